@@ -1,0 +1,48 @@
+"""What the compiler hands to the runtime: kernels and steps.
+
+Every kernel has one native signature:
+
+    void kernel(ptr args, ptr bufs, ptr nums, i64 lo, i64 hi, ptr scratch)
+
+args     int64 array that belongs to the step: sizes, strides, and indices into `bufs` and `nums`
+bufs     pointer table of the plan run: leaves, outputs, temporaries. The kernel loads bufs[args[k]]
+nums     8-byte run-time numbers of the plan run (double or int64): the kernel loads nums[args[k]]
+lo, hi   the tiles to do, out of the step's `tiles`. Which tile does what depends on shapes alone, so a
+         result does not depend on the number of threads
+scratch  SCRATCH_BYTES of memory, 64-byte aligned, that belong to the running thread
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCRATCH_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Native code before it is native: a self-contained LLVM module defining `name`.
+
+    `title` is for people: what the kernel computes, as `facula explain` shows it.
+    """
+
+    name: str
+    ir: str
+    title: str = ""
+
+
+@dataclass
+class Step:
+    """One launch: a kernel with its arguments, `tiles` independent pieces of work.
+
+    `cost` estimates nanoseconds on one core; the thread pool is left asleep below a threshold.
+    `args` are int64: numbers, or indices into the plan's buffer table and number table.
+    """
+
+    kernel: Kernel
+    args: list[int]
+    tiles: int
+    cost: float
+    bytes: int = 0
+    flops: int = 0
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,138 @@
+"""The lazy graph: what is to be computed. Every primitive is on this page.
+
+A `Node` is an immutable value: primitive, inputs, static attributes, run-time numbers, shape, dtype.
+Its elements are laid out contiguously, row-major, whatever its inputs look like.
+
+primitive   inputs                 attrs            scalars    value
+BUFFER      -                      -                -          the elements in `buffer`
+CONST       -                      -                (v,)       v everywhere
+INDEX       -                      (dim,)           -          int64 coordinate along `dim`
+Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast as in NumPy
+VIEW        base                   strides          (offset,)  out[i] = flat(base)[offset + sum(i*strides)]
+SUM.. ALL   x                      dims (sorted)    -          reduction over dims; dims are dropped from the shape
+CUMSUM..    x                      (dim,)           -          running sum, product, maximum, minimum
+CONTRACT    a (B,M,K), b (B,K,N)   -                -          batched matrix product (B,M,N)
+GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; idx int64, in [0, V)
+SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base, then base[idx[i]] = (+=, *=, max=, min=) src[i] in order
+ARGSORT     x                      (dim, descending)-          int64 indices of the stable sort
+WRITE       base, value            strides          (offset,)  base with the region (as VIEW) replaced by value
+CALL        x0, x1, ...            (routine, *args) -          tuple of arrays from a library routine on the host
+PICK        call                   (i,)             -          i-th result of a CALL
+
+Strides may be 0 (expand) or negative (flip) in a VIEW. In a WRITE no two indices meet the same element.
+A scalar is a Python float for float results, an int for integers and bools, a complex for complex ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facula.dtypes import dtype
+from facula.engine.graph.expr import Expr, postorder
+
+if TYPE_CHECKING:
+    from facula.engine.runtime.buffer import Buffer
+
+Number = int | float | complex | bool
+
+
+class Primitive:
+    """A kind of node. `kind` groups those that are scheduled alike."""
+
+    __slots__ = ("name", "kind")
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Formula(Primitive):
+    """A pointwise primitive: `expr` over `operands` tensor elements and `scalars` run-time numbers."""
+
+    __slots__ = ("expr", "operands", "scalars", "order")
+
+    def __init__(self, name: str, expr: Expr) -> None:
+        super().__init__(name, "pointwise")
+        self.expr = expr
+        self.order = postorder(expr)
+        self.operands = 1 + max((e.value for e in self.order if e.fn == "in"), default=-1)  # type: ignore[type-var,operator]
+        self.scalars = 1 + max((e.value for e in self.order if e.fn == "scalar"), default=-1)  # type: ignore[type-var,operator]
+
+
+BUFFER = Primitive("buffer", "buffer")
+CONST = Primitive("const", "const")
+INDEX = Primitive("index", "index")
+VIEW = Primitive("view", "view")
+SUM = Primitive("sum", "reduce")
+PROD = Primitive("prod", "reduce")
+MAX = Primitive("max", "reduce")  # NaN wins
+MIN = Primitive("min", "reduce")
+ARGMAX = Primitive("argmax", "reduce")  # int64 flat index over the reduced dims; first of equals; NaN wins
+ARGMIN = Primitive("argmin", "reduce")
+ANY = Primitive("any", "reduce")
+ALL = Primitive("all", "reduce")
+CUMSUM = Primitive("cumsum", "scan")
+CUMPROD = Primitive("cumprod", "scan")
+CUMMAX = Primitive("cummax", "scan")
+CUMMIN = Primitive("cummin", "scan")
+CONTRACT = Primitive("contract", "contract")
+GATHER = Primitive("gather", "gather")
+SCATTER_SET = Primitive("scatter_set", "scatter")
+SCATTER_ADD = Primitive("scatter_add", "scatter")
+SCATTER_MUL = Primitive("scatter_mul", "scatter")
+SCATTER_MAX = Primitive("scatter_max", "scatter")
+SCATTER_MIN = Primitive("scatter_min", "scatter")
+ARGSORT = Primitive("argsort", "sort")
+WRITE = Primitive("write", "write")
+CALL = Primitive("call", "call")
+PICK = Primitive("pick", "call")
+
+
+class Node:
+    """One value of the graph. `buffer` is set once the value has been computed; `slot` belongs to
+    whoever walks the graph at the moment (realize.py, under its lock) and is None otherwise."""
+
+    __slots__ = ("op", "inputs", "attrs", "scalars", "shape", "dtype", "buffer", "slot", "range")
+
+    op: Primitive
+    inputs: tuple[Node, ...]
+    attrs: tuple[object, ...] | None
+    scalars: tuple[Number, ...] | None
+    shape: tuple[int, ...]
+    dtype: dtype
+    buffer: Buffer | None
+    slot: int | None
+    range: tuple[int, int]  # smallest and largest value of an index tensor, once someone has looked
+
+    def __init__(self, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
+                 scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: dtype) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.scalars = scalars
+        self.shape = shape
+        self.dtype = dtype
+        self.buffer = None
+        self.slot = None
+
+    def __repr__(self) -> str:
+        return f"{self.op.name}{list(self.shape)}:{self.dtype.name}"
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """Number of elements."""
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides, in elements. As in torch, a dimension of size 0 counts as 1."""
+    out = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        out[i] = out[i + 1] * (shape[i + 1] or 1)
+    return tuple(out)

@@ -1,0 +1,98 @@
+"""Memory: a caching allocator over NumPy blocks.
+
+Fresh pages cost three to four times the work of a large kernel, so freed blocks are kept and handed out
+again, by size class. A block is a uint8 array whose start is aligned to 64 bytes; a `Buffer` owns one
+block for as long as somebody holds it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from facula.dtypes import dtype
+
+ALIGN = 64
+CACHE_LIMIT = 2 << 30  # bytes kept for reuse
+
+
+class Buffer:
+    """`nbytes` bytes of memory at address `ptr`, kept alive by `owner`."""
+
+    __slots__ = ("ptr", "nbytes", "owner", "size_class", "__weakref__")
+
+    ptr: int
+    nbytes: int
+    owner: np.ndarray | None  # type: ignore[type-arg]
+    size_class: int  # 0: the memory is somebody else's
+
+    def array(self, shape: tuple[int, ...], of: dtype) -> np.ndarray:  # type: ignore[type-arg]
+        """The elements as a NumPy array that shares this memory (and keeps this Buffer alive)."""
+        n = self.nbytes
+        flat = np.asarray(self) if n else np.empty(0, np.uint8)
+        count = 1
+        for s in shape:
+            count *= s
+        return flat[:count * of.itemsize].view(of.numpy).reshape(shape)
+
+    @property
+    def __array_interface__(self) -> dict[str, object]:
+        return {"data": (self.ptr, False), "shape": (self.nbytes,), "typestr": "|u1", "version": 3}
+
+    def __del__(self) -> None:
+        if self.size_class and self.owner is not None:
+            _release(self.size_class, self.ptr, self.owner)
+
+
+_free: dict[int, list[tuple[int, np.ndarray]]] = {}  # type: ignore[type-arg]
+_cached = 0
+
+
+def _class_of(nbytes: int) -> int:
+    """Sizes are rounded up to 64 bytes, then (above 4 KB) to an eighth of a power of two: <= 12.5 % waste."""
+    if nbytes <= 4096:
+        return (nbytes + 63) & ~63 or 64
+    step = 1 << ((nbytes - 1).bit_length() - 4)
+    return -(-nbytes // step) * step
+
+
+def allocate(nbytes: int) -> Buffer:
+    """Uninitialised memory."""
+    global _cached
+    size = _class_of(nbytes)
+    buffer = Buffer()
+    buffer.nbytes = nbytes
+    buffer.size_class = size
+    spare = _free.get(size)
+    if spare:
+        buffer.ptr, buffer.owner = spare.pop()
+        _cached -= size
+        return buffer
+    block = np.empty(size + ALIGN, np.uint8)
+    start: int = block.__array_interface__["data"][0]
+    buffer.ptr = (start + ALIGN - 1) & -ALIGN
+    buffer.owner = block
+    return buffer
+
+
+def _release(size: int, ptr: int, block: np.ndarray) -> None:  # type: ignore[type-arg]
+    global _cached
+    if _cached + size <= CACHE_LIMIT:
+        _cached += size
+        _free.setdefault(size, []).append((ptr, block))
+
+
+def empty_cache() -> None:
+    """Give all memory that is not in use back to the system."""
+    global _cached
+    _free.clear()
+    _cached = 0
+
+
+def adopt(array: np.ndarray) -> Buffer:  # type: ignore[type-arg]
+    """A Buffer over the memory of a C-contiguous array; the array is kept alive."""
+    buffer = Buffer()
+    buffer.nbytes = array.nbytes
+    buffer.ptr = array.__array_interface__["data"][0]
+    buffer.owner = array
+    buffer.size_class = 0
+    return buffer
