@@ -1,0 +1,61 @@
+# Everything a developer or CI does. Each target makes the .venv and installs what it needs; a stamp file
+# for each set of packages keeps that to once. Options: PYTHON=python3.12, JOBS=4, ORACLE=0 (no torch).
+PYTHON ?= python3
+JOBS ?= 2
+ORACLE ?= 1
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+STAMPS := $(VENV)/stamps
+
+.PHONY: demo test test-compiled test-interpreter test-eager parity bench check wheel clean
+
+demo: $(STAMPS)/demo
+	$(PY) examples/digits.py
+
+test: test-compiled test-interpreter test-eager
+
+test-compiled: $(STAMPS)/test $(STAMPS)/oracle
+	$(PY) -m pytest -q -n $(JOBS)
+
+# The NumPy interpreter is the reference and what runs where llvmlite is absent: the same suite, same answers.
+test-interpreter: $(STAMPS)/test $(STAMPS)/oracle
+	FACULA_BACKEND=interpreter $(PY) -m pytest -q -n $(JOBS) -m "not compiled and not slow"
+
+# Every op at its call: what differs from the lazy run is a wrong fusion or a wrong liveness.
+test-eager: $(STAMPS)/test $(STAMPS)/oracle
+	FACULA_EAGER=1 $(PY) -m pytest -q -n $(JOBS) -m "not slow"
+
+parity: $(STAMPS)/parity $(STAMPS)/oracle
+	$(PY) tools/parity.py --jobs $(JOBS)
+
+bench: $(STAMPS)/demo $(STAMPS)/oracle
+	$(PY) bench/run.py
+
+check: $(STAMPS)/dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PY) -m compileall -q src
+	$(PY) tests/test_layers.py
+
+wheel: $(STAMPS)/dev
+	$(PIP) build
+	$(PY) -m build --wheel --outdir dist
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/parity $(STAMPS)/dev: $(STAMPS)/%: pyproject.toml | $(PY)
+	$(PIP) -e '.[$*]'
+	@mkdir -p $(STAMPS) && touch $@
+
+# torch is what the tests compare with. Where it cannot be installed they skip those comparisons and say so.
+$(STAMPS)/oracle: pyproject.toml | $(PY)
+	@if [ "$(ORACLE)" = 0 ]; then echo "ORACLE=0: torch is not installed; tests that compare with it are skipped"; \
+	elif $(PY) -c "import torch" 2>/dev/null || $(PIP) '$(TORCH)'; then mkdir -p $(STAMPS) && touch $@; \
+	else echo "could not install $(TORCH): tests that compare with it are skipped"; fi

@@ -1,0 +1,78 @@
+"""Imports point down only, function-level ones too: docs/architecture.md as a test. Runs alone too."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
+# Lowest first; a module belongs to the entry with the longest prefix of its name. What no entry names
+# (nn, optim, fft, the package itself) is a public module, above autograd and below the command line.
+LAYERS = [
+    ["dtypes", "devices", "errors", "config", "version"],
+    ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer"],
+    ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
+    ["engine", "random"],
+    ["ops"],
+    ["tensor", "storage", "printing", "autograd"],
+    [""],
+    ["testing", "compat", "cli", "__main__"],
+]
+# Modules of one layer that may not see each other, and packages that nothing here may import.
+STRANGERS = {frozenset(("engine.compiler", "engine.runtime"))}
+FOREIGN = {"torch", "scipy", "matplotlib", "sklearn", "tqdm"}
+# A library routine that SciPy has and Facula reaches when it is asked for: names of (module, package).
+ALLOWED_FOREIGN: set[tuple[str, str]] = set()
+
+
+def place(module):
+    """(layer, its entry) of a dotted name below facula."""
+    fits = [(len(prefix), level, prefix) for level, layer in enumerate(LAYERS) for prefix in layer
+            if not prefix or module == prefix or module.startswith(prefix + ".")]
+    return max(fits)[1:]
+
+
+def imported(path, module, is_package):
+    """(line, absolute dotted name) of everything that a file imports when it runs, wherever it says so."""
+    tree = ast.parse(path.read_text(), str(path))
+    guarded = [b for b in ast.walk(tree) if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)]
+    typing_only = {id(node) for block in guarded for s in block.body for node in ast.walk(s)}
+    parts = ["facula", *filter(None, module.split("."))]
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            up = parts[:len(parts) - node.level + is_package] if node.level else []
+            base = ".".join([*up, *filter(None, [node.module])])
+            for alias in node.names:  # a module (`from facula import nn`), or a name in one
+                name = f"{base}.{alias.name}"
+                below = SOURCE.joinpath(*name.split(".")[1:])
+                yield node.lineno, name if below.is_dir() or below.with_suffix(".py").exists() else base
+
+
+def violations():
+    for path in sorted(SOURCE.rglob("*.py")):
+        inner = path.relative_to(SOURCE).with_suffix("")
+        is_package = inner.name == "__init__"
+        module = ".".join(inner.parts[:-1] if is_package else inner.parts)
+        level, room = place(module)
+        for line, name in imported(path, module, is_package):
+            where = f"src/facula/{path.relative_to(SOURCE)}:{line}: imports {name}"
+            head, _, target = name.partition(".")
+            if head in FOREIGN and (module, head) not in ALLOWED_FOREIGN:
+                yield f"{where}, which is not a dependency of Facula"
+            elif head == "facula":
+                above, other = place(target)
+                if above > level:
+                    yield f"{where}, which is above {module or 'facula'}"
+                elif frozenset((room, other)) in STRANGERS:
+                    yield f"{where}: {room} and {other} may not import each other"
+
+
+def test_imports_point_down_only():
+    assert not list(violations())
+
+
+if __name__ == "__main__":
+    found = list(violations())
+    raise SystemExit("\n".join(found) if found else None)
