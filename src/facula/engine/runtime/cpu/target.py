@@ -1,0 +1,151 @@
+"""The processor that kernels are compiled for.
+
+Asking LLVM means importing llvmlite (60 to 110 ms, 46 MB), which a warm start does without: its answer is kept
+on disk beside the kernels, under a name that changes with the processor and with the llvmlite installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+from facula.engine.runtime.cpu import object_cache
+from facula.errors import BackendUnavailable
+
+# Features LLVM may report that no kernel should be built with: APX, AMX and the like bring nothing to our code,
+# and code using them may fault where the system does not save their state.
+_UNWANTED = ("amx-", "egpr", "push2pop2", "ppx", "ndd", "ccmp", "cf", "nf", "zu", "shstk", "kl", "widekl")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the emitters and the JIT need to know about the machine."""
+
+    triple: str
+    cpu: str
+    features: str  # LLVM's comma-separated list, "+avx2,-sse4a,..."
+    vector_bytes: int  # widest vector register worth using: 64, 32 or 16
+    llvm_version: str
+
+    @property
+    def attributes(self) -> str:
+        """Function attributes for every kernel. Without the widths LLVM splits 512-bit vectors in two."""
+        bits = self.vector_bytes * 8
+        return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
+                f'"target-cpu"="{self.cpu}" "target-features"="{self.features}"')
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything besides the IR that object code depends on."""
+        return f"{self.triple}|{self.cpu}|{self.features}|{self.llvm_version}"
+
+    def has(self, feature: str) -> bool:
+        """Is `feature`, by LLVM's name for it, present?
+
+        >>> Target("x86_64-linux", "generic", "+avx2,-fma", 32, "22").has("fma")
+        False
+        """
+        return "+" + feature in self.features.split(",")
+
+
+@functools.cache
+def host() -> Target:
+    """The machine we run on. BackendUnavailable if llvmlite is missing."""
+    name = "host-" + _machine_id()
+    saved = object_cache.load(name)
+    if saved is not None:
+        try:
+            return Target(**json.loads(saved))
+        except (ValueError, TypeError):
+            pass  # written by another version: ask again
+    found = _ask_llvm()
+    object_cache.store(name, json.dumps(asdict(found)).encode())
+    return found
+
+
+def available() -> bool:
+    """Can machine code be made and run here? Cheap: does not import llvmlite."""
+    return sys.maxsize > 2**32 and importlib.util.find_spec("llvmlite") is not None
+
+
+def _machine_id() -> str:
+    """A digest of the processor's description and of the llvmlite installed, without loading either."""
+    spec = importlib.util.find_spec("llvmlite")
+    if spec is None or spec.origin is None:
+        raise BackendUnavailable(
+            "compiling kernels needs llvmlite, which is not installed. Install it (pip install llvmlite), or run "
+            "with FACULA_BACKEND=interpreter")
+    found = os.stat(spec.origin)
+    parts = [spec.origin, str(found.st_mtime_ns), str(found.st_size), platform.machine(), sys.platform, _cpu_text()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _cpu_text() -> str:
+    """The processor as the system describes it: model and flags of the first core."""
+    try:
+        descriptor = os.open("/proc/cpuinfo", os.O_RDONLY)
+    except OSError:
+        return platform.processor()
+    try:
+        text = os.read(descriptor, 8192).decode(errors="replace")  # the whole file is slow with 256 cores
+    finally:
+        os.close(descriptor)
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
+    first_core = text.split("\n\n")[0]
+    return "\n".join(line for line in first_core.splitlines() if line.startswith(wanted))
+
+
+def _ask_llvm() -> Target:
+    import llvmlite.binding as llvm
+
+    _initialize()
+    known = llvm.get_host_cpu_features()
+    chosen = {name: on and not _unwanted(name) for name, on in known.items()}
+    cpu = llvm.get_host_cpu_name() or "generic"
+    features = ",".join(("+" if on else "-") + name for name, on in sorted(chosen.items()))
+    if chosen.get("avx512f") and chosen.get("avx512dq") and chosen.get("avx512bw") and chosen.get("avx512vl"):
+        width = 64
+    else:
+        width = 32 if chosen.get("avx2") and chosen.get("fma") else 16
+    version = ".".join(str(part) for part in llvm.llvm_version_info)
+    return Target(llvm.get_process_triple(), cpu, features, width, version)
+
+
+def _unwanted(feature: str) -> bool:
+    return any(feature == name or (name.endswith("-") and feature.startswith(name)) for name in _UNWANTED)
+
+
+def validate_features(features: str) -> None:
+    """ValueError on a feature LLVM does not know for this machine: given one, LLVM ends the process."""
+    import llvmlite.binding as llvm
+
+    known = set(llvm.get_host_cpu_features()) | {"64bit"}
+    for item in filter(None, features.split(",")):
+        if item[0] not in "+-" or item[1:] not in known:
+            raise ValueError(f"{item!r} is not a feature of this processor that LLVM {llvm.llvm_version_info} knows")
+
+
+@functools.cache
+def _initialize() -> None:
+    """Register LLVM's native code generator. (`llvm.initialize()` itself raises in recent versions.)"""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+def target_machine(host_target: Target) -> object:
+    """A new LLVM TargetMachine: not safe to share between threads, so every compilation holds jit's lock."""
+    import llvmlite.binding as llvm
+
+    _initialize()
+    validate_features(host_target.features)
+    found = llvm.Target.from_triple(host_target.triple)
+    return found.create_target_machine(cpu=host_target.cpu, features=host_target.features, opt=3, reloc="pic",
+                                       codemodel="small")

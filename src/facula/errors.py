@@ -1,0 +1,15 @@
+"""Exceptions that are Facula's own.
+
+Where PyTorch raises a built-in exception (RuntimeError, IndexError, TypeError, ValueError), so does Facula: programs
+catch those. The classes here are for what has no counterpart there, and derive from RuntimeError.
+"""
+
+from __future__ import annotations
+
+
+class CompileError(RuntimeError):
+    """A kernel could not be turned into machine code: a defect of Facula, not of the program that met it."""
+
+
+class BackendUnavailable(RuntimeError):
+    """The machine or the installation lacks what a backend needs (llvmlite, a supported processor)."""
