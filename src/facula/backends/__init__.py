@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         quantized,
     )
 
-__all__ = ["cpu", "cuda", "cudnn", "cusparselt", "mha", "mkl", "mkldnn", "mps", "nnpack", "openmp", "opt_einsum",
-           "quantized", "xnnpack"]
+__all__ = ["cpu", "cuda", "cudnn", "cusparselt", "mha", "mkl", "mkldnn", "mps", "nnpack", "openmp",
+           "opt_einsum", "quantized", "xnnpack"]
 
 fp32_precision = "none"
 
