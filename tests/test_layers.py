@@ -7,10 +7,11 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
 # Lowest first; a module belongs to the entry with the longest prefix of its name. What no entry names
 # (nn, optim, fft, the package itself) is a public module, above autograd and below the command line.
 LAYERS = [
-    ["dtypes", "devices", "errors", "config", "version"],
+    ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
+     "size", "layouts"],
     ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer"],
     ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
-    ["engine", "random"],
+    ["engine", "rng"],
     ["ops"],
     ["tensor", "storage", "printing", "autograd"],
     [""],

@@ -1,0 +1,105 @@
+"""`facula explain`: run a program, then say what was compiled for it and where the time went.
+
+The engine keeps the log; this file asks for it and prints it.
+
+    facula.engine.realize.start_plan_log()      from here on plans are timed, kernel by kernel
+    facula.engine.realize.plan_log() -> list of records, one for each plan that ran, in order of first use:
+        title    str           what the plan computes, in a line
+        runs     int           how often it ran
+        seconds  float         in all its runs, from request to end
+        kernels  list of       (every number is for ONE run)
+            title    str       such as "reduce sum" or "contract 64x1000 1000x100"
+            fused    [str]     the operations that became part of it
+            refused  [(what, why)]   what was not fused into it, and the reason
+            tiles    int       independent pieces of work (1: runs on one thread)
+            ns       float     mean time of a run
+            bytes    int       read from and written to memory, at least
+            flops    int
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from facula.cli.run import run_program
+
+Record = Mapping[str, Any]
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Run the program with the plan log on and print the log; returns the program's exit status."""
+    from facula.engine import realize
+    realize.start_plan_log()
+    status = 0
+    try:
+        status = run_program(options)
+    except SystemExit as stop:  # a program that ends with sys.exit() is explained all the same
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    records = realize.plan_log()
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(records, file, indent=1)
+    write_log(records, _limits(), sys.stdout, options.top)
+    return status
+
+
+def _limits() -> Mapping[str, float]:
+    """The machine's measured {"bandwidth": bytes/s, "flops": 1/s}; empty where they cannot be measured."""
+    try:
+        from facula.engine.runtime.cpu.doctor import measured_limits
+    except ImportError:  # without llvmlite
+        return {}
+    limits: Mapping[str, float] = measured_limits()
+    return limits
+
+
+def write_log(records: Iterable[Record], limits: Mapping[str, float], out: TextIO, top: int = 0) -> None:
+    """Print plan records, costliest last so that a terminal shows them; `top` > 0 prints that many."""
+    ranked = sorted(records, key=lambda r: r["seconds"])
+    total = sum(r["seconds"] for r in ranked)
+    print(f"\n{len(ranked)} plans, {sum(r['runs'] for r in ranked)} runs, {_time(total)} in plans", file=out)
+    if limits:
+        print(f"this machine: {_rate(limits['bandwidth'], 'B/s')} memory, "
+              f"{_rate(limits['flops'], 'flop/s')} float32", file=out)
+    for record in ranked[-top:] if top else ranked:
+        share = record["seconds"] / total if total else 0.0
+        print(f"\nplan: {record['title']}\n  {record['runs']} runs, {_time(record['seconds'])} "
+              f"({share:.0%} of all), {_time(record['seconds'] / max(record['runs'], 1))} a run", file=out)
+        for position, kernel in enumerate(record["kernels"]):
+            _write_kernel(position, kernel, limits, out)
+
+
+def _write_kernel(position: int, kernel: Record, limits: Mapping[str, float], out: TextIO) -> None:
+    seconds = kernel["ns"] * 1e-9
+    facts = [_time(seconds), f"{kernel['tiles']} tile" + "s" * (kernel["tiles"] != 1)]
+    for what, unit, limit in (("bytes", "B", "bandwidth"), ("flops", "flop", "flops")):
+        amount = kernel[what]
+        if amount:
+            share = f", {amount / seconds / limits[limit]:.0%} of the machine's" if seconds and limits else ""
+            speed = f" at {_rate(amount / seconds, unit + '/s')}" if seconds else ""
+            facts.append(f"{_rate(amount, unit)}{speed}{share}")
+    print(f"  {position}. {kernel['title']}: {'; '.join(facts)}", file=out)
+    if kernel["fused"]:
+        print(f"     fused: {', '.join(kernel['fused'])}", file=out)
+    for what, why in kernel["refused"]:
+        print(f"     not fused: {what}: {why}", file=out)
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def _rate(amount: float, unit: str) -> str:
+    for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if amount >= scale:
+            return f"{amount / scale:.3g} {prefix}{unit}"
+    return f"{amount:.3g} {unit}"
