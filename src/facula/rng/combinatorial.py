@@ -26,10 +26,10 @@ def permutation(engine: Engine, n: int) -> np.ndarray:
         return np.arange(n)
     position = np.arange(n - 1)
     targets = (engine.words(n - 1) % (n - position)) + position
-    order = list(range(n))
-    for i, j in enumerate(targets.tolist()):  # each swap sees the ones before it; 50 ns an element
+    order = array("q", range(n))
+    for i, j in enumerate(targets.tolist()):  # each swap sees the ones before it; 100 ns an element
         order[i], order[j] = order[j], order[i]
-    return np.array(order)
+    return np.frombuffer(order, np.int64)
 
 
 def _large_permutation(engine: Engine, n: int, chunk: int = 1 << 20) -> np.ndarray:
@@ -58,7 +58,7 @@ def draw_with_replacement(weights: np.ndarray, unit: Callable[[], np.ndarray], s
 
 
 def draw_without_replacement(weights: np.ndarray, waiting: np.ndarray, samples: int, of: dtype) -> np.ndarray:
-    """Gumbel's trick: the largest of weight / Exp(1) (Vieira 2014, "Gumbel-max trick and weighted reservoir sampling")."""
+    """The largest of weight / Exp(1): Gumbel's trick (Efraimidis and Spirakis 2006, weighted reservoirs)."""
     if of is bfloat16:
         waiting = from_bfloat16(waiting)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -73,7 +73,7 @@ def draw_without_replacement(weights: np.ndarray, waiting: np.ndarray, samples: 
 def poisson(engine: Engine, rates: np.ndarray) -> np.ndarray:
     """Knuth's product of uniform numbers below rate 10, Hörmann's transformed rejection (1993) from there."""
     draw = _stream(engine)
-    out = [_poisson_rejection(rate, draw) if rate >= 10 else _poisson_product(rate, draw) for rate in rates.tolist()]
+    out = [(_poisson_rejection if rate >= 10 else _poisson_product)(rate, draw) for rate in rates.tolist()]
     return np.array(out, np.int64)
 
 

@@ -111,12 +111,12 @@ class Twister:
             return np.frombuffer(state.tobytes(), np.uint8).copy()
 
     def set_state(self, state: np.ndarray) -> None:
-        """Continue from a state that `get_state` (or PyTorch) gave. TypeError or RuntimeError if it is none."""
+        """Continue from a state that `get_state` or PyTorch gave. TypeError or RuntimeError if it is none."""
         if state.dtype != np.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
         if state.size != STATE.itemsize:
-            raise RuntimeError(f"Expected a CPUGeneratorImplState of size {STATE.itemsize} but found the input "
-                               f"RNG state size to be {state.size}")
+            raise RuntimeError(f"Expected a CPUGeneratorImplState of size {STATE.itemsize} "
+                               f"but found the input RNG state size to be {state.size}")
         new = np.frombuffer(np.ascontiguousarray(state).tobytes(), STATE)[0]
         left, following = int(new["left"]), int(new["next"])
         if not new["seeded"] or not 0 < left <= WORDS or following > WORDS:
