@@ -1,0 +1,179 @@
+"""What the matrix kernels share: the target's vector shape, loops, argument access, masked vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from facula.engine.compiler.emit.module import Code
+
+# Without the widths LLVM splits 512-bit vectors in two; "no-builtins" keeps copy loops from becoming memcpy.
+WIDE = 'nounwind "no-builtins" "prefer-vector-width"="512" "min-legal-vector-width"="512"'
+SIGNATURE = "ptr %args, ptr %bufs, ptr %nums, i64 %lo, i64 %hi, ptr %scratch"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The shape of a micro-tile: `rows` x `vectors` accumulators of `lanes` elements of LLVM type `type`.
+
+    8 x 3 fills 24 of AVX-512's 32 registers and leaves 3 for B and one or two for the broadcast of A;
+    4 x 3 is the same for 16 registers. Both are powers of two, which the packing's transposes need.
+    """
+
+    type: str
+    itemsize: int
+    lanes: int
+    rows: int
+    vectors: int = 3
+
+    @property
+    def vector(self) -> str:
+        return f"<{self.lanes} x {self.type}>"
+
+    @property
+    def masked(self) -> bool:
+        """AVX-512 masks any lane for free. Elsewhere a masked access is slow, or a branch per lane."""
+        return self.lanes * self.itemsize == 64
+
+    @property
+    def row_counts(self) -> list[int]:
+        """Rows of the micro-tile variants: any number of rows is a sum of these, largest first."""
+        return [r for r in (8, 4, 2, 1) if r <= self.rows]
+
+    @property
+    def suffix(self) -> str:
+        """As in the names of LLVM's intrinsics."""
+        return f"v{self.lanes}{'f32' if self.type == 'float' else 'f64'}"
+
+
+def target(type: str, vector_bytes: int) -> Target:
+    """The micro-tile for vectors of `vector_bytes` (16, 32 or 64)."""
+    itemsize = {"float": 4, "double": 8}[type]
+    return Target(type, itemsize, vector_bytes // itemsize, 8 if vector_bytes == 64 else 4)
+
+
+@contextmanager
+def loop(code: Code, start: str, stop: str, step: str = "1") -> Iterator[str]:
+    """`for i in range(start, stop, step)` over i64 values; yields the name of `i`."""
+    i, following, inside = code.fresh("i"), code.fresh("i"), code.fresh("c")
+    head, body, latch, done = (code.label(s) for s in ("head", "body", "latch", "done"))
+    before = code.current
+    code.do(f"br label %{head}")
+    code.start(head)
+    code.do(f"{i} = phi i64 [{start}, %{before}], [{following}, %{latch}]")
+    code.do(f"{inside} = icmp slt i64 {i}, {stop}")
+    code.do(f"br i1 {inside}, label %{body}, label %{done}")
+    code.start(body)
+    yield i
+    code.do(f"br label %{latch}")
+    code.start(latch)
+    code.do(f"{following} = add i64 {i}, {step}")
+    code.do(f"br label %{head}")
+    code.start(done)
+
+
+@contextmanager
+def when(code: Code, condition: str) -> Iterator[None]:
+    """`if condition:` for an i1 value."""
+    body, done = code.label("then"), code.label("endif")
+    code.do(f"br i1 {condition}, label %{body}, label %{done}")
+    code.start(body)
+    yield
+    code.do(f"br label %{done}")
+    code.start(done)
+
+
+def add(code: Code, x: str, y: str) -> str:
+    return code.op(f"add i64 {x}, {y}")
+
+
+def sub(code: Code, x: str, y: str) -> str:
+    return code.op(f"sub i64 {x}, {y}")
+
+
+def mul(code: Code, x: str, y: str) -> str:
+    return code.op(f"mul i64 {x}, {y}")
+
+
+def smaller(code: Code, x: str, y: str) -> str:
+    return code.op(f"select i1 {code.op(f'icmp slt i64 {x}, {y}')}, i64 {x}, i64 {y}")
+
+
+def at(code: Code, type: str, base: str, index: str) -> str:
+    """The address of `base[index]`."""
+    return code.op(f"getelementptr {type}, ptr {base}, i64 {index}")
+
+
+def argument(code: Code, k: int) -> str:
+    """`args[k]`. Invariant: the caller never changes them while a kernel runs."""
+    return code.op(f"load i64, ptr {at(code, 'i64', '%args', str(k))}, !invariant.load !{{}}")
+
+
+def operand_pointer(code: Code, type: str, k: int) -> str:
+    """The start of the operand described by args[k:k+3]: buffer slot, constant offset, and the
+    index of a run-time offset in `nums` (or -1)."""
+    base = code.op(f"load ptr, ptr {at(code, 'ptr', '%bufs', argument(code, k))}")
+    offset, index = argument(code, k + 1), argument(code, k + 2)
+    here = code.current
+    present = code.op(f"icmp sge i64 {index}, 0")
+    read, join = code.label("offset"), code.label("join")
+    code.do(f"br i1 {present}, label %{read}, label %{join}")
+    code.start(read)
+    number = code.op(f"load i64, ptr {at(code, 'i64', '%nums', index)}")
+    code.do(f"br label %{join}")
+    code.start(join)
+    extra = code.op(f"phi i64 [0, %{here}], [{number}, %{read}]")
+    return at(code, type, base, add(code, offset, extra))
+
+
+def lane_mask(code: Code, t: Target, width: str) -> str:
+    """The vector of i1 that is true in the first `width` lanes (any i64: negative is none)."""
+    lanes = f"<{t.lanes} x i64>"
+    one = code.op(f"insertelement {lanes} poison, i64 {width}, i64 0")
+    every = code.op(f"shufflevector {lanes} {one}, {lanes} poison, <{t.lanes} x i32> zeroinitializer")
+    steps = ", ".join(f"i64 {i}" for i in range(t.lanes))
+    return code.op(f"icmp sgt {lanes} {every}, <{steps}>")
+
+
+def masked_load(code: Code, t: Target, pointer: str, mask: str) -> str:
+    """Lanes outside the mask are 0."""
+    name = f"llvm.masked.load.{t.suffix}.p0"
+    bits = f"<{t.lanes} x i1>"
+    code.module.declare(name, f"declare {t.vector} @{name}(ptr, i32, {bits}, {t.vector})")
+    return code.op(f"call {t.vector} @{name}(ptr {pointer}, i32 {t.itemsize}, {bits} {mask}, "
+                   f"{t.vector} zeroinitializer)")
+
+
+def masked_store(code: Code, t: Target, value: str, pointer: str, mask: str) -> None:
+    name = f"llvm.masked.store.{t.suffix}.p0"
+    bits = f"<{t.lanes} x i1>"
+    code.module.declare(name, f"declare void @{name}({t.vector}, ptr, i32, {bits})")
+    code.do(f"call void @{name}({t.vector} {value}, ptr {pointer}, i32 {t.itemsize}, {bits} {mask})")
+
+
+def load(code: Code, t: Target, pointer: str) -> str:
+    return code.op(f"load {t.vector}, ptr {pointer}, align {t.itemsize}")
+
+
+def store(code: Code, t: Target, value: str, pointer: str) -> None:
+    code.do(f"store {t.vector} {value}, ptr {pointer}, align {t.itemsize}")
+
+
+def splat(code: Code, t: Target, scalar: str) -> str:
+    one = code.op(f"insertelement {t.vector} poison, {t.type} {scalar}, i64 0")
+    return code.op(f"shufflevector {t.vector} {one}, {t.vector} poison, <{t.lanes} x i32> zeroinitializer")
+
+
+def multiply_add(code: Code, t: Target, x: str, y: str, z: str) -> str:
+    """x * y + z, fused where the target can: `llvm.fma` would call libm where it cannot."""
+    name = f"llvm.fmuladd.{t.suffix}"
+    code.module.declare(name, f"declare {t.vector} @{name}({t.vector}, {t.vector}, {t.vector})")
+    return code.op(f"call {t.vector} @{name}({t.vector} {x}, {t.vector} {y}, {t.vector} {z})")
+
+
+def define(code: Code, name: str, signature: str, linkage: str = "internal", inline: str = "noinline") -> None:
+    """Close the function under construction and add it to the module."""
+    code.do("ret void")
+    body = "\n".join(code.lines)
+    code.module.declare(name, f"define {linkage} void @{name}({signature}) {inline} {WIDE} {{\nentry:\n{body}\n}}")
