@@ -12,6 +12,22 @@ filled from it in `ops/random.py`.
     combinatorial.py   permutations, multinomial and Poisson samples
 """
 
+import os
+
 from facula.rng.engine import Engine
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "default_engine", "fresh_seed"]
+
+_default: list[Engine] = []
+
+
+def default_engine() -> Engine:
+    """The generator that draws where no other is given, made on first use with a seed of its own."""
+    if not _default:
+        _default.append(Engine(fresh_seed()))
+    return _default[0]
+
+
+def fresh_seed() -> int:
+    """64 bits from the operating system."""
+    return int.from_bytes(os.urandom(8), "little")

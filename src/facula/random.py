@@ -1,0 +1,184 @@
+"""Seeds, states and generators: `facula.random`, and the `Generator` class.
+
+`facula.manual_seed(0)` makes a program's random numbers PyTorch's for the same seed. States are byte tensors in
+PyTorch's layout, so a state saved by one can be restored by the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import facula
+from facula.devices import device as Device
+from facula.rng import Engine, default_engine, fresh_seed
+from facula.tensor import Tensor
+
+__all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng",
+           "thread_safe_generator"]
+
+
+class Generator:
+    """A source of random numbers of its own, for the `generator=` argument of random functions.
+
+    Args:
+        device: where its numbers are drawn; the CPU unless given.
+
+    Example:
+        >>> import facula
+        >>> g = facula.Generator().manual_seed(0)
+        >>> facula.rand(2, generator=g)
+        tensor([0.4963, 0.7682])
+    """
+
+    __slots__ = ("device", "engine", "__weakref__")
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = Device(device)
+        if self.device.type != "cpu":
+            raise RuntimeError(f"Generator: device '{self.device}' is not available; generators are on the CPU")
+        self.engine = Engine()
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start over from `seed` and return the generator itself. Negative seeds count from 2**64.
+
+        Raises:
+            RuntimeError: `seed` is not an integer.
+            ValueError: `seed` is outside [-2**63, 2**64).
+        """
+        try:
+            seed = operator.index(seed)
+        except TypeError:
+            kind = type(seed).__name__
+            raise RuntimeError(f"manual_seed expected a long, but got {kind}") from None
+        if not -2**63 <= seed < 2**64:
+            raise ValueError("Overflow when unpacking long long")
+        self.engine.seed(seed)
+        return self
+
+    def seed(self) -> int:
+        """Start over from a seed the operating system gives; it is returned."""
+        seed = fresh_seed()
+        self.engine.seed(seed)
+        return seed
+
+    def initial_seed(self) -> int:
+        """The seed that the generator last started from."""
+        return self.engine.initial_seed
+
+    def get_state(self) -> Tensor:
+        """The state as a byte tensor (5056,), in PyTorch's layout."""
+        return facula.from_numpy(self.engine.get_state())
+
+    def set_state(self, new_state: Tensor) -> None:
+        """Continue from a state that `get_state` gave.
+
+        Raises:
+            TypeError: not a byte tensor.
+            RuntimeError: of another size, or no state of a generator.
+        """
+        if not isinstance(new_state, Tensor):
+            raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        self.engine.set_state(new_state.detach().cpu().numpy())
+
+    def clone_state(self) -> Generator:
+        """A second generator that will draw the same numbers."""
+        other = Generator(self.device)
+        other.engine.set_state(self.engine.get_state())
+        return other
+
+    def get_offset(self) -> int:
+        raise RuntimeError("CPU Generator does not use offset")
+
+    def set_offset(self, offset: int) -> None:
+        raise RuntimeError("CPU Generator does not use offset")
+
+    def __reduce__(self) -> Any:
+        return _restore, (self.engine.get_state(),)
+
+
+def _restore(state: Any) -> Generator:
+    generator = Generator()
+    generator.engine.set_state(state)
+    return generator
+
+
+default_generator = Generator.__new__(Generator)
+default_generator.device = Device("cpu")
+default_generator.engine = default_engine()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Set the state of the default generator.
+
+    Example:
+        >>> import facula
+        >>> state = facula.get_rng_state()
+        >>> a = facula.rand(3)
+        >>> facula.set_rng_state(state)
+        >>> facula.equal(a, facula.rand(3))
+        True
+    """
+    default_generator.set_state(new_state)
+
+
+def get_rng_state() -> Tensor:
+    """The state of the default generator, a byte tensor (5056,)."""
+    return default_generator.get_state()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator, and return it.
+
+    Example:
+        >>> import facula
+        >>> _ = facula.manual_seed(0)
+        >>> facula.rand(2)
+        tensor([0.4963, 0.7682])
+    """
+    return default_generator.manual_seed(int(seed))
+
+
+def seed() -> int:
+    """Seed the default generator with a number from the operating system, and return that."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed that the default generator last started from."""
+    return default_generator.initial_seed()
+
+
+@contextlib.contextmanager
+def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller: str = "fork_rng",
+             _devices_kw: str = "devices", device_type: str | None = None) -> Iterator[None]:
+    """Within the block, random numbers may be drawn freely: afterwards the default generator is as before.
+
+    Args:
+        devices: accelerators to treat alike; there are none to treat.
+        enabled: False makes the block do nothing.
+
+    Example:
+        >>> import facula
+        >>> state = facula.get_rng_state()
+        >>> with facula.random.fork_rng():
+        ...     _ = facula.rand(5)
+        >>> facula.equal(state, facula.get_rng_state())
+        True
+    """
+    if not enabled or device_type == "meta":
+        yield
+        return
+    state = default_generator.engine.get_state()
+    try:
+        yield
+    finally:
+        default_generator.engine.set_state(state)
+
+
+def thread_safe_generator() -> Generator | None:
+    """The generator of the DataLoader worker thread that asks; None elsewhere, which means the default one."""
+    worker = facula.utils.data.get_worker_info()
+    return getattr(worker, "generator", None)
