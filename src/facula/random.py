@@ -1,7 +1,7 @@
 """Seeds, states and generators: `facula.random`, and the `Generator` class.
 
-`facula.manual_seed(0)` makes a program's random numbers PyTorch's for the same seed. States are byte tensors in
-PyTorch's layout, so a state saved by one can be restored by the other.
+`facula.manual_seed(0)` makes a program's random numbers PyTorch's for the same seed. States are byte tensors
+in PyTorch's layout, so a state saved by one can be restored by the other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         self.device = Device(device)
         if self.device.type != "cpu":
-            raise RuntimeError(f"Generator: device '{self.device}' is not available; generators are on the CPU")
+            raise RuntimeError(f"Generator: no device '{self.device}'; generators are on the CPU")
         self.engine = Engine()
 
     def manual_seed(self, seed: int) -> Generator:
@@ -179,6 +179,6 @@ def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller
 
 
 def thread_safe_generator() -> Generator | None:
-    """The generator of the DataLoader worker thread that asks; None elsewhere, which means the default one."""
+    """The generator of the DataLoader worker thread that asks; None elsewhere: use the default one."""
     worker = facula.utils.data.get_worker_info()
     return getattr(worker, "generator", None)
