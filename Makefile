@@ -13,7 +13,7 @@ STAMPS := $(VENV)/stamps
 .PHONY: demo test test-compiled test-interpreter test-eager parity bench check wheel clean
 
 demo: $(STAMPS)/demo
-	$(PY) examples/digits.py
+	$(PY) -m facula run examples/digits.py
 
 test: test-compiled test-interpreter test-eager
 

@@ -1,0 +1,40 @@
+"""A two-layer network on random data whose ReLU is a Function with a gradient of its own."""
+
+import torch
+
+
+class MyReLU(torch.autograd.Function):
+    """max(x, 0); the gradient passes where x was positive or zero."""
+
+    @staticmethod
+    def forward(ctx, input):
+        ctx.save_for_backward(input)
+        return input.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        input, = ctx.saved_tensors
+        grad_input = grad_output.clone()
+        grad_input[input < 0] = 0
+        return grad_input
+
+
+torch.manual_seed(0)
+N, D_in, H, D_out = 64, 1000, 100, 10
+x = torch.randn(N, D_in)
+y = torch.randn(N, D_out)
+w1 = torch.randn(D_in, H, requires_grad=True)
+w2 = torch.randn(H, D_out, requires_grad=True)
+
+learning_rate = 1e-6
+for t in range(500):
+    y_pred = MyReLU.apply(x.mm(w1)).mm(w2)
+    loss = (y_pred - y).pow(2).sum()
+    if t % 50 == 49:
+        print(t, loss.item())
+
+    loss.backward()
+    with torch.no_grad():
+        for weight in (w1, w2):
+            weight -= learning_rate * weight.grad
+            weight.grad.zero_()
