@@ -8,38 +8,39 @@ and plans hold bare addresses.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facula.engine.compiler.kernel import Kernel
 from facula.engine.runtime.cpu import object_cache, target
 from facula.errors import CompileError
 
-_addresses: dict[tuple[str, str], int] = {}  # (name, IR) -> address
+_modules: dict[str, dict[str, int]] = {}  # IR -> addresses of its functions
 _lock = threading.RLock()  # LLVM contexts and target machines belong to one thread at a time
 
 statistics = {"compiled": 0, "loaded": 0, "compile_seconds": 0.0, "load_seconds": 0.0}
 
 
 def get(kernel: Kernel) -> int:
-    """The address of `kernel`'s machine code."""
-    return address(kernel.name, kernel.ir)
+    """The address of `kernel`'s machine code. CompileError if LLVM refuses its text."""
+    return module(kernel.ir, (kernel.name,))[kernel.name]
 
 
-def address(name: str, ir: str, imports: dict[str, int] | None = None) -> int:
-    """The address of function `name` in the module `ir`; `imports` gives addresses of symbols it only declares.
+def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Addresses of the functions `names` of the module `ir`.
 
-    CompileError if LLVM refuses the text.
+    `imports` gives addresses of symbols that the module only declares; others are looked up in the process.
     """
-    found = _addresses.get((name, ir))
-    if found is not None:
-        return found
-    with _lock:
-        found = _addresses.get((name, ir))
-        if found is None:
-            found = _load(name, object_bytes(ir), imports or {})
-            _addresses[name, ir] = found
+    found = _modules.get(ir)
+    if found is None:
+        with _lock:
+            found = _modules.get(ir)
+            if found is None:
+                found = _load(names, object_bytes(ir), imports or {})
+                _modules[ir] = found
     return found
 
 
@@ -55,50 +56,44 @@ def object_bytes(ir: str) -> bytes:
 
 
 def compile_ir(ir: str, speed_level: int = 2) -> bytes:
-    """Object code for `ir`, always compiled.
-
-    LLVM's vectorisers and its unroller stay off: kernels arrive vectorised and unrolled by construction, and
-    these passes take most of the time while they undo the emitter's choices.
-    """
-    import llvmlite.binding as llvm
-
+    """Object code for `ir`, always compiled."""
     started = time.perf_counter()
     with _lock:
-        machine = _machine()
-        try:
-            module = llvm.parse_assembly(ir)
-            module.verify()
-        except RuntimeError as error:
-            raise CompileError(f"LLVM refuses this kernel: {_explain(str(error), ir)}") from None
-        module.triple = target.host().triple
-        module.data_layout = str(machine.target_data)
-        options = llvm.create_pipeline_tuning_options(speed_level=speed_level)
-        options.loop_vectorization = options.slp_vectorization = False
-        options.loop_unrolling = options.loop_interleaving = False
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
-        image: bytes = machine.emit_object(module)
-        module.close()
+        image: bytes = _machine().emit_object(_optimised(ir, speed_level))
         statistics["compiled"] += 1
         statistics["compile_seconds"] += time.perf_counter() - started
     return image
 
 
 def assembly(ir: str) -> str:
-    """The optimised machine code of `ir` as assembly text: for people and for tests that count spills."""
+    """The machine code of `ir` as assembly text: for people, and for tests that count spills."""
+    with _lock:
+        return str(_machine().emit_assembly(_optimised(ir, 2)))
+
+
+def _optimised(ir: str, speed_level: int) -> Any:
+    """The verified and optimised LLVM module of `ir`.
+
+    LLVM's vectorisers and its unroller stay off: kernels arrive vectorised and unrolled by construction, and
+    these passes take most of the time while they undo the emitter's choices. Levels 1 and 2 then differ by
+    under a tenth in compile time, so there is no cheaper pipeline for cold kernels.
+    """
     import llvmlite.binding as llvm
 
-    with _lock:
-        machine = _machine()
-        module = llvm.parse_assembly(ir)
-        module.verify()
-        module.triple = target.host().triple
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = options.slp_vectorization = False
-        options.loop_unrolling = options.loop_interleaving = False
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
-        return str(machine.emit_assembly(module))
+    machine = _machine()
+    try:
+        parsed = llvm.parse_assembly(ir)
+        parsed.verify()
+    except RuntimeError as error:
+        raise CompileError(f"LLVM refuses this kernel: {_explain(str(error), ir)}") from None
+    parsed.triple = target.host().triple
+    parsed.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=speed_level)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return parsed
 
 
 @functools.cache
@@ -111,34 +106,44 @@ def _lljit() -> Any:
     import llvmlite.binding as llvm
 
     jit = llvm.create_lljit_compiler(target.target_machine(target.host()))
-    _immortal.append(jit)
+    _keep_forever(jit)
     return jit
 
 
-_immortal: list[Any] = []  # trackers and JITs, whose end would unmap code
-
-
-def _load(name: str, image: bytes, imports: dict[str, int]) -> int:
+def _load(names: Sequence[str], image: bytes, imports: Mapping[str, int]) -> dict[str, int]:
     """Put object code into memory with LLVM's own linker."""
-    import ctypes
-
     import llvmlite.binding as llvm
 
     started = time.perf_counter()
     library = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
     for symbol, where in imports.items():
         library.import_symbol(symbol, where)
-    library.export_symbol(name)
+    for name in names:
+        library.export_symbol(name)
     try:
-        tracker = library.link(_lljit(), f"facula{len(_immortal)}")
+        tracker = library.link(_lljit(), f"facula{statistics['loaded']}")
     except RuntimeError as error:
-        raise CompileError(f"kernel {name!r} cannot be loaded: {error}") from None
-    if not _immortal or _immortal[-1] is not tracker:
-        _immortal.append(tracker)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(tracker))  # survives the interpreter's shutdown, too
+        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {error}") from None
+    _keep_forever(tracker)
     statistics["loaded"] += 1
     statistics["load_seconds"] += time.perf_counter() - started
-    return int(tracker[name])
+    return {name: int(tracker[name]) for name in names}
+
+
+def _keep_forever(owner: Any) -> None:
+    """Never unmap code: at the interpreter's shutdown, too, a worker may still be spinning in it."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread may have held it when the child was made
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _explain(message: str, ir: str) -> str:
