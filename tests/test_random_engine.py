@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facula import dtypes
+from facula.ops import random_values
 from facula.rng import Engine
 from facula.rng.rounding import fma, from_bfloat16, to_bfloat16
 
@@ -102,6 +103,33 @@ def test_ranges(pair, low, high):
         pair.check(pair.ours.integers(n, dtypes.int64, low, high), expected)
         whole = pair.empty(n, "int64").random_(-2**63, None, generator=pair.theirs)
         pair.check(pair.ours.integers(n, dtypes.int64, -2**63, 2**63), whole)
+
+
+BOUNDS = [
+    (0, 1), (0, 2**11 + 1), (0, 5000), (-5000, -4001), (2049, 2050), (2049, 2052), (0, 65504), (0, 65521),
+    (0, 70000), (-70000, 2), (255, 259), (0, 257), (0, 258), (-300, -257), (2**24 - 3, 2**24 + 5),
+    (0, 2**25 + 1), (0, 2**53 + 3), (-2**63, 2**63 - 1), (0, 2**63 - 1), (5, 5), (0, 256), (-129, 2),
+    (0, 128), (0, 129), (0, 3), (-2**63, None), (3, None), (-1, None), (127, None), (128, None), (2**62, None),
+]
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore:.*is out of bounds")
+@pytest.mark.parametrize("name", (*FLOATS, *INTEGERS, "bool", "complex64"))
+def test_bounds(name):
+    """What rounds to the bound must not be drawn; what does not fit is refused in torch's words."""
+    pair, t = Pair(3), facula_dtype(name)
+    for low, high in BOUNDS:
+        before = pair.theirs.get_state()
+        try:
+            expected = pair.empty(9, name).random_(low, high, generator=pair.theirs)
+        except (RuntimeError, NotImplementedError) as error:
+            with pytest.raises(type(error)) as ours:
+                random_values.integers(9, t, low, high, pair.ours)
+            assert str(ours.value) == str(error)
+            pair.theirs.set_state(before)
+        else:
+            pair.check(random_values.integers(9, t, low, high, pair.ours), expected)
 
 
 def test_permutation(pair):

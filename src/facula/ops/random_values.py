@@ -23,7 +23,7 @@ Values = NDArray[Any]
 
 _TYPE_NAMES = {  # what PyTorch's errors call a dtype: its own name, and C++'s
     dtypes.uint8: ("Byte", "unsigned char"), dtypes.int8: ("Char", "signed char"),
-    dtypes.int16: ("Short", "short"), dtypes.int32: ("Int", "int"), int64: ("Long", "long"),
+    dtypes.int16: ("Short", "short int"), dtypes.int32: ("Int", "int"), int64: ("Long", "long int"),
     float16: ("Half", "c10::Half"), bfloat16: ("BFloat16", "c10::BFloat16"), float32: ("Float", "float"),
     float64: ("Double", "double"), bool_: ("Bool", "bool"),
     dtypes.complex64: ("ComplexFloat", "c10::complex<float>"),
@@ -138,9 +138,11 @@ def integers(count: int, of: dtype, low: int, high: int | None, engine: Engine) 
     """Integers in [low, high); without `high`, up to the largest (consecutive) integer of the dtype."""
     if high is None:
         if low == -2**63:
+            if of.is_complex or of in (float16, bool_):
+                raise _unsupported("random_full_64_bits_range_kernel_cpu", of)
             if of not in (int64, float64, float32, bfloat16):
-                raise RuntimeError("random_full_64_bits_range_kernel_cpu handles only int64, double, float and "
-                                   "bfloat16")
+                raise RuntimeError("random_full_64_bits_range_kernel_cpu handles only int64, double, float "
+                                   "and bfloat16")
             return engine.integers(count, of, -2**63, 2**63)
         if of.is_complex:
             raise RuntimeError("random_from_to_impl handles only integral, floating-point and boolean types")
@@ -148,8 +150,8 @@ def integers(count: int, of: dtype, low: int, high: int | None, engine: Engine) 
         if of in DIGITS:
             low = _inside_from(low, of)
             if not low < last:
-                raise RuntimeError("random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' "
-                                   f"casted to dtype, but got from={low} > to_inc={last}")
+                raise RuntimeError("random_ expects 'from' casted to dtype to be less than or equal to "
+                                   f"'to_inc' casted to dtype, but got from={low} > to_inc={last}")
         high = last + 1
     else:
         if not low < high:

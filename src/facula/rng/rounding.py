@@ -65,5 +65,6 @@ def round_number(x: float, to: dtype) -> float:
     if to is float64:
         return float(x)
     if to in (float32, float16):
-        return float(to.numpy.type(x))
+        with np.errstate(over="ignore"):
+            return float(to.numpy.type(x))
     return float(from_bfloat16(to_bfloat16(np.array([x], np.float32)))[0])
