@@ -7,6 +7,7 @@ memory. Nothing here knows tensors; `ops/random.py` puts the numbers where they 
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -35,8 +36,15 @@ def _unsupported(kernel: str, of: dtype) -> NotImplementedError:
     return NotImplementedError(f'"{kernel}" not implemented for \'{_TYPE_NAMES[of][0]}\'')
 
 
-def _largest(of: dtype) -> float:
-    return 3.3895313892515355e38 if of is bfloat16 else float(np.finfo(of.numpy).max)
+_LARGEST = {float16: 65504.0, bfloat16: 255 * 2.0**120, float32: (2**24 - 1) * 2.0**104,
+            float64: sys.float_info.max}
+
+
+def _integer_bounds(of: dtype) -> tuple[int, int]:
+    if of is bool_:
+        return 0, 1
+    bits = 8 * of.itemsize
+    return (-2**(bits - 1), 2**(bits - 1) - 1) if of.is_signed else (0, 2**bits - 1)
 
 
 def uniform(count: int, of: dtype, low: float, high: float, engine: Engine) -> Values:
@@ -45,7 +53,7 @@ def uniform(count: int, of: dtype, low: float, high: float, engine: Engine) -> V
         return uniform(2 * count, of.to_real(), low, high, engine).view(of.numpy)
     if not of.is_floating_point:
         raise _unsupported("check_uniform_bounds", of)
-    largest = _largest(of)
+    largest = _LARGEST[of]
     for name, bound in (("from", low), ("to", high)):
         if not -largest <= bound <= largest:
             raise RuntimeError(f"{name} is out of bounds for {_TYPE_NAMES[of][1]}")
@@ -146,7 +154,7 @@ def integers(count: int, of: dtype, low: int, high: int | None, engine: Engine) 
             return engine.integers(count, of, -2**63, 2**63)
         if of.is_complex:
             raise RuntimeError("random_from_to_impl handles only integral, floating-point and boolean types")
-        last = 2**DIGITS[of] if of in DIGITS else 1 if of is bool_ else int(np.iinfo(of.numpy).max)
+        last = 2**DIGITS[of] if of in DIGITS else _integer_bounds(of)[1]
         if of in DIGITS:
             low = _inside_from(low, of)
             if not low < last:
@@ -193,11 +201,9 @@ def _check_bounds(first: int, last: int, of: dtype) -> None:
     if of.is_complex:
         raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
     if of in DIGITS:
-        lowest, highest = -_largest(of), _largest(of)
-    elif of is bool_:
-        lowest, highest = 0, 1
+        lowest, highest = -_LARGEST[of], _LARGEST[of]
     else:
-        lowest, highest = int(np.iinfo(of.numpy).min), int(np.iinfo(of.numpy).max)
+        lowest, highest = _integer_bounds(of)
     name = _TYPE_NAMES[of][1]
     for what, bound in (("from", first), ("to - 1", last)):
         if not lowest <= bound <= highest:
@@ -219,7 +225,7 @@ def permutation(n: int, of: dtype, engine: Engine) -> Values:
     if of in DIGITS:
         if of in (float16, float32) and n > 2**DIGITS[of] + 1:
             raise RuntimeError(f"n cannot be greater than {2**DIGITS[of] + 1} for {_TYPE_NAMES[of][0]} type.")
-    elif n - 1 > np.iinfo(of.numpy).max:
+    elif n - 1 > _integer_bounds(of)[1]:
         raise RuntimeError(f"value cannot be converted to type {of.name}_t without overflow")
     order = engine.permutation(n)
     if of is bfloat16:
