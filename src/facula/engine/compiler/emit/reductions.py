@@ -1,0 +1,184 @@
+"""Accumulators of reductions.
+
+An accumulator is a vector in a stack slot; a floating-point sum has a second one, which takes over the partial
+sum after every block (so the error grows with the number of blocks, not of elements). Arg-reductions have the value
+and its index. The order of all combinations depends on shapes alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facula.dtypes import BOOL, FLOAT, bool_, dtype, int64
+from facula.engine.compiler.emit import scalar
+from facula.engine.compiler.emit.types import broadcast, constant, element, register, vector
+from facula.engine.compiler.values import Val
+from facula.engine.graph.node import contiguous_strides
+
+if TYPE_CHECKING:
+    from facula.engine.compiler.emit.nest import NestEmitter
+
+_STEP = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and"}
+
+
+def _least(d: dtype, low: bool) -> object:
+    """The neutral element of max (low) or min."""
+    if d.category == FLOAT:
+        return float("-inf") if low else float("inf")
+    if d.category == BOOL:
+        return not low
+    bits = 8 * d.itemsize
+    if d.is_signed:
+        return -(1 << (bits - 1)) if low else (1 << (bits - 1)) - 1
+    return 0 if low else (1 << bits) - 1
+
+
+def _neutral(value: Val) -> object:
+    d = value.args[0].dtype
+    name = str(value.payload)
+    if name in ("max", "argmax"):
+        return _least(d, True)
+    if name in ("min", "argmin"):
+        return _least(d, False)
+    return {"sum": 0, "prod": 1, "any": False, "all": True}[name]
+
+
+def _two_level(value: Val) -> bool:
+    return value.payload == "sum" and value.args[0].dtype.category == FLOAT
+
+
+def is_arg(value: Val) -> bool:
+    return value.payload in ("argmax", "argmin")
+
+
+def start(e: NestEmitter, value: Val) -> list[str]:
+    d = value.args[0].dtype
+    t = register(d, e.lanes)
+    slots = [e.slot(t)]
+    e.code.do(f"store {t} {constant(_neutral(value), d, e.lanes)}, ptr {slots[0]}")
+    if _two_level(value):
+        slots.append(e.slot(t))
+        e.code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[1]}")
+    if is_arg(value):
+        wide = vector("i64", e.lanes)
+        slots.append(e.slot(wide))
+        e.code.do(f"store {wide} {constant(-1, int64, e.lanes)}, ptr {slots[1]}")
+    return slots
+
+
+def accumulate(e: NestEmitter, value: Val, slots: list[str], name: str, u: int) -> None:
+    code, d, lanes = e.code, value.args[0].dtype, e.lanes
+    t = register(d, lanes)
+    old = code.op(f"load {t}, ptr {slots[0]}")
+    if is_arg(value):
+        wide = vector("i64", lanes)
+        old_index = code.op(f"load {wide}, ptr {slots[1]}")
+        best, index = better(e, value, lanes, (old, old_index), (name, _index(e, u)))
+        if e.mask is not None:
+            best = scalar.select(code, e.mask, d, lanes, best, old)
+            index = scalar.select(code, e.mask, int64, lanes, index, old_index)
+        code.do(f"store {wide} {index}, ptr {slots[1]}")
+    else:
+        best = scalar.emit(code, _STEP[str(value.payload)], d, lanes, [old, name])
+        if e.mask is not None:
+            best = scalar.select(code, e.mask, d, lanes, best, old)
+    code.do(f"store {t} {best}, ptr {slots[0]}")
+
+
+def flush(e: NestEmitter, value: Val, slots: list[str]) -> None:
+    if not _two_level(value):
+        return
+    code, d = e.code, value.args[0].dtype
+    t = register(d, e.lanes)
+    total = code.op(f"load {t}, ptr {slots[1]}")
+    part = code.op(f"load {t}, ptr {slots[0]}")
+    code.do(f"store {t} {code.op(f'fadd {t} {total}, {part}')}, ptr {slots[1]}")
+    code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[0]}")
+
+
+def result(e: NestEmitter, value: Val, slots: list[str]) -> str:
+    """The accumulated vector (for arg-reductions, of indices)."""
+    if is_arg(value):
+        return e.code.op(f"load {vector('i64', e.lanes)}, ptr {slots[1]}")
+    t = register(value.args[0].dtype, e.lanes)
+    return e.code.op(f"load {t}, ptr {slots[1 if _two_level(value) else 0]}")
+
+
+def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
+    """All accumulators and all lanes of them combined, halving: a scalar."""
+    code, d, lanes = e.code, value.args[0].dtype, e.lanes
+    if is_arg(value):
+        return _finish_arg(e, value, groups)
+    parts = [result(e, value, slots) for slots in groups]
+    step = _STEP[str(value.payload)]
+    while len(parts) > 1:
+        parts = [scalar.emit(code, step, d, lanes, [a, b]) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    name = parts[0]
+    while lanes > 1:
+        low, high = _halves(e, name, element(d), lanes)
+        lanes //= 2
+        name = scalar.emit(code, step, d, lanes, [low, high])
+    return name
+
+
+def _halves(e: NestEmitter, name: str, type_: str, lanes: int) -> tuple[str, str]:
+    t = vector(type_, lanes)
+    if lanes == 2:
+        return (e.code.op(f"extractelement {t} {name}, i64 0"), e.code.op(f"extractelement {t} {name}, i64 1"))
+    half = lanes // 2
+    out = []
+    for first in (0, half):
+        mask = ", ".join(f"i32 {first + k}" for k in range(half))
+        out.append(e.code.op(f"shufflevector {t} {name}, {t} poison, <{half} x i32> <{mask}>"))
+    return out[0], out[1]
+
+
+def _finish_arg(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
+    code, d, lanes = e.code, value.args[0].dtype, e.lanes
+    pairs = [(code.op(f"load {register(d, lanes)}, ptr {s[0]}"), code.op(f"load {vector('i64', lanes)}, ptr {s[1]}"))
+             for s in groups]
+    while len(pairs) > 1:
+        pairs = [better(e, value, lanes, a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+    best, index = pairs[0]
+    while lanes > 1:
+        low, high = _halves(e, best, element(d), lanes)
+        first, second = _halves(e, index, "i64", lanes)
+        lanes //= 2
+        best, index = better(e, value, lanes, (low, first), (high, second))
+    return index
+
+
+def better(e: NestEmitter, value: Val, lanes: int, a: tuple[str, str], b: tuple[str, str]) -> tuple[str, str]:
+    """Of two (value, index) pairs: NaN first, then the larger (smaller) value, then the smaller index.
+
+    Index -1, of accumulators that saw nothing, is the largest unsigned number."""
+    code, d = e.code, value.args[0].dtype
+    t, bits, wide = register(d, lanes), vector("i1", lanes), vector("i64", lanes)
+    name = "gt" if value.payload == "argmax" else "lt"
+    over = scalar.emit(code, name, d, lanes, [b[0], a[0]])
+    same = scalar.emit(code, "eq", d, lanes, [b[0], a[0]])
+    if d.category == FLOAT:
+        nan_a, nan_b = code.op(f"fcmp uno {t} {a[0]}, {a[0]}"), code.op(f"fcmp uno {t} {b[0]}, {b[0]}")
+        a_fine = scalar.emit(code, "not", bool_, lanes, [nan_a])
+        over = code.op(f"or {bits} {over}, {code.op(f'and {bits} {nan_b}, {a_fine}')}")
+        same = code.op(f"or {bits} {same}, {code.op(f'and {bits} {nan_a}, {nan_b}')}")
+    earlier = code.op(f"icmp ult {wide} {b[1]}, {a[1]}")
+    take = code.op(f"or {bits} {over}, {code.op(f'and {bits} {same}, {earlier}')}")
+    return scalar.select(code, take, d, lanes, b[0], a[0]), scalar.select(code, take, int64, lanes, b[1], a[1])
+
+
+def _index(e: NestEmitter, u: int) -> str:
+    """The flat number of the current element among the reduced ones, in every lane."""
+    nest = e.nest
+    strides = contiguous_strides(tuple(nest.sizes[d] for d in nest.inner))
+    at = "0"
+    for d, s in zip(nest.inner, strides, strict=True):
+        step = "1" if d == nest.inner[-1] else e.argument(s, ("flat", d))
+        at = e.add(at, e.mul(e.vector_at if d == nest.vector_dim else e.coordinates[d], step))
+    if nest.columns:
+        return broadcast(e.code, at, "i64", e.lanes)
+    first = broadcast(e.code, e.add(at, str(u * e.lanes)), "i64", e.lanes)
+    steps = ", ".join(f"i64 {k}" for k in range(e.lanes))
+    return e.code.op(f"add nsw {vector('i64', e.lanes)} {first}, <{steps}>")
+
+

@@ -1,0 +1,169 @@
+"""Fourth pass: a group of nodes to kernels (one, or two when a long reduction is split into chunks)."""
+
+from __future__ import annotations
+
+import hashlib
+
+from facula.engine.compiler.affine import Affine, identity
+from facula.engine.compiler.emit.nest import NestEmitter, Word
+from facula.engine.compiler.fuse import Group, row_map
+from facula.engine.compiler.kernel import Kernel, Step
+from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
+from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.values import Builder, Val
+from facula.engine.graph.node import Node, contiguous_strides, size_of
+
+CHUNK = 1 << 14  # reduced elements of a chunk
+TILE_NS = 20000.0  # work of a tile: large against handing it to a thread, small against the whole
+NS_PER_BYTE = 0.08
+NS_PER_OPERATION = 0.5  # one vector operation
+
+
+class Temporary:
+    """Memory between the two kernels of a split reduction."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
+class Launch:
+    """A step whose words still name buffers and numbers; plan.py gives them slots."""
+
+    def __init__(self, kernel: Kernel, words: list[Word], tiles: int, cost: float, nbytes: int, flops: int) -> None:
+        self.kernel = kernel
+        self.words = words
+        self.tiles = tiles
+        self.cost = cost
+        self.nbytes = nbytes
+        self.flops = flops
+
+    def buffers(self) -> list[object]:
+        return [w[1] for w in self.words if isinstance(w, tuple) and w[0] == "buf"]
+
+    def step(self, slots: dict[object, int]) -> Step:
+        args = [w if isinstance(w, int) else slots[w[1]] if w[0] == "buf" else w[1] for w in self.words]
+        return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops)  # type: ignore[arg-type]
+
+
+def lower_loops(group: Group, graph: Graph, kept: list[Node], formats: dict[int, str],
+                vector_bytes: int) -> list[Launch]:
+    """Launches that leave the values of `kept` in memory."""
+    values, builder = values_of(group, graph, formats, kept)
+    flags = group.reduced or (False,) * len(group.dims)
+    whole, rows = identity(group.dims), row_map(group.dims, flags)
+    stores = [Store(n, values[n], rows if n in group.rows else whole, n.dtype) for n in kept]
+    title = " ".join(dict.fromkeys(n.op.name for n in group.members))
+    if group.is_split:
+        return _split(group, stores, builder, title, vector_bytes)
+    nest = build_nest(group.dims, flags, stores, vector_bytes)
+    return [launch(nest, title, vector_bytes)]
+
+
+def _split(group: Group, stores: list[Store], builder: Builder, title: str, vector_bytes: int) -> list[Launch]:
+    """Each chunk of the reduced elements gives partial results; a second kernel combines them."""
+    assert group.reduced is not None
+    out: list[Launch] = []
+    order = postorder([s.value for s in stores])
+    reductions = [v for v in order if v.op == "reduce"]
+    count = size_of(group.row_dims)
+    rows = row_map(group.dims, group.reduced)
+    markers = {v: Temporary(0) for v in reductions}
+    direct = [s for s in stores if s.map != rows]
+    partial = [Store(markers[v], v, rows, v.args[0].dtype) for v in reductions]
+    if any(v.payload in ("argmax", "argmin") for v in reductions):
+        nest = build_nest(group.dims, group.reduced, stores, vector_bytes)
+        return [launch(nest, title, vector_bytes)]
+    for v in reductions:
+        v.dtype = v.args[0].dtype
+    nest = build_nest(group.dims, group.reduced, direct + partial, vector_bytes)
+    first = nest.sizes[nest.inner[0]]
+    rest = max(1, size_of(tuple(nest.sizes[d] for d in nest.inner)) // first)
+    nest.chunk = max(1, min(first, CHUNK // rest))
+    chunks = -(-first // nest.chunk)
+    for v in reductions:
+        markers[v].nbytes = chunks * count * v.dtype.itemsize
+    out.append(launch(nest, title, vector_bytes))
+
+    dims = (chunks, *group.row_dims)
+    kept = [d for d, r in enumerate(group.reduced) if not r]
+    row_strides = (0, *contiguous_strides(group.row_dims))
+    again = Builder(dims, {}, set(), set(), {}, builder.formats)
+    moved: dict[Val, Val] = {}
+    for v in order:
+        map = affine_of(v)
+        if v.op == "reduce":
+            partials = Affine(dims, (count, *contiguous_strides(group.row_dims)))
+            element = again.make("load", (), v.dtype, (markers[v], partials))
+            moved[v] = again.make("reduce", (element,), v.dtype, v.payload)
+        elif any(a not in moved for a in v.args) or map is not None and any(
+                s for d, s in enumerate(map.strides) if d not in kept):
+            continue  # element level
+        else:
+            payload = v.payload
+            if map is not None:
+                here = Affine(dims, (0, *(map.strides[d] for d in kept)), map.const, map.nums)
+                payload = here if v.op == "coord" else (payload[0], here, *payload[2:])  # type: ignore[index]
+            moved[v] = again.make(v.op, tuple(moved[a] for a in v.args), v.dtype, payload)
+    combine = [Store(s.node, moved[s.value], Affine(dims, row_strides), s.dtype) for s in stores if s not in direct]
+    if combine:
+        flags = (True, *(False,) * len(group.row_dims))
+        out.append(launch(build_nest(dims, flags, combine, vector_bytes), title + " (combine)", vector_bytes))
+    return out
+
+
+def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
+    """Emit the nest and cut it into tiles."""
+    emitter = NestEmitter(nest, vector_bytes)
+    text = emitter.run()
+    name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
+    order = postorder([s.value for s in nest.stores])
+    points = size_of(nest.sizes)
+    nbytes = _traffic(nest, order)
+    operations = sum(1 for v in order if v.op not in ("load", "lit", "num", "coord", "cast") and v.vec)
+    work = sum(_own_cost(v) for v in order if v.level >= 2)
+    each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
+    tiles, sizes = _tiles(nest, each)
+    words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]  # type: ignore[index]
+    return Launch(kernel, words, tiles, points * each, nbytes, operations * points)
+
+
+def _own_cost(v: Val) -> float:
+    return 1.0 if v.op == "reduce" else v.cost - sum(a.cost for a in v.args)
+
+
+def _traffic(nest: Nest, order: list[Val]) -> int:
+    """Bytes moved, each operand counted once."""
+    total = 0
+    for v in order:
+        map = affine_of(v)
+        if v.op in ("load", "gather") and map is not None:
+            strides = nest.strides(map)
+            total += v.dtype.itemsize * size_of(tuple(n for n, s in zip(nest.sizes, strides, strict=True) if s))
+    for s in nest.stores:
+        strides = nest.strides(s.map)
+        total += s.dtype.itemsize * size_of(tuple(n for n, t in zip(nest.sizes, strides, strict=True) if t))
+    return total
+
+
+def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
+    """Number of tiles, and their extents. From shapes and the kernel alone: never from the number of threads."""
+    points = max(256, int(TILE_NS / each))
+    reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
+    outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
+    if nest.chunk:
+        chunks = -(-nest.sizes[nest.inner[0]] // nest.chunk)
+        outer *= chunks
+        reduced = -(-reduced // chunks)
+    if not nest.columns:
+        rows = max(1, min(outer, points // max(1, reduced)))
+        return -(-outer // rows), {"rows": rows}
+    width = nest.sizes[-1] if nest.sizes else 1
+    columns = max(1, points // max(1, reduced))
+    step = 4 * nest.lanes
+    columns = -(-columns // step) * step
+    if columns >= width:
+        rows = max(1, min(outer, columns // max(1, width)))
+        return -(-outer // rows), {"rows": rows, "columns": width, "across": 1}
+    across = -(-width // columns)
+    return outer * across, {"rows": 1, "columns": columns, "across": across}

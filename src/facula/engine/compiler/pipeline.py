@@ -1,0 +1,70 @@
+"""The compiler as a list of passes: from pending nodes to a `PlanSpec`.
+
+    simplify     look through views, drop what nobody needs          Graph
+    fuse         which nodes share a kernel                          list[Group]
+    lower        each group to loop nests, each nest to LLVM IR      list[Work]
+    assign       order and memory                                    PlanSpec
+"""
+
+from __future__ import annotations
+
+from facula.engine.compiler.fuse import Group, fuse
+from facula.engine.compiler.lower_loops import Launch, Temporary, lower_loops
+from facula.engine.compiler.lower_single import lower_single
+from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
+from facula.engine.compiler.simplify import Graph, simplify
+from facula.engine.graph.node import Node, size_of
+
+__all__ = ["HostStep", "PlanSpec", "compile_plan"]
+
+
+def compile_plan(nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
+                 donated: set[Node] | frozenset[Node] = frozenset(), vector_bytes: int = 64) -> PlanSpec:
+    """Plan the computation of `outputs`.
+
+    nodes        pending nodes, arguments before users
+    leaves       nodes whose value is in memory; they get slots 0, 1, ...
+    numbers_at   position of each node's first run-time number
+    donated      leaves whose memory may be overwritten
+    vector_bytes width of the target's vectors
+    """
+    formats: dict[int, str] = {}
+    graph = simplify(nodes, leaves, outputs, numbers_at)
+    groups = fuse(graph)
+    work: list[Work] = []
+    for group in groups:
+        work += _lower(group, groups, graph, formats, vector_bytes)
+    steps, memory = assign(work, list(leaves), list(outputs), _bytes)
+    count = 1 + max((at for at in formats), default=-1)
+    return PlanSpec(steps, len(leaves), len(outputs), memory.temporaries,
+                    [formats.get(k, "") for k in range(count)], {}, graph.notes)
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, Temporary):
+        return value.nbytes
+    assert isinstance(value, Node)
+    return size_of(value.shape) * value.dtype.itemsize
+
+
+def _lower(group: Group, groups: list[Group], graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
+    if group.single:
+        return lower_single(next(iter(group.members)), graph, formats, vector_bytes)
+    read = {s for g in groups if g is not group for s in _memory_reads(g, graph)}
+    kept = [n for n in group.members if n in graph.kept or n in read]
+    if not kept:
+        return []
+    return [launched(launch) for launch in lower_loops(group, graph, kept, formats, vector_bytes)]
+
+
+def _memory_reads(group: Group, graph: Graph) -> list[Node]:
+    """Values a group reads that it does not compute."""
+    if group.single:
+        return list(next(iter(group.members)).inputs)
+    own = group.members.keys() | group.inlined
+    return [s for n in own for s, _ in graph.reads[n] if s not in own]
+
+
+def launched(launch: Launch) -> Work:
+    """All buffers of a launch count as read; memory is assigned to those that have none yet."""
+    return Work([], launch.buffers(), launch.step)

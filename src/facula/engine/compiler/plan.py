@@ -1,0 +1,140 @@
+"""Last pass: steps in order, memory for every value.
+
+Slots of the buffer table: the leaves, the outputs, then temporaries. A temporary's memory is handed on after its last
+use; an output may be built in place of a leaf that is donated (`PlanSpec.aliases`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from facula.dtypes import dtype
+from facula.engine.compiler.kernel import Step
+from facula.engine.graph.node import Primitive
+
+
+@dataclass(frozen=True)
+class HostOperand:
+    """A value a host step reads: slot `slot` of the buffer table, or (call >= 0) the result of an earlier CALL."""
+
+    slot: int
+    shape: tuple[int, ...]
+    dtype: dtype
+    call: int = -1
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """A primitive that NumPy computes: `interpreter.compute` on a Node made from this description.
+
+    number_at   position of the first of `numbers` run-time scalars, -1 if there are none
+    slot        where the result goes; -1 for a CALL, whose tuple is kept under the number `call`
+    """
+
+    op: Primitive
+    attrs: tuple[object, ...] | None
+    inputs: tuple[HostOperand, ...]
+    shape: tuple[int, ...]
+    dtype: dtype
+    slot: int
+    number_at: int = -1
+    numbers: int = 0
+    call: int = -1
+    reason: str = ""
+
+
+@dataclass
+class PlanSpec:
+    """All that running a plan takes, as data.
+
+    steps     native steps and host steps, in order
+    leaves, outputs    how many slots each takes: [0, leaves) and [leaves, leaves + outputs)
+    temporaries        bytes of each slot after those; equal slots are reused over time already
+    formats   'd' (double) or 'q' (int64) for each run-time number; '' where nothing reads it natively
+    aliases   output number -> leaf number: give that donated leaf's memory to the output
+    notes     what was not fused, and why
+    """
+
+    steps: list[Step | HostStep]
+    leaves: int
+    outputs: int
+    temporaries: list[int]
+    formats: list[str]
+    aliases: dict[int, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """For people: one line a step, then the refusals."""
+        lines = []
+        for k, step in enumerate(self.steps):
+            if isinstance(step, HostStep):
+                lines.append(f"{k:3} host    {step.op.name}{list(step.shape)}  ({step.reason or 'no native lowering'})")
+            else:
+                lines.append(f"{k:3} kernel  {step.kernel.title}  [{step.kernel.name}] tiles {step.tiles}, "
+                             f"{step.bytes / 1e6:.3g} MB, {step.flops / 1e6:.3g} Mflop, ~{step.cost / 1e3:.3g} us")
+        if self.temporaries:
+            lines.append(f"    temporaries: {len(self.temporaries)}, {sum(self.temporaries) / 1e6:.3g} MB")
+        lines += [f"    not fused: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+@dataclass
+class Work:
+    """A step before memory is assigned: what it reads, what it writes, and how to make it once slots are known."""
+
+    reads: list[object]
+    writes: list[object]
+    make: object  # Callable[[dict[object, int]], Step | HostStep]
+    in_place: tuple[object, object] | None = None  # (value to overwrite, result)
+
+
+class Memory:
+    """Slots for values. `sizes` tells the bytes of everything that is neither a leaf nor an output."""
+
+    def __init__(self, leaves: list[object], outputs: list[object]) -> None:
+        self.slots: dict[object, int] = {leaf: k for k, leaf in enumerate(leaves)}
+        for k, output in enumerate(outputs):
+            self.slots.setdefault(output, len(leaves) + k)
+        self.first = len(leaves) + len(outputs)
+        self.temporaries: list[int] = []
+        self.free: list[int] = []
+
+    def take(self, value: object, nbytes: int) -> int:
+        """A slot of at least `nbytes`: the best fitting free one, if it is not far too large."""
+        fits = [t for t in self.free if self.temporaries[t] >= nbytes and self.temporaries[t] <= 4 * nbytes + 4096]
+        if fits:
+            t = min(fits, key=lambda t: self.temporaries[t])
+            self.free.remove(t)
+        else:
+            t = len(self.temporaries)
+            self.temporaries.append(max(nbytes, 1))
+        self.slots[value] = self.first + t
+        return self.first + t
+
+    def give_back(self, value: object) -> None:
+        t = self.slots[value] - self.first
+        if t >= 0:
+            self.free.append(t)
+
+
+def assign(work: list[Work], leaves: list[object], outputs: list[object], size: object) -> tuple[list[Step | HostStep], Memory]:
+    """Walk the steps in order, taking memory at a value's birth and giving it back after its last use."""
+    memory = Memory(leaves, outputs)
+    last: dict[object, int] = {}
+    for k, w in enumerate(work):
+        for value in (*w.reads, *w.writes):
+            last[value] = k
+    dying: dict[int, list[object]] = {}
+    for value, k in last.items():
+        dying.setdefault(k, []).append(value)
+    fixed = {*map(id, leaves), *map(id, outputs)}
+    steps: list[Step | HostStep] = []
+    for k, w in enumerate(work):
+        for value in w.writes:
+            if value not in memory.slots:
+                memory.take(value, size(value))  # type: ignore[operator]
+        steps.append(w.make(memory.slots))  # type: ignore[operator]
+        for value in dying.get(k, ()):
+            if id(value) not in fixed:
+                memory.give_back(value)
+    return steps, memory

@@ -1,0 +1,132 @@
+"""First pass: look through views.
+
+Every node that a kernel can compute gets its `reads`: which value it takes its elements from, and the affine map of
+positions. Views vanish here, unless a position is not affine (a permuted value reshaped so that dimensions
+merge): then the inner view becomes a value of its own, copied by a kernel. Nodes nobody needs drop out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from facula.dtypes import COMPLEX
+from facula.engine.compiler.affine import Affine, broadcast, compose, identity, joined, normal, view_map
+from facula.engine.compiler.emit.scalar import can_emit
+from facula.engine.compiler.values import Read, coordinate_map, row_and_column_steps
+from facula.engine.graph.expr import LEAVES
+from facula.engine.graph.node import CONST, INDEX, VIEW, Formula, Node, size_of
+
+
+@dataclass
+class Graph:
+    """What the passes work on.
+
+    order    nodes to compute, arguments first
+    reads    for nodes that loops compute: the values they read, and where
+    loops    nodes computed by loop kernels; the other nodes of `order` are steps of their own
+    kept     values that must be in memory
+    """
+
+    leaves: set[Node]
+    outputs: list[Node]
+    numbers_at: dict[Node, int]
+    order: list[Node] = field(default_factory=list)
+    reads: dict[Node, list[Read]] = field(default_factory=dict)
+    loops: set[Node] = field(default_factory=set)
+    kept: set[Node] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def simplify(nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int]) -> Graph:
+    graph = Graph(set(leaves), list(dict.fromkeys(outputs)), numbers_at)
+    position = {node: k for k, node in enumerate(nodes)}
+    pending = [n for n in graph.outputs if n not in graph.leaves]
+    graph.kept.update(pending)
+    needed: set[Node] = set()
+    while pending:
+        node = pending.pop()
+        if node in needed or size_of(node.shape) == 0:
+            continue
+        needed.add(node)
+        if in_loops(node):
+            graph.loops.add(node)
+            graph.reads[node] = _reads(node, graph)
+            for source, _ in graph.reads[node]:
+                if source in graph.leaves:
+                    continue
+                if not in_loops(source) or source.op is VIEW:
+                    graph.kept.add(source)
+                if source in graph.kept or not (source.op is CONST or source.op is INDEX):
+                    pending.append(source)
+            if node.op.kind == "gather" and graph.reads[node][1][0] not in graph.leaves:
+                graph.kept.add(graph.reads[node][1][0])
+                pending.append(graph.reads[node][1][0])
+        else:
+            for source in node.inputs:
+                if source not in graph.leaves:
+                    graph.kept.add(source)
+                    pending.append(source)
+    # constants need not be in `nodes`: they come first
+    graph.order = sorted(needed, key=lambda n: position.get(n, -1))
+    return graph
+
+
+def in_loops(node: Node) -> bool:
+    """Can a loop kernel compute this node?"""
+    op = node.op
+    if node.dtype.category == COMPLEX or any(i.dtype.category == COMPLEX for i in node.inputs):
+        return False
+    if isinstance(op, Formula):
+        return all(e.fn in LEAVES or can_emit(e.fn) for e in op.order)
+    if op is CONST or op is INDEX or op is VIEW:
+        return True
+    if op.kind == "reduce":
+        return size_of(node.inputs[0].shape) > 0
+    return op.kind == "gather" and size_of(node.inputs[0].shape) > 0
+
+
+def _reads(node: Node, graph: Graph) -> list[Read]:
+    op = node.op
+    if isinstance(op, Formula):
+        reads: list[Read] = []
+        cuts = [tuple(n for n in node.shape if n != 1)]
+        for source in node.inputs:
+            direct = broadcast(source.shape, node.shape)
+            read = _resolve(source, direct, graph)
+            finer = joined([*cuts, tuple(n for n in read[1].dims if n != 1), normal(read[1]).dims])
+            if finer is None:  # two operands cut the elements in ways that have no common refinement
+                graph.notes.append(f"{source!r}: kept, its layout does not go with the other operands'")
+                read = source, direct
+            else:
+                cuts.append(finer)
+            reads.append(read)
+        return reads
+    if op is VIEW:
+        base = node.inputs[0]
+        return [_resolve(base, view_map(node, graph.numbers_at.get(node, -1)), graph)]
+    if op.kind == "reduce":
+        return [_resolve(node.inputs[0], identity(node.inputs[0].shape), graph)]
+    if op.kind == "gather":
+        table, index = node.inputs
+        over = broadcast((*index.shape, 1), node.shape)
+        source, map = _resolve(table, identity(table.shape), graph)
+        if source.op is CONST or source.op is INDEX or row_and_column_steps(map, *table.shape) is None:
+            source, map = table, identity(table.shape)
+        return [_resolve(index, over, graph), (source, map)]
+    return []
+
+
+def _resolve(node: Node, map: Affine, graph: Graph) -> Read:
+    """Follow views down to a value in memory or one that is computed."""
+    while node not in graph.leaves:
+        if node.op is not VIEW:
+            if node.op is INDEX and compose(map, coordinate_map(node)) is None:
+                graph.kept.add(node)
+            break
+        found = compose(map, view_map(node, graph.numbers_at.get(node, -1)))
+        if found is None or joined([found.dims, normal(found).dims]) is None:
+            graph.notes.append(f"{node!r}: kept, since the positions read through it are not affine")
+            break
+        map = found
+        node = node.inputs[0]
+    return node, map

@@ -1,0 +1,73 @@
+"""Types of the expressions in a formula.
+
+Tensor operands have their own dtype, literals and run-time scalars adopt that of the operands they stand
+beside. So the same (interned) literal may have several types: what is typed is a use, not an object.
+"""
+
+from __future__ import annotations
+
+from facula.dtypes import BOOL, FLOAT, PROMOTION, bool_, dtype, float32, float64, int64
+from facula.engine.graph.expr import COMPARISONS, Expr, postorder
+
+FLOAT_ONLY = frozenset((
+    "div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
+    "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma",
+    "digamma", "copysign", "nextafter", "hypot"))
+_INTEGER_ONLY = frozenset(("lshift", "rshift"))
+
+
+def natural_types(expr: Expr, operands: tuple[dtype, ...], result: dtype) -> dict[Expr, dtype | None]:
+    """The type of every subexpression by itself; None for one made of literals and scalars alone."""
+    types: dict[Expr, dtype | None] = {}
+    for e in postorder(expr):
+        types[e] = _natural(e, types, operands, result)
+    return types
+
+
+def _natural(e: Expr, types: dict[Expr, dtype | None], operands: tuple[dtype, ...], result: dtype) -> dtype | None:
+    fn = e.fn
+    if fn == "in":
+        return operands[e.value]  # type: ignore[index]
+    if fn in ("lit", "scalar"):
+        return None
+    if fn == "cast":
+        assert isinstance(e.value, dtype)
+        return e.value
+    if fn in ("index", "random_bits"):
+        return int64
+    if fn in COMPARISONS:
+        return bool_
+    return common_type(e, types, result)
+
+
+def common_type(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtype | None:
+    """The type in which `e` computes: that of its arguments together."""
+    found: dtype | None = None
+    for a in e.args[1:] if e.fn == "where" else e.args:
+        t = types[a]
+        if t is not None:
+            found = t if found is None else PROMOTION[found, t]
+    if found is not None and found.category < FLOAT:
+        beside = [a.value for a in e.args if a.fn == "lit"]
+        if e.fn in FLOAT_ONLY or any(type(v) is float and v != int(v) for v in beside if v == v and abs(v) < 1e300):  # type: ignore[arg-type,operator,call-overload]
+            return result if result.category == FLOAT else float32
+        if e.fn in _INTEGER_ONLY and found.category == BOOL:
+            return int64
+    return found
+
+
+def argument_types(e: Expr, want: dtype, types: dict[Expr, dtype | None], result: dtype) -> tuple[dtype, ...]:
+    """The types that the arguments of `e` are converted to, when `e` itself is wanted as `want`."""
+    if e.fn == "cast":
+        own = types[e.args[0]]
+        return (own if own is not None else want,)
+    if e.fn == "random_bits":
+        return (int64, int64)
+    inner = common_type(e, types, result)
+    if inner is None:  # numbers alone
+        inner = float64 if e.fn in COMPARISONS else want
+    if e.fn == "where":
+        return (bool_, inner, inner)
+    if e.fn in COMPARISONS:
+        return (inner,) * len(e.args)
+    return (inner,) * len(e.args)
