@@ -83,7 +83,10 @@ do:
   %want.at = getelementptr i8, ptr %step, i64 24
   %want = load i64, ptr %want.at
   %split = icmp sgt i64 %want, 1
-  br i1 %split, label %many, label %one
+  br i1 %split, label %many, label %few
+few:
+  %some = icmp sgt i64 %tiles, 0
+  br i1 %some, label %one, label %after
 one:
   call void %fn(ptr %args, ptr %bufs, ptr %nums, i64 0, i64 %tiles, ptr %scratch)
   br label %after

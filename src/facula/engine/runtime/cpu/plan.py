@@ -1,0 +1,188 @@
+"""A `PlanSpec` made executable: machine code loaded, everything that no run changes packed beforehand.
+
+A run makes two small tables of its own (pointers, numbers), so that one plan may run in several Python threads at
+once, and inside itself. Temporaries lie in one block, the arena, which a plan keeps for its next run if it is small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facula.engine.compiler.kernel import Step
+from facula.engine.graph.node import BUFFER, Node
+from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
+from facula.engine.runtime.cpu import jit, launch
+from facula.engine.runtime.cpu.pool import pool
+
+if TYPE_CHECKING:  # data only: the runtime does not call the compiler
+    from facula.engine.compiler.plan import HostStep, PlanSpec
+
+KEEP_ARENA = 1 << 20  # bytes of temporaries that stay with a plan between runs
+
+
+class _Arena:
+    """The temporaries of one run: their memory, and its addresses as they stand in the pointer table."""
+
+    __slots__ = ("buffer", "table")
+
+    def __init__(self, buffer: Buffer, table: bytes) -> None:
+        self.buffer = buffer
+        self.table = table
+
+
+class Plan:
+    """What `facula.engine.realize` runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
+
+    def __init__(self, spec: PlanSpec) -> None:
+        self.spec = spec
+        self.aliases = spec.aliases
+        self._segments = _segments(spec.steps)
+        self._launch = launch.run()
+        self._pack_pointers = struct.Struct(f"={spec.leaves + spec.outputs}Q").pack
+        # The order of native numbers, and their format: 8x leaves a place that no kernel reads.
+        self._native_numbers = [k for k, form in enumerate(spec.formats) if form]
+        self._pack_numbers = struct.Struct("=" + "".join(form or "8x" for form in spec.formats)).pack
+        self._all_native = len(self._native_numbers) == len(spec.formats)
+        self._offsets: list[int] = []
+        self._arena_bytes = 0
+        for size in spec.temporaries:
+            self._offsets.append(self._arena_bytes)
+            self._arena_bytes += -(-max(size, 1) // ALIGN) * ALIGN
+        self._spare: list[_Arena] = []
+        self._parallel = any(isinstance(step, Step) and launch.threads_wanted(step.tiles, step.cost) > 1
+                             for step in spec.steps)
+        only = self._segments[0] if len(self._segments) == 1 else None
+        self._program = only if isinstance(only, bytes) else None
+
+    def run(self, leaves: list[Buffer], numbers: list[Any], outputs: list[Buffer]) -> None:
+        """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
+        if self._parallel and not pool.running:
+            pool.start()
+        table = self._pack_pointers(*[b.ptr for b in leaves], *[b.ptr for b in outputs])
+        if self._all_native and len(numbers) == len(self._native_numbers):
+            packed = self._pack_numbers(*numbers)
+        else:
+            packed = self._pack_numbers(*[numbers[k] for k in self._native_numbers])
+        arena = None
+        if self._offsets:
+            arena = self._take_arena()
+            table += arena.table
+        if self._program is not None:
+            self._launch(self._program, table, packed)
+        else:
+            self._run_segments(table, packed, [*leaves, *outputs], arena, numbers)
+        if arena is not None and self._arena_bytes <= KEEP_ARENA:
+            self._spare.append(arena)
+
+    def _take_arena(self) -> _Arena:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            block = allocate(self._arena_bytes)
+            return _Arena(block, struct.pack(f"={len(self._offsets)}Q", *[block.ptr + at for at in self._offsets]))
+
+    def _run_segments(self, table: bytes, packed: bytes, buffers: list[Buffer], arena: _Arena | None,
+                      numbers: list[Any]) -> None:
+        calls: dict[int, Any] = {}
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                self._launch(segment, table, packed)
+            else:
+                segment.run(self._view(buffers, arena), numbers, calls)
+
+    def _view(self, buffers: list[Buffer], arena: _Arena | None) -> Callable[[int, int], Any]:
+        """slot, bytes -> its memory as a uint8 array."""
+        def view(slot: int, nbytes: int) -> Any:
+            if slot < len(buffers):
+                return np.asarray(buffers[slot])[:nbytes] if nbytes else np.empty(0, np.uint8)
+            assert arena is not None
+            start = self._offsets[slot - len(buffers)]
+            return np.asarray(arena.buffer)[start:start + nbytes]
+        return view
+
+    def run_timed(self, leaves: list[Buffer], numbers: list[Any], outputs: list[Buffer]) -> list[int]:
+        """As `run`; returns the nanoseconds each step of the spec took."""
+        import time
+
+        if self._parallel and not pool.running:
+            pool.start()
+        timed = launch.run_timed()
+        table = self._pack_pointers(*[b.ptr for b in leaves], *[b.ptr for b in outputs])
+        packed = self._pack_numbers(*[numbers[k] for k in self._native_numbers])
+        arena = self._take_arena() if self._offsets else None
+        table += arena.table if arena is not None else b""
+        calls: dict[int, Any] = {}
+        took: list[int] = []
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                times = (ctypes.c_int64 * int.from_bytes(segment[8:16], "little"))()
+                timed(segment, table, packed, ctypes.addressof(times))
+                took += times
+            else:
+                started = time.perf_counter_ns()
+                segment.run(self._view([*leaves, *outputs], arena), numbers, calls)
+                took.append(time.perf_counter_ns() - started)
+        return took
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.spec.steps)} steps>\n{self.spec.describe()}"
+
+
+class _Host:
+    """A host step with the Nodes that its interpreter call needs made once."""
+
+    __slots__ = ("step", "node", "places")
+
+    def __init__(self, step: HostStep) -> None:
+        self.step = step
+        inputs = tuple(Node(BUFFER, (), None, None, i.shape, i.dtype) for i in step.inputs)
+        self.node = Node(step.op, inputs, step.attrs, None, step.shape, step.dtype)
+        self.places = [(i.slot, i.call, _count(i.shape) * i.dtype.itemsize, i.dtype.numpy, i.shape)
+                       for i in step.inputs]
+
+    def run(self, view: Callable[[int, int], Any], numbers: list[Any], calls: dict[int, Any]) -> None:
+        from facula.engine.runtime import interpreter
+
+        step, node = self.step, self.node
+        if step.numbers:  # a Node of this run's own: another run may be using ours
+            scalars = tuple(numbers[step.number_at:step.number_at + step.numbers])
+            node = Node(node.op, node.inputs, node.attrs, scalars, node.shape, node.dtype)
+        arrays = [calls[call] if call >= 0 else view(slot, nbytes).view(of).reshape(shape)
+                  for slot, call, nbytes, of, shape in self.places]
+        result = interpreter.compute(node, arrays)
+        if step.call >= 0:
+            calls[step.call] = result
+            return
+        kind = step.dtype.numpy
+        out = view(step.slot, _count(step.shape) * step.dtype.itemsize).view(kind).reshape(step.shape)
+        # NumPy sees to a result that overlaps `out`. "no": a result of another type is the interpreter's mistake
+        np.copyto(out, result, casting="no")
+
+
+def _segments(steps: Sequence[Step | HostStep]) -> list[bytes | _Host]:
+    """Runs of native steps as programs, host steps between them."""
+    found: list[bytes | _Host] = []
+    native: list[tuple[int, Sequence[int], int, float]] = []
+    for step in steps:
+        if isinstance(step, Step):
+            native.append((jit.get(step.kernel), step.args, step.tiles, step.cost))
+        else:
+            if native:
+                found.append(launch.program(native))
+                native = []
+            found.append(_Host(step))
+    if native or not found:
+        found.append(launch.program(native))
+    return found
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
