@@ -1,0 +1,138 @@
+"""DLPack: tensors handed to other libraries, and taken from them, without a copy.
+
+NumPy speaks the protocol; a tensor's memory passes through an array. Both sides then write to the same
+memory, so such a tensor is pinned: what is pending is computed first, what follows is computed at the call.
+Source: https://dmlc.github.io/dlpack/latest/python_spec.html
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import numpy as np
+
+from facula import dtypes
+from facula.dtypes import dtype
+
+
+class DLDeviceType(enum.IntEnum):
+    """Kinds of memory, numbered as in `dlpack.h`."""
+
+    kDLCPU = 1
+    kDLCUDA = 2
+    kDLCUDAHost = 3
+    kDLOpenCL = 4
+    kDLVulkan = 7
+    kDLMetal = 8
+    kDLVPI = 9
+    kDLROCM = 10
+    kDLROCMHost = 11
+    kDLExtDev = 12
+    kDLCUDAManaged = 13
+    kDLOneAPI = 14
+    kDLWebGPU = 15
+    kDLHexagon = 16
+    kDLMAIA = 17
+
+
+def export(tensor: Any, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+           dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    """The capsule that `tensor.__dlpack__(...)` gives.
+
+    BufferError for a tensor that requires grad or is not on the cpu, for bfloat16, and for another device.
+    """
+    if tensor.requires_grad:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if tensor.device.type != "cpu":
+        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
+    if tensor.dtype is dtypes.bfloat16:
+        raise BufferError("Can't export bfloat16 tensors by DLPack, because NumPy has no such type; "
+                          "use tensor.float(), or tensor.view(torch.int16) for the bits")
+    if stream not in (None, -1):
+        raise BufferError(f"stream must be None for tensors on the cpu, but got {stream!r}")
+    if dl_device is not None and tuple(dl_device) != (DLDeviceType.kDLCPU, 0):
+        raise BufferError(f"cannot export a tensor on the cpu to the DLPack device {tuple(dl_device)}")
+    options: dict[str, Any] = {"max_version": max_version, "copy": copy}
+    given = {name: value for name, value in options.items() if value is not None}
+    return tensor.numpy().__dlpack__(**given)
+
+
+def export_device(tensor: Any) -> tuple[DLDeviceType, int]:
+    """What `tensor.__dlpack_device__()` gives: (kind of memory, number)."""
+    if tensor.device.type != "cpu":
+        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
+    return DLDeviceType.kDLCPU, 0
+
+
+def to_dlpack(tensor: Any) -> Any:
+    """A DLPack capsule that shares `tensor`'s memory; it can be consumed once.
+
+    Example:
+        >>> import facula
+        >>> from facula.dlpack import from_dlpack, to_dlpack
+        >>> from_dlpack(to_dlpack(facula.ones(2)))
+        tensor([1., 1.])
+    """
+    return tensor.__dlpack__()
+
+
+class _Capsule:
+    """A bare capsule, as the object that the protocol asks for."""
+
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return DLDeviceType.kDLCPU, 0
+
+
+def import_array(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> np.ndarray:
+    """The memory of an object with `__dlpack__`, or of a capsule, as a NumPy array that shares it."""
+    is_capsule = type(ext_tensor).__name__ == "PyCapsule"
+    if is_capsule and (device is not None or copy is not None):
+        raise ValueError("device and copy kwargs not supported when ext_tensor is already a DLPack capsule.")
+    if not is_capsule and not hasattr(ext_tensor, "__dlpack__"):
+        raise AttributeError(f"'{type(ext_tensor).__name__}' object has no attribute '__dlpack__'")
+    if device is not None:
+        from facula.devices import parse_device
+        parse_device(device)
+    source = _Capsule(ext_tensor) if is_capsule else ext_tensor
+    kind = source.__dlpack_device__()[0]
+    if kind != DLDeviceType.kDLCPU:
+        raise RuntimeError(f"from_dlpack: the memory is on a device of kind {int(kind)} (dlpack.h), and "
+                           f"only the "
+                           "cpu's (1) can be shared; copy it to the cpu first")
+    array = np.from_dlpack(source)
+    if copy or array.dtype.byteorder not in "=|<":
+        array = array.copy()
+    _carried(array)
+    return array
+
+
+def _carried(array: np.ndarray) -> dtype:
+    """The dtype of the array's elements. RuntimeError, which names it, if there is none."""
+    try:
+        return dtypes.from_numpy_dtype(array.dtype)
+    except TypeError:
+        raise RuntimeError(f"from_dlpack: no tensor has elements of type {array.dtype}; "
+                           f"the types are {', '.join(d.name for d in dtypes.ALL)}") from None
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Any:
+    """A tensor that shares the memory of `ext_tensor`: an object with `__dlpack__`, or a DLPack capsule.
+
+    `copy=True` gives it memory of its own. RuntimeError if the memory is not the cpu's, or no dtype fits.
+
+    Example:
+        >>> import numpy, facula
+        >>> array = numpy.zeros(2, numpy.float32)
+        >>> tensor = facula.from_dlpack(array)
+        >>> array[0] = 5
+        >>> tensor
+        tensor([5., 0.])
+    """
+    raise NotImplementedError

@@ -1,0 +1,104 @@
+"""Storages as a file has them: runs of bytes with a type, that several tensors may share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula import dtypes
+from facula.devices import CPU, device
+from facula.dtypes import dtype
+
+_NAMES = {
+    "FloatStorage": dtypes.float32, "DoubleStorage": dtypes.float64, "HalfStorage": dtypes.float16,
+    "BFloat16Storage": dtypes.bfloat16, "LongStorage": dtypes.int64, "IntStorage": dtypes.int32,
+    "ShortStorage": dtypes.int16, "CharStorage": dtypes.int8, "ByteStorage": dtypes.uint8,
+    "BoolStorage": dtypes.bool_, "ComplexFloatStorage": dtypes.complex64,
+    "ComplexDoubleStorage": dtypes.complex128,
+}
+
+
+class StorageType:
+    """What a file's `torch.FloatStorage` stands for: the dtype of a storage. None: untyped bytes."""
+
+    __slots__ = ("name", "dtype")
+
+    def __init__(self, name: str, of: dtype | None) -> None:
+        self.name, self.dtype = name, of
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return 1 if self.dtype is None else self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"StorageType(dtype={self.dtype})"
+
+
+STORAGE_TYPES = {name: StorageType(name, of) for name, of in _NAMES.items()}
+STORAGE_TYPES["UntypedStorage"] = StorageType("UntypedStorage", None)
+TYPE_OF = {kind.dtype: kind for kind in STORAGE_TYPES.values() if kind.dtype is not None}
+
+
+class LoadedStorage:
+    """A storage that is being loaded. Tensors made from one share its memory.
+
+    This is also what `map_location` is called with.
+    """
+
+    __slots__ = ("array", "kind", "device", "filled", "shared")
+
+    def __init__(self, array: np.ndarray, kind: StorageType, place: device = CPU) -> None:
+        self.array = array  # uint8, one-dimensional, ours to write to
+        self.kind = kind
+        self.device = place
+        self.filled = True  # the older format's storages are filled after the tensors are made
+        self.shared: Any = None  # what the tensors made so far share; see tensors.py
+
+    @property
+    def dtype(self) -> dtype:
+        """The dtype of the elements; of untyped bytes uint8."""
+        return self.kind.dtype or dtypes.uint8
+
+    def nbytes(self) -> int:
+        """The length in bytes."""
+        return self.array.nbytes
+
+    def size(self) -> int:
+        """The number of elements."""
+        return self.array.nbytes // self.kind.itemsize
+
+    __len__ = size
+
+    def cpu(self) -> LoadedStorage:
+        """This storage in the computer's own memory, where it is already."""
+        return self
+
+    def cuda(self, *args: Any, **kwargs: Any) -> LoadedStorage:
+        """Always an AssertionError: there is no CUDA device."""
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+def byteswapped(array: np.ndarray, kind: StorageType) -> np.ndarray:
+    """`array` with the bytes of each element reversed; of complex numbers, of each part."""
+    size = kind.itemsize // (2 if kind.dtype is not None and kind.dtype.is_complex else 1)
+    return np.ascontiguousarray(array.reshape(-1, size)[:, ::-1]).reshape(-1)
+
+
+def check_bounds(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int, ...],
+                 stride: tuple[int, ...]) -> None:
+    """RuntimeError unless a tensor of this geometry lies within the storage."""
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise RuntimeError(f"the file has a tensor of size {size}, stride {stride} and offset {offset}, "
+                           "which is impossible")
+    if 0 in size:
+        return
+    needed = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
+    if needed * of.itemsize > storage.nbytes():
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
+            f"{of.itemsize} requiring a storage size of {needed * of.itemsize} are out of bounds for "
+            f"storage of "
+            f"size {storage.nbytes()}")
