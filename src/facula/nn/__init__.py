@@ -1,0 +1,8 @@
+"""Neural networks: modules, their parameters, and the functions behind them (`nn.functional`)."""
+
+from . import functional, init, modules, parameter, utils
+from .modules import *  # noqa: F403
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "functional", "init", "modules",
+           "parameter", "utils", *modules.__all__]

@@ -1,0 +1,271 @@
+"""Losses of real numbers and of pairs. Those over classes are in `classification.py`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import facula
+
+from .. import _reduction
+from .._reduction import reduce_values
+from .distance import pairwise_distance
+
+
+def _chosen(reduction: str, size_average: Any, reduce: Any) -> str:
+    if size_average is not None or reduce is not None:
+        return _reduction.legacy_get_string(size_average, reduce)
+    return reduction
+
+
+def _warn_if_broadcast(input: Any, target: Any) -> None:
+    if input.shape != target.shape:
+        warnings.warn(f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). "
+                      "This will likely lead to incorrect results due to broadcasting. Please ensure they have the "
+                      "same size.", stacklevel=3)
+
+
+def _weighted(values: Any, weight: Any, reduction: str) -> Any:
+    """Reduce values with a weight each; "mean" divides by the sum of the weights."""
+    if weight.size() != values.size():
+        raise ValueError("Weights and input must have the same size.")
+    values = values * weight
+    if reduction == "mean":
+        return values.sum() / weight.sum()
+    return reduce_values(values, reduction)
+
+
+def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+             weight: Any = None) -> Any:
+    """`(input - target)^2`.
+
+    Raises:
+        ValueError: unknown reduction, or a weight of another shape.
+
+    Example:
+        >>> import facula
+        >>> facula.nn.functional.mse_loss(facula.zeros(2), facula.ones(2)).item()
+        1.0
+    """
+    if input.shape != target.shape:
+        _warn_if_broadcast(input, target)
+    if size_average is not None or reduce is not None:
+        reduction = _reduction.legacy_get_string(size_average, reduce)
+    difference = input - target
+    squares = difference * difference
+    return reduce_values(squares, reduction) if weight is None else _weighted(squares, weight, reduction)
+
+
+def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+            weight: Any = None) -> Any:
+    """`|input - target|`."""
+    _warn_if_broadcast(input, target)
+    reduction = _chosen(reduction, size_average, reduce)
+    values = (input - target).abs()
+    return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
+
+
+def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+                   beta: float = 1.0) -> Any:
+    """`d^2 / (2 beta)` for differences d below `beta`, `|d| - beta / 2` above.
+
+    Raises:
+        RuntimeError: `beta` is negative.
+    """
+    _warn_if_broadcast(input, target)
+    reduction = _chosen(reduction, size_average, reduce)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    distance = (input - target).abs()
+    if beta == 0:
+        return reduce_values(distance, reduction)
+    near = distance < beta
+    return reduce_values(facula.where(near, distance * distance * 0.5 / beta, distance - 0.5 * beta), reduction)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+    """`d^2 / 2` for differences d up to `delta`, `delta * (|d| - delta / 2)` above.
+
+    Raises:
+        RuntimeError: `delta` is not positive.
+    """
+    _warn_if_broadcast(input, target)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    distance = (input - target).abs()
+    values = facula.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
+    return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
+
+
+def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: Any = None,
+                     eps: float = 1e-8, reduce: Any = None, reduction: str = "mean") -> Any:
+    """Minus the log-likelihood of counts `target` under Poisson rates `input` (their logarithms by default)."""
+    reduction = _chosen(reduction, size_average, reduce)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not a valid value for reduction")
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
+        loss = loss + stirling.masked_fill(target <= 1, 0)
+    return reduce_values(loss, reduction)
+
+
+def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
+                      reduction: str = "mean") -> Any:
+    """Minus the log-likelihood of `target` under normal distributions with mean `input` and variance `var`.
+
+    Args:
+        var: a number, or of input's shape, or one a sample (last dimension 1 or missing); at least `eps` counts.
+        full: add the constant `log(2 pi) / 2`.
+
+    Raises:
+        ValueError: a negative variance, a shape that does not fit, an unknown reduction.
+    """
+    if isinstance(var, float):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = var * facula.ones_like(input)
+    elif bool((var < 0).any()):
+        raise ValueError("var has negative entry/entries")
+    if var.size() != input.size():
+        if input.size()[:-1] == var.size():
+            var = var.unsqueeze(-1)
+        elif input.dim() != var.dim() or sum(m for n, m in zip(input.size(), var.size()) if n != m) != 1:
+            # fine is: exactly one dimension differs, and it is 1
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
+    var = var.clone()
+    with facula.no_grad():
+        var.clamp_(min=eps)  # under no_grad: the gradient passes as if nothing was limited
+    difference = input - target
+    loss = 0.5 * (var.log() + difference * difference / var)
+    if full:
+        loss = loss + 0.5 * math.log(2 * math.pi)
+    return reduce_values(loss, reduction)
+
+
+def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+           log_target: bool = False) -> Any:
+    """`target * (log(target) - input)`: Kullback-Leibler divergence; `input` is log-probabilities.
+
+    Args:
+        reduction: also "batchmean": the sum divided by the batch size.
+        log_target: whether `target` is given as logarithms.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction.legacy_get_string(size_average, reduce)
+    elif reduction == "mean":
+        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
+                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
+                      stacklevel=2)
+    if log_target:
+        values = target.exp() * (target - input)
+    else:
+        values = facula.xlogy(target, target) - target * input
+    if reduction == "batchmean":
+        total = values.sum()
+        return total / input.size(0) if input.dim() != 0 else total
+    return reduce_values(values, reduction)
+
+
+def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_average: Any = None, reduce: Any = None,
+                         reduction: str = "mean") -> Any:
+    """`input` where `target` is 1, `max(0, margin - input)` where it is -1."""
+    reduction = _chosen(reduction, size_average, reduce)
+    zero = facula.zeros((), dtype=input.dtype, device=input.device)
+    far = facula.where(target != 1, (margin - input).clamp(min=0), zero)
+    near = facula.where(target != -1, input, zero)
+    return reduce_values(far + near, reduction)
+
+
+def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None,
+                          reduce: Any = None, reduction: str = "mean") -> Any:
+    """`1 - cos(x1, x2)` where `target` is 1, `max(0, cos(x1, x2) - margin)` where it is -1.
+
+    Inputs (N, D) with target (N), or (D) with a 0-d target.
+
+    Raises:
+        RuntimeError: other shapes.
+    """
+    reduction = _chosen(reduction, size_average, reduce)
+    if target.dim() not in (0, 1):
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if target.dim() == 1 and (input1.dim() != 2 or input2.dim() != 2):
+        raise RuntimeError(f"1D target tensor expects 2D input tensors, but found inputs with sizes "
+                           f"{list(input1.shape)} and {list(input2.shape)}.")
+    if target.dim() == 0 and (input1.dim() != 1 or input2.dim() != 1):
+        raise RuntimeError(f"0D target tensor expects 1D input tensors, but found inputs with sizes "
+                           f"{list(input1.shape)} and {list(input2.shape)}.")
+    tiny = 1e-12
+    dim = target.dim()
+    product = (input1 * input2).sum(dim)
+    squares = ((input1 * input1).sum(dim) + tiny) * ((input2 * input2).sum(dim) + tiny)
+    cosine = product / squares.sqrt()
+    zero = facula.zeros_like(cosine)
+    near = facula.where(target == 1, 1 - cosine, zero)
+    far = facula.where(target == -1, (cosine - margin).clamp(min=0), zero)
+    return reduce_values(near + far, reduction)
+
+
+def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None,
+                        reduce: Any = None, reduction: str = "mean") -> Any:
+    """`max(0, -target * (x1 - x2) + margin)`.
+
+    Raises:
+        RuntimeError: the numbers of dimensions differ.
+    """
+    reduction = _chosen(reduction, size_average, reduce)
+    if not input1.dim() == input2.dim() == target.dim():
+        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+                           f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} ")
+    return reduce_values((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
+                     reduction: str = "mean") -> Any:
+    """`log(1 + exp(-target * input))` with targets 1 and -1."""
+    reduction = _chosen(reduction, size_average, reduce)
+    return reduce_values((-target * input).exp().log1p(), reduction)
+
+
+def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2,
+                        eps: float = 1e-6, swap: bool = False, size_average: Any = None, reduce: Any = None,
+                        reduction: str = "mean") -> Any:
+    """`max(0, |anchor - positive| - |anchor - negative| + margin)`.
+
+    Raises:
+        ValueError: `margin` is not positive.
+        RuntimeError: the numbers of dimensions differ.
+    """
+    reduction = _chosen(reduction, size_average, reduce)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.dim() == positive.dim() == negative.dim():
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of "
+                           f"dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and negative "
+                           f"{negative.dim()}D inputs")
+    near = pairwise_distance(anchor, positive, p, eps)
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = facula.minimum(far, pairwise_distance(positive, negative, p, eps))
+    return reduce_values((margin + near - far).clamp(min=0), reduction)
+
+
+def triplet_margin_with_distance_loss(anchor: Any, positive: Any, negative: Any, *, distance_function: Any = None,
+                                      margin: float = 1.0, swap: bool = False, reduction: str = "mean") -> Any:
+    """`triplet_margin_loss` with any distance function of two tensors."""
+    if distance_function is None:
+        distance_function = pairwise_distance
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.dim() == positive.dim() == negative.dim():
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of "
+                           f"dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and negative "
+                           f"{negative.dim()}D inputs")
+    near, far = distance_function(anchor, positive), distance_function(anchor, negative)
+    if swap:
+        far = facula.minimum(far, distance_function(positive, negative))
+    return reduce_values((margin + near - far).clamp(min=0), reduction)

@@ -1,0 +1,32 @@
+"""The modules of `facula.nn`, one file a family."""
+
+from .activation import *  # noqa: F403
+from .activation import __all__ as _activation
+from .batchnorm import *  # noqa: F403
+from .batchnorm import __all__ as _batchnorm
+from .container import *  # noqa: F403
+from .container import __all__ as _container
+from .distance import *  # noqa: F403
+from .distance import __all__ as _distance
+from .dropout import *  # noqa: F403
+from .dropout import __all__ as _dropout
+from .flatten import *  # noqa: F403
+from .flatten import __all__ as _flatten
+from .instancenorm import *  # noqa: F403
+from .instancenorm import __all__ as _instancenorm
+from .linear import *  # noqa: F403
+from .linear import __all__ as _linear
+from .loss import *  # noqa: F403
+from .loss import __all__ as _loss
+from .module import Module
+from .normalization import *  # noqa: F403
+from .normalization import __all__ as _normalization
+from .padding import *  # noqa: F403
+from .padding import __all__ as _padding
+from .pixelshuffle import *  # noqa: F403
+from .pixelshuffle import __all__ as _pixelshuffle
+from .sparse import *  # noqa: F403
+from .sparse import __all__ as _sparse
+
+__all__ = ["Module", *_activation, *_batchnorm, *_container, *_distance, *_dropout, *_flatten, *_instancenorm,
+           *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_sparse]
