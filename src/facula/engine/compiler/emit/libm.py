@@ -5,6 +5,7 @@ from __future__ import annotations
 from facula.dtypes import dtype
 from facula.engine.compiler.emit.module import Code
 from facula.engine.compiler.emit.types import element, vector
+from facula.engine.compiler.emit.vecmath import MATH_FUNCTIONS, emit_math
 
 _C_NAMES = {
     "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log2": "log2", "log10": "log10",
@@ -16,11 +17,13 @@ _C_NAMES = {
 
 
 def can_emit(fn: str) -> bool:
-    return fn in _C_NAMES
+    return fn in _C_NAMES or fn in MATH_FUNCTIONS
 
 
 def emit(code: Code, fn: str, d: dtype, lanes: int, args: list[str]) -> str:
     """`fn` in float or double."""
+    if fn in MATH_FUNCTIONS:
+        return emit_math(code, fn, element(d), lanes, args)
     return _by_lane(code, _C_NAMES[fn], element(d), lanes, args)
 
 
