@@ -1,0 +1,167 @@
+"""Generates src/facula/engine/compiler/emit/vecmath_coefficients.py: `python tools/vecmath_coefficients.py`.
+
+Every polynomial of the vector math functions, as a minimax fit with the weight that makes its error relative
+to the function's value (see minimax.py). Give names to see single entries: `... EXP ERF_SMALL`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mpmath
+from minimax import identity, minimax, mp, one, rounded
+
+m = mpmath
+LN2 = m.log(2)
+THIRD = m.mpf(1) / 3
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+@dataclass
+class Entry:
+    """One polynomial: what is fitted, where, relative to what; and its length in float32 and float64."""
+
+    text: str  # how a reader would write it
+    target: Callable[[Any], Any]
+    interval: tuple[Any, Any]
+    weight: Callable[[Any], Any] = one
+    variable: Callable[[Any], Any] = identity
+    single: int = 0  # number of coefficients, 0: not generated
+    double: int = 0
+    double_interval: tuple[Any, Any] | None = None
+    careful: int = 3
+    dps: int = field(default=50)
+
+
+def _exp2_rest(r: Any) -> Any:
+    return (m.mpf(2) ** r - 1) / r
+
+
+def _log_rest(r: Any) -> Any:
+    return (m.log1p(r) - r + r * r / 2) / r ** 3
+
+
+def _atanh_rest(s: Any) -> Any:
+    return (2 * m.atanh(s) - 2 * s) / s ** 3
+
+
+HALF_LN2 = LN2 / 2 * m.mpf("1.0001")
+S_MAX = (m.sqrt(2) - 1) / (m.sqrt(2) + 1) * m.mpf("1.0001")
+HALF_PI = m.pi / 2 * m.mpf("1.0001")
+
+ENTRIES: dict[str, Entry] = {
+    "EXP": Entry("(exp(r) - 1 - r) / r**2, |r| <= log(2)/2", lambda r: (m.exp(r) - 1 - r) / r ** 2,
+                 (-HALF_LN2, HALF_LN2), lambda r: r ** 2 / m.exp(r), single=5, double=10),
+    "EXPM1": Entry("(expm1(r) - r) / r**2, |r| <= log(2)/2, relative to expm1", lambda r: (m.expm1(r) - r) / r ** 2,
+                   (-HALF_LN2, HALF_LN2), lambda r: abs(r ** 2 / m.expm1(r)), single=6, double=11),
+    "EXP2": Entry("(2**r - 1) / r, |r| <= 1/2", _exp2_rest, (-m.mpf(1) / 2, m.mpf(1) / 2), lambda r: abs(r / 2 ** r),
+                  single=6, double=11),
+    "LOG_SINGLE": Entry("(log(1+r) - r + r**2/2) / r**3, |r| <= 1/3, relative to log(1+r)", _log_rest,
+                        (-THIRD, THIRD), lambda r: r ** 3 / m.log1p(r), single=9),
+    "LOG_DOUBLE": Entry("(log((1+s)/(1-s)) - 2 s) / s**3 in z = s**2, |s| <= 0.1716", _atanh_rest, (0, S_MAX),
+                        lambda s: s ** 3 / (2 * m.atanh(s)), square, double=7),
+    # pow in float32 computes through double; these need 36 and 31 bits only
+    "POW_LOG2": Entry("log2(1+r) / r, |r| <= 1/3", lambda r: m.log(1 + r, 2) / r, (-THIRD, THIRD),
+                      lambda r: r / m.log(1 + r, 2), double=13),
+    "POW_EXP2": Entry("2**r, |r| <= 1/2", lambda r: m.mpf(2) ** r, (-m.mpf(1) / 2, m.mpf(1) / 2),
+                      lambda r: 1 / m.mpf(2) ** r, double=7),
+    # pow in float64: log((1+s)/(1-s)) = 2 s + 2/3 s**3 + s**5 * this, |s| <= 0.1716
+    "POW_LOG": Entry("(log((1+s)/(1-s)) - 2 s - 2/3 s**3) / s**5 in z = s**2, |s| <= 0.1716",
+                     lambda s: (2 * m.atanh(s) - 2 * s - 2 * s ** 3 / 3) / s ** 5, (0, S_MAX),
+                     lambda s: s ** 5 / (2 * m.atanh(s)), square, double=8),
+    "SIN": Entry("(sin(r) - r) / r**3 in r**2, |r| <= pi/2", lambda r: (m.sin(r) - r) / r ** 3, (0, HALF_PI),
+                 lambda r: r ** 3 / m.sin(r), square, single=4, double=8),
+    "ERF_SMALL": Entry("erf(x)/x - 1 in x**2, |x| <= 1", lambda x: m.erf(x) / x - 1, (0, 1),
+                       lambda x: x / m.erf(x), square, single=7, double=13),
+    "ERF_LARGE": Entry("-log(erfc(x)), 1 <= x <= 4 (6), relative to erf", lambda x: -m.log(m.erfc(x)),
+                       (1, m.mpf("3.95")), lambda x: m.erfc(x) / m.erf(x), single=7, double=18,
+                       double_interval=(1, m.mpf("5.95"))),
+}
+
+
+def generate(name: str, entry: Entry) -> str:
+    lines = []
+    for suffix, count, bits in (("F32", entry.single, 24), ("F64", entry.double, 53)):
+        if not count:
+            continue
+        mp.dps = entry.dps
+        started = time.perf_counter()
+        interval = entry.double_interval if bits == 53 and entry.double_interval else entry.interval
+        coefficients, worst = minimax(entry.target, count, interval, entry.weight, entry.variable, bits,
+                                      entry.careful)
+        print(f"{name}_{suffix}: 2**{math.log2(worst):.1f}  {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        lines.append(f"# {entry.text}: error 2**{math.log2(worst):.1f}")
+        lines.append(f"{name}_{suffix} = (")
+        lines.extend(f"    {c!r}," for c in coefficients)
+        lines.append(")")
+    return "\n".join(lines)
+
+
+def parts(value: Any, *widths: int) -> list[float]:
+    """`value` as an unevaluated sum of numbers of so many bits each, the largest first."""
+    found = []
+    for bits in widths:
+        found.append(rounded(value, bits))
+        value = value - found[-1]
+    return [float(part) for part in found]
+
+
+# constants in several parts: (what, value, widths in float32, widths in float64)
+CONSTANTS: dict[str, tuple[str, Callable[[], Any], tuple[int, ...], tuple[int, ...]]] = {
+    "LN2": ("log(2)", lambda: m.log(2), (24, 24), (53, 53)),
+    "INVERSE_LN2": ("1/log(2)", lambda: 1 / m.log(2), (24, 24), (53, 53)),
+    "INVERSE_LN10": ("1/log(10)", lambda: 1 / m.log(10), (24, 24), (53, 53)),
+    # times an exponent (9 or 11 bits) the first part is exact
+    "LOG10_2": ("log10(2)", lambda: m.log10(2), (15, 24), (42, 53)),
+    "PI": ("pi", lambda: +m.pi, (24, 24, 24), (53, 53, 53)),
+    "INVERSE_PI": ("1/pi", lambda: 1 / m.pi, (24, 24), (53, 53)),
+}
+
+
+def generate_constant(name: str) -> str:
+    text, value, single, double = CONSTANTS[name]
+    mp.dps = 80
+    rows = [f"# {text}"]
+    for suffix, widths in (("F32", single), ("F64", double)):
+        rows.append(f"{name}_{suffix} = ({', '.join(map(repr, parts(value(), *widths)))})")
+    return "\n".join(rows)
+
+
+def generate_table() -> str:
+    """1/pi as 64-bit words, behind one word of zeros, for Payne and Hanek's reduction (vecmath_trig.py)."""
+    mp.prec = 1600
+    bits = int(m.floor(m.ldexp(1 / m.pi, 64 * 21)))
+    words = [0] + [bits >> (64 * (20 - i)) & (2 ** 64 - 1) for i in range(21)]
+    rows = [f"# {generate_table.__doc__}", "INVERSE_PI_WORDS = ("]
+    return "\n".join(rows + [f"    0x{word:016X}," for word in words] + [")"])
+
+
+HEADER = '''"""Polynomial coefficients of the vector math functions, lowest power first.
+
+Generated by tools/vecmath_coefficients.py (Remez exchange in 50 digits); do not edit. Errors are weighted as the
+comment says, relative to the whole function's value unless it says otherwise.
+"""
+'''
+
+
+def main(names: list[str]) -> None:
+    target = Path(__file__).resolve().parent.parent / "src/facula/engine/compiler/emit/vecmath_coefficients.py"
+    if names:
+        print("\n".join(generate(name, ENTRIES[name]) for name in names))
+        return
+    pieces = [generate_constant(name) for name in CONSTANTS]
+    pieces += [generate(*item) for item in ENTRIES.items()] + [generate_table()]
+    target.write_text(HEADER + "\n" + "\n".join(pieces) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
