@@ -9,7 +9,7 @@ import pytest
 
 from facula import dtypes
 from facula.ops import random_values
-from facula.rng import Engine
+from facula.rng import Engine, native
 from facula.rng.rounding import fma, from_bfloat16, to_bfloat16
 
 try:
@@ -176,6 +176,22 @@ def test_bad_state():
         engine.set_state(np.zeros(5056, np.uint8))
     with pytest.raises(TypeError, match="ByteTensor"):
         engine.set_state(np.zeros(5056, np.int8))
+
+
+@pytest.mark.parametrize("mean, std", [(0.0, 1.0), (0.0, 0.02), (1.7, 2.3), (0.0, 0.0)])
+def test_native_normals(monkeypatch, mean, std):
+    """Machine code and NumPy give the same bits; so does torch for large tensors."""
+    if native.normal_transform() is None:
+        pytest.skip("no llvmlite, or no fused multiply-add")
+    n = 300_007
+    ours, numpy_only = Engine(9), Engine(9)
+    fast = ours.normal(n, dtypes.float32, mean, std)
+    monkeypatch.setattr(native, "WORTHWHILE", n + 1)
+    assert numpy_only.normal(n, dtypes.float32, mean, std).tobytes() == fast.tobytes()
+    assert (ours.get_state() == numpy_only.get_state()).all()
+    if torch is not None:
+        expected = torch.empty(n).normal_(mean, std, generator=torch.Generator().manual_seed(9))
+        assert expected.numpy().tobytes() == fast.tobytes()
 
 
 def test_state_replays():

@@ -8,6 +8,7 @@ filled from it in `ops/random.py`.
     rounding.py        fused multiply-add, float16 / bfloat16 rounding: what NumPy lacks
     functions.py       float64 log, exp, sin...: the C library's, or NumPy's
     cephes.py          float32 log, sin and cos with the rounding errors that PyTorch's have
+    native.py          the same as machine code
     engine.py          Engine: one method per distribution
     combinatorial.py   permutations, multinomial and Poisson samples
 """

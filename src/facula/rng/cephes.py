@@ -18,14 +18,14 @@ def _f32(*values: float) -> tuple[np.float64, ...]:
     return tuple(F64(F32(v)) for v in values)
 
 
-_LOG = _f32(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+LOG = _f32(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
             -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
-_LN2_LOW, _LN2_HIGH = _f32(-2.12194440e-4, 0.693359375)
-_SQRT_HALF = F32(0.707106781186547524)
-_PI_OVER_4 = _f32(-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)  # in three parts, negated
-_FOUR_OVER_PI = F32(1.27323954473516)
-_SIN = _f32(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
-_COS = _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
+LN2_LOW, LN2_HIGH = _f32(-2.12194440e-4, 0.693359375)
+SQRT_HALF = F32(0.707106781186547524)
+PI_OVER_4 = _f32(-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)  # in three parts, negated
+FOUR_OVER_PI = F32(1.27323954473516)
+SIN = _f32(-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+COS = _f32(2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 
 
 class Scratch:
@@ -66,7 +66,7 @@ def log(u: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Natural logarithm of positive normal float32 numbers, as float64 with float32's precision."""
     narrow, (x, y, z, e, low) = scratch.first(u.size)
     fraction, exponent = np.frexp(u)
-    small = fraction < _SQRT_HALF
+    small = fraction < SQRT_HALF
     np.copyto(e, exponent)
     e -= small
     np.copyto(x, fraction)
@@ -75,10 +75,10 @@ def log(u: np.ndarray, scratch: Scratch) -> np.ndarray:
     x += y  # exact: fraction or twice fraction, less one
     np.multiply(x, x, out=z)
     _round(z, narrow)
-    _polynomial(_LOG, x, y, narrow)
+    _polynomial(LOG, x, y, narrow)
     y *= x
     _round(y, narrow)
-    np.multiply(e, _LN2_LOW, out=low)
+    np.multiply(e, LN2_LOW, out=low)
     _round(low, narrow)
     y *= z
     y += low
@@ -88,7 +88,7 @@ def log(u: np.ndarray, scratch: Scratch) -> np.ndarray:
     _round(y, narrow)
     x += y
     _round(x, narrow)
-    e *= _LN2_HIGH
+    e *= LN2_HIGH
     x += e
     _round(x, narrow)
     return x
@@ -97,16 +97,16 @@ def log(u: np.ndarray, scratch: Scratch) -> np.ndarray:
 def times_sincos(radius: np.ndarray, theta: np.ndarray, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
     """radius * sin(theta) and radius * cos(theta), float32, for theta in [0, 8192)."""
     narrow, (x, c, s, z, y) = scratch.first(theta.size)
-    octant = ((theta * _FOUR_OVER_PI).astype(np.int32) + 1) & -2
+    octant = ((theta * FOUR_OVER_PI).astype(np.int32) + 1) & -2
     np.copyto(y, octant)
     np.copyto(x, theta)
-    for part in _PI_OVER_4:
+    for part in PI_OVER_4:
         x += y * part
         _round(x, narrow)
     np.multiply(x, x, out=z)
     _round(z, narrow)
 
-    _polynomial(_COS, z, c, narrow)
+    _polynomial(COS, z, c, narrow)
     c *= z
     _round(c, narrow)
     c *= z
@@ -116,7 +116,7 @@ def times_sincos(radius: np.ndarray, theta: np.ndarray, scratch: Scratch) -> tup
     c += 1.0
     _round(c, narrow)
 
-    _polynomial(_SIN, z, s, narrow)
+    _polynomial(SIN, z, s, narrow)
     s *= z
     _round(s, narrow)
     s *= x

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from facula.dtypes import bfloat16, bool_, dtype, float16, float32, float64, int64
-from facula.rng import cephes, combinatorial
+from facula.rng import cephes, combinatorial, native
 from facula.rng.functions import Exact, Fast, Functions
 from facula.rng.rounding import fma, to_dtype
 from facula.rng.twister import Twister
@@ -93,7 +93,7 @@ class Engine(Twister):
             if count < 16 or not contiguous:
                 return to_dtype(fma(self._normals_in_sequence(count, _functions(to)), std, mean), to)
             out = np.empty(count, to.numpy)
-            transform = self._normal_doubles if to is float64 else self._normal_floats
+            transform = self._normal_doubles if to is float64 else self._float_transform(count)
             whole = count // 16 * 16
             for start, stop in _chunks(whole):
                 out[start:stop] = to_dtype(transform(stop - start, mean, std), to)
@@ -102,6 +102,15 @@ class Engine(Twister):
                     self.words(count - whole) if to is float32 else self.words64(count - whole)
                 out[count - 16:] = to_dtype(transform(16, mean, std), to)
             return out
+
+    def _float_transform(self, count: int) -> Callable[[int, float, float], np.ndarray]:
+        if count >= native.WORTHWHILE and (transform := native.normal_transform()) is not None:
+            def natively(count: int, mean: float, std: float) -> np.ndarray:
+                words = self.words(count)
+                transform(words, mean, std)
+                return words.view(np.float32)
+            return natively
+        return self._normal_floats
 
     def _normal_floats(self, count: int, mean: float, std: float) -> np.ndarray:
         pairs = self._unit_float(count).reshape(-1, 2, 8)
@@ -114,7 +123,7 @@ class Engine(Twister):
         pairs[:, 0] = cosine.reshape(-1, 8)
         pairs[:, 1] = sine.reshape(-1, 8)
         flat = pairs.reshape(-1)
-        return flat if std == 1.0 and mean == 0.0 else fma(flat, std, mean)
+        return fma(flat, std, mean)
 
     def _normal_doubles(self, count: int, mean: float, std: float) -> np.ndarray:
         pairs = self._unit_double(count).reshape(-1, 2, 8)
