@@ -88,10 +88,12 @@ def test_doctor_finds_the_kernels_right(command):
 
 def test_text_of_a_plan_log():
     from facula.cli.explain import write_log
-    kernel = {"title": "reduce sum", "fused": ["mul", "relu"], "refused": [("matmul", "its tiles differ")],
-              "tiles": 4, "ns": 2000.0, "bytes": 40_000, "flops": 10_000}
-    records = [{"title": "dear", "runs": 10, "seconds": 3e-2, "kernels": [kernel]},
-               {"title": "cheap", "runs": 1, "seconds": 1e-2, "kernels": []}]
+    kernel = {"title": "reduce sum", "notes": ["column by column"], "tiles": 4, "ns": 2000.0, "bytes": 40_000,
+              "flops": 10_000}
+    host = {"title": "sort", "notes": [], "tiles": 0, "ns": 5.0, "bytes": 0, "flops": 0}
+    records = [{"title": "dear", "runs": 10, "seconds": 3e-2, "refused": ["matmul: its tiles differ"],
+                "kernels": [kernel, host]},
+               {"title": "cheap", "runs": 1, "seconds": 1e-2, "refused": [], "kernels": []}]
     out = io.StringIO()
     write_log(records, {"bandwidth": 40e9, "flops": 100e9}, out)
     text = out.getvalue()
@@ -99,7 +101,8 @@ def test_text_of_a_plan_log():
     assert text.index("cheap") < text.index("dear")  # the costliest last, where a terminal shows it
     assert "10 runs, 30 ms (75% of all), 3 ms a run" in text
     assert "reduce sum: 2 us; 4 tiles; 40 kB at 20 GB/s, 50% of the machine's; 10 kflop at 5 Gflop/s" in text
-    assert "fused: mul, relu" in text and "not fused: matmul: its tiles differ" in text
+    assert "column by column" in text and "not fused: matmul: its tiles differ" in text
+    assert "1. sort: 5 ns; in NumPy\n" in text
     out = io.StringIO()
     write_log(records, {}, out, top=1)
     assert "dear" in out.getvalue() and "cheap" not in out.getvalue() and "machine" not in out.getvalue()

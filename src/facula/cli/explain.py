@@ -7,11 +7,11 @@ The engine keeps the log; this file asks for it and prints it.
         title    str           what the plan computes, in a line
         runs     int           how often it ran
         seconds  float         in all its runs, from request to end
-        kernels  list of       (every number is for ONE run)
-            title    str       such as "reduce sum" or "contract 64x1000 1000x100"
-            fused    [str]     the operations that became part of it
-            refused  [(what, why)]   what was not fused into it, and the reason
-            tiles    int       independent pieces of work (1: runs on one thread)
+        refused  [str]         what was not fused, and why (`PlanSpec.notes`)
+        kernels  list of steps, every number for ONE run
+            title    str       what it computes, with all that was fused into it (`Kernel.title`)
+            notes    [str]     remarks on this step (`Step.notes`; a host step's reason)
+            tiles    int       independent pieces of work; 1 runs on one thread, 0 on the host, in NumPy
             ns       float     mean time of a run
             bytes    int       read from and written to memory, at least
             flops    int
@@ -73,11 +73,14 @@ def write_log(records: Iterable[Record], limits: Mapping[str, float], out: TextI
               f"({share:.0%} of all), {_time(record['seconds'] / max(record['runs'], 1))} a run", file=out)
         for position, kernel in enumerate(record["kernels"]):
             _write_kernel(position, kernel, limits, out)
+        for note in record["refused"]:
+            print(f"  not fused: {note}", file=out)
 
 
 def _write_kernel(position: int, kernel: Record, limits: Mapping[str, float], out: TextIO) -> None:
     seconds = kernel["ns"] * 1e-9
-    facts = [_time(seconds), f"{kernel['tiles']} tile" + "s" * (kernel["tiles"] != 1)]
+    tiles = kernel["tiles"]
+    facts = [_time(seconds), f"{tiles} tile" + "s" * (tiles != 1) if tiles else "in NumPy"]
     for what, unit, limit in (("bytes", "B", "bandwidth"), ("flops", "flop", "flops")):
         amount = kernel[what]
         if amount:
@@ -85,10 +88,8 @@ def _write_kernel(position: int, kernel: Record, limits: Mapping[str, float], ou
             speed = f" at {_rate(amount / seconds, unit + '/s')}" if seconds else ""
             facts.append(f"{_rate(amount, unit)}{speed}{share}")
     print(f"  {position}. {kernel['title']}: {'; '.join(facts)}", file=out)
-    if kernel["fused"]:
-        print(f"     fused: {', '.join(kernel['fused'])}", file=out)
-    for what, why in kernel["refused"]:
-        print(f"     not fused: {what}: {why}", file=out)
+    for note in kernel["notes"]:
+        print(f"     {note}", file=out)
 
 
 def _time(seconds: float) -> str:
