@@ -1,6 +1,7 @@
 """Size, device, layouts, numeric limits, versions, and the answers about hardware that is absent."""
 
 import copy
+import importlib
 import itertools
 import operator
 import pickle
@@ -161,3 +162,22 @@ def test_backends():
     with backends.cuda.sdp_kernel(enable_flash=False):
         assert not backends.cuda.flash_sdp_enabled()
     assert backends.cuda.flash_sdp_enabled()
+
+
+@needs_torch
+@pytest.mark.parametrize("call", [
+    "accelerator.is_available()", "accelerator.device_count()", "accelerator.current_accelerator()",
+    "accelerator.synchronize()", "mps.is_available()", "mps.empty_cache()", "mps.synchronize()",
+    "mps.manual_seed(1)",
+    "xpu.is_available()", "xpu.synchronize()", "xpu.manual_seed(1)", "xpu.empty_cache()",
+    "cpu.is_available()",
+    "cpu.current_device()", "cpu.synchronize()", "cpu.device_count()", "cuda.get_arch_list()",
+    "cuda.is_bf16_supported()", "cuda.get_rng_state_all()", "cuda.memory_stats()",
+    "cuda.device(-1).__enter__()",
+    "cuda.device(0).__enter__()", "cuda.Stream()", "cuda.set_device(-1)", "cuda.get_device_name(0)",
+    "cuda.nvtx.range_push('a')", "backends.cudnn.version()", "backends.mps.is_built()",
+    "backends.cuda.matmul.allow_tf32", "backends.opt_einsum.is_available()"])
+def test_hardware_as_in_torch_without_any(call):
+    module = call.split(".")[0]
+    importlib.import_module(f"facula.{module}")
+    assert outcome(f"t.{call}", facula) == outcome(f"t.{call}", torch)

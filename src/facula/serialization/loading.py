@@ -21,6 +21,8 @@ from facula.serialization.unpickler import RestrictedUnpickler
 _UNSAFE = ("Re-running `torch.load` with `weights_only` set to `False` will likely succeed, but it can "
            "result in "
            "arbitrary code execution. Do it only if you got the file from a trusted source.")
+# What a pickle with flipped bits makes the functions that it calls raise.
+_DAMAGE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, struct.error)
 
 
 def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None,
@@ -129,7 +131,7 @@ class _Loader:
             try:
                 return RestrictedUnpickler(file, names.find_safe, names.may_call, names.set_state,
                                            persistent_load, self.encoding).load()
-            except (TypeError, ValueError, LookupError, AttributeError, struct.error) as error:
+            except _DAMAGE as error:
                 kind = type(error).__name__
                 raise pickle.UnpicklingError(f"the pickle is damaged: {kind}: {error}") from error
         return _FullUnpickler(file, persistent_load, self.encoding).load()

@@ -14,6 +14,7 @@ from pickle import UnpicklingError, decode_long  # type: ignore[attr-defined]
 from typing import IO, Any
 
 _MARK = object()
+_BLOCK = 1 << 24  # bytes
 
 
 class RestrictedUnpickler:
@@ -52,9 +53,12 @@ class RestrictedUnpickler:
             step(self)
 
     def _read(self, count: int) -> bytes:
-        data = self.file.read(count)
-        if len(data) != count:
-            raise UnpicklingError("the pickle ends too early")
+        data = self.file.read(min(count, _BLOCK))
+        while len(data) < count:  # block by block: a damaged length asks for memory that no file can fill
+            block = self.file.read(min(count - len(data), _BLOCK))
+            if not block:
+                raise UnpicklingError("the pickle ends too early")
+            data += block
         return data
 
     def _unpack(self, form: str) -> Any:

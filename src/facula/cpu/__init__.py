@@ -1,0 +1,96 @@
+"""`facula.cpu`: the names of `facula.cuda`, for the processor: one device, always ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_available() -> bool:
+    """Is there a processor?
+
+    Example:
+        >>> import facula.cpu
+        >>> facula.cpu.is_available()
+        True
+    """
+    return True
+
+
+is_initialized = is_available
+
+
+def device_count() -> int:
+    """How many devices there are: always 1."""
+    return 1
+
+
+def current_device() -> str:
+    """The selected device: always `cpu`."""
+    return "cpu"
+
+
+def set_device(device: Any) -> None:
+    """Select a device: there is one."""
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait for all work on the device. Values are computed when they are read: nothing is left to do."""
+
+
+class Stream:
+    """A queue of work; the cpu has one, and nothing to say about it."""
+
+    def __init__(self, priority: int = -1) -> None:
+        self.priority = priority
+
+    def wait_stream(self, stream: Stream) -> None:
+        """Wait for another queue: nothing to wait for."""
+
+    def record_event(self) -> None:
+        """Mark this place in the queue: nothing to mark."""
+
+    def wait_event(self, event: Any) -> None:
+        """Wait for a mark: nothing to wait for."""
+
+
+class Event:
+    """A mark in a queue of work, passed always."""
+
+    def query(self) -> bool:
+        """Has the work before the mark been done?"""
+        return True
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Set the mark: nothing to mark."""
+
+    def synchronize(self) -> None:
+        """Wait for the mark: nothing to wait for."""
+
+    def wait(self, stream: Stream | None = None) -> None:
+        """Make a queue wait for the mark: nothing to wait for."""
+
+
+_stream = Stream()
+
+
+def current_stream(device: Any = None) -> Stream:
+    """The selected queue: the only one."""
+    return _stream
+
+
+class StreamContext:
+    """Context manager that selects a queue: without effect."""
+
+    def __init__(self, stream: Stream | None) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+def stream(stream: Stream | None) -> StreamContext:
+    """A context manager that selects a queue: without effect."""
+    return StreamContext(stream)
