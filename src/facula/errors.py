@@ -1,7 +1,7 @@
 """Exceptions that are Facula's own.
 
-Where PyTorch raises a built-in exception (RuntimeError, IndexError, TypeError, ValueError), so does Facula: programs
-catch those. The classes here are for what has no counterpart there, and derive from RuntimeError.
+Where PyTorch raises a built-in exception (RuntimeError, IndexError, TypeError, ValueError), so does Facula:
+programs catch those. The classes here are for what has no counterpart there, and derive from RuntimeError.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """LLVM IR text to a function's address: disk cache, compilation, loading.
 
-A kernel seen in this process is one dictionary look-up; one seen on this machine is read from disk and loaded
-without LLVM (elf.py); a new one is compiled. Machine code is never unloaded: worker threads may be asleep in it
-and plans hold bare addresses.
+A kernel seen in this process is one dictionary look-up; one seen on this machine is read from disk and
+loaded without LLVM (elf.py); a new one is compiled. Machine code is never unloaded: worker threads may
+be asleep in it, and plans hold bare addresses.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import itertools
 import os
 import threading
 import time
@@ -15,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facula.engine.compiler.kernel import Kernel
-from facula.engine.runtime.cpu import object_cache, target
+from facula.engine.runtime.cpu import elf, object_cache, target
 from facula.errors import CompileError
 
 _modules: dict[str, dict[str, int]] = {}  # IR -> addresses of its functions
@@ -39,7 +41,11 @@ def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = No
         with _lock:
             found = _modules.get(ir)
             if found is None:
-                found = _load(names, object_bytes(ir), imports or {})
+                image = object_bytes(ir)
+                started = time.perf_counter()
+                found = _load(names, image, imports or {})
+                statistics["loaded"] += 1
+                statistics["load_seconds"] += time.perf_counter() - started
                 _modules[ir] = found
     return found
 
@@ -111,29 +117,36 @@ def _lljit() -> Any:
 
 
 def _load(names: Sequence[str], image: bytes, imports: Mapping[str, int]) -> dict[str, int]:
-    """Put object code into memory with LLVM's own linker."""
+    """Put object code into memory: by our own loader, or where that cannot, by LLVM's linker."""
+    if elf.CAN_LOAD:
+        try:
+            return elf.load(image, names, imports)
+        except elf.Unsupported:
+            pass
+    return _load_with_llvm(names, image, imports)
+
+
+def _load_with_llvm(names: Sequence[str], image: bytes, imports: Mapping[str, int]) -> dict[str, int]:
     import llvmlite.binding as llvm
 
-    started = time.perf_counter()
     library = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
     for symbol, where in imports.items():
         library.import_symbol(symbol, where)
     for name in names:
         library.export_symbol(name)
     try:
-        tracker = library.link(_lljit(), f"facula{statistics['loaded']}")
+        tracker = library.link(_lljit(), f"facula{next(_library_numbers)}")
     except RuntimeError as error:
         raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {error}") from None
     _keep_forever(tracker)
-    statistics["loaded"] += 1
-    statistics["load_seconds"] += time.perf_counter() - started
     return {name: int(tracker[name]) for name in names}
+
+
+_library_numbers = itertools.count()  # LLVM refuses a name used before
 
 
 def _keep_forever(owner: Any) -> None:
     """Never unmap code: at the interpreter's shutdown, too, a worker may still be spinning in it."""
-    import ctypes
-
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
 

@@ -4,13 +4,14 @@ One file per entry, named by its key. A file is
 
     MAGIC (8 bytes)   sha256 of name and payload (32 bytes)   payload
 
-so that a torn, altered or misplaced file reads as absent. Writers fill a file under a temporary name and rename
-it: readers and other writers never see half an entry. The last use is kept in the file's mtime, refreshed at most
-once a day; when the directory outgrows its limit the longest unused entries go. The cache only ever saves
-time: whatever goes wrong with it (read-only or full disk, no home) is silent and work goes on.
+so that a torn, altered or misplaced file reads as absent. Writers fill a file under a temporary name and
+rename it: readers and other writers never see half an entry. The last use is kept in the file's mtime,
+refreshed at most once a day; when the directory outgrows its limit the longest unused entries go. The
+cache only ever saves time: whatever goes wrong with it (read-only or full disk, no home) is silent and
+work goes on.
 
-A pack of all entries in one file was weighed and refused: opening, reading and checking twenty small files takes
-under a millisecond, and single files need no locking between processes.
+A pack of all entries in one file was weighed and refused: opening, reading and checking twenty small
+files takes under a millisecond, and single files need no locking between processes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A `PlanSpec` made executable: machine code loaded, everything that no run changes packed beforehand.
 
-A run makes two small tables of its own (pointers, numbers), so that one plan may run in several Python threads at
-once, and inside itself. Temporaries lie in one block, the arena, which a plan keeps for its next run if it is small.
+A run makes two small tables of its own (pointers, numbers), so that one plan may run in several Python
+threads at once, and inside itself. Temporaries lie in one block, the arena, which a plan keeps for its
+next run if it is small.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class _Arena:
 
 
 class Plan:
-    """What `facula.engine.realize` runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
+    """What realize.py runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
@@ -84,7 +85,8 @@ class Plan:
             return self._spare.pop()
         except IndexError:
             block = allocate(self._arena_bytes)
-            return _Arena(block, struct.pack(f"={len(self._offsets)}Q", *[block.ptr + at for at in self._offsets]))
+            addresses = [block.ptr + at for at in self._offsets]
+            return _Arena(block, struct.pack(f"={len(addresses)}Q", *addresses))
 
     def _run_segments(self, table: bytes, packed: bytes, buffers: list[Buffer], arena: _Arena | None,
                       numbers: list[Any]) -> None:
@@ -160,7 +162,7 @@ class _Host:
             return
         kind = step.dtype.numpy
         out = view(step.slot, _count(step.shape) * step.dtype.itemsize).view(kind).reshape(step.shape)
-        # NumPy sees to a result that overlaps `out`. "no": a result of another type is the interpreter's mistake
+        # NumPy sees to a result that overlaps `out`. "no": another type would be the interpreter's mistake.
         np.copyto(out, result, casting="no")
 
 

@@ -1,7 +1,8 @@
 """The processor that kernels are compiled for.
 
-Asking LLVM means importing llvmlite (60 to 110 ms, 46 MB), which a warm start does without: its answer is kept
-on disk beside the kernels, under a name that changes with the processor and with the llvmlite installed.
+Asking LLVM means importing llvmlite (60 to 110 ms, 46 MB), which a warm start does without: its answer is
+kept on disk beside the kernels, under a name that changes with the processor and with the llvmlite
+installed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import asdict, dataclass
 from facula.engine.runtime.cpu import object_cache
 from facula.errors import BackendUnavailable
 
-# Features LLVM may report that no kernel should be built with: APX, AMX and the like bring nothing to our code,
-# and code using them may fault where the system does not save their state.
+# Features LLVM may report that no kernel should be built with: APX, AMX and the like bring nothing to our
+# code, which may fault where the system does not save their state.
 _UNWANTED = ("amx-", "egpr", "push2pop2", "ppx", "ndd", "ccmp", "cf", "nf", "zu", "shstk", "kl", "widekl")
 
 
@@ -79,11 +80,11 @@ def _machine_id() -> str:
     spec = importlib.util.find_spec("llvmlite")
     if spec is None or spec.origin is None:
         raise BackendUnavailable(
-            "compiling kernels needs llvmlite, which is not installed. Install it (pip install llvmlite), or run "
-            "with FACULA_BACKEND=interpreter")
+            "compiling kernels needs llvmlite, which is not installed. Install it (pip install llvmlite), "
+            "or run with FACULA_BACKEND=interpreter")
     found = os.stat(spec.origin)
-    parts = [spec.origin, str(found.st_mtime_ns), str(found.st_size), platform.machine(), sys.platform, _cpu_text()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    parts = (spec.origin, found.st_mtime_ns, found.st_size, platform.machine(), sys.platform, _cpu_text())
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
 def _cpu_text() -> str:
@@ -128,7 +129,7 @@ def validate_features(features: str) -> None:
     known = set(llvm.get_host_cpu_features()) | {"64bit"}
     for item in filter(None, features.split(",")):
         if item[0] not in "+-" or item[1:] not in known:
-            raise ValueError(f"{item!r} is not a feature of this processor that LLVM {llvm.llvm_version_info} knows")
+            raise ValueError(f"LLVM {llvm.llvm_version_info} knows no feature {item!r} of this processor")
 
 
 @functools.cache
