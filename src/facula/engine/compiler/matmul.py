@@ -1,47 +1,29 @@
-"""Lowering of matrix products: which kernels, which blocks, what is packed.
+"""Lowering of matrix products: which kernels, and how a long sum is cut.
 
-Every decision here depends on shapes, strides and the target alone, never on the number of threads.
+Every decision depends on shapes, strides and the target alone, never on the number of threads: so
+does the order of every sum.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from facula.dtypes import dtype, float32, float64
 from facula.engine.compiler.emit import gemm
 from facula.engine.compiler.emit.gemm_base import Target, target
 from facula.engine.compiler.kernel import Kernel, Step
+from facula.engine.compiler.matmul_blocked import lower_blocked
+from facula.engine.compiler.matmul_operand import Epilogue, Operand, split
+from facula.engine.compiler.matmul_vector import lower_vector, vector_form
 
-FLOPS_PER_NS = 80.0  # of one core in float32 with 512-bit vectors; only for Step.cost
+__all__ = ["Epilogue", "Operand", "lower_contract", "supported"]
+
 _TYPES = {float32: "float", float64: "double"}
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A matrix (or a batch of them) in the plan's buffer table; offset and strides count elements.
-
-    The start is `offset`, plus the run-time number nums[offset_at] if that is given.
-    """
-
-    slot: int
-    offset: int
-    strides: tuple[int, int, int]  # batch, row, column
-    offset_at: int | None = None
-
-    def words(self) -> list[int]:
-        return [self.slot, self.offset, -1 if self.offset_at is None else self.offset_at, *self.strides]
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """Pointwise work on the product before it is stored. `key` names the text that `emit` produces;
-    `args` are appended to the step's."""
-
-    key: str
-    emit: gemm.EmitEpilogue
-    args: list[int] = field(default_factory=list)
+TILE_FLOPS = 2e6  # 20 us: worth waking a thread for
+TILE_BYTES = 1 << 20
+MOST_PIECES = 64
+COMBINED = 1 << 14  # outputs of a tile that adds the pieces
+PIECE = 512  # a sum is cut at multiples of this
 
 
 def supported(of: dtype) -> bool:
@@ -54,86 +36,80 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
                    epilogue: Epilogue | None = None) -> list[Step]:
     """Steps that compute c[batch, m, n] = a[batch, m, k] @ b[batch, k, n].
 
-    `c` must be contiguous and overlap neither a nor b. `temp(nbytes)` gives the slot of a temporary
-    that lives until the last of these steps.
+    `a` and `b` may have any strides (0 too); `c` is contiguous and overlaps neither. `temp(nbytes)` gives
+    the slot of a temporary, aligned to 64 bytes, that lives until the last of these steps.
     """
     if batch * m * n == 0:
         return []
     t = target(_TYPES[of], vector_bytes)
-    return _blocked(t, batch, m, n, k, a, b, c, temp, epilogue)
+    (a_batch, a_row, a_column), (b_batch, b_row, _) = a.strides, b.strides
+    one_tall = batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
+    if one_tall and (epilogue is None or epilogue.flat):
+        a_row = a_batch if m == 1 else a_row
+        batch, m, a_batch = 1, batch * m, 0
+        a = a.with_strides(0, a_row, a_column)
+
+    vector: tuple[str, Operand, Operand] | None = None
+    if m == 1:  # strides of x: (batch, k, -); of w: (batch, k, j)
+        vector = "column", a.with_strides(a_batch, a_column, 0), b
+    elif n == 1:
+        vector = "row", b.with_strides(b_batch, b_row, 0), a.with_strides(a_batch, a_column, a_row)
+    if vector is not None:
+        axis, x, w = vector
+        outputs = m * n
+        form = vector_form(t, outputs, k, w)
+        if form is not None:
+            def product(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
+                return lower_vector(t, form, axis, batch * pieces, outputs, k, step, x, w, to, then)
+
+            wanted = -(-outputs * k * t.itemsize // TILE_BYTES)
+            have = -(-outputs // {"narrow": t.lanes, "wide": 1024, "dots": 4}[form])
+            long_copy = form == "dots" and x.strides[1] != 1 and k > 1 << 17  # x is copied into scratch
+            pieces = max(-(-k >> 17) if long_copy else 1, wanted // have if k >= 4 * PIECE else 1)
+            if batch == 1 or not long_copy:
+                return _in_pieces(t, batch, 1, outputs, k, pieces, c, temp, epilogue, axis, product)
+
+    def blocked(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
+        return lower_blocked(t, batch * pieces, m, n, k, step, a, b, to, temp, then)
+
+    wanted = int(2 * m * n * k // TILE_FLOPS)
+    have = max(1, m // (2 * t.rows)) * -(-n // (t.lanes * t.vectors))
+    pieces = wanted // have if k >= 4 * PIECE else 1
+    return _in_pieces(t, batch, m, n, k, pieces, c, temp, epilogue, "column", blocked)
 
 
-def _layout(rows: int, columns: int, row_stride: int, column_stride: int) -> str:
-    """Which neighbours are adjacent. A stride over a single element is never used."""
-    if column_stride == 1 or columns == 1:
-        return "row"
-    if row_stride == 1 or rows == 1:
-        return "col"
-    return "any"
-
-
-def _split(total: int, most: int, multiple: int = 1) -> tuple[int, int]:
-    """Equal parts of at most `most`, rounded up to `multiple`: (size, count)."""
-    count = max(1, -(-total // most))
-    size = max(multiple, -(-total // (count * multiple)) * multiple)
-    return size, max(1, -(-total // size))
-
-
-def _blocked(t: Target, batch: int, m: int, n: int, k: int, a: Operand, b: Operand, c: Operand,
-             temp: Callable[[int], int], epilogue: Epilogue | None) -> list[Step]:
-    kc, k_blocks = _split(k, 512)
-    mc, m_blocks = _split(m, 128, t.rows)
-    vectors = -(-n // t.lanes)
-    panels = -(-vectors // t.vectors)
-    small, bigger = divmod(vectors, panels)
-    per_block, n_blocks = _split(panels, 16)
-    a_layout = _layout(m, k, *a.strides[1:])
-    b_layout = {"row": "row", "col": "col", "any": "any"}[_layout(k, n, *b.strides[1:])]
-    fits_vectors = t.masked or n % t.lanes == 0
-    if b_layout == "row" and fits_vectors and (m <= 64 or k * n * t.itemsize <= 1 << 18):
-        mode = "direct"
-    elif m_blocks == 1:
-        mode = "local"
-    else:
-        mode = "shared"
-    pack_a = m >= 128 and n >= 128
-    counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
-    widths = tuple(v for v in (small, small + 1) if v == small or bigger)
-    steps = []
-    flops = 2 * batch * m * n * k
-    shape = [m, n, k, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
-    if mode == "shared":
-        padded = vectors * t.lanes
-        copies = 1 if b.strides[0] == 0 else batch
-        nbytes = copies * k * padded * t.itemsize
-        slot = temp(nbytes)
-        steps.append(Step(
-            _pack_kernel(t, b_layout), [0] * 6 + b.words() + [slot, 0, -1, padded, 0, 0] + shape,
-            copies * k_blocks * panels, nbytes / 8, bytes=2 * nbytes))
-        b = Operand(slot, 0, (k * padded if copies > 1 else 0, padded, 1))
-    layout = gemm.Layout(t, a_layout if pack_a else "any", b_layout if mode == "local" else "any", pack_a, mode,
-                         counts, widths)
-    words = c.words()
-    words[3] = m * n
-    args = a.words() + b.words() + words + shape + (epilogue.args if epilogue else [])
-    steps.append(Step(
-        _product_kernel(layout, epilogue.key if epilogue else "", epilogue), args, batch * m_blocks * n_blocks,
-        flops / FLOPS_PER_NS, bytes=batch * (m * k + k * n + m * n) * t.itemsize, flops=flops))
+def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Operand,
+               temp: Callable[[int], int], epilogue: Epilogue | None, axis: str,
+               product: Callable[[int, int, Operand, Epilogue | None], list[Step]]) -> list[Step]:
+    """The steps of `product`, or, if few outputs have long sums, of `pieces` products and their sum."""
+    step = k
+    if batch == 1 and pieces > 1:
+        step = split(k, -(-k // min(pieces, MOST_PIECES)), PIECE)[0]
+        pieces = -(-k // step)
+    if batch > 1 or pieces <= 1:
+        return product(1, 0, c, epilogue)
+    slot = temp(pieces * m * n * t.itemsize)
+    parts = Operand(slot, 0, (m * n, n, 1))
+    steps = product(pieces, step, parts, None)
+    rows, blocks = split(m, max(1, COMBINED // n))
+    args = [0] * gemm.EXTRA
+    args[gemm.A:gemm.A + 6] = parts.words()
+    args[gemm.C:gemm.C + 6] = c.words()
+    for place, value in ((gemm.K, pieces), (gemm.M, m), (gemm.N, n), (gemm.MC, rows)):
+        args[place] = value
+    kernel = _combine_kernel(t, axis, epilogue.key, epilogue) if epilogue else _combine_kernel(t, axis)
+    cost = pieces * m * n * t.itemsize / 20
+    steps.append(Step(kernel, args + (epilogue.args if epilogue else []), blocks, cost,
+                      bytes=(pieces + 1) * m * n * t.itemsize, flops=pieces * m * n))
     return steps
 
 
-_kernels: dict[tuple[object, ...], Kernel] = {}
+_kernels: dict[tuple[Target, str, str], Kernel] = {}
 
 
-def _product_kernel(layout: gemm.Layout, key: str, epilogue: Epilogue | None) -> Kernel:
-    found = _kernels.get((layout, key))
+def _combine_kernel(t: Target, axis: str, key: str = "", epilogue: Epilogue | None = None) -> Kernel:
+    found = _kernels.get((t, axis, key))
     if found is None:
-        title = f"matrix product {layout.target.type} {'packed' if layout.pack_a else 'unpacked'} A, {layout.b_mode} B"
-        text = gemm.product_kernel("matmul", layout, epilogue.emit if epilogue else None)
-        found = _kernels[layout, key] = Kernel("matmul", text, title)
+        text = gemm.combine_kernel("matmul_combine", t, epilogue.emit if epilogue else None, axis)
+        found = _kernels[t, axis, key] = Kernel("matmul_combine", text, f"sum of partial products {key}".strip())
     return found
-
-
-@functools.cache
-def _pack_kernel(t: Target, layout: str) -> Kernel:
-    return Kernel("matmul_pack", gemm.pack_kernel("matmul_pack", t, layout), f"pack {layout} matrix")

@@ -20,11 +20,13 @@ from facula.engine.compiler.emit import gemm_pack
 from facula.engine.compiler.emit.gemm_base import (
     SIGNATURE,
     Target,
+    accumulate,
     add,
     argument,
     at,
     define,
     lane_mask,
+    larger,
     loop,
     masked_load,
     masked_store,
@@ -39,8 +41,9 @@ from facula.engine.compiler.emit.module import Code, Module
 
 # Positions in args. An operand is: slot, constant offset, index of a run-time offset (or -1), strides.
 A, B, C = 0, 6, 12
-M, N, K, KC, K_BLOCKS, MC, M_BLOCKS, PANELS_PER_BLOCK, N_BLOCKS, PANELS, SMALL, BIGGER = range(18, 30)
-EXTRA = 30  # args of the epilogue start here
+K, K_TOTAL, K_STEP = 18, 19, 20  # see depth
+M, N, KC, K_BLOCKS, MC, M_BLOCKS, PANELS_PER_BLOCK, N_BLOCKS, PANELS, SMALL, BIGGER = range(21, 32)
+EXTRA = 32  # args of the epilogue start here
 LOCAL_B = 2 << 20  # bytes into scratch: below is the packed block of A
 
 
@@ -50,8 +53,9 @@ class Element:
 
     batch: str
     row: str
-    column: str  # of the first lane
-    mask: str  # lanes that exist: `column` + lane < n
+    column: str
+    axis: str  # the lanes run along "column", or along "row" (then n == 1); row and column are the first lane's
+    mask: str  # the lanes that exist
     target: Target
 
 
@@ -71,6 +75,13 @@ class Layout:
     b_mode: str  # "direct": as it lies; "shared": packed by an earlier step; "local": packed by the tile
     counts: tuple[int, ...]  # rows of the micro-kernels
     vectors: tuple[int, ...]  # widths of panels
+
+
+def depth(code: Code, batch: str, at_k: int) -> str:
+    """The length of the sum of one batch entry. A long sum may be cut into pieces, done as if they were a
+    batch (K_STEP = K, and the last one shorter: K_TOTAL is the whole); otherwise K_STEP is 0."""
+    k, k_total, k_step = (argument(code, at_k + i) for i in range(3))
+    return smaller(code, k, sub(code, k_total, mul(code, batch, k_step)))
 
 
 def _panel(code: Code, t: Target, p: str) -> tuple[str, str, str]:
@@ -94,12 +105,12 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
     if layout.b_mode == "local":
         gemm_pack.pack_b(module, t, layout.b)
     if epilogue is not None:
-        _finish(module, t, epilogue)
+        finish_kernel(module, t, epilogue, EXTRA, "column")
     code = Code(module)
     a, b, c = (operand_pointer(code, t.type, k) for k in (A, B, C))
     a_rs, a_cs = argument(code, A + 4), argument(code, A + 5)
     b_rs, b_cs = argument(code, B + 4), argument(code, B + 5)
-    m, n, k, mc, kc_full = (argument(code, x) for x in (M, N, K, MC, KC))
+    m, n, mc, kc_full = (argument(code, x) for x in (M, N, MC, KC))
     n_blocks, m_blocks, k_blocks = (argument(code, x) for x in (N_BLOCKS, M_BLOCKS, K_BLOCKS))
     per_block, all_panels = argument(code, PANELS_PER_BLOCK), argument(code, PANELS)
     with loop(code, "%lo", "%hi") as tile:
@@ -109,12 +120,13 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
         batch = code.op(f"sdiv i64 {rest}, {m_blocks}")
         row0 = mul(code, code.op(f"srem i64 {rest}, {m_blocks}"), mc)
         rows = smaller(code, mc, sub(code, m, row0))
+        k = depth(code, batch, K)
         a_tile = at(code, t.type, a, add(code, mul(code, batch, argument(code, A + 3)), mul(code, row0, a_rs)))
         b_batch = at(code, t.type, b, mul(code, batch, argument(code, B + 3)))
         c_line = add(code, mul(code, batch, argument(code, C + 3)), mul(code, row0, n))
         with loop(code, "0", k_blocks) as kb:
             k0 = mul(code, kb, kc_full)
-            kc = smaller(code, kc_full, sub(code, k, k0))
+            kc = larger(code, "0", smaller(code, kc_full, sub(code, k, k0)))  # a short piece has fewer blocks
             a_block = at(code, t.type, a_tile, mul(code, k0, a_cs))
             if layout.pack_a:
                 code.do(f"call void @pack_a(ptr {a_block}, i64 {a_rs}, i64 {a_cs}, i64 {rows}, i64 {kc}, "
@@ -149,22 +161,56 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
                     with when(code, final):
                         code.do(f"call void @finish(ptr %args, ptr %bufs, ptr %nums, ptr {place}, i64 {n}, "
                                 f"i64 {batch}, i64 {row0}, i64 {rows}, i64 {column0}, i64 {columns})")
-    define(code, name, SIGNATURE, linkage="", inline="")
+    define(code, name, SIGNATURE, public=True)
     return module.text()
 
 
-def _finish(module: Module, t: Target, epilogue: EmitEpilogue) -> None:
+def finish_kernel(module: Module, t: Target, epilogue: EmitEpilogue, base: int, axis: str) -> None:
     """Define @finish: the epilogue over rows x columns of C. A loop of its own, so that a fused formula
-    is compiled once and not once per accumulator."""
+    is compiled once and not once per accumulator. With axis "row" the two exchange their names."""
     code = Code(module)
     with loop(code, "0", "%rows") as i, loop(code, "0", "%columns", str(t.lanes)) as j:
         place = at(code, t.type, "%c", add(code, mul(code, i, "%ldc"), j))
         mask = lane_mask(code, t, sub(code, "%columns", j))
-        element = Element("%batch", add(code, "%row0", i), add(code, "%column0", j), mask, t)
-        value = epilogue(code, masked_load(code, t, place, mask), element, EXTRA)
+        across, along = add(code, "%row0", i), add(code, "%column0", j)
+        row, column = (across, along) if axis == "column" else (along, across)
+        value = epilogue(code, masked_load(code, t, place, mask), Element("%batch", row, column, axis, mask, t), base)
         masked_store(code, t, value, place, mask)
     define(code, "finish", "ptr %args, ptr %bufs, ptr %nums, ptr %c, i64 %ldc, i64 %batch, i64 %row0, "
                            "i64 %rows, i64 %column0, i64 %columns")
+
+
+def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: str) -> str:
+    """The text of a module whose function `name` adds the pieces of a sum that was cut: a tile is a block of rows.
+
+    args: as the product's, but A is the pieces (batch stride: the size of one), K their number, and n is the
+    row length (for axis "row", m and n are exchanged).
+    """
+    module = Module()
+    if epilogue is not None:
+        finish_kernel(module, t, epilogue, EXTRA, axis)
+    code = Code(module)
+    pieces, c = operand_pointer(code, t.type, A), operand_pointer(code, t.type, C)
+    size, number, m, n, mc = (argument(code, x) for x in (A + 3, K, M, N, MC))
+    with loop(code, "%lo", "%hi") as tile:
+        row0 = mul(code, tile, mc)
+        rows = smaller(code, mc, sub(code, m, row0))
+        start = mul(code, row0, n)
+        stop = add(code, start, mul(code, rows, n))
+        with loop(code, start, stop, str(t.lanes)) as i:
+            mask = lane_mask(code, t, sub(code, stop, i))
+
+            def piece(s: str, sums: list[str], i: str = i, mask: str = mask) -> list[str]:
+                value = masked_load(code, t, at(code, t.type, pieces, add(code, mul(code, s, size), i)), mask)
+                return [code.op(f"fadd {t.vector} {sums[0]}, {value}")]
+
+            sums = accumulate(code, "0", number, 1, t.vector, ["zeroinitializer"], piece)
+            masked_store(code, t, sums[0], at(code, t.type, c, i), mask)
+        if epilogue is not None:
+            code.do(f"call void @finish(ptr %args, ptr %bufs, ptr %nums, ptr {at(code, t.type, c, start)}, i64 {n}, "
+                    f"i64 0, i64 {row0}, i64 {rows}, i64 0, i64 {n})")
+    define(code, name, SIGNATURE, public=True)
+    return module.text()
 
 
 def pack_kernel(name: str, t: Target, layout: str) -> str:
@@ -175,7 +221,7 @@ def pack_kernel(name: str, t: Target, layout: str) -> str:
     code = Code(module)
     b, to = operand_pointer(code, t.type, B), operand_pointer(code, t.type, C)
     b_rs, b_cs = argument(code, B + 4), argument(code, B + 5)
-    k, kc_full, k_blocks, panels = (argument(code, x) for x in (K, KC, K_BLOCKS, PANELS))
+    k, kc_full, k_blocks, panels = (argument(code, x) for x in (K_TOTAL, KC, K_BLOCKS, PANELS))
     padded_n = argument(code, C + 3)
     with loop(code, "%lo", "%hi") as tile:
         rest = code.op(f"sdiv i64 {tile}, {panels}")
@@ -189,5 +235,5 @@ def pack_kernel(name: str, t: Target, layout: str) -> str:
         place = add(code, mul(code, lines, padded_n), mul(code, column0, kc))
         code.do(f"call void @pack_b(ptr {at(code, t.type, b, source)}, i64 {b_rs}, i64 {b_cs}, i64 {kc}, "
                 f"i64 {columns}, i64 {mul(code, vectors, str(t.lanes))}, ptr {at(code, t.type, to, place)})")
-    define(code, name, SIGNATURE, linkage="", inline="")
+    define(code, name, SIGNATURE, public=True)
     return module.text()

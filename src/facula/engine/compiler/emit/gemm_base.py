@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -100,6 +100,10 @@ def smaller(code: Code, x: str, y: str) -> str:
     return code.op(f"select i1 {code.op(f'icmp slt i64 {x}, {y}')}, i64 {x}, i64 {y}")
 
 
+def larger(code: Code, x: str, y: str) -> str:
+    return code.op(f"select i1 {code.op(f'icmp sgt i64 {x}, {y}')}, i64 {x}, i64 {y}")
+
+
 def at(code: Code, type: str, base: str, index: str) -> str:
     """The address of `base[index]`."""
     return code.op(f"getelementptr {type}, ptr {base}, i64 {index}")
@@ -172,8 +176,54 @@ def multiply_add(code: Code, t: Target, x: str, y: str, z: str) -> str:
     return code.op(f"call {t.vector} @{name}({t.vector} {x}, {t.vector} {y}, {t.vector} {z})")
 
 
-def define(code: Code, name: str, signature: str, linkage: str = "internal", inline: str = "noinline") -> None:
+def define(code: Code, name: str, signature: str, public: bool = False) -> None:
     """Close the function under construction and add it to the module."""
     code.do("ret void")
     body = "\n".join(code.lines)
-    code.module.declare(name, f"define {linkage} void @{name}({signature}) {inline} {WIDE} {{\nentry:\n{body}\n}}")
+    flags, where = ("", "") if public else ("noinline", "internal")
+    code.module.declare(name, f"define {where} void @{name}({signature}) {flags} {WIDE} {{\nentry:\n{body}\n}}")
+
+
+def accumulate(code: Code, start: str, stop: str, step: int, type: str, sums: list[str],
+               body: Callable[[str, list[str]], list[str]]) -> list[str]:
+    """`for i in range(start, stop, step): sums = body(i, sums)` in registers; returns the last sums."""
+    i, following, inside = code.fresh("i"), code.fresh("i"), code.fresh("c")
+    head, inner, latch, done = (code.label(s) for s in ("head", "body", "latch", "done"))
+    before = code.current
+    code.do(f"br label %{head}")
+    code.start(head)
+    code.do(f"{i} = phi i64 [{start}, %{before}], [{following}, %{latch}]")
+    held = [code.fresh("s") for _ in sums]
+    phis = len(code.lines)
+    code.do(f"{inside} = icmp slt i64 {i}, {stop}")
+    code.do(f"br i1 {inside}, label %{inner}, label %{done}")
+    code.start(inner)
+    new = body(i, held)
+    code.do(f"br label %{latch}")
+    code.start(latch)
+    code.do(f"{following} = add i64 {i}, {step}")
+    code.do(f"br label %{head}")
+    code.lines[phis:phis] = [f"  {h} = phi {type} [{first}, %{before}], [{n}, %{latch}]"
+                             for h, first, n in zip(held, sums, new, strict=True)]
+    code.start(done)
+    return held
+
+
+def total(code: Code, t: Target, sums: list[str]) -> str:
+    """The sum of vectors, as a balanced tree."""
+    while len(sums) > 1:
+        half = len(sums) // 2
+        pairs = [code.op(f"fadd {t.vector} {x}, {y}") for x, y in zip(sums[:half], sums[half:], strict=False)]
+        sums = pairs + sums[2 * half:]
+    return sums[0]
+
+
+def lane_total(code: Code, t: Target, value: str) -> str:
+    """The sum over the lanes of a vector, as a balanced tree."""
+    width = t.lanes // 2
+    while width:
+        order = ", ".join(f"i32 {(i + width) % t.lanes}" for i in range(t.lanes))
+        moved = code.op(f"shufflevector {t.vector} {value}, {t.vector} poison, <{t.lanes} x i32> <{order}>")
+        value = code.op(f"fadd {t.vector} {value}, {moved}")
+        width //= 2
+    return code.op(f"extractelement {t.vector} {value}, i64 0")

@@ -1,0 +1,111 @@
+"""Lowering of the blocked product: blocks, what is packed by whom, and which micro-kernels are needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from facula.engine.compiler.emit import gemm
+from facula.engine.compiler.emit.gemm_base import Target
+from facula.engine.compiler.kernel import Kernel, Step
+from facula.engine.compiler.matmul_operand import Epilogue, Operand, gflops, split
+
+# One panel of B (512 x 48 float32, 96 KB) and one block of A (128 x 512, 256 KB) stay in a 1 MB L2 cache.
+KC, MC, PANELS_PER_BLOCK = 512, 128, 16
+TILE_FLOPS, MOST_TILES = 2e6, 64
+SMALL_B = 1 << 18  # bytes: below it B lies in cache anyway, and is not packed
+
+
+def _layout(rows: int, columns: int, row_stride: int, column_stride: int) -> str:
+    """Which neighbours are adjacent. The stride of a dimension of size 1 is never used."""
+    if column_stride == 1 or columns == 1:
+        return "row"
+    if row_stride == 1 or rows == 1:
+        return "col"
+    return "any"
+
+
+def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: Operand, b: Operand,
+                  c: Operand, temp: Callable[[int], int], epilogue: Epilogue | None) -> list[Step]:
+    """c[batch, m, n] = a[batch, m, k] @ b[batch, k, n].
+
+    With `step` (a multiple of KC), the batch is made of pieces of one sum of length k, `step` long each.
+    """
+    length = step or k
+    kc, k_blocks = (KC, -(-step // KC)) if step else split(k, KC)
+    vectors = -(-n // t.lanes)
+    panels = -(-vectors // t.vectors)
+    small, bigger = divmod(vectors, panels)
+    mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, 2.0 * batch * m * n * length)
+    b_layout = _layout(k, n, *b.strides[1:])
+    mode = _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
+    pack_a = m >= MC and n >= MC
+    steps = []
+    shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
+    if step:
+        a = a.with_strides(step * a.strides[2], *a.strides[1:])
+    if mode == "shared":
+        padded = vectors * t.lanes
+        copies = 1 if b.strides[0] == 0 or step else batch
+        nbytes = copies * k * padded * t.itemsize
+        slot = temp(nbytes)
+        to = [slot, 0, -1, padded, 0, 0]
+        blocks = -(-k // kc)
+        pack_shape = [k, k, 0, m, n, kc, blocks, *shape[7:]]
+        steps.append(Step(_pack_kernel(t, b_layout), [0] * 6 + b.words() + to + pack_shape,
+                          copies * blocks * panels, nbytes / 8, bytes=2 * nbytes))
+        b = Operand(slot, 0, (step * padded if step else k * padded if copies > 1 else 0, padded, 1))
+    elif step:
+        b = b.with_strides(step * b.strides[1], *b.strides[1:])
+    counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
+    a_layout = _layout(m, k, *a.strides[1:])
+    layout = gemm.Layout(
+        t, a_layout if pack_a else "any", b_layout if mode == "local" else "any", pack_a, mode, counts,
+        (small + 1, small) if bigger else (small,))
+    args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape
+    if epilogue is not None:
+        args += epilogue.args
+    flops = 2 * batch * m * n * length
+    steps.append(Step(
+        _product_kernel(layout, epilogue), args, batch * m_blocks * n_blocks,
+        flops / gflops(t.itemsize, t.lanes * t.itemsize) + 20 * batch,
+        bytes=batch * (m * length + length * n + m * n) * t.itemsize, flops=flops))
+    return steps
+
+
+def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> tuple[int, int, int, int]:
+    """(rows, row blocks, panels, panel blocks) of a tile: small enough for every core to get some, if
+    the product is worth it; first by rows, which B's packing is shared by, then by columns."""
+    wanted = max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
+    per_block, n_blocks = split(panels, PANELS_PER_BLOCK)
+    mc, m_blocks = split(m, max(2 * t.rows, min(MC, -(-m * n_blocks // wanted))), t.rows)
+    if m_blocks * n_blocks < wanted:
+        per_block, n_blocks = split(panels, max(1, panels * m_blocks // wanted))
+    return mc, m_blocks, per_block, n_blocks
+
+
+def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:
+    """B is read as it lies if that is adjacent and either small or used by few rows; packed by the tile
+    if only that tile uses it; otherwise packed once for all."""
+    fits_vectors = t.masked or n % t.lanes == 0
+    if layout == "row" and fits_vectors and (m <= 64 or k * n * t.itemsize <= SMALL_B):
+        return "direct"
+    return "local" if m_blocks == 1 else "shared"
+
+
+_kernels: dict[tuple[gemm.Layout, str], Kernel] = {}
+
+
+def _product_kernel(layout: gemm.Layout, epilogue: Epilogue | None) -> Kernel:
+    key = epilogue.key if epilogue else ""
+    found = _kernels.get((layout, key))
+    if found is None:
+        title = f"matrix product ({'packed' if layout.pack_a else 'direct'} A, {layout.b_mode} B) {key}"
+        text = gemm.product_kernel("matmul", layout, epilogue.emit if epilogue else None)
+        found = _kernels[layout, key] = Kernel("matmul", text, title.strip())
+    return found
+
+
+@functools.cache
+def _pack_kernel(t: Target, layout: str) -> Kernel:
+    return Kernel("matmul_pack", gemm.pack_kernel("matmul_pack", t, layout), f"pack {layout} matrix")

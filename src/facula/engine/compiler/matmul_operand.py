@@ -1,0 +1,54 @@
+"""What a matrix product is told about its matrices and about the work fused behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from facula.engine.compiler.emit.gemm import EmitEpilogue
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A matrix (or a batch of them) in the plan's buffer table; offset and strides count elements.
+
+    The start is `offset`, plus the run-time number nums[offset_at] if that is given.
+    """
+
+    slot: int
+    offset: int
+    strides: tuple[int, int, int]  # batch, row, column
+    offset_at: int | None = None
+
+    def words(self) -> list[int]:
+        """As kernels read it from args."""
+        return [self.slot, self.offset, -1 if self.offset_at is None else self.offset_at, *self.strides]
+
+    def with_strides(self, batch: int, row: int, column: int) -> Operand:
+        return replace(self, strides=(batch, row, column))
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Pointwise work on the product before it is stored.
+
+    `key` names the text that `emit` produces: kernels are shared by key. `args` follow the kernel's own, and
+    `emit` is told where they start. `flat` promises that the batch and row indices are only used as
+    batch * m + row, so that a batch over one B may be multiplied as one tall matrix (batch is then 0).
+    """
+
+    key: str
+    emit: EmitEpilogue
+    args: list[int] = field(default_factory=list)
+    flat: bool = False
+
+
+def gflops(itemsize: int, vector_bytes: int) -> float:
+    """Roughly what a core does per nanosecond: only for Step.cost."""
+    return 100.0 * (vector_bytes / 64) * (4 / itemsize)
+
+
+def split(total: int, most: int, multiple: int = 1) -> tuple[int, int]:
+    """Equal parts of at most about `most`, rounded up to `multiple`: (size, count)."""
+    count = max(1, -(-total // most))
+    size = max(multiple, -(-total // (count * multiple)) * multiple)
+    return size, max(1, -(-total // size))
