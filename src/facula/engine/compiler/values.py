@@ -69,6 +69,10 @@ class Builder:
     instances: dict[tuple[Node, Affine], Val] = field(default_factory=dict)
 
     def make(self, op: str, args: tuple[Val, ...], d: dtype, payload: object = None) -> Val:
+        if op in ("load", "gather", "coord"):
+            place: Affine = payload if op == "coord" else payload[1]  # type: ignore[index,assignment]
+            for at, _ in place.nums:
+                self.formats[at] = "q"
         tag = repr(payload) if op == "lit" else payload
         key = (op, d, tag, *map(id, args))
         found = self.interned.get(key)
