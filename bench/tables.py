@@ -79,5 +79,5 @@ def markdown(report, thread_counts, theirs):
         for name, row in report["startup"].items():
             cells = [f"{span(v['seconds'])}, {v['memory'] / 1e6:.0f} MB" for v in row.values()]
             text.append(f"| {name} | {' | '.join(cells)} |")
-        text += ["", "Memory: what the import adds to NumPy's; of the other rows, the process's peak."]
+        text += ["", "Memory: the peak of the process, Python and NumPy included."]
     return "\n".join(text) + "\n"

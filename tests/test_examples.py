@@ -9,7 +9,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 # Last loss, and how far from it the same program may end. Straight-line fits repeat to 2e-6 (test_seeds.py);
-# RMSprop rattles around the minimum; what is left of a two-layer net's loss of 3e7 is the sum of its rounding.
+# RMSprop rattles around the minimum; what is left of a two-layer net's loss of 3e7 is all its rounding.
 LAST_LOSS = {
     "poly_numpy": (9.086012216, 1e-6), "poly_tensors": (12.286677, 5e-4), "poly_autograd": (12.286677, 5e-4),
     "poly_function": (8.943642, 5e-4), "poly_nn": (9.177204, 5e-4), "poly_optim": (8.935, 0.3),
