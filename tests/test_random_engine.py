@@ -194,6 +194,14 @@ def test_native_normals(monkeypatch, mean, std):
         assert expected.numpy().tobytes() == fast.tobytes()
 
 
+def test_native_shuffle(monkeypatch):
+    if native.shuffle() is None:
+        pytest.skip("no llvmlite")
+    fast = Engine(9).permutation(100_000)
+    monkeypatch.setattr(native, "WORTHWHILE", 1_000_000)
+    assert (Engine(9).permutation(100_000) == fast).all()
+
+
 def test_state_replays():
     engine = Engine(3)
     engine.normal(3, dtypes.float32)

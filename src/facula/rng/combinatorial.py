@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facula.dtypes import bfloat16, dtype
+from facula.rng import native
 from facula.rng.rounding import from_bfloat16, to_dtype
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def permutation(engine: Engine, n: int) -> np.ndarray:
     if n < 2:
         return np.arange(n)
     position = np.arange(n - 1)
-    targets = (engine.words(n - 1) % (n - position)) + position
+    targets = (engine.words(n - 1) % (n - position)) + position  # int64
+    if n >= native.WORTHWHILE // 4 and (shuffle := native.shuffle()) is not None:
+        shuffled = np.arange(n)
+        shuffle(shuffled, targets)
+        return shuffled
     order = array("q", range(n))
     for i, j in enumerate(targets.tolist()):  # each swap sees the ones before it; 100 ns an element
         order[i], order[j] = order[j], order[i]
