@@ -54,7 +54,7 @@ class finfo:
             self.max = (2.0 - 2.0**-7) * 2.0**127
             self.tiny = 2.0**-126
         else:
-            limits: Any = np.finfo(of.numpy)  # type: ignore[arg-type]
+            limits: Any = np.finfo(of.numpy)
             self.eps, self.max, self.tiny = float(limits.eps), float(limits.max), float(limits.tiny)
         self.min = -self.max
         self.smallest_normal = self.tiny

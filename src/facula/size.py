@@ -36,7 +36,7 @@ class Size(tuple[int, ...]):
             count *= length
         return count
 
-    @overload  # type: ignore[override]
+    @overload
     def __getitem__(self, key: SupportsIndex) -> int: ...
     @overload
     def __getitem__(self, key: slice) -> Size: ...
@@ -44,7 +44,7 @@ class Size(tuple[int, ...]):
         item = tuple.__getitem__(self, key)
         return tuple.__new__(Size, item) if type(item) is tuple else item
 
-    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+    def __add__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
             raise TypeError(f"can only concatenate tuple (not {type(other).__name__}) to torch.Size")
         return Size(tuple.__add__(self, other))

@@ -62,22 +62,21 @@ class TorchVersion(str):
         return getattr(tuple, method)(mine, theirs)
 
     def __lt__(self, other: Any) -> bool:
-        return self._compare(other, "__lt__")
+        return self._compare(other, "__lt__")  # type: ignore[no-any-return]
 
     def __le__(self, other: Any) -> bool:
-        return self._compare(other, "__le__")
+        return self._compare(other, "__le__")  # type: ignore[no-any-return]
 
     def __gt__(self, other: Any) -> bool:
-        return self._compare(other, "__gt__")
+        return self._compare(other, "__gt__")  # type: ignore[no-any-return]
 
     def __ge__(self, other: Any) -> bool:
-        return self._compare(other, "__ge__")
+        return self._compare(other, "__ge__")  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
-        return self._compare(other, "__eq__")
+        return self._compare(other, "__eq__")  # type: ignore[no-any-return]
 
     def __ne__(self, other: object) -> bool:
-        result = self._compare(other, "__eq__")
-        return result if result is NotImplemented else not result
+        return not self == other
 
     __hash__ = str.__hash__

@@ -38,7 +38,7 @@ class ArchiveWriter:
         """Add the entry `name`, so that its bytes start at a multiple of 64 in the file."""
         info = zipfile.ZipInfo(f"{self.name}/{name}")
         size = memoryview(data).nbytes
-        start = self.zip.start_dir + _LOCAL_HEADER + len(info.filename.encode())  # type: ignore[attr-defined]
+        start = self.zip.start_dir + _LOCAL_HEADER + len(info.filename.encode())
         if size * 1.05 > zipfile.ZIP64_LIMIT:
             start += _ZIP64_EXTRA
         padding = -(start + 4) % ALIGNMENT
@@ -107,7 +107,7 @@ class ArchiveReader:
     def _read_stored(self, name: str, info: zipfile.ZipInfo, start: int) -> np.ndarray:
         """Straight into the array's memory: `zipfile` would hold the bytes a second time."""
         array = np.empty(info.file_size, np.uint8)
-        view, done, check = memoryview(array), 0, 0
+        view, done, check = memoryview(array.data), 0, 0
         self.file.seek(start)
         while done < len(view):
             block = view[done:done + _READ_BLOCK]
@@ -125,7 +125,7 @@ class ArchiveReader:
 def _read_into(file: IO[bytes], view: memoryview) -> int:
     readinto = getattr(file, "readinto", None)
     if readinto is not None:
-        return readinto(view) or 0
+        return int(readinto(view) or 0)
     data = file.read(len(view))
     view[:len(data)] = data
     return len(data)

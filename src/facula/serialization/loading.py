@@ -270,7 +270,7 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
         if isinstance(argument, str):
             strings.append(argument)
         if code.name == "GLOBAL":
-            module, name = argument.split(" ")
+            module, name = str(argument).split(" ")
         elif code.name == "STACK_GLOBAL":
             module, name = strings[-2:]
         else:

@@ -10,8 +10,10 @@ from facula.layouts import layout
 from facula.serialization import allowlist, names, rebuild, tensors
 from facula.serialization.storages import StorageType
 
+_PythonPickler: Any = pickle._Pickler
 
-class TorchPickler(pickle._Pickler):  # type: ignore[name-defined]
+
+class TorchPickler(_PythonPickler):  # type: ignore[misc]
     """Pickles objects into `file`. Tensors become calls of torch's rebuilding functions; `save_storage` is
     called with each tensor, keeps its elements, and returns the persistent id of its storage.
 
@@ -56,11 +58,11 @@ class TorchPickler(pickle._Pickler):  # type: ignore[name-defined]
         self.memoize(obj)
 
     # type objects go through `dispatch`, which holds functions: it has to be told of the override
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch = dict(_PythonPickler.dispatch)
 
     def _save_type(self, obj: type) -> Any:
         if obj in (type(None), type(NotImplemented), type(...)):
-            return pickle._Pickler.save_type(self, obj)  # type: ignore[attr-defined]
+            return _PythonPickler.save_type(self, obj)
         return self.save_global(obj)
 
     dispatch[type] = _save_type

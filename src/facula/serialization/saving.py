@@ -104,7 +104,7 @@ def _write_archive(obj: Any, file: Any, name: str, protocol: int) -> None:
     archive.write(".storage_alignment", b"64")
     archive.write("byteorder", sys.byteorder.encode())
     for key, elements, _ in storages.items():
-        archive.write(f"data/{key}", memoryview(elements))
+        archive.write(f"data/{key}", elements.data)
     archive.close()
 
 
@@ -120,4 +120,4 @@ def _write_legacy(obj: Any, file: Any, name: str, protocol: int) -> None:
     pickle.dump([key for key, _, _ in written], file, protocol)
     for _, elements, itemsize in written:
         file.write(struct.pack("<q", elements.nbytes // itemsize))
-        file.write(memoryview(elements))
+        file.write(elements.data)

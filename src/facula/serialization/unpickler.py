@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
-from pickle import UnpicklingError, decode_long  # type: ignore[attr-defined]
+from pickle import UnpicklingError, decode_long
 from typing import IO, Any
 
 _MARK = object()
