@@ -22,7 +22,7 @@ def sample(rng: np.random.Generator, shape: tuple[int, ...], d: dt.dtype) -> Nod
     if d is dt.bool_:
         return leaf(rng.integers(0, 2, shape).astype(bool))
     if d.category == dt.FLOAT:
-        return leaf(memory(rng.uniform(-2, 2, shape).astype(np.float32), d), d)
+        return leaf(memory(rng.uniform(-2, 2, (1, *shape)).astype(np.float32), d).reshape(shape), d)
     return leaf(rng.integers(0 if not d.is_signed else -9, 10, shape).astype(d.numpy))
 
 

@@ -85,7 +85,7 @@ class _Fusion:
         graph = self.graph
         if node not in graph.loops:
             group = self._new(node, single=True, dims=())
-            for source in node.inputs:
+            for source, _ in graph.reads[node]:
                 self._depend(group, source)
             return
         space, reduced = space_of(node)

@@ -9,6 +9,7 @@ from facula.engine.compiler.emit.nest import NestEmitter, Word
 from facula.engine.compiler.fuse import Group, row_map
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
+from facula.engine.compiler.plan import Work
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
@@ -29,7 +30,9 @@ class Temporary:
 class Launch:
     """A step whose words still name buffers and numbers; plan.py gives them slots."""
 
-    def __init__(self, kernel: Kernel, words: list[Word], tiles: int, cost: float, nbytes: int, flops: int) -> None:
+    def __init__(self, kernel: Kernel, words: list[Word], tiles: int, cost: float, nbytes: int, flops: int,
+                 writes: list[object]) -> None:
+        self.writes = writes
         self.kernel = kernel
         self.words = words
         self.tiles = tiles
@@ -43,6 +46,10 @@ class Launch:
     def step(self, slots: dict[object, int]) -> Step:
         args = [w if isinstance(w, int) else slots[w[1]] if w[0] == "buf" else w[1] for w in self.words]
         return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops)  # type: ignore[arg-type]
+
+    def work(self) -> Work:
+        return Work([b for b in self.buffers() if b not in self.writes], self.writes,
+                    lambda slots, in_place: [self.step(slots)])
 
 
 def lower_loops(group: Group, graph: Graph, kept: list[Node], formats: dict[int, str],
@@ -125,7 +132,8 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
     words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]  # type: ignore[index]
-    return Launch(kernel, words, tiles, points * each, nbytes, operations * points)
+    return Launch(kernel, words, tiles, points * each, nbytes, operations * points,
+                  list(dict.fromkeys(s.node for s in nest.stores)))
 
 
 def _own_cost(v: Val) -> float:

@@ -1,34 +1,190 @@
-"""Nodes that are steps of their own."""
+"""Nodes that are steps of their own: matrix products, writes, scatters, scans; the rest goes to the host."""
 
 from __future__ import annotations
 
-from facula.engine.compiler.plan import HostOperand, HostStep, Work
-from facula.engine.compiler.simplify import Graph
-from facula.engine.graph.node import Node
+from facula.engine.compiler import matmul
+from facula.engine.compiler.affine import Affine, identity, refine
+from facula.engine.compiler.emit.sequential import scan_kernel, scatter_kernel
+from facula.engine.compiler.kernel import Step
+from facula.engine.compiler.loops import Store, build_nest
+from facula.engine.compiler.lower_loops import Launch, Temporary, launch
+from facula.engine.compiler.plan import HostOperand, HostStep, Made, Work
+from facula.engine.compiler.simplify import Graph, is_native
+from facula.engine.compiler.values import Builder, Read, Val, steps_of
+from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, size_of
+
+Slots = dict[object, int]
 
 
 def lower_single(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
     """Work that computes `node`; reads and writes values in memory."""
-    return [host(node, graph)]
+    if not is_native(node):
+        return [host(node, graph)]
+    if node.op is CONTRACT:
+        return [_contract(node, graph, formats, vector_bytes)]
+    if node.op is WRITE:
+        return [_write(node, graph, formats, vector_bytes)]
+    if node.op.kind == "scatter":
+        return [_scatter(node, graph, formats, vector_bytes)]
+    return [_scan(node)]
 
 
 def host(node: Node, graph: Graph, reason: str = "") -> Work:
     """NumPy computes it."""
     at = graph.numbers_at.get(node, -1)
     count = len(node.scalars) if node.scalars is not None else 0
-
-    def make(slots: dict[object, int]) -> HostStep:
-        inputs = []
-        for i in node.inputs:
-            if i.op.name == "call" and i not in graph.leaves:
-                inputs.append(HostOperand(-1, i.shape, i.dtype, call=calls.index(i)))
-            else:
-                inputs.append(HostOperand(slots[i], i.shape, i.dtype))
-        own = calls.index(node) if node.op.name == "call" else -1
-        return HostStep(node.op, node.attrs, tuple(inputs), node.shape, node.dtype,
-                        -1 if own >= 0 else slots[node], at, count, own, reason)
-
     calls = [n for n in graph.order if n.op.name == "call"]
-    reads = [i for i in node.inputs if not (i.op.name == "call" and i not in graph.leaves)]
-    writes: list[object] = [] if node.op.name == "call" else [node]
-    return Work(list(reads), writes, make)
+    is_call = node.op.name == "call"
+    sources = [s for s, _ in graph.reads[node]] if node in graph.reads else list(node.inputs)
+
+    def make(slots: Slots, in_place: bool) -> list[Made]:
+        inputs = [HostOperand(-1, i.shape, i.dtype, call=calls.index(i)) if i in calls
+                  else HostOperand(slots[i], i.shape, i.dtype) for i in node.inputs]
+        return [HostStep(node.op, node.attrs, tuple(inputs), node.shape, node.dtype, -1 if is_call else slots[node],
+                         at, count, calls.index(node) if is_call else -1, reason)]
+
+    return Work([s for s in sources if s not in calls], [] if is_call else [node], make)
+
+
+def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
+    (a, a_map), (b, b_map) = graph.reads[node]
+    (batch, m, k), n = node.inputs[0].shape, node.shape[2]
+
+    def operand(slot: int, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
+        strides = steps_of(map, shape)
+        assert strides is not None
+        at = map.nums[0][0] if map.nums else None
+        if at is not None:
+            formats[at] = "q"
+        return matmul.Operand(slot, map.const, (strides[0], strides[1], strides[2]), at)
+
+    def steps(slots: Slots, temporaries: list[int]) -> list[Step]:
+        taken = iter(temporaries)
+        c = matmul.Operand(slots[node], 0, (m * n, n, 1))
+        return matmul.lower_contract(
+            node.dtype, batch, m, n, k, operand(slots[a], a_map, node.inputs[0].shape),
+            operand(slots[b], b_map, node.inputs[1].shape), c, vector_bytes, lambda nbytes: next(taken))
+
+    needs: list[int] = []  # a first try, to learn which temporaries it takes
+
+    def ask(nbytes: int) -> int:
+        needs.append(nbytes)
+        return 0
+
+    matmul.lower_contract(node.dtype, batch, m, n, k, operand(0, a_map, node.inputs[0].shape),
+                          operand(0, b_map, node.inputs[1].shape), matmul.Operand(0, 0, (m * n, n, 1)), vector_bytes, ask)
+    extra = [Temporary(nbytes) for nbytes in needs]
+    return Work([a, b], [node, *extra], lambda slots, in_place: list(steps(slots, [slots[t] for t in extra])))
+
+
+def _builder(dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Builder:
+    return Builder(dims, {}, set(), graph.leaves, graph.numbers_at, formats)
+
+
+def _read(read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Val:
+    return _builder(dims, graph, formats).read(read[0], refine(read[1], dims))
+
+
+def _copy(node: Node, read: Read, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Launch:
+    """The base of a write or scatter, copied to where the result will be."""
+    dims = read[1].dims
+    value = _read(read, dims, graph, formats)
+    nest = build_nest(dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], vector_bytes)
+    return launch(nest, f"copy for {node.op.name}", vector_bytes)
+
+
+def _write(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
+    base, value = graph.reads[node]
+    assert node.attrs is not None
+    strides: tuple[int, ...] = node.attrs[0]  # type: ignore[assignment]
+    shape = node.inputs[1].shape
+    at = graph.numbers_at[node]
+    formats[at] = "q"
+    dims = value[1].dims
+    copy = _copy(node, base, graph, formats, vector_bytes)
+    store = None
+    if size_of(shape):
+        region = _refined(Affine(shape, strides, 0, ((at, 1),)), dims)
+        builder = _builder(dims, graph, formats)
+        x = builder.round(builder.cast(builder.read(value[0], value[1]), node.dtype))
+        nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], vector_bytes)
+        store = launch(nest, "write", vector_bytes)
+
+    def make(slots: Slots, in_place: bool) -> list[Made]:
+        made: list[Made] = [] if in_place else [copy.step(slots)]
+        return [*made, store.step(slots)] if store else made
+
+    reads = [s for s in (base[0], value[0]) if _in_memory(s, graph)]
+    whole = base[1].dims == base[0].shape and base[1] == identity(base[0].shape)
+    overwrites = base[0] if whole and _in_memory(base[0], graph) else None
+    return Work(reads, [node], make, overwrites)
+
+
+def _refined(map: Affine, dims: tuple[int, ...]) -> Affine:
+    """`map` over `dims`, which may be cut finer and keep ones."""
+    ones = tuple(n for n in map.dims if n != 1) == dims or map.dims == dims
+    return map if map.dims == dims else refine(map, dims) if not ones else _drop_ones(map)
+
+
+def _drop_ones(map: Affine) -> Affine:
+    pairs = [(n, s) for n, s in zip(map.dims, map.strides, strict=True) if n != 1]
+    return Affine(tuple(n for n, _ in pairs), tuple(s for _, s in pairs), map.const, map.nums)
+
+
+def _in_memory(node: Node, graph: Graph) -> bool:
+    return node in graph.leaves or node.op is not CONST
+
+
+def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
+    base, (index, _), (source, source_map) = graph.reads[node]
+    rows, columns = node.shape
+    copy = _copy(node, base, graph, formats, vector_bytes)
+    count = size_of(index.shape)
+    kernel = scatter_kernel(node.op.name.removeprefix("scatter_"), node.dtype, columns == 1, vector_bytes)
+    block = max(256, columns if count * columns < 65536 else -(-columns // 16))
+    tiles = -(-columns // block)
+    constant = source.op is CONST and source not in graph.leaves
+
+    def make(slots: Slots, in_place: bool) -> list[Made]:
+        made: list[Made] = [] if in_place else [copy.step(slots)]
+        if count and columns:
+            args = [slots[node], slots[index], slots[filled], count, rows, columns, block]
+            if fill is not None:
+                made.append(fill.step(slots))
+            made.append(Step(kernel, args, tiles, count * columns * 0.5 + count * 2.0,
+                             count * columns * node.dtype.itemsize * 2))
+        return made
+
+    fill: Launch | None = None
+    filled: object = source
+    writes: list[object] = [node]
+    if constant:  # a number scattered everywhere: put it into memory
+        filled = Temporary(size_of(source.shape) * node.dtype.itemsize)
+        writes.append(filled)
+        value = _read((source, source_map), source_map.dims, graph, formats)
+        dims = source_map.dims
+        fill = launch(build_nest(dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)],
+                                 vector_bytes), "fill", vector_bytes)
+    reads: list[object] = [s for s in (base[0], index) if _in_memory(s, graph)]
+    if not constant:
+        reads.append(source)
+    return Work(reads, writes, make, base[0] if _in_memory(base[0], graph) else None)
+
+
+def _scan(node: Node) -> Work:
+    assert node.attrs is not None
+    dim: int = node.attrs[0]  # type: ignore[assignment]
+    shape = node.shape
+    if not shape:
+        shape, dim = (1,), 0
+    outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1:])
+    kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype)
+    source = node.inputs[0]
+    total = outer * inner
+    rows = max(1, min(total, 16384 // max(1, n)))
+
+    def make(slots: Slots, in_place: bool) -> list[Made]:
+        args = [slots[source], slots[node], total, n, inner, rows]
+        return [Step(kernel, args, -(-total // rows), total * n * 1.5, total * n * 2 * node.dtype.itemsize)]
+
+    return Work([source], [node], make)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from facula.engine.compiler.fuse import Group, fuse
-from facula.engine.compiler.lower_loops import Launch, Temporary, lower_loops
+from facula.engine.compiler.lower_loops import Temporary, lower_loops
 from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
 from facula.engine.compiler.simplify import Graph, simplify
@@ -34,10 +34,10 @@ def compile_plan(nodes: list[Node], leaves: list[Node], outputs: list[Node], num
     work: list[Work] = []
     for group in groups:
         work += _lower(group, groups, graph, formats, vector_bytes)
-    steps, memory = assign(work, list(leaves), list(outputs), _bytes)
+    steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes)
     count = 1 + max((at for at in formats), default=-1)
     return PlanSpec(steps, len(leaves), len(outputs), memory.temporaries,
-                    [formats.get(k, "") for k in range(count)], {}, graph.notes)
+                    [formats.get(k, "") for k in range(count)], aliases, graph.notes)
 
 
 def _bytes(value: object) -> int:
@@ -54,17 +54,12 @@ def _lower(group: Group, groups: list[Group], graph: Graph, formats: dict[int, s
     kept = [n for n in group.members if n in graph.kept or n in read]
     if not kept:
         return []
-    return [launched(launch) for launch in lower_loops(group, graph, kept, formats, vector_bytes)]
+    return [launch.work() for launch in lower_loops(group, graph, kept, formats, vector_bytes)]
 
 
 def _memory_reads(group: Group, graph: Graph) -> list[Node]:
     """Values a group reads that it does not compute."""
     if group.single:
-        return list(next(iter(group.members)).inputs)
+        return [s for s, _ in graph.reads[next(iter(group.members))]]
     own = group.members.keys() | group.inlined
     return [s for n in own for s, _ in graph.reads[n] if s not in own]
-
-
-def launched(launch: Launch) -> Work:
-    """All buffers of a launch count as read; memory is assigned to those that have none yet."""
-    return Work([], launch.buffers(), launch.step)

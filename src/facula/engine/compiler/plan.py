@@ -6,6 +6,7 @@ use; an output may be built in place of a leaf that is donated (`PlanSpec.aliase
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from facula.dtypes import dtype
@@ -78,14 +79,21 @@ class PlanSpec:
         return "\n".join(lines)
 
 
-@dataclass
+Made = Step | HostStep
+
+
+@dataclass(eq=False)
 class Work:
-    """A step before memory is assigned: what it reads, what it writes, and how to make it once slots are known."""
+    """Steps before memory is assigned: what they read and write, and how to make them once slots are known.
+
+    `make(slots, in_place)`; in_place is true if `overwrites` (a value that is read last here) has the memory of the
+    result, `writes[0]`.
+    """
 
     reads: list[object]
     writes: list[object]
-    make: object  # Callable[[dict[object, int]], Step | HostStep]
-    in_place: tuple[object, object] | None = None  # (value to overwrite, result)
+    make: Callable[[dict[object, int], bool], list[Made]]
+    overwrites: object = None
 
 
 class Memory:
@@ -113,28 +121,64 @@ class Memory:
 
     def give_back(self, value: object) -> None:
         t = self.slots[value] - self.first
-        if t >= 0:
+        if t >= 0:  # not memory of a leaf or an output
             self.free.append(t)
 
 
-def assign(work: list[Work], leaves: list[object], outputs: list[object], size: object) -> tuple[list[Step | HostStep], Memory]:
-    """Walk the steps in order, taking memory at a value's birth and giving it back after its last use."""
+def assign(work: list[Work], leaves: list[object], outputs: list[object], donated: set[object],
+           size: Callable[[object], int]) -> tuple[list[Made], Memory, dict[int, int]]:
+    """Walk the steps in order, taking memory at a value's birth and giving it back after its last use.
+
+    Returns the steps, the memory, and which outputs are built in the memory of which donated leaves.
+    """
     memory = Memory(leaves, outputs)
     last: dict[object, int] = {}
     for k, w in enumerate(work):
         for value in (*w.reads, *w.writes):
             last[value] = k
-    dying: dict[int, list[object]] = {}
-    for value, k in last.items():
-        dying.setdefault(k, []).append(value)
-    fixed = {*map(id, leaves), *map(id, outputs)}
-    steps: list[Step | HostStep] = []
+    fixed = {*leaves, *outputs}
+    in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
+    steps: list[Made] = []
+    aliases: dict[int, int] = {}
+    owners: dict[int, set[object]] = {}  # slot -> values alive in it
     for k, w in enumerate(work):
-        for value in w.writes:
+        if w in in_place:
+            memory.slots[w.writes[0]] = memory.slots[w.overwrites]
+        for value in (*w.writes, *w.reads):  # what is read but never written has no elements
             if value not in memory.slots:
-                memory.take(value, size(value))  # type: ignore[operator]
-        steps.append(w.make(memory.slots))  # type: ignore[operator]
-        for value in dying.get(k, ()):
-            if id(value) not in fixed:
-                memory.give_back(value)
-    return steps, memory
+                memory.take(value, size(value))
+            owners.setdefault(memory.slots[value], set()).add(value)
+        steps += w.make(memory.slots, w in in_place)
+        for value in dict.fromkeys((*w.reads, *w.writes)):
+            if last[value] == k and value not in fixed:
+                alive = owners.get(memory.slots[value], set())
+                alive.discard(value)
+                if not alive:
+                    memory.give_back(value)
+    for k, output in enumerate(outputs):
+        slot = memory.slots[output]
+        if slot < len(leaves):
+            aliases[k] = slot
+    return steps, memory, aliases
+
+
+def _overwritten(work: list[Work], last: dict[object, int], fixed: set[object], donated: set[object],
+                 memory: Memory, leaves: list[object], outputs: list[object]) -> set[Work]:
+    """Which works may overwrite their base, last first: so a base ends up where the final result has to be."""
+    chosen: set[Work] = set()
+    for k in range(len(work) - 1, -1, -1):
+        w = work[k]
+        base = w.overwrites
+        if base is None or last[base] != k or w.reads.count(base) > 1:
+            continue
+        result = w.writes[0]
+        if base in fixed:
+            # a leaf: only if it is donated (an output has to keep its value)
+            if base in donated and base not in outputs and base in leaves:
+                chosen.add(w)
+        elif memory.slots.get(result, -1) >= len(leaves):
+            memory.slots[base] = memory.slots[result]
+            chosen.add(w)
+        elif result not in memory.slots:
+            chosen.add(w)
+    return chosen

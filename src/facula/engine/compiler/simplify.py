@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from facula.dtypes import COMPLEX
 from facula.engine.compiler.affine import Affine, broadcast, compose, identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
-from facula.engine.compiler.values import Read, coordinate_map, row_and_column_steps
+from facula.engine.compiler.matmul import supported
+from facula.engine.compiler.values import Read, coordinate_map, steps_of
 from facula.engine.graph.expr import LEAVES
-from facula.engine.graph.node import CONST, INDEX, VIEW, Formula, Node, size_of
+from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
 
 
 @dataclass
@@ -62,8 +63,9 @@ def simplify(nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers
                 graph.kept.add(graph.reads[node][1][0])
                 pending.append(graph.reads[node][1][0])
         else:
-            for source in node.inputs:
-                if source not in graph.leaves:
+            graph.reads[node] = _operands(node, graph)
+            for source, _ in graph.reads[node]:
+                if source not in graph.leaves and not (source.op is CONST and fills(node)):
                     graph.kept.add(source)
                     pending.append(source)
     # constants need not be in `nodes`: they come first
@@ -83,6 +85,20 @@ def in_loops(node: Node) -> bool:
     if op.kind == "reduce":
         return size_of(node.inputs[0].shape) > 0
     return op.kind == "gather" and size_of(node.inputs[0].shape) > 0
+
+
+def is_native(node: Node) -> bool:
+    """Of nodes that are steps of their own: does machine code compute it?"""
+    if node.dtype.is_complex or any(i.dtype.is_complex for i in node.inputs):
+        return False
+    if node.op is CONTRACT:
+        return supported(node.dtype) and all(i.dtype is node.dtype for i in node.inputs)
+    return node.op is WRITE or node.op.kind in ("scatter", "scan")
+
+
+def fills(node: Node) -> bool:
+    """Does its lowering take constants as numbers, not as memory?"""
+    return is_native(node) and node.op.kind in ("write", "scatter")
 
 
 def _reads(node: Node, graph: Graph) -> list[Read]:
@@ -110,10 +126,26 @@ def _reads(node: Node, graph: Graph) -> list[Read]:
         table, index = node.inputs
         over = broadcast((*index.shape, 1), node.shape)
         source, map = _resolve(table, identity(table.shape), graph)
-        if source.op is CONST or source.op is INDEX or row_and_column_steps(map, *table.shape) is None:
+        if source.op is CONST or source.op is INDEX or steps_of(map, table.shape) is None:
             source, map = table, identity(table.shape)
         return [_resolve(index, over, graph), (source, map)]
     return []
+
+
+def _operands(node: Node, graph: Graph) -> list[Read]:
+    """What a step of its own reads: memory, strided where its lowering can read strides."""
+    out: list[Read] = []
+    for source in node.inputs:
+        direct = identity(source.shape)
+        read = source, direct
+        if is_native(node) and (node.op is CONTRACT or node.op is WRITE):
+            read = _resolve(source, direct, graph)
+            if node.op is CONTRACT:
+                one_number = not read[1].nums or len(read[1].nums) == 1 and read[1].nums[0][1] == 1
+                if read[0].op is CONST or not one_number or steps_of(read[1], source.shape) is None:
+                    read = source, direct
+        out.append(read)
+    return out
 
 
 def _resolve(node: Node, map: Affine, graph: Graph) -> Read:

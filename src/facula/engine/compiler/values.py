@@ -154,7 +154,7 @@ class Builder:
         (index_of, index_map), (source, source_map) = self.reads[node]
         index = self.read(index_of, self.moved(map, index_map))
         rows, columns = node.inputs[0].shape
-        steps = row_and_column_steps(source_map, rows, columns)
+        steps = steps_of(source_map, (rows, columns))
         assert steps is not None
         inside = compose(map, Affine(_outer(node, columns), (0, steps[1])))
         assert inside is not None
@@ -240,11 +240,11 @@ def _outer(node: Node, columns: int) -> tuple[int, int]:
     return (n, columns)
 
 
-def row_and_column_steps(map: Affine, rows: int, columns: int) -> tuple[int, int] | None:
-    """Strides of a (rows, columns) source, or None if its layout has more than two."""
+def steps_of(map: Affine, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """One stride for each dimension of `shape`, whose points `map` is over; None if one takes several."""
     steps: list[int] = []
     at = len(map.dims)
-    for size in (columns, rows):
+    for size in reversed(shape):
         product, stride, expected = 1, 0, None
         while product < size:
             at -= 1
@@ -260,4 +260,4 @@ def row_and_column_steps(map: Affine, rows: int, columns: int) -> tuple[int, int
         if product != size:
             return None
         steps.append(stride)
-    return steps[1], steps[0]
+    return tuple(reversed(steps))

@@ -1,0 +1,174 @@
+"""Kernels whose order is part of the meaning: scans and scatters.
+
+A scan runs along one dimension, scalar by scalar; a scatter goes through its indices in order, vectors along the
+columns. Tiles are independent lines (of a scan) or blocks of columns (of a scatter), so any number of threads gives
+the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from facula.dtypes import dtype
+from facula.engine.compiler.emit import casts, scalar
+from facula.engine.compiler.emit.module import Code, Module
+from facula.engine.compiler.emit.types import narrow, register, rounded, stored, suffix, vector, widen
+from facula.engine.compiler.kernel import Kernel
+
+_HEAD = ("(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 %lo, i64 %hi, "
+         "ptr noalias %scratch) #0 {\nentry:\n")
+_STEP = {"cumsum": "add", "cumprod": "mul", "cummax": "maximum", "cummin": "minimum", "add": "add", "mul": "mul",
+         "max": "maximum", "min": "minimum"}
+
+
+class _Writer:
+    """Loops with counters in stack slots, as in nest.py."""
+
+    def __init__(self) -> None:
+        self.module = Module()
+        self.code = Code(self.module)
+        self.slots: list[str] = []
+
+    def word(self, k: int) -> str:
+        at = self.code.op(f"getelementptr i64, ptr %args, i64 {k}")
+        return self.code.op(f"load i64, ptr {at}, align 8")
+
+    def pointer(self, k: int) -> str:
+        at = self.code.op(f"getelementptr ptr, ptr %bufs, i64 {self.word(k)}")
+        return self.code.op(f"load ptr, ptr {at}, align 8")
+
+    def slot(self, type_: str) -> str:
+        name = self.code.fresh("slot")
+        self.slots.append(f"  {name} = alloca {type_}, align 64")
+        return name
+
+    def begin(self, start: str, end: str) -> tuple[str, str, str, str]:
+        code = self.code
+        at = self.slot("i64")
+        code.do(f"store i64 {start}, ptr {at}")
+        head, body, done = code.label("head"), code.label("body"), code.label("done")
+        code.do(f"br label %{head}")
+        code.start(head)
+        i = code.op(f"load i64, ptr {at}")
+        code.do(f"br i1 {code.op(f'icmp slt i64 {i}, {end}')}, label %{body}, label %{done}")
+        code.start(body)
+        return i, at, head, done
+
+    def end(self, loop: tuple[str, str, str, str], step: str = "1") -> None:
+        i, at, head, done = loop
+        self.code.do(f"store i64 {self.code.op(f'add nsw i64 {i}, {step}')}, ptr {at}")
+        self.code.do(f"br label %{head}")
+        self.code.start(done)
+
+    def least(self, a: str, b: str) -> str:
+        smaller = self.code.op(f"icmp slt i64 {a}, {b}")
+        return self.code.op(f"select i1 {smaller}, i64 {a}, i64 {b}")
+
+    def kernel(self, title: str, bits: int) -> Kernel:
+        self.code.do("ret void")
+        name = "k_" + "".join(c if c.isalnum() else "_" for c in title)
+        body = "\n".join(self.slots + self.code.lines)
+        self.module.declare(name, f"define void @{name}{_HEAD}{body}\n}}")
+        tail = (f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n')
+        return Kernel(name, self.module.text() + tail, title)
+
+
+@functools.cache
+def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
+    """args: x, out, lines, n, inner, lines of a tile. Line l starts at (l / inner) * n * inner + l % inner."""
+    w = _Writer()
+    code = w.code
+    x, out = w.pointer(0), w.pointer(1)
+    lines, n, inner, tile = w.word(2), w.word(3), w.word(4), w.word(5)
+    first = code.op(f"mul i64 %lo, {tile}")
+    end = w.least(code.op(f"mul i64 %hi, {tile}"), lines)
+    t = register(to, 1)
+    total = w.slot(t)
+    line = w.begin(first, end)
+    above = code.op(f"udiv i64 {line[0]}, {inner}")
+    rest = code.op(f"sub i64 {line[0]}, {code.op(f'mul i64 {above}, {inner}')}")
+    size = code.op(f"mul i64 {n}, {inner}")
+    place = code.op(f"add i64 {code.op(f'mul i64 {above}, {size}')}, {rest}")
+
+    def element(position: str) -> str:
+        at = code.op(f"getelementptr {stored(source)}, ptr {x}, i64 {position}")
+        raw = code.op(f"load {stored(source)}, ptr {at}, align {source.itemsize}")
+        return casts.cast(code, widen(code, source, raw, 1), source, to, 1)
+
+    def put(position: str, name: str) -> None:
+        at = code.op(f"getelementptr {stored(to)}, ptr {out}, i64 {position}")
+        code.do(f"store {stored(to)} {narrow(code, to, name, 1)}, ptr {at}, align {to.itemsize}")
+
+    some = w.begin("0", w.least(n, "1"))  # the first element is itself
+    start = element(place)
+    code.do(f"store {t} {start}, ptr {total}")
+    put(place, start)
+    w.end(some)
+    k = w.begin("1", n)
+    position = code.op(f"add i64 {place}, {code.op(f'mul i64 {k[0]}, {inner}')}")
+    so_far = code.op(f"load {t}, ptr {total}")
+    value = scalar.emit(code, _STEP[op], to, 1, [so_far, element(position)])
+    code.do(f"store {t} {value}, ptr {total}")
+    put(position, value)
+    w.end(k)
+    w.end(line)
+    return w.kernel(f"{op} {source.name} {to.name}", 128)
+
+
+@functools.cache
+def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel:
+    """args: out, index, source, count, rows, columns, columns of a tile."""
+    w = _Writer()
+    code = w.code
+    lanes = 1 if single else max(2, vector_bytes // max(4, d.itemsize))
+    out, index, source = w.pointer(0), w.pointer(1), w.pointer(2)
+    count, rows, columns, tile = w.word(3), w.word(4), w.word(5), w.word(6)
+    top = code.op(f"sub i64 {rows}, 1")
+    left = code.op(f"mul i64 %lo, {tile}")
+    right = w.least(code.op(f"mul i64 %hi, {tile}"), columns)
+    i = w.begin("0", count)
+    at = code.op(f"getelementptr i64, ptr {index}, i64 {i[0]}")
+    row = code.op(f"load i64, ptr {at}, align 8")
+    wrong = code.op(f"icmp ugt i64 {row}, {top}")  # must not write foreign memory
+    row = code.op(f"select i1 {wrong}, i64 {top}, i64 {row}")
+    to = code.op(f"mul i64 {row}, {columns}")
+    start = code.op(f"mul i64 {i[0]}, {columns}")
+    j = w.begin(left, right)
+    mask = None if single else _mask(code, j[0], right, lanes)
+    memory_type, size = vector(stored(d), lanes), d.itemsize
+
+    def pointer(base: str, line: str) -> str:
+        return code.op(f"getelementptr {stored(d)}, ptr {base}, i64 {code.op(f'add i64 {line}, {j[0]}')}")
+
+    def load(p: str) -> str:
+        if mask is None:
+            return widen(code, d, code.op(f"load {memory_type}, ptr {p}, align {size}"), lanes)
+        f = f"llvm.masked.load.{suffix(stored(d), lanes)}.p0"
+        w.module.declare(f, f"declare {memory_type} @{f}(ptr, i32, {vector('i1', lanes)}, {memory_type})")
+        raw = code.op(f"call {memory_type} @{f}(ptr {p}, i32 {size}, {vector('i1', lanes)} {mask}, "
+                      f"{memory_type} zeroinitializer)")
+        return widen(code, d, raw, lanes)
+
+    new = load(pointer(source, start))
+    target = pointer(out, to)
+    if op != "set":
+        new = rounded(code, d, scalar.emit(code, _STEP[op], d, lanes, [load(target), new]), lanes)
+    raw = narrow(code, d, new, lanes)
+    if mask is None:
+        code.do(f"store {memory_type} {raw}, ptr {target}, align {size}")
+    else:
+        f = f"llvm.masked.store.{suffix(stored(d), lanes)}.p0"
+        w.module.declare(f, f"declare void @{f}({memory_type}, ptr, i32, {vector('i1', lanes)})")
+        code.do(f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, {vector('i1', lanes)} {mask})")
+    w.end(j, str(lanes))
+    w.end(i)
+    return w.kernel(f"scatter {op} {d.name}{' single' if single else ''}", 8 * vector_bytes)
+
+
+def _mask(code: Code, at: str, end: str, lanes: int) -> str:
+    left = code.op(f"sub i64 {end}, {at}")
+    wide = vector("i64", lanes)
+    one = code.op(f"insertelement {wide} poison, i64 {left}, i64 0")
+    every = code.op(f"shufflevector {wide} {one}, {wide} poison, <{lanes} x i32> zeroinitializer")
+    steps = ", ".join(f"i64 {k}" for k in range(lanes))
+    return code.op(f"icmp sgt {wide} {every}, <{steps}>")

@@ -1,0 +1,134 @@
+"""Primitives that are steps of their own: products, writes, scatters, scans; and memory reuse around them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiler_harness import const, evaluate, expand, fn, from_memory, g, leaf, memory, permute, plan, reduce, reshape, run, sliced
+
+from facula import dtypes as dt
+from facula.engine.compiler.pipeline import HostStep
+from facula.engine.graph.node import Node
+
+pytestmark = pytest.mark.compiled
+RNG = np.random.default_rng(7)
+NUMBERS = [d for d in dt.ALL if not d.is_complex and d is not dt.bool_]
+
+
+def sample(shape: tuple[int, ...], d: dt.dtype = dt.float32) -> Node:
+    if d.category == dt.FLOAT:
+        return leaf(memory(RNG.uniform(-1, 1, shape).astype(np.float32), d), d)
+    return leaf(RNG.integers(0, 5, shape).astype(d.numpy))
+
+
+def check(outputs: list[Node], tolerance: float = 1e-5, donated: frozenset[Node] = frozenset()) -> None:
+    for got, want, node in zip(run(outputs, donated), evaluate(outputs), outputs, strict=True):
+        coarse = {dt.float16: 2e-3, dt.bfloat16: 2e-2}.get(node.dtype, tolerance)
+        np.testing.assert_allclose(from_memory(got, node.dtype).astype(np.float64), np.asarray(want, np.float64),
+                                   rtol=coarse, atol=coarse, err_msg=repr(node))
+
+
+def write(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> Node:
+    return Node(g.WRITE, (base, value), (strides,), (offset,), base.shape, base.dtype)
+
+
+def contract(a: Node, b: Node) -> Node:
+    return Node(g.CONTRACT, (a, b), None, None, (a.shape[0], a.shape[1], b.shape[2]), a.dtype)
+
+
+def scan(op: g.Primitive, x: Node, dim: int, d: dt.dtype | None = None) -> Node:
+    return Node(op, (x,), (dim,), None, x.shape, d or x.dtype)
+
+
+@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int64, dt.float16], ids=repr)
+@pytest.mark.parametrize("m,n,k", [(1, 1, 1), (3, 5, 7), (64, 33, 20), (130, 200, 70), (1, 100, 300)])
+def test_matrix_products(d: dt.dtype, m: int, n: int, k: int) -> None:
+    a, b = sample((2, m, k), d), sample((2, k, n), d)
+    check([contract(a, b)], 1e-4)
+    turned = permute(sample((2, n, k), d), (0, 2, 1))
+    check([fn("add", contract(a, turned), sample((n,), d))], 1e-4)
+    flat = expand(reshape(sample((m, k), d), (1, m, k)), (2, m, k))
+    check([contract(fn("neg", flat), sliced(sample((2, k, n + 3), d), (slice(None), slice(None), slice(2, n + 2))))], 1e-4)
+
+
+@pytest.mark.parametrize("d", NUMBERS, ids=repr)
+def test_writes(d: dt.dtype) -> None:
+    x, y = sample((5, 9), d), sample((3, 4), d)
+    one = write(x, y, (18, 2), 1)
+    check([one])
+    check([write(const(0, (5, 9), d), fn("add", y, y), (9, 1), 9)])
+    check([write(one, sample((9,), d), (1,), 18), fn("add", one, one)])
+    check([write(one, sample((9,), d), (1,), 18)])
+    check([write(x, const(1, (5, 9), d), (9, 1), 0)])
+
+
+def test_a_donated_leaf_is_overwritten() -> None:
+    x = sample((100,))
+    spec, _, _ = plan([write(x, sample((10,)), (1,), 5)], frozenset([x]))
+    assert spec.aliases == {0: 0} and len(spec.steps) == 1
+    check([write(x, sample((10,)), (1,), 5)], donated=frozenset([x]))
+
+
+def test_no_overwriting_of_what_the_value_reads() -> None:
+    x = sample((100,))
+    check([write(x, sliced(x, slice(0, 90)), (1,), 10)], donated=frozenset([x]))
+    doubled = fn("add", x, x)
+    check([write(doubled, sliced(doubled, slice(0, 90)), (1,), 10)])
+    check([write(doubled, sample((90,)), (1,), 10), reduce(g.SUM, doubled, (0,))], 1e-4)
+
+
+@pytest.mark.parametrize("d", NUMBERS, ids=repr)
+@pytest.mark.parametrize("op", [g.SCATTER_SET, g.SCATTER_ADD, g.SCATTER_MUL, g.SCATTER_MAX, g.SCATTER_MIN], ids=repr)
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_scatters(op: g.Primitive, d: dt.dtype, columns: int) -> None:
+    base, source = sample((6, columns), d), sample((10, columns), d)
+    ids = leaf(RNG.integers(0, 6, (10,)))
+    check([Node(op, (base, ids, source), None, None, base.shape, d)])
+    zeros = const(0, (6, columns), d)
+    check([Node(op, (zeros, ids, fn("add", source, source)), None, None, base.shape, d)])
+    check([Node(op, (base, ids, const(2, (10, columns), d)), None, None, base.shape, d)])
+
+
+@pytest.mark.parametrize("op", [g.CUMSUM, g.CUMPROD, g.CUMMAX, g.CUMMIN], ids=repr)
+@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int32, dt.uint8], ids=repr)
+def test_scans(op: g.Primitive, d: dt.dtype) -> None:
+    for shape, dim in (((17,), 0), ((3, 5, 4), 1), ((4, 40), 0), ((4, 40), 1), ((), 0), ((1, 1), 0)):
+        x = sample(shape, d)
+        if shape:
+            check([scan(op, x, dim)], 1e-4)
+        check([scan(op, fn("add", x, x), dim)], 1e-4) if shape else None
+
+
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_gathers(columns: int) -> None:
+    table, ids = sample((11, columns)), leaf(RNG.integers(0, 11, (2, 7)))
+    picked = Node(g.GATHER, (table, ids), None, None, (2, 7, columns), dt.float32)
+    check([fn("mul", picked, sample((columns,))), reduce(g.SUM, picked, (1,))])
+    turned = permute(sample((columns, 11)), (1, 0))
+    check([Node(g.GATHER, (turned, ids), None, None, (2, 7, columns), dt.float32)])
+    computed = Node(g.GATHER, (fn("neg", table), fn("add", ids, const(0, (), dt.int64))), None, None, (2, 7, columns), dt.float32)
+    check([computed])
+
+
+def test_host_steps_between_kernels() -> None:
+    x = sample((6, 8))
+    order = Node(g.ARGSORT, (fn("neg", x),), (1, False), None, (6, 8), dt.int64)
+    outputs = [fn("add", order, order)]
+    spec, _, _ = plan(outputs)
+    assert [isinstance(s, HostStep) for s in spec.steps] == [False, True, False]
+    check(outputs)
+
+
+def test_softmax_is_one_kernel() -> None:
+    x = sample((8, 100))
+    top = reshape(reduce(g.MAX, x, (1,)), (8, 1))
+    e = fn("exp", fn("sub", x, top))
+    out = fn("div", e, reshape(reduce(g.SUM, e, (1,)), (8, 1)))
+    assert len(plan([out])[0].steps) == 1
+    check([out])
+    check([out, top, e])
+
+
+def test_empty() -> None:
+    x = sample((0, 4))
+    check([fn("add", x, x), reduce(g.SUM, x, (0,)), reduce(g.SUM, fn("add", x, x), (0, 1))])
