@@ -111,5 +111,6 @@ def _combine_kernel(t: Target, axis: str, key: str = "", epilogue: Epilogue | No
     found = _kernels.get((t, axis, key))
     if found is None:
         text = gemm.combine_kernel("matmul_combine", t, epilogue.emit if epilogue else None, axis)
-        found = _kernels[t, axis, key] = Kernel("matmul_combine", text, f"sum of partial products {key}".strip())
+        title = f"sum of partial products {key}".strip()
+        found = _kernels[t, axis, key] = Kernel("matmul_combine", text, title)
     return found

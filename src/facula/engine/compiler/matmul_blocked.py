@@ -39,7 +39,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, 2.0 * batch * m * n * length)
     b_layout = _layout(k, n, *b.strides[1:])
     mode = _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
-    pack_a = m >= MC and n >= MC
+    pack_a = m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
     steps = []
     shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
     if step:
@@ -87,6 +87,8 @@ def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> 
 def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:
     """B is read as it lies if that is adjacent and either small or used by few rows; packed by the tile
     if only that tile uses it; otherwise packed once for all."""
+    if k == 0:
+        return "direct"  # nothing is read
     fits_vectors = t.masked or n % t.lanes == 0
     if layout == "row" and fits_vectors and (m <= 64 or k * n * t.itemsize <= SMALL_B):
         return "direct"

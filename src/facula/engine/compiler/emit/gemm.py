@@ -52,9 +52,9 @@ class Element:
     """What an epilogue is told of the vector it gets: names of i64 values and of the mask."""
 
     batch: str
-    row: str
+    row: str  # of the first lane
     column: str
-    axis: str  # the lanes run along "column", or along "row" (then n == 1); row and column are the first lane's
+    axis: str  # the lanes run along "column", or along "row" (then n == 1)
     mask: str  # the lanes that exist
     target: Target
 
@@ -121,7 +121,8 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
         row0 = mul(code, code.op(f"srem i64 {rest}, {m_blocks}"), mc)
         rows = smaller(code, mc, sub(code, m, row0))
         k = depth(code, batch, K)
-        a_tile = at(code, t.type, a, add(code, mul(code, batch, argument(code, A + 3)), mul(code, row0, a_rs)))
+        a_batch = at(code, t.type, a, mul(code, batch, argument(code, A + 3)))
+        a_tile = at(code, t.type, a_batch, mul(code, row0, a_rs))
         b_batch = at(code, t.type, b, mul(code, batch, argument(code, B + 3)))
         c_line = add(code, mul(code, batch, argument(code, C + 3)), mul(code, row0, n))
         with loop(code, "0", k_blocks) as kb:
@@ -146,8 +147,8 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
                 b_panel = at(code, t.type, b_batch, start)
                 if layout.b_mode == "local":
                     room = at(code, "i8", "%scratch", str(LOCAL_B))
-                    code.do(f"call void @pack_b(ptr {b_panel}, i64 {b_rs}, i64 {b_cs}, i64 {kc}, i64 {columns}, "
-                            f"i64 {padded}, ptr {room})")
+                    code.do(f"call void @pack_b(ptr {b_panel}, i64 {b_rs}, i64 {b_cs}, i64 {kc}, "
+                            f"i64 {columns}, i64 {padded}, ptr {room})")
                     b_panel = room
                 place = at(code, t.type, c, add(code, c_line, column0))
                 more = code.op(f"icmp sgt i64 {kb}, 0")
@@ -174,16 +175,17 @@ def finish_kernel(module: Module, t: Target, epilogue: EmitEpilogue, base: int, 
         mask = lane_mask(code, t, sub(code, "%columns", j))
         across, along = add(code, "%row0", i), add(code, "%column0", j)
         row, column = (across, along) if axis == "column" else (along, across)
-        value = epilogue(code, masked_load(code, t, place, mask), Element("%batch", row, column, axis, mask, t), base)
+        element = Element("%batch", row, column, axis, mask, t)
+        value = epilogue(code, masked_load(code, t, place, mask), element, base)
         masked_store(code, t, value, place, mask)
     define(code, "finish", "ptr %args, ptr %bufs, ptr %nums, ptr %c, i64 %ldc, i64 %batch, i64 %row0, "
                            "i64 %rows, i64 %column0, i64 %columns")
 
 
 def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: str) -> str:
-    """The text of a module whose function `name` adds the pieces of a sum that was cut: a tile is a block of rows.
+    """The text of a module whose function `name` adds the pieces of a sum that was cut.
 
-    args: as the product's, but A is the pieces (batch stride: the size of one), K their number, and n is the
+    A tile is a block of rows. args: as the product's, but A is the pieces (batch stride: the size of one), K their number, and n is the
     row length (for axis "row", m and n are exchanged).
     """
     module = Module()
@@ -207,8 +209,9 @@ def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: st
             sums = accumulate(code, "0", number, 1, t.vector, ["zeroinitializer"], piece)
             masked_store(code, t, sums[0], at(code, t.type, c, i), mask)
         if epilogue is not None:
-            code.do(f"call void @finish(ptr %args, ptr %bufs, ptr %nums, ptr {at(code, t.type, c, start)}, i64 {n}, "
-                    f"i64 0, i64 {row0}, i64 {rows}, i64 0, i64 {n})")
+            place = at(code, t.type, c, start)
+            code.do(f"call void @finish(ptr %args, ptr %bufs, ptr %nums, ptr {place}, i64 {n}, i64 0, "
+                    f" i64 {row0}, i64 {rows}, i64 0, i64 {n})")
     define(code, name, SIGNATURE, public=True)
     return module.text()
 

@@ -181,7 +181,8 @@ def define(code: Code, name: str, signature: str, public: bool = False) -> None:
     code.do("ret void")
     body = "\n".join(code.lines)
     flags, where = ("", "") if public else ("noinline", "internal")
-    code.module.declare(name, f"define {where} void @{name}({signature}) {flags} {WIDE} {{\nentry:\n{body}\n}}")
+    head = f"define {where} void @{name}({signature}) {flags} {WIDE}"
+    code.module.declare(name, f"{head} {{\nentry:\n{body}\n}}")
 
 
 def accumulate(code: Code, start: str, stop: str, step: int, type: str, sums: list[str],

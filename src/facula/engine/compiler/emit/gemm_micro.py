@@ -99,7 +99,7 @@ def _store(code: Code, t: Target, value: str, place: str, adding: bool, mask: st
         masked_store(code, t, value, place, mask)
     else:
         _part(code.module, t)
-        code.do(f"call void @store_part(ptr {place}, {t.vector} {value}, i64 %width, i1 {str(adding).lower()})")
+        code.do(f"call void @store_part(ptr {place}, {t.vector} {value}, i64 %width, i1 {int(adding)})")
 
 
 def _part(module: Module, t: Target) -> None:
@@ -112,7 +112,8 @@ def _part(module: Module, t: Target) -> None:
         value = code.op(f"load {t.type}, ptr {source}")
         before = code.op(f"load {t.type}, ptr {place}")
         total = code.op(f"fadd {t.type} {before}, {value}")
-        code.do(f"store {t.type} {code.op(f'select i1 %adding, {t.type} {total}, {t.type} {value}')}, ptr {place}")
+        chosen = code.op(f"select i1 %adding, {t.type} {total}, {t.type} {value}")
+        code.do(f"store {t.type} {chosen}, ptr {place}")
     define(code, "store_part", f"ptr %place, {t.vector} %value, i64 %width, i1 %adding")
 
 

@@ -53,7 +53,8 @@ def transpose(code: Code, t: Target, rows: list[str]) -> list[str]:
             if not i & d:
                 x, y = rows[i], rows[i + d]
                 rows[i], rows[i + d] = (
-                    code.op(f"shufflevector {t.vector} {x}, {t.vector} {y}, <{t.lanes} x i32> {m}") for m in masks)
+                    code.op(f"shufflevector {t.vector} {x}, {t.vector} {y}, <{t.lanes} x i32> {m}")
+                    for m in masks)
         d //= 2
     return rows
 
@@ -96,7 +97,8 @@ def _block_any(module: Module, t: Target, rows: int, name: str) -> None:
         source = at(code, t.type, "%a", mul(code, kk, "%cs"))
         place = at(code, t.type, "%to", mul(code, kk, str(rows)))
         for r in range(rows):
-            _element(code, t, at(code, t.type, source, mul(code, "%rs", str(r))), at(code, t.type, place, str(r)))
+            element = at(code, t.type, source, mul(code, "%rs", str(r)))
+            _element(code, t, element, at(code, t.type, place, str(r)))
     define(code, name, BLOCK)
 
 
@@ -131,7 +133,8 @@ def _block_across(module: Module, t: Target, rows: int, name: str) -> None:
         for j, column in enumerate(columns):
             for group in range(t.lanes // rows):
                 lanes = ", ".join(f"i32 {group * rows + r}" for r in range(rows))
-                part = code.op(f"shufflevector {t.vector} {column}, {t.vector} poison, <{rows} x i32> <{lanes}>")
+                part = code.op(f"shufflevector {t.vector} {column}, {t.vector} poison, "
+                               f"<{rows} x i32> <{lanes}>")
                 store(code, short, part, at(code, t.type, place, str((group * rows + j) * rows)))
     code.do("ret void")
     code.start(single)
@@ -146,7 +149,8 @@ def pack_b(module: Module, t: Target, layout: str) -> str:
     """Define @pack_b(b, rs, cs, k, columns, ldb, to): `columns` is how many of the `ldb` exist."""
     code = Code(module)
     {"row": _panel_along, "col": _panel_across, "any": _panel_any}[layout](code, t)
-    define(code, "pack_b", "ptr noalias %b, i64 %rs, i64 %cs, i64 %k, i64 %columns, i64 %ldb, ptr noalias %to")
+    define(code, "pack_b",
+           "ptr noalias %b, i64 %rs, i64 %cs, i64 %k, i64 %columns, i64 %ldb, ptr noalias %to")
     return "pack_b"
 
 

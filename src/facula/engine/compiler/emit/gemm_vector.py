@@ -130,8 +130,8 @@ def _dots(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, coun
             results = [lane_total(code, t, v) for v in sums]
         else:
             one_lane = replace(t, lanes=1)
-            first = [code.op(f"insertelement {one_lane.vector} poison, {t.type} {lane_total(code, t, v)}, i64 0")
-                     for v in sums]
+            scalars = [lane_total(code, t, v) for v in sums]
+            first = [code.op(f"insertelement {one_lane.vector} poison, {t.type} {s}, i64 0") for s in scalars]
 
             def rest(kk: str, sums: list[str], starts: list[str] = starts) -> list[str]:
                 xs = load(code, one_lane, at(code, t.type, x, kk))
@@ -177,7 +177,8 @@ def _wide(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, coun
         with loop(code, start, stop, str(rows)) as kk:
             xs = at(code, t.type, x, mul(code, kk, x_k))
             ws = at(code, t.type, w, mul(code, kk, w_k))
-            code.do(f"call void @add_rows{rows}(ptr {y}, ptr {ws}, i64 {w_k}, ptr {xs}, i64 {x_k}, i64 {count})")
+            code.do(f"call void @add_rows{rows}(ptr {y}, ptr {ws}, i64 {w_k}, ptr {xs}, i64 {x_k}, "
+                    f"i64 {count})")
 
 
 def _add_rows(module: Module, t: Target, rows: int) -> None:
@@ -209,4 +210,5 @@ def _add_rows(module: Module, t: Target, rows: int) -> None:
     else:
         with loop(code, whole, "%count") as j:
             part(replace(t, lanes=1), j, "")
-    define(code, f"add_rows{rows}", "ptr noalias %y, ptr noalias %w, i64 %ws, ptr noalias %x, i64 %xs, i64 %count")
+    define(code, f"add_rows{rows}",
+           "ptr noalias %y, ptr noalias %w, i64 %ws, ptr noalias %x, i64 %xs, i64 %count")
