@@ -6,7 +6,7 @@ A *program* is a bytes object of int64 words, with everything about the steps th
     word 1      number of steps
     word 2      1: release the interpreter lock while the steps run (the work is long enough to be worth it)
     then, per step:   function address,  where its arguments start (bytes from the program's start),
-                      tiles,  most threads to use (1: run here, leave the pool asleep)
+                      tiles,  most threads to use (1: only this one; + WAKE: sleeping workers may be woken)
     then, per step:   its int64 arguments
 
 `run(program, bufs, nums)` takes the pointer table and the number table as bytes, too. They are made afresh by
@@ -35,17 +35,24 @@ RunTimed = Callable[[bytes, bytes, bytes, int], None]
 HEADER_WORDS = 3
 STEP_WORDS = 4
 RELEASE_ABOVE = 20_000  # ns of work. Releasing the interpreter lock and taking it again costs 70
-PARALLEL_ABOVE = 40_000  # ns: waking a sleeping worker costs both sides, and it arrives 50 us later
-GRAIN = 15_000  # ns of work per thread that make it worth while to use one more
+GRAIN = 6_000  # ns of work per thread that make it worth while to use one more, if it is awake
+WAKE_ABOVE = 100_000  # ns of parallel work ahead, for which sleeping workers are woken: they come 50 us late
+WAKE = 1 << 32  # in a step's word of threads
 
 
 def program(steps: Sequence[tuple[int, Sequence[int], int, float]]) -> bytes:
     """The program of steps (function address, arguments, tiles, cost in nanoseconds)."""
     words = [pool.pool.state, len(steps), int(sum(cost for *_, cost in steps) > RELEASE_ABOVE)]
+    ahead = sum(cost for _, _, tiles, cost in steps if threads_wanted(tiles, cost) > 1)
     where = 8 * (HEADER_WORDS + STEP_WORDS * len(steps))
     tail: list[int] = []
     for address, args, tiles, cost in steps:
-        words += (address, where, tiles, threads_wanted(tiles, cost))
+        wanted = threads_wanted(tiles, cost)
+        if wanted > 1:
+            if ahead >= WAKE_ABOVE:
+                wanted |= WAKE
+            ahead -= cost
+        words += (address, where, tiles, wanted)
         tail += args
         where += 8 * len(args)
     return struct.pack(f"={len(words) + len(tail)}q", *words, *tail)
@@ -53,8 +60,6 @@ def program(steps: Sequence[tuple[int, Sequence[int], int, float]]) -> bytes:
 
 def threads_wanted(tiles: int, cost: float) -> int:
     """How many threads are worth using for a step; the pool's size limits it further."""
-    if tiles < 2 or cost < PARALLEL_ABOVE:
-        return 1
     return max(1, min(tiles, int(cost / GRAIN), 1 << 16))
 
 
@@ -128,5 +133,5 @@ def run() -> Run:
 
 @functools.cache
 def run_timed() -> RunTimed:
-    """`run_timed(program, bufs, nums, times)`: stores each step's nanoseconds as int64 from address `times`."""
+    """`run_timed(program, bufs, nums, times)`: each step takes, in nanoseconds, as int64 from `times`."""
     return _builtin("run_timed") if "run_timed" in native() else _through_ctypes("walk_timed")

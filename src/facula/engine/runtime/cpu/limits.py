@@ -7,6 +7,8 @@ import os
 from facula.config import NUM_THREADS
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD
 
+_NO_LIMIT = 1 << 16
+
 
 def default_threads() -> int:
     """Cores this process may use, by affinity and cgroup quota; at most FACULA_NUM_THREADS if set."""
@@ -17,6 +19,16 @@ def default_threads() -> int:
     if NUM_THREADS.value:
         return max(1, min(count, NUM_THREADS.value))
     return max(1, min(count, _physical_cores(allowed)))
+
+
+def reasons() -> dict[str, object]:
+    """What limits the number of threads, for `facula doctor`. None: no limit of this kind."""
+    if not CAN_THREAD:
+        return {"note": "no futex on this system: one thread"}
+    allowed = os.sched_getaffinity(0)
+    quota = _cgroup_limit()
+    return {"affinity": len(allowed), "cores": _physical_cores(allowed),
+            "cgroup_quota": quota if quota < _NO_LIMIT else None, "setting": NUM_THREADS.value or None}
 
 
 def _physical_cores(allowed: set[int]) -> int:
@@ -33,7 +45,7 @@ def _physical_cores(allowed: set[int]) -> int:
 
 def _cgroup_limit() -> int:
     """The cpu quota of this process's control group (version 1 or 2) or a parent's, in cpus rounded up."""
-    limit = 1 << 16
+    limit = _NO_LIMIT
     for quota, period in _cgroup_quotas():
         if quota > 0 and period > 0:
             limit = min(limit, max(1, -(-quota // period)))

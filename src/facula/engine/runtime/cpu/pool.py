@@ -114,7 +114,7 @@ class Pool:
 
     def _rouse_until_gone(self, code: ctypes.CDLL, thread: ctypes.c_ulong) -> None:
         # A worker may be between its look at `stop` and its sleep, and the generation is the callers' to
-        # change: wake again and again instead of once. pthread_tryjoin_np returns 0 when the thread has ended.
+        # change: wake again and again instead of once. pthread_tryjoin_np gives 0 once it has ended.
         while True:
             code.syscall(FUTEX, self.state + 4, 129, 1 << 20)
             if code.pthread_tryjoin_np(thread, None) == 0:
