@@ -164,12 +164,13 @@ def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order:
 def _host(step: HostStep, arrays: list[Array], calls: dict[int, Any], numbers: list[Any]) -> None:
     inputs = []
     for i in step.inputs:
-        raw = arrays[i.slot].reshape(-1).view(i.dtype.numpy)[:g.size_of(i.shape)].reshape(i.shape)
+        raw = arrays[i.slot].reshape(-1).view(np.uint8)[:g.size_of(i.shape) * i.dtype.itemsize]
+        raw = raw.view(i.dtype.numpy).reshape(i.shape)
         inputs.append(from_memory(raw, i.dtype))
     node = Node(step.op, (), step.attrs, tuple(numbers[step.number_at:step.number_at + step.numbers]), step.shape,
                 step.dtype)
     result = memory(compute(node, inputs, tuple(i.dtype for i in step.inputs)), step.dtype)
-    arrays[step.slot].reshape(-1).view(step.dtype.numpy)[:result.size] = result.reshape(-1)
+    arrays[step.slot].reshape(-1).view(np.uint8)[:result.nbytes] = result.reshape(-1).view(np.uint8)
 
 
 def evaluate(outputs: list[Node]) -> list[Array]:
