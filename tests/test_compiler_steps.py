@@ -15,6 +15,9 @@ RNG = np.random.default_rng(7)
 NUMBERS = [d for d in dt.ALL if not d.is_complex and d is not dt.bool_]
 
 
+SCATTERS = [g.SCATTER_SET, g.SCATTER_ADD, g.SCATTER_MUL, g.SCATTER_MAX, g.SCATTER_MIN]
+
+
 def sample(shape: tuple[int, ...], d: dt.dtype = dt.float32) -> Node:
     if d.category == dt.FLOAT:
         return leaf(memory(RNG.uniform(-1, 1, shape).astype(np.float32), d), d)
@@ -40,7 +43,7 @@ def scan(op: g.Primitive, x: Node, dim: int, d: dt.dtype | None = None) -> Node:
     return Node(op, (x,), (dim,), None, x.shape, d or x.dtype)
 
 
-@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int64, dt.float16], ids=repr)
+@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.int64, dt.float16, dt.bfloat16], ids=repr)
 @pytest.mark.parametrize("m,n,k", [(1, 1, 1), (3, 5, 7), (64, 33, 20), (130, 200, 70), (1, 100, 300)])
 def test_matrix_products(d: dt.dtype, m: int, n: int, k: int) -> None:
     a, b = sample((2, m, k), d), sample((2, k, n), d)
@@ -48,7 +51,8 @@ def test_matrix_products(d: dt.dtype, m: int, n: int, k: int) -> None:
     turned = permute(sample((2, n, k), d), (0, 2, 1))
     check([fn("add", contract(a, turned), sample((n,), d))], 1e-4)
     flat = expand(reshape(sample((m, k), d), (1, m, k)), (2, m, k))
-    check([contract(fn("neg", flat), sliced(sample((2, k, n + 3), d), (slice(None), slice(None), slice(2, n + 2))))], 1e-4)
+    window = sliced(sample((2, k, n + 3), d), (slice(None), slice(None), slice(2, n + 2)))
+    check([contract(fn("neg", flat), window)], 1e-4)
 
 
 @pytest.mark.parametrize("d", NUMBERS, ids=repr)
@@ -78,7 +82,7 @@ def test_no_overwriting_of_what_the_value_reads() -> None:
 
 
 @pytest.mark.parametrize("d", NUMBERS, ids=repr)
-@pytest.mark.parametrize("op", [g.SCATTER_SET, g.SCATTER_ADD, g.SCATTER_MUL, g.SCATTER_MAX, g.SCATTER_MIN], ids=repr)
+@pytest.mark.parametrize("op", SCATTERS, ids=repr)
 @pytest.mark.parametrize("columns", [1, 3, 40])
 def test_scatters(op: g.Primitive, d: dt.dtype, columns: int) -> None:
     base, source = sample((6, columns), d), sample((10, columns), d)
@@ -106,8 +110,8 @@ def test_gathers(columns: int) -> None:
     check([fn("mul", picked, sample((columns,))), reduce(g.SUM, picked, (1,))])
     turned = permute(sample((columns, 11)), (1, 0))
     check([Node(g.GATHER, (turned, ids), None, None, (2, 7, columns), dt.float32)])
-    computed = Node(g.GATHER, (fn("neg", table), fn("add", ids, const(0, (), dt.int64))), None, None, (2, 7, columns), dt.float32)
-    check([computed])
+    moved = fn("add", ids, const(0, (), dt.int64))
+    check([Node(g.GATHER, (fn("neg", table), moved), None, None, (2, 7, columns), dt.float32)])
 
 
 def test_host_steps_between_kernels() -> None:

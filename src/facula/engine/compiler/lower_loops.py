@@ -15,9 +15,10 @@ from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 CHUNK = 1 << 14  # reduced elements of a chunk
-TILE_NS = 20000.0  # work of a tile: large against handing it to a thread, small against the whole
-NS_PER_BYTE = 0.08
-NS_PER_OPERATION = 0.5  # one vector operation
+TILE_NS = 10000.0  # work of a tile: large against handing it to a thread, small against the whole
+NS_PER_BYTE = 0.03
+NS_PER_OPERATION = 0.3  # one vector operation of cost 1
+ACROSS = 64  # columns of a tile when an operand lies across them: their lines stay in the first-level cache
 
 
 class Temporary:
@@ -168,6 +169,10 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         return -(-outer // rows), {"rows": rows}
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
+    if nest.outer and any(_lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))):
+        rows = max(1, min(outer, columns // ACROSS))
+        across = -(-width // ACROSS)
+        return -(-outer // rows) * across, {"rows": rows, "columns": ACROSS, "across": across}
     step = 4 * nest.lanes
     columns = -(-columns // step) * step
     if columns >= width:
@@ -175,3 +180,11 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         return -(-outer // rows), {"rows": rows, "columns": width, "across": 1}
     across = -(-width // columns)
     return outer * across, {"rows": 1, "columns": columns, "across": across}
+
+
+def _lies_across(nest: Nest, map: Affine | None) -> bool:
+    """Is it read with large steps along the vectors, and small ones from row to row?"""
+    if map is None or not nest.outer:
+        return False
+    strides = nest.strides(map)
+    return abs(strides[-1]) > 8 and 0 < abs(strides[nest.outer[-1]]) < abs(strides[-1])

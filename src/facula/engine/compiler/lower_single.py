@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from facula.dtypes import dtype
 from facula.engine.compiler import matmul
 from facula.engine.compiler.affine import Affine, identity, refine
 from facula.engine.compiler.emit.sequential import scan_kernel, scatter_kernel
@@ -21,7 +24,7 @@ def lower_single(node: Node, graph: Graph, formats: dict[int, str], vector_bytes
     if not is_native(node):
         return [host(node, graph)]
     if node.op is CONTRACT:
-        return [_contract(node, graph, formats, vector_bytes)]
+        return _contract(node, graph, formats, vector_bytes)
     if node.op is WRITE:
         return [_write(node, graph, formats, vector_bytes)]
     if node.op.kind == "scatter":
@@ -46,24 +49,49 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
     return Work([s for s in sources if s not in calls], [] if is_call else [node], make)
 
 
-def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
-    (a, a_map), (b, b_map) = graph.reads[node]
-    (batch, m, k), n = node.inputs[0].shape, node.shape[2]
+def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
+    """The product; 16-bit floats are widened before and rounded after it."""
+    if node.dtype.compute is node.dtype:
+        sources = [(source, map, i.shape) for (source, map), i in zip(graph.reads[node], node.inputs, strict=True)]
+        return [_product(node, node, node.dtype, sources, formats, vector_bytes)]
+    works: list[Work] = []
+    sources = []
+    wide = node.dtype.compute
+    for (source, map), i in zip(graph.reads[node], node.inputs, strict=True):
+        copy = Temporary(size_of(i.shape) * wide.itemsize)
+        builder = _builder(map.dims, graph, formats)
+        value = builder.cast(builder.read(source, map), wide)
+        works.append(_one(Store(copy, value, identity(map.dims), wide), "widen", vector_bytes))
+        sources.append((copy, identity(i.shape), i.shape))
+    exact = Temporary(size_of(node.shape) * wide.itemsize)
+    works.append(_product(node, exact, wide, sources, formats, vector_bytes))
+    builder = _builder(node.shape, graph, formats)
+    product = builder.make("load", (), wide, (exact, identity(node.shape)))
+    works.append(_one(Store(node, builder.cast(product, node.dtype), identity(node.shape), node.dtype), "round", vector_bytes))
+    return works
 
-    def operand(slot: int, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
+
+def _one(store: Store, title: str, vector_bytes: int) -> Work:
+    dims = store.map.dims
+    return launch(build_nest(dims, (False,) * len(dims), [store], vector_bytes), title, vector_bytes).work()
+
+
+def _product(node: Node, target: object, of: dtype, sources: list[tuple[object, Affine, tuple[int, ...]]],
+             formats: dict[int, str], vector_bytes: int) -> Work:
+    (a, _, (batch, m, k)), (b, _, (_, _, n)) = sources
+
+    def operand(slots: Slots, source: object, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
         strides = steps_of(map, shape)
         assert strides is not None
         at = map.nums[0][0] if map.nums else None
         if at is not None:
             formats[at] = "q"
-        return matmul.Operand(slot, map.const, (strides[0], strides[1], strides[2]), at)
+        return matmul.Operand(slots[source], map.const, (strides[0], strides[1], strides[2]), at)
 
-    def steps(slots: Slots, temporaries: list[int]) -> list[Step]:
-        taken = iter(temporaries)
-        c = matmul.Operand(slots[node], 0, (m * n, n, 1))
-        return matmul.lower_contract(
-            node.dtype, batch, m, n, k, operand(slots[a], a_map, node.inputs[0].shape),
-            operand(slots[b], b_map, node.inputs[1].shape), c, vector_bytes, lambda nbytes: next(taken))
+    def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
+        c = matmul.Operand(slots[target], 0, (m * n, n, 1))
+        x, y = (operand(slots, *source) for source in sources)
+        return matmul.lower_contract(of, batch, m, n, k, x, y, c, vector_bytes, temp)
 
     needs: list[int] = []  # a first try, to learn which temporaries it takes
 
@@ -71,10 +99,14 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: i
         needs.append(nbytes)
         return 0
 
-    matmul.lower_contract(node.dtype, batch, m, n, k, operand(0, a_map, node.inputs[0].shape),
-                          operand(0, b_map, node.inputs[1].shape), matmul.Operand(0, 0, (m * n, n, 1)), vector_bytes, ask)
+    steps({target: 0, a: 0, b: 0}, ask)
     extra = [Temporary(nbytes) for nbytes in needs]
-    return Work([a, b], [node, *extra], lambda slots, in_place: list(steps(slots, [slots[t] for t in extra])))
+
+    def make(slots: Slots, in_place: bool) -> list[Made]:
+        taken = iter(extra)
+        return [*steps(slots, lambda nbytes: slots[next(taken)])]
+
+    return Work([a, b], [target, *extra], make)
 
 
 def _builder(dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Builder:
@@ -114,7 +146,7 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int)
         made: list[Made] = [] if in_place else [copy.step(slots)]
         return [*made, store.step(slots)] if store else made
 
-    reads = [s for s in (base[0], value[0]) if _in_memory(s, graph)]
+    reads: list[object] = [s for s in (base[0], value[0]) if _in_memory(s, graph)]
     whole = base[1].dims == base[0].shape and base[1] == identity(base[0].shape)
     overwrites = base[0] if whole and _in_memory(base[0], graph) else None
     return Work(reads, [node], make, overwrites)

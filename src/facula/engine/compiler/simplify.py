@@ -92,7 +92,7 @@ def is_native(node: Node) -> bool:
     if node.dtype.is_complex or any(i.dtype.is_complex for i in node.inputs):
         return False
     if node.op is CONTRACT:
-        return supported(node.dtype) and all(i.dtype is node.dtype for i in node.inputs)
+        return supported(node.dtype.compute) and all(i.dtype is node.dtype for i in node.inputs)
     return node.op is WRITE or node.op.kind in ("scatter", "scan")
 
 

@@ -20,6 +20,7 @@ from facula.engine.compiler.values import Val
 
 Word = int | tuple[str, object]  # an argument: a number, or ("buf", node) / ("num", position), resolved by plan.py
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
+MOST_COST = 48.0  # of the operations in a loop body, unrolled
 BIG = 90  # operations from which on only the masked form is emitted, to keep compile times low
 
 
@@ -401,9 +402,10 @@ class NestEmitter:
         nest = self.nest
         if not nest.sizes:
             return 1
-        heavy = len([v for v in order if v.level >= COLUMN or v.level == ELEMENT])
+        # by cost, since math functions are inlined: the unrolled body should stay small to compile
+        heavy = sum(v.cost - sum(a.cost for a in v.args) for v in order if v.level >= COLUMN)
         most = 2 if not nest.phases else 4
-        while most > 1 and heavy * most > 48:
+        while most > 1 and heavy * most > MOST_COST:
             most //= 2
         if nest.columns and nest.kept:
             return 1
