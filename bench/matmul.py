@@ -19,7 +19,7 @@ import torch
 from facula.dtypes import float32, float64
 from facula.engine.compiler.matmul import Operand, lower_contract
 from facula.engine.runtime.cpu import jit, launch, target
-from facula.engine.runtime.cpu.pool import pool
+from facula.engine.runtime.cpu.pool import workers
 
 SQUARES = (64, 128, 256, 512, 1024, 2048)
 # batch, m, n, k, whether a and b are stored transposed
@@ -67,11 +67,13 @@ def product(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def seconds(f: Callable[[], object], repeats: int) -> float:
-    # torch's workers spin for milliseconds after their work, on the cores that ours need, and ours for a few
-    # microseconds: wait until they sleep, then wake the right ones.
+    # torch's workers spin for milliseconds after their work, on the cores that ours need, and ours sleep until
+    # they are needed: let the others fall asleep, and the right ones wake up.
     if torch.get_num_threads() > 1:
         time.sleep(0.02)
-        f()
+        deadline = time.perf_counter() + 0.003
+        while time.perf_counter() < deadline:
+            f()
     start = time.perf_counter()
     for _ in range(repeats):
         f()
@@ -95,7 +97,7 @@ def measure(batch: int, m: int, n: int, k: int, stored: str, of: type = np.float
     out = torch.matmul(x, y)
     ours, theirs = product(a, b), lambda: torch.matmul(x, y, out=out)
     np.testing.assert_allclose(ours().reshape(out.shape), out.numpy(), rtol=1e-3, atol=1e-3 * k**0.5)
-    repeats = max(1, int(2e-3 / seconds(ours, 3)))
+    repeats = max(1, int(3e-3 / seconds(ours, 3)))
     pairs = [(seconds(ours, repeats), seconds(theirs, repeats)) for _ in range(rounds)]
     ratio = statistics.median(p / q for p, q in pairs)
     best, other = min(p for p, _ in pairs), min(q for _, q in pairs)
@@ -115,8 +117,8 @@ def main() -> None:
     of = np.float64 if options.double else np.float32
     for threads in options.threads:
         torch.set_num_threads(threads)
-        pool.resize(threads)
-        pool.start()
+        workers.resize(threads)
+        workers.start()
         print(f"--- {np.dtype(of)}, {threads} thread{'s' * (threads > 1)}")
         ratios = []
         if options.only != "skinny":

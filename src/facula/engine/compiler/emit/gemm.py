@@ -185,7 +185,8 @@ def finish_kernel(module: Module, t: Target, epilogue: EmitEpilogue, base: int, 
 def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: str) -> str:
     """The text of a module whose function `name` adds the pieces of a sum that was cut.
 
-    A tile is a block of rows. args: as the product's, but A is the pieces (batch stride: the size of one), K their number, and n is the
+    A tile is a block of rows. args are as the product's, but A is the pieces (batch stride: the size of
+    one), K their number, and n is the
     row length (for axis "row", m and n are exchanged).
     """
     module = Module()
