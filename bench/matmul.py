@@ -67,8 +67,8 @@ def product(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def seconds(f: Callable[[], object], repeats: int) -> float:
-    # torch's workers spin for milliseconds after their work, on the cores that ours need, and ours sleep until
-    # they are needed: let the others fall asleep, and the right ones wake up.
+    # torch's workers spin for milliseconds after their work, on the cores that ours need, and ours sleep
+    # until they are needed: let the others fall asleep, and the right ones wake up.
     if torch.get_num_threads() > 1:
         time.sleep(0.02)
         deadline = time.perf_counter() + 0.003
