@@ -15,7 +15,7 @@ import struct
 
 from facula.engine.runtime.buffer import allocate
 from facula.engine.runtime.cpu import jit, launch, limits, object_cache, target
-from facula.engine.runtime.cpu.pool import pool
+from facula.engine.runtime.cpu.pool import workers
 
 COPY_BYTES = 128 << 20  # far beyond most caches
 _COPY_TILES, _FMA_TILES = 256, 64
@@ -58,7 +58,7 @@ def versions() -> dict[str, object]:
 
 def threads() -> dict[str, object]:
     """How many threads compute, and what limits them."""
-    return {"threads": pool.size, **limits.reasons(), "running": pool.running}
+    return {"threads": workers.size, **limits.reasons(), "running": workers.running}
 
 
 def speed(again: bool = False) -> dict[str, float]:
@@ -66,7 +66,7 @@ def speed(again: bool = False) -> dict[str, float]:
 
     A copy of n bytes counts as 2n bytes of traffic. The answer is kept on disk; `again` measures anew.
     """
-    name = object_cache.key("speed", target.host().fingerprint, _model_name(), str(pool.size))
+    name = object_cache.key("speed", target.host().fingerprint, _model_name(), str(workers.size))
     saved = None if again else object_cache.load(name)
     if saved is not None:
         try:
@@ -74,7 +74,7 @@ def speed(again: bool = False) -> dict[str, float]:
         except ValueError:
             pass
     copy, fma = _copy_speed(1), _fma_speed(1)
-    many = pool.size
+    many = workers.size
     found = {"copy_gbs_one": copy, "fma_gflops_one": fma,
              "copy_gbs": _copy_speed(many) if many > 1 else copy,
              "fma_gflops": _fma_speed(many) if many > 1 else fma}
@@ -84,8 +84,8 @@ def speed(again: bool = False) -> dict[str, float]:
 
 def _best_ns(function: str, args: list[int], tiles: int, many: int, bufs: bytes) -> int:
     """The shortest of five runs."""
-    if many > 1 and not pool.running:
-        pool.start()
+    if many > 1 and not workers.running:
+        workers.start()
     address = jit.module(_ir(), ("copy", "fma"))[function]
     program = launch.program([(address, args, tiles, 1e9 if many > 1 else 0.0)])
     took = ctypes.c_int64()
@@ -118,7 +118,9 @@ def _ir() -> str:
     lanes = host.vector_bytes // 4
     vector = f"<{lanes} x float>"
     chains = range(_FMA_CHAINS)
-    phis = "\n".join(f"  %a{k} = phi {vector} [ splat (float {k + 1}.0), %entry ], [ %b{k}, %loop ]" for k in chains)
+    one = "splat (float {}.0)"
+    phis = "\n".join(f"  %a{k} = phi {vector} [ {one.format(k + 1)}, %entry ], [ %b{k}, %loop ]"
+                     for k in chains)
     fma = f"call {vector} @llvm.fma.v{lanes}f32"
     steps = "\n".join(f"  %b{k} = {fma}({vector} %a{k}, {vector} %f, {vector} %f)" for k in chains)
     stores = "\n".join(f"  %p{k} = getelementptr i8, ptr %scratch, i64 {k * 64}\n"

@@ -21,6 +21,8 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 
+from facula.engine.runtime.cpu.pages import map_pages
+
 CAN_LOAD = sys.platform == "linux" and platform.machine() == "x86_64"
 
 _ALLOCATED, _WRITABLE = 2, 1  # section flags
@@ -90,9 +92,7 @@ def _load(source: _Object, names: Sequence[str], imports: Mapping[str, int]) -> 
     stub_of = {symbol: stubs + _STUB * k for k, symbol in enumerate(slotted)}
     slot_of = {symbol: slots + 8 * k for k, symbol in enumerate(slotted)}
 
-    memory = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # never unmapped: see jit.py
+    memory, base = map_pages(total)
     for k, at in places.items():
         _, kind, _, _, offset, size, *_ = source.sections[k]
         if kind != _NO_BITS:

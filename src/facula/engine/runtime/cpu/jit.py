@@ -43,7 +43,7 @@ def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = No
             if found is None:
                 image = object_bytes(ir)
                 started = time.perf_counter()
-                found = _load(names, image, imports or {})
+                found = _load(image, names, imports or {})
                 statistics["loaded"] += 1
                 statistics["load_seconds"] += time.perf_counter() - started
                 _modules[ir] = found
@@ -111,22 +111,26 @@ def _machine() -> Any:
 def _lljit() -> Any:
     import llvmlite.binding as llvm
 
-    jit = llvm.create_lljit_compiler(target.target_machine(target.host()))
+    jit = llvm.create_lljit_compiler(target.target_machine(target.host()), suppress_errors=True)
     _keep_forever(jit)
     return jit
 
 
-def _load(names: Sequence[str], image: bytes, imports: Mapping[str, int]) -> dict[str, int]:
+def _load(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:
     """Put object code into memory: by our own loader, or where that cannot, by LLVM's linker."""
+    reason = ""
     if elf.CAN_LOAD:
         try:
             return elf.load(image, names, imports)
-        except elf.Unsupported:
-            pass
-    return _load_with_llvm(names, image, imports)
+        except elf.Unsupported as error:
+            reason = str(error)
+    try:
+        return _load_with_llvm(image, names, imports)
+    except RuntimeError as error:
+        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {reason or error}") from None
 
 
-def _load_with_llvm(names: Sequence[str], image: bytes, imports: Mapping[str, int]) -> dict[str, int]:
+def _load_with_llvm(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:
     import llvmlite.binding as llvm
 
     library = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
@@ -134,10 +138,7 @@ def _load_with_llvm(names: Sequence[str], image: bytes, imports: Mapping[str, in
         library.import_symbol(symbol, where)
     for name in names:
         library.export_symbol(name)
-    try:
-        tracker = library.link(_lljit(), f"facula{next(_library_numbers)}")
-    except RuntimeError as error:
-        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {error}") from None
+    tracker = library.link(_lljit(), f"facula{next(_library_numbers)}")
     _keep_forever(tracker)
     return {name: int(tracker[name]) for name in names}
 

@@ -42,7 +42,7 @@ WAKE = 1 << 32  # in a step's word of threads
 
 def program(steps: Sequence[tuple[int, Sequence[int], int, float]]) -> bytes:
     """The program of steps (function address, arguments, tiles, cost in nanoseconds)."""
-    words = [pool.pool.state, len(steps), int(sum(cost for *_, cost in steps) > RELEASE_ABOVE)]
+    words = [pool.workers.state, len(steps), int(sum(cost for *_, cost in steps) > RELEASE_ABOVE)]
     ahead = sum(cost for _, _, tiles, cost in steps if threads_wanted(tiles, cost) > 1)
     where = 8 * (HEADER_WORDS + STEP_WORDS * len(steps))
     tail: list[int] = []

@@ -18,7 +18,7 @@ from facula.engine.compiler.kernel import Step
 from facula.engine.graph.node import BUFFER, Node
 from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
 from facula.engine.runtime.cpu import jit, launch
-from facula.engine.runtime.cpu.pool import pool
+from facula.engine.runtime.cpu.pool import workers
 
 if TYPE_CHECKING:  # data only: the runtime does not call the compiler
     from facula.engine.compiler.plan import HostStep, PlanSpec
@@ -62,8 +62,8 @@ class Plan:
 
     def run(self, leaves: list[Buffer], numbers: list[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
-        if self._parallel and not pool.running:
-            pool.start()
+        if self._parallel and not workers.running:
+            workers.start()
         table = self._pack_pointers(*[b.ptr for b in leaves], *[b.ptr for b in outputs])
         if self._all_native and len(numbers) == len(self._native_numbers):
             packed = self._pack_numbers(*numbers)
@@ -111,8 +111,8 @@ class Plan:
         """As `run`; returns the nanoseconds each step of the spec took."""
         import time
 
-        if self._parallel and not pool.running:
-            pool.start()
+        if self._parallel and not workers.running:
+            workers.start()
         timed = launch.run_timed()
         table = self._pack_pointers(*[b.ptr for b in leaves], *[b.ptr for b in outputs])
         packed = self._pack_numbers(*[numbers[k] for k in self._native_numbers])

@@ -25,30 +25,28 @@ every step runs on the thread that asked.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import signal
+import struct
 import threading
 import time
 
 from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.runtime.cpu.limits import default_threads
+from facula.engine.runtime.cpu.pages import map_pages
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD, FUTEX, SCRATCH, SETTINGS, STATE_BYTES
 
 SPIN_NANOSECONDS = 20_000  # how long to spin before sleeping. A wake-up costs both sides about 50 us
 
 
 class Pool:
-    """The process's pool. There is one: `pool`."""
+    """The process's pool. There is one: `workers`."""
 
     def __init__(self) -> None:
-        # MAP_PRIVATE matters: mmap's default is shared, and a forked child would work on its parent's pool.
-        flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-        self._memory = mmap.mmap(-1, STATE_BYTES, **flags)
-        self.state = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._memory, self.state = map_pages(STATE_BYTES)
         self._lock = threading.Lock()
         self._threads: list[ctypes.c_ulong] = []
-        self._pairs: list[object] = []  # (state, scratch) that running workers read
+        self._scratch: list[int] = []  # the workers'
         self._size = 0  # 0: not asked yet
         self.running = False
 
@@ -86,12 +84,15 @@ class Pool:
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # workers inherit this
         try:
             for _ in range(count):
-                pair = (ctypes.c_void_p * 2)(self.state, take_scratch())
+                scratch = take_scratch()
+                # What a worker reads when it begins stands in its own scratch, which outlives Python.
+                ctypes.memmove(scratch, struct.pack("=2Q", self.state, scratch), 16)
                 thread = ctypes.c_ulong()
-                if create(ctypes.addressof(thread), None, code["worker"], ctypes.addressof(pair)) != 0:
+                if create(ctypes.addressof(thread), None, code["worker"], scratch) != 0:
+                    give_scratch(scratch)
                     break  # a limit on threads: compute with those that there are
                 self._threads.append(thread)
-                self._pairs.append(pair)
+                self._scratch.append(scratch)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         self._word(SETTINGS).value = len(self._threads) + 1
@@ -106,10 +107,10 @@ class Pool:
             code.syscall.argtypes = [ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
             for thread in self._threads:
                 self._rouse_until_gone(code, thread)
-        for pair in self._pairs:
-            give_scratch(pair[1])  # type: ignore[index]
+        for scratch in self._scratch:
+            give_scratch(scratch)
         self._threads.clear()
-        self._pairs.clear()
+        self._scratch.clear()
         self.running = False
 
     def _rouse_until_gone(self, code: ctypes.CDLL, thread: ctypes.c_ulong) -> None:
@@ -125,7 +126,7 @@ class Pool:
         """In a forked child no worker exists, whatever the copied memory says."""
         self._lock = threading.Lock()
         self._threads = []
-        self._pairs = []
+        self._scratch = []
         self.running = False
         kept = self._memory[SCRATCH:]  # callers' scratch is the child's own copy by now
         self._memory[:] = bytes(SCRATCH) + kept
@@ -135,7 +136,6 @@ class Pool:
 
 
 _scratch: list[int] = []  # spare blocks
-_scratch_memory: list[mmap.mmap] = []  # keeps every block alive: machine code holds bare addresses
 
 
 def take_scratch() -> int:
@@ -143,10 +143,7 @@ def take_scratch() -> int:
     try:
         return _scratch.pop()
     except IndexError:
-        flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-        block = mmap.mmap(-1, SCRATCH_BYTES, **flags)
-        _scratch_memory.append(block)
-        return ctypes.addressof(ctypes.c_char.from_buffer(block))
+        return map_pages(SCRATCH_BYTES)[1]
 
 
 def give_scratch(address: int) -> None:
@@ -165,18 +162,18 @@ def _pause_nanoseconds(spin: int) -> float:
     return max(best, 1.0)
 
 
-pool = Pool()
+workers = Pool()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.after_fork)
+    os.register_at_fork(after_in_child=workers.after_fork)
 
 
 def get_num_threads() -> int:
     """Threads a step may be computed with, the calling thread included."""
-    return pool.size
+    return workers.size
 
 
 def set_num_threads(threads: int) -> None:
     """Compute with `threads` threads from now on. RuntimeError if not positive."""
     if threads < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {threads}")
-    pool.resize(threads)
+    workers.resize(threads)
