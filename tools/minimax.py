@@ -99,8 +99,11 @@ def _remez(grid: list[tuple[Any, Any, Any]], powers: list[int]) -> tuple[list[An
 
 
 def minimax(target: Function, count: int, interval: tuple[Any, Any], weight: Function = one,
-            variable: Function = identity, bits: int = 53, careful: int = 3) -> tuple[list[float], float]:
+            variable: Function = identity, bits: int = 53, careful: int = 3,
+            first_bits: int | None = None) -> tuple[list[Any], float]:
     """`count` coefficients c (lowest first) and the largest |weight * (target - sum c[i] * variable**i)|.
+
+    The first coefficient may be given more bits (`first_bits`), for a sum of two floats.
 
     Up to `careful` coefficients are rounded to `bits` one by one with the rest fitted again. How many is tried
     out: what remains, u * polynomial, vanishes at 0, and when 0 is inside the interval the exchange may fail
@@ -113,10 +116,11 @@ def minimax(target: Function, count: int, interval: tuple[Any, Any], weight: Fun
     for _ in range(min(careful, count - 1) + 1):
         rest = [(u, t - mpmath.polyval(fixed[::-1], u) if fixed else t, w) for u, t, w in grid]
         coefficients, _level = _remez(rest, list(range(len(fixed), count)))
-        all_rounded = fixed + [rounded(c, bits) for c in coefficients]
+        widths = [bits if fixed else first_bits or bits] + [bits] * (len(coefficients) - 1)
+        all_rounded = fixed + [rounded(c, width) for c, width in zip(coefficients, widths, strict=True)]
         worst = max(abs(w * (t - mpmath.polyval(all_rounded[::-1], u))) for u, t, w in grid)
         if best is None or worst < best[0]:
             best = worst, all_rounded
-        fixed.append(rounded(coefficients[0], bits))
+        fixed.append(rounded(coefficients[0], widths[0]))
     assert best is not None
-    return [float(c) for c in best[1]], float(best[0])
+    return best[1], float(best[0])

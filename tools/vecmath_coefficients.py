@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class Entry:
     single: int = 0  # number of coefficients, 0: not generated
     double: int = 0
     double_interval: tuple[Any, Any] | None = None
-    careful: int = 3
-    dps: int = field(default=50)
+    careful: int = 4
+    pair: bool = False  # the first coefficient in two parts: its rounding would be half an ulp of the result
 
 
 def _exp2_rest(r: Any) -> Any:
@@ -52,6 +52,26 @@ def _log_rest(r: Any) -> Any:
 
 def _atanh_rest(s: Any) -> Any:
     return (2 * m.atanh(s) - 2 * s) / s ** 3
+
+
+def _scaled_erfc(x: Any) -> Any:
+    return (1 + 2 * x) * m.exp(x * x) * m.erfc(x)
+
+
+def _erfinv_ratio(w: Any) -> Any:
+    """erfinv(x) / x where w = -log(1 - x**2), by Newton's steps from a float's worth."""
+    x = m.sqrt(-m.expm1(-w))
+    if w < 3:
+        return m.erfinv(x) / x
+    rest = -m.expm1(m.log1p(-m.exp(-w)) / 2)  # 1 - x
+    y = m.sqrt(w - m.log(w * m.pi) / 2)
+    for _ in range(9):
+        y += (m.erfc(y) - rest) / (2 / m.sqrt(m.pi) * m.exp(-y * y))
+    return y / x
+
+
+def _digamma_zero() -> Any:
+    return m.findroot(m.digamma, m.mpf("1.4616321449683623"))
 
 
 HALF_LN2 = LN2 / 2 * m.mpf("1.0001")
@@ -80,30 +100,50 @@ ENTRIES: dict[str, Entry] = {
                      lambda s: s ** 5 / (2 * m.atanh(s)), square, double=8),
     "SIN": Entry("(sin(r) - r) / r**3 in r**2, |r| <= pi/2", lambda r: (m.sin(r) - r) / r ** 3, (0, HALF_PI),
                  lambda r: r ** 3 / m.sin(r), square, single=4, double=8),
+    # tan = sin / cos in float64, |r| <= pi/4; a polynomial of its own in float32
+    "COS": Entry("(cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4",
+                 lambda r: (m.cos(r) - 1 + r * r / 2) / r ** 4, (0, HALF_PI / 2), lambda r: r ** 4 / m.cos(r), square,
+                 double=6),
+    "TAN": Entry("(tan(r) - r) / r**3 in r**2, |r| <= pi/4", lambda r: (m.tan(r) - r) / r ** 3, (0, HALF_PI / 2),
+                 lambda r: r ** 3 / m.tan(r), square, single=7),
+    "ASIN": Entry("(asin(x) - x) / x**3 in x**2, |x| <= 1/2", lambda x: (m.asin(x) - x) / x ** 3, (0, 0.5),
+                  lambda x: x ** 3 / m.asin(x), square, single=5, double=12),
+    "ATAN": Entry("(atan(x) - x) / x**3 in x**2, |x| <= 1", lambda x: (m.atan(x) - x) / x ** 3, (0, 1),
+                  lambda x: x ** 3 / m.atan(x), square, single=9, double=20),
+    "COSH": Entry("(cosh(r) - 1) / r**2 in r**2, |r| <= log(2)/2", lambda r: (m.cosh(r) - 1) / r ** 2, (0, HALF_LN2),
+                  lambda r: r ** 2, square, single=3, double=5),
+    "SINH": Entry("(sinh(r) - r) / r**3 in r**2, |r| <= log(2)/2", lambda r: (m.sinh(r) - r) / r ** 3,
+                  (0, HALF_LN2), lambda r: r ** 2, square, single=3, double=6),
+    "ERFC": Entry("(1 + 2 x) exp(x**2) erfc(x) in t = (x - 3.75) / (x + 3.75), 0 <= x <= 27.3 (Shepherd & Laframboise,"
+                  "\n# Chebyshev approximation of (1 + 2 x) exp(x^2) erfc x, 1981)",
+                  lambda t: _scaled_erfc((1 + t) / (1 - t) * m.mpf("3.75")), (-1, m.mpf("0.7585")),
+                  lambda t: 1 / _scaled_erfc((1 + t) / (1 - t) * m.mpf("3.75")), single=12, double=24, pair=True),
+    "ERFINV_CENTRE": Entry("erfinv(x) / x in w - 3.125, w = -log(1 - x**2) <= 6.25 (variables as in Giles, Approximating"
+                           "\n# the erfinv function, 2011)", lambda w: _erfinv_ratio(w), (m.mpf("1e-30"), m.mpf("6.26")),
+                           lambda w: 1 / _erfinv_ratio(w), lambda w: w - m.mpf("3.125"), single=11, double=24),
+    "ERFINV_MIDDLE": Entry("erfinv(x) / x in sqrt(w) - 3.25, 6.25 <= w <= 16", lambda v: _erfinv_ratio(v * v),
+                           (m.mpf("2.49"), 4), lambda v: 1 / _erfinv_ratio(v * v), lambda v: v - m.mpf("3.25"),
+                           single=9, double=21),
+    "ERFINV_TAIL": Entry("erfinv(x) / x in sqrt(w) - 5, 16 <= w <= 37", lambda v: _erfinv_ratio(v * v),
+                         (m.mpf("3.99"), m.mpf("6.1")), lambda v: 1 / _erfinv_ratio(v * v), lambda v: v - 5, double=20),
+    "LGAMMA": Entry("lgamma(2 + z) / z, -3/4 <= z <= 1/2", lambda z: m.loggamma(2 + z) / z, (-m.mpf(3) / 4, m.mpf(1) / 2),
+                    lambda z: z / m.loggamma(2 + z), double=23),
+    "STIRLING": Entry("(lgamma(x) - (x - 1/2) (log(x) - 1) - (log(2 pi) - 1)/2) x in 1/x**2, x >= 8, absolute",
+                      lambda u: (m.loggamma(1 / u) - (1 / u - m.mpf(1) / 2) * (m.log(1 / u) - 1)
+                                 - (m.log(2 * m.pi) - 1) / 2) / u, (m.mpf("1e-7"), m.mpf(1) / 8), lambda u: u, square,
+                      double=7),
+    "DIGAMMA": Entry("digamma(x) / (x - x0) in x - 1.5, 1 <= x <= 2, x0 the zero of digamma",
+                     lambda x: m.digamma(x) / (x - _digamma_zero()), (1, 2),
+                     lambda x: (x - _digamma_zero()) / m.digamma(x), lambda x: x - m.mpf("1.5"), double=22),
+    "DIGAMMA_LARGE": Entry("(log(x) - 1/(2 x) - digamma(x)) x**2 in 1/x**2, x >= 8, absolute",
+                           lambda u: (m.log(1 / u) - u / 2 - m.digamma(1 / u)) / u ** 2,
+                           (m.mpf("1e-7"), m.mpf(1) / 8), lambda u: u ** 2, square, double=8),
     "ERF_SMALL": Entry("erf(x)/x - 1 in x**2, |x| <= 1", lambda x: m.erf(x) / x - 1, (0, 1),
                        lambda x: x / m.erf(x), square, single=7, double=13),
     "ERF_LARGE": Entry("-log(erfc(x)), 1 <= x <= 4 (6), relative to erf", lambda x: -m.log(m.erfc(x)),
                        (1, m.mpf("3.95")), lambda x: m.erfc(x) / m.erf(x), single=7, double=18,
                        double_interval=(1, m.mpf("5.95"))),
 }
-
-
-def generate(name: str, entry: Entry) -> str:
-    lines = []
-    for suffix, count, bits in (("F32", entry.single, 24), ("F64", entry.double, 53)):
-        if not count:
-            continue
-        mp.dps = entry.dps
-        started = time.perf_counter()
-        interval = entry.double_interval if bits == 53 and entry.double_interval else entry.interval
-        coefficients, worst = minimax(entry.target, count, interval, entry.weight, entry.variable, bits,
-                                      entry.careful)
-        print(f"{name}_{suffix}: 2**{math.log2(worst):.1f}  {time.perf_counter() - started:.1f} s", file=sys.stderr)
-        lines.append(f"# {entry.text}: error 2**{math.log2(worst):.1f}")
-        lines.append(f"{name}_{suffix} = (")
-        lines.extend(f"    {c!r}," for c in coefficients)
-        lines.append(")")
-    return "\n".join(lines)
 
 
 def parts(value: Any, *widths: int) -> list[float]:
@@ -115,6 +155,26 @@ def parts(value: Any, *widths: int) -> list[float]:
     return [float(part) for part in found]
 
 
+def generate(name: str, entry: Entry) -> str:
+    lines = []
+    for suffix, count, bits in (("F32", entry.single, 24), ("F64", entry.double, 53)):
+        if not count:
+            continue
+        mp.dps = 50
+        started = time.perf_counter()
+        interval = entry.double_interval if bits == 53 and entry.double_interval else entry.interval
+        coefficients, worst = minimax(entry.target, count, interval, entry.weight, entry.variable, bits,
+                                      entry.careful, 106 if entry.pair else bits)
+        if entry.pair:
+            coefficients[:1] = parts(coefficients[0], bits, bits)
+        print(f"{name}_{suffix}: 2**{math.log2(worst):.1f}  {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        lines.append(f"# {entry.text}: error 2**{math.log2(worst):.1f}")
+        lines.append(f"{name}_{suffix} = (")
+        lines.extend(f"    {float(c)!r}," for c in coefficients)
+        lines.append(")")
+    return "\n".join(lines)
+
+
 # constants in several parts: (what, value, widths in float32, widths in float64)
 CONSTANTS: dict[str, tuple[str, Callable[[], Any], tuple[int, ...], tuple[int, ...]]] = {
     "LN2": ("log(2)", lambda: m.log(2), (24, 24), (53, 53)),
@@ -123,6 +183,8 @@ CONSTANTS: dict[str, tuple[str, Callable[[], Any], tuple[int, ...], tuple[int, .
     # times an exponent (9 or 11 bits) the first part is exact
     "LOG10_2": ("log10(2)", lambda: m.log10(2), (15, 24), (42, 53)),
     "PI": ("pi", lambda: +m.pi, (24, 24, 24), (53, 53, 53)),
+    "HALF_LOG_2PI": ("(log(2 pi) - 1) / 2", lambda: (m.log(2 * m.pi) - 1) / 2, (24, 24), (53, 53)),
+    "DIGAMMA_ZERO": ("the positive zero of digamma", _digamma_zero, (24, 24), (53, 53)),
     "INVERSE_PI": ("1/pi", lambda: 1 / m.pi, (24, 24), (53, 53)),
 }
 

@@ -15,7 +15,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from facula.engine.compiler.emit import (
-    vecmath_exact, vecmath_exp, vecmath_log, vecmath_pow, vecmath_special, vecmath_trig,
+    vecmath_exact, vecmath_exp, vecmath_inverse, vecmath_log, vecmath_pow, vecmath_special, vecmath_trig,
 )
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath_lanes import Kind, Lanes, Value
@@ -30,12 +30,30 @@ _INLINE: dict[str, Callable[..., Value]] = {
     "nextafter": vecmath_exact.nextafter, "random_bits": vecmath_exact.random_bits,
 }
 _CALLED: dict[str, Callable[..., Value]] = {
-    "pow": vecmath_pow.pow, "fmod_steps": vecmath_exact.fmod_steps,
+    "tan": vecmath_trig.tan, "pow": vecmath_pow.pow, "hypot": vecmath_inverse.hypot,
+    "asin": vecmath_inverse.asin, "acos": vecmath_inverse.acos, "atan": vecmath_inverse.atan,
+    "atan2": vecmath_inverse.atan2, "sinh": vecmath_inverse.sinh, "cosh": vecmath_inverse.cosh,
+    "asinh": vecmath_inverse.asinh, "acosh": vecmath_inverse.acosh, "atanh": vecmath_inverse.atanh,
+    "erfc": vecmath_special.erfc, "erfinv": vecmath_special.erfinv,
 }
-_FORMULAS = _INLINE | _CALLED
-_TWO_ARGUMENTS = frozenset(("pow", "fmod", "fmod_steps", "remainder", "nextafter", "hypot", "atan2", "random_bits"))
+# float32 computes these in float64: they are rarely met, and so accurate to half an ulp
+_DOUBLE_ONLY: dict[str, Callable[..., Value]] = {
+    "lgamma": vecmath_special.lgamma, "digamma": vecmath_special.digamma,
+}
+# what the others leave to a branch that is seldom taken
+_PARTS: dict[str, Callable[..., Value]] = {
+    "fmod_steps": vecmath_exact.fmod_steps, "log_special": vecmath_log.log_special,
+    "log2_special": vecmath_log.log2_special, "log10_special": vecmath_log.log10_special,
+    "log1p_special": vecmath_log.log1p_special, "erfinv_tail": vecmath_special.erfinv_tail,
+    "lgamma_positive": vecmath_special.lgamma_positive, "lgamma_reflected": vecmath_special.lgamma_reflected,
+    "digamma_positive": vecmath_special.digamma_positive, "digamma_reflected": vecmath_special.digamma_reflected,
+}
+_FORMULAS = _INLINE | _CALLED | _DOUBLE_ONLY | _PARTS
+_TWO_ARGUMENTS = frozenset((
+    "pow", "fmod", "fmod_steps", "remainder", "nextafter", "hypot", "atan2", "random_bits", "lgamma_reflected",
+    "digamma_reflected"))
 
-MATH_FUNCTIONS = frozenset(_FORMULAS) - {"fmod_steps"}
+MATH_FUNCTIONS = frozenset(_INLINE | _CALLED | _DOUBLE_ONLY)
 
 
 def emit_math(code: Code, fn: str, dtype: str, lanes: int, args: Sequence[str]) -> str:
@@ -69,7 +87,11 @@ def _definitions(fn: str, dtype: str, lanes: int) -> Mapping[str, str]:
     b = Lanes(code, dtype, lanes, emit_math)
     kind: Kind = "int" if fn == "random_bits" else "real"
     parameters = ["%x", "%y"][:2 if fn in _TWO_ARGUMENTS else 1]
-    result = _FORMULAS[fn](b, *(Value(b, p, kind) for p in parameters))
+    arguments = [Value(b, p, kind) for p in parameters]
+    if b.single and fn in _DOUBLE_ONLY:
+        result = b.narrow(b.double().call(fn, *map(b.widen, arguments)))
+    else:
+        result = _FORMULAS[fn](b, *arguments)
     t = _element(fn, dtype, lanes)
     bits = min(512, max(128, lanes * b.bits))
     attributes = "alwaysinline" if fn in _INLINE else "noinline"

@@ -28,6 +28,12 @@ def reduce(b: Lanes, x: Value, offset: int) -> tuple[Value, Value]:
     return r, b.bits_of(shifted)
 
 
+def reduce_parts(b: Lanes, x: Value) -> tuple[Value, Value]:
+    """(r, n): x = n log(2) + r with n as an integer."""
+    r, k = reduce(b, x, 0)
+    return r, k - b.bits_of(b.real(magic(b, 0)))
+
+
 def scale(b: Lanes, p: Value, k: Value) -> Value:
     """p * 2**(k - 2 bias), in two exact steps and a rounded one: the whole range, denormals included.
 

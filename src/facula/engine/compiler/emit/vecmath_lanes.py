@@ -123,6 +123,10 @@ class Value:
     def __ge__(self, other: Value | float) -> Value:
         return self._compare("oge", "sge", other)
 
+    def above(self, other: Value | int) -> Value:
+        """Greater, as integers without sign."""
+        return self._compare("", "ugt", other)
+
     def eq(self, other: Value | float) -> Value:
         return self._compare("oeq", "eq", other)
 
@@ -248,7 +252,8 @@ class Lanes:
         if len(coefficients) <= 10:
             return self._horner(x, coefficients)
         square = x * x
-        return self.fma(self._horner(square, coefficients[1::2]), x, self._horner(square, coefficients[0::2]))
+        rest = self.fma(x, self._horner(square, coefficients[2::2]), self._horner(square, coefficients[1::2]))
+        return self.fma(x, rest, coefficients[0])  # the largest term last: one rounding of its size
 
     def _horner(self, x: Value, coefficients: Sequence[float]) -> Value:
         sum_: Value = self.real(coefficients[-1])

@@ -35,7 +35,7 @@ def _reduce(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Valu
     n, k = _turns(b, a, parity, quarter)
     high, middle, last = (part / parity for part in (c.PI_F32 if b.single else c.PI_F64))
     first = b.fma(n, -high, a)  # exact
-    if b.single:
+    if b.single and parity == 1:
         return b.fma(n, -last, b.fma(n, -middle, first)), b.real(0.0), k
     product = n * middle
     r = first - product
@@ -43,6 +43,8 @@ def _reduce(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Valu
     # and product cancel, first - r does not fit.)
     lost = ((first - r) - product) - b.fma(n, middle, -product)
     low = b.fma(n, -last, lost)
+    if b.single:
+        return r, low, k
     large, turns = a > _LIMIT_DOUBLE, k
 
     def rare() -> tuple[Value, Value, Value]:
@@ -52,7 +54,7 @@ def _reduce(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Valu
     return r, low, k
 
 
-def _sin_polynomial(b: Lanes, r: Value, low: Value) -> Value:
+def sin_polynomial(b: Lanes, r: Value, low: Value) -> Value:
     square = r * r
     q = b.polynomial(square, c.SIN_F32 if b.single else c.SIN_F64)
     if b.single:
@@ -68,7 +70,7 @@ def _sin_of_turn(b: Lanes, x: Value, quarter: bool) -> Value:
     sign = k << (b.bits - 1)
     if not quarter:  # sin is odd; of |x| the sign of zero comes out right, too
         sign = sign ^ (b.bits_of(x) & -(1 << (b.bits - 1)))
-    y = b.from_bits(b.bits_of(_sin_polynomial(b, r, low)) ^ sign)
+    y = b.from_bits(b.bits_of(sin_polynomial(b, r, low)) ^ sign)
     if not b.single:
         return y
     name = "cos" if quarter else "sin"
@@ -81,6 +83,31 @@ def sin(b: Lanes, x: Value) -> Value:
 
 def cos(b: Lanes, x: Value) -> Value:
     return _sin_of_turn(b, x, quarter=True)
+
+
+def tan(b: Lanes, x: Value) -> Value:
+    """tan(r), or -1/tan(r) after an odd number of quarter turns. float64: sin / cos, which is one division, too."""
+    a = b.abs(x)
+    r, low, k = _reduce(b, a, 2, quarter=False)
+    odd = (k & 1).ne(0)
+    square = r * r
+    if b.single:
+        # tan(r + low) = tan(r) + low (1 + r**2 + ...)
+        t = r + b.fma(square * r, b.polynomial(square, c.TAN_F32), b.fma(low, square, low))
+        above, below = b.select(odd, -1.0, t), b.select(odd, t, b.real(1.0))
+    else:
+        sine = sin_polynomial(b, r, low)
+        # 1 - r**2/2 in two parts (Dekker), so that the cosine is rounded once
+        half = square * 0.5
+        one = 1.0 - half
+        rest = ((1.0 - one) - half) + b.fma(square * square, b.polynomial(square, c.COS_F64), -(r * low))
+        cosine = one + rest
+        above, below = b.select(odd, -cosine, sine), b.select(odd, sine, cosine)
+    y = above / below
+    y = b.from_bits(b.bits_of(y) ^ (b.bits_of(x) & -(1 << (b.bits - 1))))
+    if not b.single:
+        return y
+    return b.rarely(a > _LIMIT_SINGLE, (y,), lambda: (b.narrow(b.double().call("tan", b.widen(x))),))[0]
 
 
 # --- arguments beyond the three-part reduction
