@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facula.dtypes import float32, float64, int64
+from facula.engine.compiler.emit import gemm_vector
 from facula.engine.compiler.emit.gemm_base import at, masked_load, splat
 from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.compiler.matmul import Epilogue, Operand, lower_contract, supported
@@ -155,6 +156,16 @@ def test_nothing_to_add_gives_zeros():
         np.testing.assert_array_equal(got, np.zeros((2, m, n), np.float32))
 
 
+@pytest.mark.parametrize("k", [(1 << 17) + 1, 1 << 23, 1 << 27])
+def test_a_strided_vector_is_copied_only_if_it_fits_scratch(k):
+    """Lowering alone: such operands are gigabytes."""
+    steps = lower_contract(float64, 1, 1, 4, k, Operand(0, 0, (0, 0, 3)), Operand(1, 0, (0, 1, k)),
+                           Operand(2, 0, (4, 4, 1)), 64, lambda nbytes: 3)
+    for step in steps:
+        if step.kernel.name == "matmul_vector":
+            assert step.args[gemm_vector.K] * 8 <= SCRATCH_BYTES
+
+
 def test_nothing_to_compute():
     for batch, m, n in ((0, 2, 3), (2, 0, 3), (2, 3, 0)):
         assert lower_contract(float32, batch, m, n, 4, Operand(0, 0, (0, 4, 1)), Operand(1, 0, (0, 3, 1)),
@@ -204,7 +215,7 @@ def test_kernels_are_generic_in_sizes():
 
 
 def bias_and_relu(code, vector, element, base):
-    """max(c + bias[column] + slope * row, 0): uses every index the hook is given."""
+    """max(c + bias[column], 0)."""
     t = element.target
     slot = code.op(f"load i64, ptr {at(code, 'i64', '%args', str(base))}")
     bias = code.op(f"load ptr, ptr {at(code, 'ptr', '%bufs', slot)}")

@@ -66,7 +66,7 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
             have = -(-outputs // {"narrow": t.lanes, "wide": 1024, "dots": 4}[form])
             long_copy = form == "dots" and x.strides[1] != 1 and k > 1 << 17  # x is copied into scratch
             pieces = max(-(-k >> 17) if long_copy else 1, wanted // have if k >= 4 * PIECE else 1)
-            if batch == 1 or not long_copy:
+            if not long_copy or (batch == 1 and k <= MOST_PIECES << 17):  # or the copy would not fit
                 return _in_pieces(t, batch, 1, outputs, k, pieces, c, temp, epilogue, axis, product)
 
     def blocked(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
