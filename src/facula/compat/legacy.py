@@ -8,6 +8,7 @@ would be an error now, and the advice. Everything that is changed on Facula's cl
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +49,7 @@ def accept(release: str) -> None:
     _replace(facula.Tensor, "__getitem__", _getitem)
     _replace(facula.Tensor, "type", _type)
     _replace(facula.autograd, "Variable", _variable)
-    _replace(Function, "__new__", lambda original: _new_function)
+    _replace(Function, "__new__", _new_function)
     _replace(Function, "__init__", lambda original: _init_function)
 
 
@@ -107,14 +108,16 @@ def _variable(original: Any) -> Any:
     return VariableMeta("Variable", (), {"__module__": "torch.autograd", "__doc__": _variable.__doc__})
 
 
-def _new_function(cls: Any, *args: Any, **kwargs: Any) -> Any:
+def _new_function(original: Callable[..., Any]) -> Callable[..., Any]:
     """`relu = MyReLU()`: an object to call, if `forward` is an ordinary method as it was then."""
-    if isinstance(vars(cls).get("forward"), staticmethod) or not callable(getattr(cls, "forward", None)):
-        return object.__new__(cls)
-    warn_once(f"{cls.__name__}() with forward(self, ...) and self.save_for_backward",
-              "forward and backward as @staticmethod with `ctx` for `self`, "
-              f"ctx.save_for_backward, and {cls.__name__}.apply(...)")
-    return object.__new__(OldStyleFunction.with_methods_of(cls))
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if not inspect.isfunction(inspect.getattr_static(cls, "forward", None)):
+            return original(cls)
+        warn_once(f"{cls.__name__}() with forward(self, ...) and self.save_for_backward",
+                  "forward and backward as @staticmethod with `ctx` for `self`, "
+                  f"ctx.save_for_backward, and {cls.__name__}.apply(...)")
+        return original(OldStyleFunction.with_methods_of(cls))
+    return __new__
 
 
 def _init_function(self: Any, *args: Any, **kwargs: Any) -> None:
