@@ -22,7 +22,8 @@ def cubic_interpolate(x1: float, f1: float, g1: float, x2: float, f2: float, g2:
 
 
 def strong_wolfe(evaluate: Any, x: Any, t: float, d: Any, f: float, g: Any, gtd: float, c1: float = 1e-4,
-                 c2: float = 0.9, tolerance_change: float = 1e-9, max_ls: int = 25) -> tuple[float, Any, float, int]:
+                 c2: float = 0.9, tolerance_change: float = 1e-9, max_ls: int = 25) -> tuple[float, Any,
+                                                                                             float, int]:
     """A step length t along d that lowers loss and slope enough: (loss, gradient, t, evaluations)."""
     longest = float(d.abs().max())
     f_new, g_new = evaluate(x, t, d)

@@ -44,12 +44,13 @@ class Muon(TensorOptimizer):
             raise ValueError(f"Adjust learning rate function {adjust_lr_fn} is not supported")
         super().__init__(params, {
             "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
-            "ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn})
+            "ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn})
         for group in self.param_groups:
             for param in group["params"]:
                 if param.dim() != 2:
-                    raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: "
-                                     f"{param.size()}")
+                    raise ValueError("Muon only supports 2D parameters whereas we found a parameter with "
+                                     f"size: {param.size()}")
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         if param.is_complex():

@@ -1,7 +1,7 @@
 """State such as `step` is a 0-d tensor for the outside, and a Python number where the update is computed.
 
-Asking a tensor for its value would wait for everything recorded so far. So an optimizer remembers which number
-each of its 0-d tensors holds; one tensor serves all parameters with the same number.
+Asking a tensor for its value would wait for everything recorded so far. So an optimizer remembers which
+number each of its 0-d tensors holds; one tensor serves all parameters with the same number.
 """
 
 from __future__ import annotations

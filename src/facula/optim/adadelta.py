@@ -24,9 +24,9 @@ class Adadelta(TensorOptimizer):
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
     """
 
-    def __init__(self, params: Any, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0,
-                 foreach: bool | None = None, *, capturable: bool = False, maximize: bool = False,
-                 differentiable: bool = False) -> None:
+    def __init__(self, params: Any, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6,
+                 weight_decay: float = 0, foreach: bool | None = None, *, capturable: bool = False,
+                 maximize: bool = False, differentiable: bool = False) -> None:
         check_rate(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
@@ -49,7 +49,8 @@ class Adadelta(TensorOptimizer):
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             square, steps, value = state["square_avg"], state["acc_delta"], param
             if param.is_complex():
-                gradient, square, steps, value = (facula.view_as_real(t) for t in (gradient, square, steps, param))
+                gradient, square, steps, value = (facula.view_as_real(t)
+                                                  for t in (gradient, square, steps, param))
             square.mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
             delta = steps.add(eps).sqrt_().div_(square.add(eps).sqrt_()).mul_(gradient)
             steps.mul_(rho).addcmul_(delta, delta, value=1 - rho)

@@ -12,7 +12,8 @@ __all__ = ["Adafactor"]
 
 
 class Adafactor(TensorOptimizer):
-    """Steps along the gradient divided by the root of its mean square, which is kept by rows and columns only.
+    """Steps along the gradient divided by the root of its mean square, which is kept by rows and columns
+    only.
 
     Args:
         params: tensors or parameter groups.

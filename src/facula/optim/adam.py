@@ -89,7 +89,8 @@ class Adam(TensorOptimizer):
             mean, square = state["exp_avg"], state["exp_avg_sq"]
             value = param
             if param.is_complex():
-                gradient, mean, square, value = (facula.view_as_real(t) for t in (gradient, mean, square, param))
+                gradient, mean, square, value = (facula.view_as_real(t)
+                                                 for t in (gradient, mean, square, param))
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             if amsgrad:
@@ -116,6 +117,7 @@ def _check_betas(betas: Any, foreach: bool | None, capturable: bool) -> None:
     if kinds == {True}:
         for i, beta in enumerate(betas):
             if not capturable and foreach:
-                raise ValueError(f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True")
+                raise ValueError(f"betas[{i}] as a Tensor is not supported for capturable=False and "
+                                 "foreach=True")
             if beta.numel() != 1:
                 raise ValueError(f"Tensor betas[{i}] must be 1-element")

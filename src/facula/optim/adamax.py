@@ -6,7 +6,15 @@ from typing import Any
 
 import facula
 
-from .optimizer import TensorOptimizer, check_at_least_zero, check_betas, check_rate, gradient_of, number, zeros_for
+from .optimizer import (
+    TensorOptimizer,
+    check_at_least_zero,
+    check_betas,
+    check_rate,
+    gradient_of,
+    number,
+    zeros_for,
+)
 
 __all__ = ["Adamax"]
 
@@ -49,7 +57,8 @@ class Adamax(TensorOptimizer):
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             mean, largest, value = state["exp_avg"], state["exp_inf"], param
             if param.is_complex():
-                gradient, mean, largest, value = (facula.view_as_real(t) for t in (gradient, mean, largest, param))
+                gradient, mean, largest, value = (facula.view_as_real(t)
+                                                  for t in (gradient, mean, largest, param))
             mean.lerp_(gradient, 1 - beta1)
             largest.copy_(facula.maximum(largest.mul_(beta2), gradient.abs().add_(eps)))
             value.addcdiv_(mean, largest, value=-lr / (1 - beta1 ** step))

@@ -31,8 +31,9 @@ class ASGD(TensorOptimizer):
         check_rate(lr)
         check_at_least_zero("weight_decay", weight_decay)
         super().__init__(params, {
-            "lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "foreach": foreach,
-            "maximize": maximize, "differentiable": differentiable, "capturable": capturable})
+            "lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay,
+            "foreach": foreach, "maximize": maximize, "differentiable": differentiable,
+            "capturable": capturable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         scalars: Any = self._scalars

@@ -37,7 +37,8 @@ class LBFGS(Optimizer):
             max_eval = max_iter * 5 // 4
         super().__init__(params, {
             "lr": lr, "max_iter": max_iter, "max_eval": max_eval, "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change, "history_size": history_size, "line_search_fn": line_search_fn})
+            "tolerance_change": tolerance_change, "history_size": history_size,
+            "line_search_fn": line_search_fn})
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params = self.param_groups[0]["params"]
@@ -61,17 +62,14 @@ class LBFGS(Optimizer):
             target = facula.view_as_real(param) if param.is_complex() else param
             count = target.numel()
             piece = direction[start:start + count].view_as(target)
-            if isinstance(step_size, facula.Tensor):
-                target.add_(piece * step_size)
-            else:
-                target.add_(piece, alpha=step_size)
+            target.add_(piece, alpha=step_size)
             start += count
 
     def _clone_param(self) -> list[Any]:
         return [param.clone(memory_format=facula.contiguous_format) for param in self._params]
 
     def _set_param(self, values: list[Any]) -> None:
-        for param, value in zip(self._params, values):
+        for param, value in zip(self._params, values, strict=False):
             param.copy_(value)
 
     def _directional_evaluate(self, closure: Any, x: list[Any], t: Any, d: Any) -> tuple[float, Any]:
@@ -108,7 +106,8 @@ class LBFGS(Optimizer):
 
         d, t = state.get("d"), state.get("t")
         old_dirs, old_stps, ro = state.get("old_dirs"), state.get("old_stps"), state.get("ro")
-        scale, previous, previous_loss = state.get("H_diag"), state.get("prev_flat_grad"), state.get("prev_loss")
+        scale, previous = state.get("H_diag"), state.get("prev_flat_grad")
+        previous_loss = state.get("prev_loss")
         iterations = 0
         while iterations < group["max_iter"]:
             iterations += 1
@@ -117,8 +116,10 @@ class LBFGS(Optimizer):
                 d = gradient.neg()
                 old_dirs, old_stps, ro, scale = [], [], [], 1
             else:
-                scale = _remember(gradient - previous, d * t, old_dirs, old_stps, ro, scale, group["history_size"])
-                state.setdefault("al", [None] * group["history_size"])  # PyTorch's scratch space: part of the state
+                scale = _remember(gradient - previous, d * t, old_dirs, old_stps, ro, scale,
+                                  group["history_size"])
+                state.setdefault("al",
+                                 [None] * group["history_size"])  # PyTorch's scratch space: part of the state
                 d = _direction(gradient, old_dirs, old_stps, ro, scale)
             previous = gradient.clone(memory_format=facula.contiguous_format)
             previous_loss = loss
@@ -135,7 +136,8 @@ class LBFGS(Optimizer):
 
                 def evaluate(x: Any, t: Any, d: Any) -> Any:
                     return self._directional_evaluate(closure, x, t, d)
-                loss, gradient, t, line_evaluations = strong_wolfe(evaluate, start, float(t), d, loss, gradient, slope)
+                loss, gradient, t, line_evaluations = strong_wolfe(evaluate, start, t, d, loss, gradient,
+                                                                   slope)
                 self._add_grad(t, d)
                 small = float(gradient.abs().max()) <= group["tolerance_grad"]
             else:
@@ -174,20 +176,19 @@ def _remember(change: Any, moved: Any, changes: list[Any], moves: list[Any], ro:
     return product / change.dot(change)
 
 
-def _first_length(gradient: Any) -> Any:
+def _first_length(gradient: Any) -> float:
     """1, or less where the gradient is large."""
-    inverse = 1.0 / gradient.abs().sum()
-    return inverse if float(inverse) < 1.0 else 1.0
+    return min(1.0, float(1.0 / gradient.abs().sum()))
 
 
 def _direction(gradient: Any, changes: list[Any], moves: list[Any], ro: list[Any], scale: Any) -> Any:
-    """The two-loop recursion: minus the approximate inverse Hessian times the gradient. Waits for no value."""
+    """The two-loop recursion: minus the approximate inverse Hessian times the gradient."""
     q = gradient.neg()
     factors: list[Any] = [None] * len(changes)
     for i in range(len(changes) - 1, -1, -1):
         factors[i] = moves[i].dot(q) * ro[i]
-        q = q - changes[i] * factors[i]
+        q.add_(changes[i], alpha=-factors[i].item())
     d = q * scale
     for i in range(len(changes)):
-        d = d + moves[i] * (factors[i] - changes[i].dot(d) * ro[i])
+        d.add_(moves[i], alpha=(factors[i] - changes[i].dot(d) * ro[i]).item())
     return d

@@ -27,8 +27,8 @@ class NAdam(TensorOptimizer):
     """
 
     def __init__(self, params: Any, lr: Any = 2e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *,
-                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+                 weight_decay: float = 0, momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False,
+                 *, foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
                  differentiable: bool = False) -> None:
         check_rate(lr)
         check_at_least_zero("epsilon", eps)
@@ -36,9 +36,10 @@ class NAdam(TensorOptimizer):
         check_at_least_zero("weight_decay", weight_decay)
         check_at_least_zero("momentum_decay", momentum_decay)
         super().__init__(params, {
-            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach,
-            "capturable": capturable, "differentiable": differentiable})
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
@@ -47,7 +48,8 @@ class NAdam(TensorOptimizer):
         state["exp_avg_sq"] = zeros_for(param)
 
     def _update_group(self, group: dict[str, Any], params: list[Any]) -> None:
-        lr, eps, decay, slowness = number(group["lr"]), group["eps"], group["weight_decay"], group["momentum_decay"]
+        lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]
+        slowness = group["momentum_decay"]
         beta1, beta2 = group["betas"]
         scalars: Any = self._scalars
         for param in params:
@@ -65,7 +67,8 @@ class NAdam(TensorOptimizer):
             state["mu_product"] = scalars.tensor(product)
             mean, square, value = state["exp_avg"], state["exp_avg_sq"], param
             if param.is_complex():
-                gradient, mean, square, value = (facula.view_as_real(t) for t in (gradient, mean, square, param))
+                gradient, mean, square, value = (facula.view_as_real(t)
+                                                 for t in (gradient, mean, square, param))
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             divisor = square.div(1 - beta2 ** step).sqrt().add_(eps)

@@ -88,8 +88,8 @@ class Optimizer:
         self._make_hook_tables()
         self._patch_step_function()
         if isinstance(params, facula.Tensor):
-            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but "
-                            "got " + facula.typename(params))
+            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or "
+                            "dicts, but got " + facula.typename(params))
         self.state = defaultdict(dict)
         self.param_groups = []
         groups = list(params)
@@ -102,9 +102,9 @@ class Optimizer:
         self._warned_capturable_if_run_uncaptured = True
 
     def _make_hook_tables(self) -> None:
-        for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",
-                     "_optimizer_state_dict_post_hooks", "_optimizer_load_state_dict_pre_hooks",
-                     "_optimizer_load_state_dict_post_hooks"):
+        for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks",
+                     "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
+                     "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks"):
             self.__dict__.setdefault(name, OrderedDict())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,8 +134,8 @@ class Optimizer:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
                     if not (isinstance(changed, tuple) and len(changed) == 2):
-                        raise RuntimeError(f"{func} must return None or a tuple of (new_args, new_kwargs), but got "
-                                           f"{changed}.")
+                        raise RuntimeError(f"{func} must return None or a tuple of (new_args, new_kwargs), "
+                                           f"but got {changed}.")
                     args, kwargs = changed
             out = func(*args, **kwargs)
             for hook in chain(self._optimizer_step_post_hooks.values(), _global_post_hooks.values()):
@@ -188,13 +188,15 @@ class Optimizer:
         if isinstance(params, facula.Tensor):
             params = [params]
         elif isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of "
-                            "tensors in sets will change between runs. Please use a list instead.")
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but the "
+                            "ordering of tensors in sets will change between runs. Please use a list "
+                            "instead.")
         param_group["params"] = params = list(params)
         named = [isinstance(param, tuple) for param in params]
         if any(named):
             if not all(named):
-                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+                raise ValueError("all optimizer params should be with/without names. Some param names are "
+                                 "missing")
             param_group["param_names"] = [name for name, _ in params]
             param_group["params"] = params = [param for _, param in params]
         for param in params:
@@ -205,27 +207,29 @@ class Optimizer:
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
-                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+                raise ValueError("parameter group didn't specify a value of required optimization parameter "
+                                 f"{name}")
             param_group.setdefault(name, default)
         if len(params) != len(set(params)):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this will "
-                          "cause an error; see github.com/pytorch/pytorch/issues/40967 for more information",
+            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this "
+                          "will cause an error; see github.com/pytorch/pytorch/issues/40967 for more "
+                          "information",
                           stacklevel=3)
         known: set[Any] = set()
         for group in self.param_groups:
             known.update(group["params"])
             if ("param_names" in param_group) != ("param_names" in group):
                 with_names = "with names" if "param_names" in group else "without names"
-                raise ValueError("all optimizer param groups should be with/without names. cannot add param group "
-                                 f"{'with' if 'param_names' in param_group else 'without'} names to the optimizer, "
-                                 f"existing groups are {with_names}")
+                raise ValueError("all optimizer param groups should be with/without names. cannot add param "
+                                 f"group {'with' if 'param_names' in param_group else 'without'} names to "
+                                 f"the optimizer, existing groups are {with_names}")
         if not known.isdisjoint(params):
             raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(param_group)
 
     # -- saving ---------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """`{"state": {index: ...}, "param_groups": [...]}`; parameters are numbered in the order of the groups."""
+        """`{"state": {index: ...}, "param_groups": [...]}`; parameters are numbered in the groups' order."""
         for hook in self._optimizer_state_dict_pre_hooks.values():  # type: ignore[attr-defined]
             hook(self)
         numbers: dict[int, int] = {}
@@ -260,11 +264,12 @@ class Optimizer:
         saved_groups = deepcopy(state_dict["param_groups"])
         if len(groups) != len(saved_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
-        if any(len(old["params"]) != len(new["params"]) for old, new in zip(groups, saved_groups)):
+        if any(len(old["params"]) != len(new["params"]) for old,
+               new in zip(groups, saved_groups, strict=False)):
             raise ValueError("loaded state dict contains a parameter group that doesn't match the size of "
                              "optimizer's group")
         params = dict(zip(chain.from_iterable(g["params"] for g in saved_groups),
-                          chain.from_iterable(g["params"] for g in groups)))
+                          chain.from_iterable(g["params"] for g in groups), strict=False))
         saved_state = state_dict["state"]
         state: Any = defaultdict(dict)
         for key, value in saved_state.items():
@@ -273,7 +278,7 @@ class Optimizer:
                 state[param] = _moved(param, value, key, saved_groups)
             else:
                 state[key] = value
-        for old, new in zip(groups, saved_groups):
+        for old, new in zip(groups, saved_groups, strict=False):
             new["params"] = old["params"]
             if "param_names" in old and "param_names" not in new:
                 new["param_names"] = old["param_names"]
@@ -298,19 +303,23 @@ class Optimizer:
 
     def register_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before the state is collected."""
-        return self._hook_at(self._optimizer_state_dict_pre_hooks, hook, prepend)  # type: ignore[attr-defined]
+        return self._hook_at(self._optimizer_state_dict_pre_hooks, hook,
+                             prepend)  # type: ignore[attr-defined]
 
     def register_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` afterwards; it may return another dictionary."""
-        return self._hook_at(self._optimizer_state_dict_post_hooks, hook, prepend)  # type: ignore[attr-defined]
+        return self._hook_at(self._optimizer_state_dict_post_hooks, hook,
+                             prepend)  # type: ignore[attr-defined]
 
     def register_load_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before loading; it may return another dictionary."""
-        return self._hook_at(self._optimizer_load_state_dict_pre_hooks, hook, prepend)  # type: ignore[attr-defined]
+        return self._hook_at(self._optimizer_load_state_dict_pre_hooks, hook,
+                             prepend)  # type: ignore[attr-defined]
 
     def register_load_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after loading."""
-        return self._hook_at(self._optimizer_load_state_dict_post_hooks, hook, prepend)  # type: ignore[attr-defined]
+        return self._hook_at(self._optimizer_load_state_dict_post_hooks, hook,
+                             prepend)  # type: ignore[attr-defined]
 
 
 def _moved(param: Any, value: Any, number: Any, groups: Any, key: Any = None) -> Any:
@@ -334,7 +343,8 @@ class TensorOptimizer(Optimizer):
     """An optimizer whose step treats one parameter after the other with recorded tensor operations.
 
     Subclasses define `_start(group, param, state)` (if there is anything to start), which fills the state of
-    a parameter that is met for the first time, and `_update_group(group, params)`, which gets the parameters that have gradients.
+    a parameter that is met for the first time, and `_update_group(group, params)`, which gets the parameters
+    that have gradients.
     """
 
     _allow_sparse = False

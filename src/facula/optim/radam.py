@@ -26,8 +26,9 @@ class RAdam(TensorOptimizer):
     """
 
     def __init__(self, params: Any, lr: Any = 1e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None,
-                 maximize: bool = False, capturable: bool = False, differentiable: bool = False) -> None:
+                 weight_decay: float = 0, decoupled_weight_decay: bool = False, *,
+                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+                 differentiable: bool = False) -> None:
         check_rate(lr)
         check_at_least_zero("epsilon", eps)
         check_betas(betas)
@@ -56,7 +57,8 @@ class RAdam(TensorOptimizer):
                     gradient = gradient.add(param, alpha=decay)
             mean, square, value = state["exp_avg"], state["exp_avg_sq"], param
             if param.is_complex():
-                gradient, mean, square, value = (facula.view_as_real(t) for t in (gradient, mean, square, param))
+                gradient, mean, square, value = (facula.view_as_real(t)
+                                                 for t in (gradient, mean, square, param))
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             correction2 = 1 - beta2 ** step

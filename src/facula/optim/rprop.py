@@ -12,7 +12,8 @@ __all__ = ["Rprop"]
 
 
 class Rprop(TensorOptimizer):
-    """A step size of its own for each element: grows while the gradient keeps its sign, shrinks when it turns.
+    """A step size of its own for each element: grows while the gradient keeps its sign, shrinks when it
+    turns.
 
     Args:
         params: tensors or parameter groups.

@@ -36,7 +36,8 @@ class SparseAdam(TensorOptimizer):
         sparse = [(g, i) for g, group in enumerate(self.param_groups) for i, p in enumerate(group["params"])
                   if p.is_sparse]
         if sparse:
-            raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors")
+            raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter "
+                             "tensors")
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         state["step"] = 0
@@ -49,7 +50,8 @@ class SparseAdam(TensorOptimizer):
         for param in params:
             gradient = param.grad
             if not gradient.is_sparse:
-                raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
+                raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam "
+                                   "instead")
             state = self.state[param]
             state["step"] += 1
             step = state["step"]

@@ -111,6 +111,9 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     return facula.threshold(input, threshold, value)
 
 
+_threshold = threshold  # PyTorch's own tests look it up under this name
+
+
 def threshold_(input: Any, threshold: float, value: float) -> Any:
     """`threshold`, overwriting the input."""
     return facula.threshold_(input, threshold, value)
@@ -163,14 +166,15 @@ def glu(input: Any, dim: int = -1) -> Any:
         raise RuntimeError("glu does not support 0-dimensional tensors")
     size = input.size(dim)
     if size % 2 != 0:
-        raise RuntimeError(f"Halving dimension must be even, but dimension {dim % input.dim()} is size {size}")
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim % input.dim()} is size "
+                           f"{size}")
     first, second = input.chunk(2, dim)
     return first * second.sigmoid()
 
 
 def _get_softmax_dim(name: str, ndim: int, stacklevel: int) -> int:
-    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as "
-                  "an argument.", stacklevel=stacklevel)
+    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+                  "dim=X as an argument.", stacklevel=stacklevel)
     return 0 if ndim in (0, 1, 3) else 1
 
 

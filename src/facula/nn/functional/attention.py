@@ -10,8 +10,8 @@ import facula
 from .dropout import dropout
 
 
-def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
-                                 is_causal: bool = False, scale: float | None = None,
+def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
                                  enable_gqa: bool = False) -> Any:
     """`softmax(Q K^T * scale + mask) V`: (*, L, E), (*, S, E), (*, S, Ev) to (*, L, Ev).
 
@@ -24,7 +24,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
     if is_causal and attn_mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+        raise RuntimeError("scaled_dot_product_attention: Explicit attn_mask should not be set when "
+                           "is_causal=True")
     if scale is None:
         scale = 1.0 / math.sqrt(query.size(-1))
     if enable_gqa:

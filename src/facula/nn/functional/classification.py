@@ -28,8 +28,8 @@ def _check_classes(input: Any, target: Any, weight: Any) -> None:
     elif target.dim() > 0 and not (target.dim() == 1 and target.size(0) == 1):
         raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.numel()}")
     if weight is not None and (weight.dim() != 1 or weight.numel() != classes):
-        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got "
-                           f"weight tensor of shape: {list(weight.shape)}")
+        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes "
+                           f"but got weight tensor of shape: {list(weight.shape)}")
     if weight is not None and weight.dtype is not input.dtype:
         raise RuntimeError(f"expected scalar type {input.type()[6:-6]} but found {weight.type()[6:-6]}")
 
@@ -73,8 +73,9 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
     return reduce_values(losses, reduction)
 
 
-def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
-                  reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
+                  ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
+                  label_smoothing: float = 0.0) -> Any:
     """Minus the log-softmax of the right class: logits (N, C, *) or (C).
 
     Args:
@@ -121,12 +122,12 @@ def _per_class(weight: Any, input: Any) -> Any:
     return weight if input.dim() == 1 else weight.reshape(1, -1, *(1,) * (input.dim() - 2))
 
 
-def _cross_entropy_of_probabilities(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float,
-                                    class_dim: int) -> Any:
+def _cross_entropy_of_probabilities(input: Any, target: Any, weight: Any, reduction: str,
+                                    label_smoothing: float, class_dim: int) -> Any:
     classes = input.size(class_dim)
     if weight is not None and (weight.dim() != 1 or weight.numel() != classes):
-        raise RuntimeError(f"cross_entropy: weight tensor should be defined either for all {classes} classes or no "
-                           f"classes but got weight tensor of shape: {list(weight.shape)}")
+        raise RuntimeError(f"cross_entropy: weight tensor should be defined either for all {classes} classes "
+                           f"or no classes but got weight tensor of shape: {list(weight.shape)}")
     log_probabilities = input.log_softmax(class_dim)
     if label_smoothing > 0.0:
         target = target * (1 - label_smoothing) + label_smoothing / classes
@@ -155,7 +156,8 @@ class _BinaryCrossEntropy:
                 @staticmethod
                 def forward(ctx: Any, input: Any, target: Any) -> Any:
                     ctx.save_for_backward(input, target)
-                    return (target - 1) * (-input).log1p().clamp(min=-100.0) - target * input.log().clamp(min=-100.0)
+                    log_of_not = (-input).log1p().clamp(min=-100.0)
+                    return (target - 1) * log_of_not - target * input.log().clamp(min=-100.0)
 
                 @staticmethod
                 def backward(ctx: Any, gradient: Any) -> Any:
@@ -164,14 +166,15 @@ class _BinaryCrossEntropy:
                     if ctx.needs_input_grad[0]:
                         for_input = gradient * (input - target) / ((1 - input) * input).clamp(min=1e-12)
                     if ctx.needs_input_grad[1]:
-                        for_target = gradient * ((-input).log1p().clamp(min=-100.0) - input.log().clamp(min=-100.0))
+                        log_of_not = (-input).log1p().clamp(min=-100.0)
+                        for_target = gradient * (log_of_not - input.log().clamp(min=-100.0))
                     return for_input, for_target
             cls.function = BinaryCrossEntropy
         return cls.function
 
 
-def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None,
-                         reduction: str = "mean") -> Any:
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
+                         reduce: Any = None, reduction: str = "mean") -> Any:
     """`-(t * log(x) + (1 - t) * log(1 - x))` of probabilities x; logarithms are kept above -100.
 
     Args:
@@ -193,7 +196,8 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_avera
 
 
 def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, size_average: Any = None,
-                                     reduce: Any = None, reduction: str = "mean", pos_weight: Any = None) -> Any:
+                                     reduce: Any = None, reduction: str = "mean",
+                                     pos_weight: Any = None) -> Any:
     """`binary_cross_entropy(sigmoid(input), target)`, computed without overflow.
 
     Args:
@@ -227,7 +231,9 @@ def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None, siz
 
 def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None,
                       size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
-    """`sum over other classes i of max(0, margin - x[y] + x[i])^p / C`: input (N, C) or (C), target (N) or ().
+    """`sum over other classes i of max(0, margin - x[y] + x[i])^p / C`.
+
+    Input (N, C) or (C), target (N) or ().
 
     Raises:
         ValueError: p is not 1 or 2, or the weight is not 1-d.
@@ -270,7 +276,8 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, re
         raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
                            f"{list(input.shape)}")
     if target.shape != input.shape and not (input.dim() == 0 and target.numel() == 1):
-        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: "
+                           f"{list(input.shape)}")
     rows = input.reshape(1, -1) if input.dim() < 2 else input
     labels = target.reshape(rows.shape)
     classes = rows.size(1)

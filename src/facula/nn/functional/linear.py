@@ -32,7 +32,8 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
         RuntimeError: the sizes do not fit.
     """
     if input1.dim() != input2.dim():
-        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.dim()} and {input2.dim()}")
+        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.dim()} and "
+                           f"{input2.dim()}")
     for i in range(input1.dim() - 1):
         if input1.size(i) != input2.size(i):
             raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {i}: got "
@@ -45,8 +46,8 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
         raise RuntimeError(f"bilinear(): input2 size does not match weight size: got {input2.size(-1)} but "
                            f"expected {second}")
     if bias is not None and bias.size(0) != outputs:
-        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.size(0)} but expected "
-                           f"{outputs}")
+        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.size(0)} but "
+                           f"expected {outputs}")
     batch = tuple(input1.shape[:-1])
     rows = input1.reshape(-1, first) @ weight.permute(1, 0, 2).reshape(first, outputs * second)
     mixed = rows.reshape(-1, outputs, second) * input2.reshape(-1, 1, second)
@@ -91,8 +92,9 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
         tensor([[0., 1.]])
     """
     if input.dtype is not facula.int64 and input.dtype is not facula.int32:
-        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-                           f"Long, Int; but got {input.type()} instead (while checking arguments for embedding)")
+        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar "
+                           f"types: Long, Int; but got {input.type()} instead (while checking arguments for "
+                           "embedding)")
     if weight.dim() != 2:
         raise RuntimeError("'weight' must be 2-D")
     if padding_idx is not None:
@@ -121,19 +123,20 @@ def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_f
                per_sample_weights: Any, include_last_offset: bool) -> None:
     if weight.dtype is facula.int64 and input.is_floating_point():
         import warnings
-        warnings.warn("Argument order of nn.functional.embedding_bag was changed. Usage `embedding_bag(weight, "
-                      "input, ...)` is deprecated, and should now be `embedding_bag(input, weight, ...)`.",
+        warnings.warn("Argument order of nn.functional.embedding_bag was changed. Usage "
+                      "`embedding_bag(weight, input, ...)` is deprecated, and should now be "
+                      "`embedding_bag(input, weight, ...)`.",
                       stacklevel=3)
     if per_sample_weights is not None and input.size() != per_sample_weights.size():
-        raise ValueError(f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then it "
-                         f"must have the same shape as the input ({input.shape})")
+        raise ValueError(f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, "
+                         f"then it must have the same shape as the input ({input.shape})")
     if weight.dim() != 2:
         raise ValueError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight.dim()}")
     if input.dim() == 2:
         if offsets is not None:
             kind = "<unknown>" if not isinstance(offsets, facula.Tensor) else str(type(offsets))
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of "
-                             f"fixed length sequences. However, found offsets of type {kind}")
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a "
+                             f"mini-batch of fixed length sequences. However, found offsets of type {kind}")
     elif input.dim() == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
@@ -149,14 +152,14 @@ def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_f
         if sparse:
             raise ValueError("max mode does not support sparse weights")
     if per_sample_weights is not None and mode != "sum":
-        raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is only "
-                                  f"supported for mode='sum' (got mode='{mode}'). Please open a feature request "
-                                  "on GitHub.")
+        raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is "
+                                  f"only supported for mode='sum' (got mode='{mode}'). Please open a feature "
+                                  "request on GitHub.")
 
 
-def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float | None = None, norm_type: float = 2,
-                  scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
-                  per_sample_weights: Any = None, include_last_offset: bool = False,
+def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float | None = None,
+                  norm_type: float = 2, scale_grad_by_freq: bool = False, mode: str = "mean",
+                  sparse: bool = False, per_sample_weights: Any = None, include_last_offset: bool = False,
                   padding_idx: int | None = None) -> Any:
     """Sums, means or maxima of bags of rows of `weight`: see `nn.EmbeddingBag`.
 
@@ -166,7 +169,8 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     Raises:
         ValueError: shapes or mode do not fit.
     """
-    _check_bag(input, weight, offsets, mode, scale_grad_by_freq, sparse, per_sample_weights, include_last_offset)
+    _check_bag(input, weight, offsets, mode, scale_grad_by_freq, sparse, per_sample_weights,
+               include_last_offset)
     if padding_idx is not None:
         if not -weight.size(0) <= padding_idx < weight.size(0):
             raise AssertionError("padding_idx must be within the number of embeddings")
@@ -178,8 +182,8 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     else:
         starts = [int(v) for v in offsets.tolist()]
         if starts and starts[0] != 0:
-            raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start "
-                               f"from position 0. However, got {starts[0]}")
+            raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to "
+                               f"start from position 0. However, got {starts[0]}")
         if not include_last_offset:
             starts.append(count)
     bags = len(starts) - 1

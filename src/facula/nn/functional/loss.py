@@ -21,9 +21,9 @@ def _chosen(reduction: str, size_average: Any, reduce: Any) -> str:
 
 def _warn_if_broadcast(input: Any, target: Any) -> None:
     if input.shape != target.shape:
-        warnings.warn(f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). "
-                      "This will likely lead to incorrect results due to broadcasting. Please ensure they have the "
-                      "same size.", stacklevel=3)
+        warnings.warn(f"Using a target size ({target.size()}) that is different to the input size "
+                      f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
+                      "Please ensure they have the same size.", stacklevel=3)
 
 
 def _weighted(values: Any, weight: Any, reduction: str) -> Any:
@@ -66,8 +66,8 @@ def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = Non
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 
-def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
-                   beta: float = 1.0) -> Any:
+def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
+                   reduction: str = "mean", beta: float = 1.0) -> Any:
     """`d^2 / (2 beta)` for differences d below `beta`, `|d| - beta / 2` above.
 
     Raises:
@@ -81,10 +81,12 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
     if beta == 0:
         return reduce_values(distance, reduction)
     near = distance < beta
-    return reduce_values(facula.where(near, distance * distance * 0.5 / beta, distance - 0.5 * beta), reduction)
+    return reduce_values(facula.where(near, distance * distance * 0.5 / beta, distance - 0.5 * beta),
+                         reduction)
 
 
-def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0,
+               weight: Any = None) -> Any:
     """`d^2 / 2` for differences d up to `delta`, `delta * (|d| - delta / 2)` above.
 
     Raises:
@@ -98,9 +100,10 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 
-def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: Any = None,
-                     eps: float = 1e-8, reduce: Any = None, reduction: str = "mean") -> Any:
-    """Minus the log-likelihood of counts `target` under Poisson rates `input` (their logarithms by default)."""
+def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False,
+                     size_average: Any = None, eps: float = 1e-8, reduce: Any = None,
+                     reduction: str = "mean") -> Any:
+    """Minus the log-likelihood of counts under Poisson rates `input` (by default their logarithms)."""
     reduction = _chosen(reduction, size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not a valid value for reduction")
@@ -116,7 +119,8 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     """Minus the log-likelihood of `target` under normal distributions with mean `input` and variance `var`.
 
     Args:
-        var: a number, or of input's shape, or one a sample (last dimension 1 or missing); at least `eps` counts.
+        var: a number, or of input's shape, or one a sample (last dimension 1 or missing); at least `eps`
+            counts.
         full: add the constant `log(2 pi) / 2`.
 
     Raises:
@@ -131,7 +135,8 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)
-        elif input.dim() != var.dim() or sum(m for n, m in zip(input.size(), var.size()) if n != m) != 1:
+        elif input.dim() != var.dim() or sum(m for n, m in zip(input.size(), var.size(), strict=False)
+                                             if n != m) != 1:
             # fine is: exactly one dimension differs, and it is 1
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
@@ -158,8 +163,9 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
         reduction = _reduction.legacy_get_string(size_average, reduce)
     elif reduction == "mean":
         warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
-                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
+                      "'batchmean' divides only by the batch size, and aligns with the KL div math "
+                      "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
+                      "release.",
                       stacklevel=2)
     if log_target:
         values = target.exp() * (target - input)
@@ -171,8 +177,8 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
     return reduce_values(values, reduction)
 
 
-def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_average: Any = None, reduce: Any = None,
-                         reduction: str = "mean") -> Any:
+def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_average: Any = None,
+                         reduce: Any = None, reduction: str = "mean") -> Any:
     """`input` where `target` is 1, `max(0, margin - input)` where it is -1."""
     reduction = _chosen(reduction, size_average, reduce)
     zero = facula.zeros((), dtype=input.dtype, device=input.device)
@@ -219,8 +225,9 @@ def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0
     """
     reduction = _chosen(reduction, size_average, reduce)
     if not input1.dim() == input2.dim() == target.dim():
-        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: "
-                           f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} ")
+        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got "
+                           f"sizes: input1: {input1.size()}, input2: {input2.size()}, target: "
+                           f"{target.size()} ")
     return reduce_values((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
@@ -244,9 +251,9 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor.dim() == positive.dim() == negative.dim():
-        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of "
-                           f"dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and negative "
-                           f"{negative.dim()}D inputs")
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number "
+                           f"of dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and "
+                           f"negative {negative.dim()}D inputs")
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
@@ -254,17 +261,18 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     return reduce_values((margin + near - far).clamp(min=0), reduction)
 
 
-def triplet_margin_with_distance_loss(anchor: Any, positive: Any, negative: Any, *, distance_function: Any = None,
-                                      margin: float = 1.0, swap: bool = False, reduction: str = "mean") -> Any:
+def triplet_margin_with_distance_loss(anchor: Any, positive: Any, negative: Any, *,
+                                      distance_function: Any = None, margin: float = 1.0, swap: bool = False,
+                                      reduction: str = "mean") -> Any:
     """`triplet_margin_loss` with any distance function of two tensors."""
     if distance_function is None:
         distance_function = pairwise_distance
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor.dim() == positive.dim() == negative.dim():
-        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of "
-                           f"dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and negative "
-                           f"{negative.dim()}D inputs")
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number "
+                           f"of dimensions, but got: anchor {anchor.dim()}D, positive {positive.dim()}D, and "
+                           f"negative {negative.dim()}D inputs")
     near, far = distance_function(anchor, positive), distance_function(anchor, negative)
     if swap:
         far = facula.minimum(far, distance_function(positive, negative))

@@ -29,20 +29,21 @@ def _normalized(x: Any, dims: Any, eps: float) -> Any:
 def _check_normalized_shape(input: Any, normalized_shape: Any, weight: Any, bias: Any) -> tuple[int, ...]:
     shape = tuple(int(n) for n in normalized_shape)
     if len(shape) < 1:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
-                           "element, but got normalized_shape = []")
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at "
+                           "least one element, but got normalized_shape = []")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tuple(tensor.shape) != shape:
-            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
-                               f"{list(tensor.shape)} and normalized_shape = {list(shape)}")
+            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of "
+                               f"shape {list(tensor.shape)} and normalized_shape = {list(shape)}")
     if tuple(input.shape[-len(shape):]) != shape or input.dim() < len(shape):
         wanted = "".join(f", {n}" for n in shape)
-        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*{wanted}], but got "
-                           f"input of size{list(input.shape)}")
+        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*{wanted}], "
+                           f"but got input of size{list(input.shape)}")
     return shape
 
 
-def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None,
+               eps: float = 1e-5) -> Any:
     """Normalizes over the last dimensions, which must be `normalized_shape`, then scales and shifts.
 
     Raises:
@@ -83,7 +84,8 @@ def _verify_batch_size(size: Any) -> None:
     for n in size[2:]:
         count *= n
     if count == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {facula.Size(size)}")
+        raise ValueError("Expected more than 1 value per channel when training, got input size "
+                         f"{facula.Size(size)}")
 
 
 def _check_channels(input: Any, **tensors: Any) -> None:
@@ -94,7 +96,7 @@ def _check_channels(input: Any, **tensors: Any) -> None:
 
 def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Any:
-    """Normalizes each channel of (N, C, *), by the batch's statistics while training, by the running ones else.
+    """Normalizes each channel of (N, C, *), by the batch's statistics while training, else by running ones.
 
     While training, running statistics that are given move towards the batch's by `momentum` (the variance
     without bias).
@@ -111,6 +113,10 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
     elif running_mean is None or running_var is None:
         raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+    if input.numel() == 0:  # no statistics, but connected to the parameters
+        result = input.clone()
+        result = result if weight is None else result * weight[0]
+        return result if bias is None else result + bias[0]
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     x = _widened(input)
     channel = (1, -1) + (1,) * (input.dim() - 2)
@@ -119,8 +125,9 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         mean = x.mean(dims, keepdim=True)
         centred = x - mean
         variance = (centred * centred).mean(dims, keepdim=True)
-        if (running_mean is not None or running_var is not None) and input.numel():
-            _update_statistics(running_mean, running_var, mean, variance, momentum, input.numel() // input.size(1))
+        if running_mean is not None or running_var is not None:
+            _update_statistics(running_mean, running_var, mean, variance, momentum,
+                               input.numel() // input.size(1))
     else:
         centred = x - running_mean.reshape(channel)
         variance = running_var.reshape(channel)
@@ -155,13 +162,13 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     if num_groups <= 0:
         raise RuntimeError("Expected num groups to be greater than 0, got " + str(num_groups))
     if channels % num_groups != 0:
-        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but got input of "
-                           f"shape {list(input.shape)} and num_groups={num_groups}")
+        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but got "
+                           f"input of shape {list(input.shape)} and num_groups={num_groups}")
     _verify_batch_size([batch * channels // num_groups, num_groups, *input.shape[2:]])
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and (tensor.dim() != 1 or tensor.numel() != channels):
-            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, "
-                               f"but got {name} of shape {list(tensor.shape)} and input of shape "
+            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in "
+                               f"input, but got {name} of shape {list(tensor.shape)} and input of shape "
                                f"{list(input.shape)}")
     size = 1
     for n in input.shape[2:]:
@@ -176,8 +183,9 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     return _narrowed(result, input)
 
 
-def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
-                  use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Any:
+def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
+                  bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1,
+                  eps: float = 1e-5) -> Any:
     """Normalizes each channel of each sample of (N, C, *) by itself.
 
     Args:
@@ -188,7 +196,8 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     """
     if not use_input_stats:
         if running_mean is None or running_var is None:
-            raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
+            raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is "
+                               "false")
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     size = 1
     for n in input.shape[2:]:
@@ -212,7 +221,8 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     return _narrowed(result, input)
 
 
-def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75,
+                        k: float = 1.0) -> Any:
     """Divides (N, C, *) by `(k + alpha * mean of squares over size neighbouring channels) ** beta`.
 
     Raises:
@@ -220,7 +230,8 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     """
     dim = input.dim()
     if dim < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {dim} dimensions)")
+        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {dim} "
+                         "dimensions)")
     if input.numel() == 0:
         return input
     from .padding import pad

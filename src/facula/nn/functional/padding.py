@@ -28,8 +28,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
         raise RuntimeError("Padding length must be divisible by 2")
     dims = input.dim()
     if len(amounts) > 2 * dims:
-        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but got "
-                           f"padding length {len(amounts)} and input of dimension {dims}")
+        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but "
+                           f"got padding length {len(amounts)} and input of dimension {dims}")
     if mode == "constant":
         return facula.constant_pad_nd(input, amounts, 0 if value is None else value)
     if value is not None and value != 0:
@@ -38,7 +38,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     sides = len(amounts) // 2
     if sides not in (1, 2, 3) or dims not in (sides + 1, sides + 2):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for "
+                                  "now")
     for i in range(sides):
         before, after = amounts[2 * i], amounts[2 * i + 1]
         if before or after:
@@ -52,20 +53,25 @@ def _pad_dim(input: Any, dim: int, before: int, after: int, mode: str) -> Any:
     places = range(-before, size + after)
     if mode == "reflect":
         if before >= size or after >= size:
-            raise RuntimeError("Argument #4: Padding size should be less than the corresponding input dimension, but "
-                               f"got: padding ({before}, {after}) at dimension {dim} of input {list(input.shape)}")
+            raise RuntimeError("Argument #4: Padding size should be less than the corresponding input "
+                               f"dimension, but got: padding ({before}, {after}) at dimension {dim} of input "
+                               f"{list(input.shape)}")
         source = [abs(p) if p < size else 2 * (size - 1) - p for p in places]
     elif mode == "replicate":
         if size == 0:
-            raise RuntimeError(f"Expected a non-zero size at dimension {dim} for replication padding, but got input "
-                               f"{list(input.shape)}")
+            raise RuntimeError(f"Expected a non-zero size at dimension {dim} for replication padding, but "
+                               f"got input {list(input.shape)}")
         source = [min(max(p, 0), size - 1) for p in places]
     else:
         if before > size or after > size:
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        source = [p % size for p in places]
+        # Negative amounts cut off first; what is left is what goes round.
+        first, last = max(-before, 0), size - max(-after, 0)
+        left = max(last - first, 1)
+        source = [first + (p - first) % left for p in places]
     if not source:
-        raise RuntimeError(f"input (size {size}) at dimension {dim} is too small for padding ({before}, {after})")
+        raise RuntimeError(f"input (size {size}) at dimension {dim} is too small for padding ({before}, "
+                           f"{after})")
     return input.index_select(dim, facula.tensor(source, dtype=facula.int64, device=input.device))
 
 
@@ -83,8 +89,9 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     *batch, channels, height, width = input.shape
     if channels % (r * r) != 0:
-        raise RuntimeError("pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of "
-                           f"upscale_factor, but input.size(-3)={channels} is not divisible by {r * r}")
+        raise RuntimeError("pixel_shuffle expects its input's 'channel' dimension to be divisible by the "
+                           f"square of upscale_factor, but input.size(-3)={channels} is not divisible by "
+                           f"{r * r}")
     n = len(batch)
     split = input.reshape(*batch, channels // (r * r), r, r, height, width)
     order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
@@ -120,11 +127,12 @@ def channel_shuffle(input: Any, groups: int) -> Any:
         raise RuntimeError("channel_shuffle expects input with > 2 dims, but got input with sizes "
                            f"{list(input.shape)}")
     if groups <= 0:
-        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+        raise RuntimeError("Number of groups to divide channels in must be positive. Value of "
+                           f"groups:{groups}")
     batch, channels, *rest = input.shape
     if channels % groups != 0:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} channels and {groups} "
-                           "groups.")
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} channels and "
+                           f"{groups} groups.")
     return input.reshape(batch, groups, channels // groups, *rest).transpose(1, 2).reshape(input.shape)
 
 

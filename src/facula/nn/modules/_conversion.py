@@ -9,8 +9,6 @@ from typing import Any
 import facula
 
 
-
-
 class Conversion:
     """The part of `Module` that changes all of its tensors, or all of its modules, at once."""
 
@@ -23,7 +21,7 @@ class Conversion:
         if recurse:
             for module in self.children():  # type: ignore[attr-defined]
                 module._apply(fn)
-        for key, parameter in self._parameters.items():
+        for parameter in self._parameters.values():
             if parameter is None:
                 continue
             # The Parameter object stays, so that optimizers and tied weights keep referring to it.
@@ -72,8 +70,8 @@ class Conversion:
                                 f"dtype={dtype}")
             if dtype.is_complex:
                 warnings.warn("Complex modules are a new feature under active development whose design may "
-                              "change, and some modules might not work as expected when using complex tensors "
-                              "as parameters or buffers.", stacklevel=2)
+                              "change, and some modules might not work as expected when using complex "
+                              "tensors as parameters or buffers.", stacklevel=2)
         options: dict[str, Any] = {}
         if device is not None:
             options["device"] = device
@@ -135,7 +133,8 @@ class Conversion:
         return self._apply(lambda t: t.share_memory_())
 
     def train(self, mode: bool = True) -> Any:
-        """Set training mode here and in all modules below (dropout and batch norm behave by it); returns self.
+        """Set training mode here and in all modules below (dropout and batch norm behave by it); returns
+        self.
 
         Raises:
             ValueError: `mode` is not a bool.
@@ -181,7 +180,8 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
     kwargs.pop("copy", None)
     memory_format = kwargs.pop("memory_format", None)
     if kwargs:
-        raise TypeError(f"to() received an invalid combination of arguments - got unexpected {sorted(kwargs)}")
+        raise TypeError("to() received an invalid combination of arguments - got unexpected "
+                        f"{sorted(kwargs)}")
     flags = []
     for arg in args:
         if isinstance(arg, facula.Tensor):
@@ -193,8 +193,8 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
         elif isinstance(arg, (str, int, facula.device)):
             device = arg
         elif arg is not None:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({type(arg).__name__}), "
-                            "but expected a device, a dtype or a tensor")
+            raise TypeError("to() received an invalid combination of arguments - got "
+                            f"({type(arg).__name__}), but expected a device, a dtype or a tensor")
     if other is not None:
         device, dtype = other.device, other.dtype
     if device is not None and not isinstance(device, facula.device):

@@ -60,8 +60,8 @@ def register_module_full_backward_pre_hook(hook: Any) -> RemovableHandle:
 def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
     """Call `hook(module, grad_input, grad_output)` for every module in backward."""
     if full_backward[0] is False:
-        raise RuntimeError("Cannot use both regular backward hooks and full backward hooks as a global Module "
-                           "hook. Please use only one of them.")
+        raise RuntimeError("Cannot use both regular backward hooks and full backward hooks as a global "
+                           "Module hook. Please use only one of them.")
     full_backward[0] = True
     return _register(backward_hooks, hook)
 
@@ -69,8 +69,8 @@ def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
 def register_module_backward_hook(hook: Any) -> RemovableHandle:
     """The old sort of backward hook, attached to the graph node of each module's output."""
     if full_backward[0] is True:
-        raise RuntimeError("Cannot use both regular backward hooks and full backward hooks as a global Module "
-                           "hook. Please use only one of them.")
+        raise RuntimeError("Cannot use both regular backward hooks and full backward hooks as a global "
+                           "Module hook. Please use only one of them.")
     full_backward[0] = False
     return _register(backward_hooks, hook)
 
@@ -132,8 +132,8 @@ def _run_pre_hooks(module: Any, args: Any, kwargs: Any) -> Any:
             changed = hook(module, args, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
-                    raise RuntimeError("forward pre-hook must return None or a tuple of (new_args, new_kwargs), "
-                                       f"but got {changed}.")
+                    raise RuntimeError("forward pre-hook must return None or a tuple of (new_args, "
+                                       f"new_kwargs), but got {changed}.")
                 args, kwargs = changed
         else:
             changed = hook(module, args)
@@ -149,7 +149,7 @@ def _run_forward_hook(module: Any, key: int, hook: Any, args: Any, kwargs: Any, 
 
 
 def _always_called_hooks(module: Any, state: list[Any], called: set[int]) -> None:
-    """After an error: hooks registered with `always_call=True` still run; their own errors become warnings."""
+    """After an error: hooks with `always_call=True` still run; their own errors become warnings."""
     args, kwargs, result = state
     for registered, always, whose in ((forward_hooks, forward_hooks_always_called, "global module"),
                                       (module._forward_hooks, module._forward_hooks_always_called, "module")):
@@ -187,7 +187,7 @@ _identity: Any = None
 
 
 def _identity_function() -> Any:
-    """The autograd function that passes values through and shows gradients to a callback (made on first use)."""
+    """The autograd function that passes values through and shows gradients to a callback."""
     global _identity
     if _identity is None:
         class BackwardHookFunction(facula.autograd.Function):
@@ -235,7 +235,7 @@ class BackwardMarks:
         if not (facula.is_grad_enabled() and any(t.requires_grad for t in tensors)):
             return values, False, (places, len(values))
         values = list(values)
-        for i, tensor in zip(places, _identity_function().apply(callback, *tensors)):
+        for i, tensor in zip(places, _identity_function().apply(callback, *tensors), strict=False):
             values[i] = tensor
         return tuple(values), True, (places, len(values))
 
@@ -256,10 +256,10 @@ class BackwardMarks:
 
     def _at_inputs(self, gradients: Any) -> Any:
         if self.gradients_out is None:
-            raise RuntimeError("Module backward hook for grad_input is called before the grad_output one. This "
-                               "happens because the gradient in your nn.Module flows to the Module's input "
-                               "without passing through the Module's output. Make sure that the output depends "
-                               "on the input and that the loss is computed based on the output.")
+            raise RuntimeError("Module backward hook for grad_input is called before the grad_output one. "
+                               "This happens because the gradient in your nn.Module flows to the Module's "
+                               "input without passing through the Module's output. Make sure that the output "
+                               "depends on the input and that the loss is computed based on the output.")
         full = self._run_hooks(_spread(gradients, self.input_places))
         return tuple(full[i] for i in self.input_places[0])
 
@@ -283,6 +283,6 @@ class BackwardMarks:
 def _spread(gradients: Any, places: tuple[list[int], int]) -> Any:
     """Gradients of the tensors among the arguments, with None where an argument is no tensor."""
     full: list[Any] = [None] * places[1]
-    for i, gradient in zip(places[0], gradients):
+    for i, gradient in zip(places[0], gradients, strict=False):
         full[i] = gradient
     return tuple(full)

@@ -60,7 +60,8 @@ class Saving:
     _non_persistent_buffers_set: set[str]
 
     # -- saving ---------------------------------------------------------------------------------
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "",
+                   keep_vars: bool = False) -> Any:
         """All parameters and persistent buffers by dotted name, in registration order.
 
         The tensors share memory with the module's. The dictionary's `_metadata` has each module's version.
@@ -78,7 +79,8 @@ class Saving:
         if args:
             import warnings
             warnings.warn("Positional args are being deprecated, use kwargs instead. Refer to "
-                          "https://pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.state_dict"
+                          "https://pytorch.org/docs/main/generated/torch.nn.Module.html"
+                          "#torch.nn.Module.state_dict"
                           " for details.", FutureWarning, stacklevel=2)
             destination = args[0] if destination is None else destination
             prefix = args[1] if len(args) > 1 and prefix == "" else prefix
@@ -117,18 +119,19 @@ class Saving:
 
     def get_extra_state(self) -> Any:
         """Override this (and `set_extra_state`) to save more than tensors with the module."""
-        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called. Please "
-                           "file an issue at https://github.com/pytorch/pytorch/issues/new?template="
+        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called. "
+                           "Please file an issue at https://github.com/pytorch/pytorch/issues/new?template="
                            "bug-report.yml to report this bug.")
 
     def set_extra_state(self, state: Any) -> None:
         """Take back what `get_extra_state` returned."""
-        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called. Please "
-                           "file an issue at https://github.com/pytorch/pytorch/issues/new?template="
+        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called. "
+                           "Please file an issue at https://github.com/pytorch/pytorch/issues/new?template="
                            "bug-report.yml to report this bug.")
 
     # -- loading --------------------------------------------------------------------------------
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> Any:
         """Copy values from `state_dict` into this module's parameters and buffers.
 
         Args:
@@ -170,8 +173,8 @@ class Saving:
             incompatible = _IncompatibleKeys(missing, unexpected)
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, incompatible) is not None:
-                    raise AssertionError("Hooks registered with ``register_load_state_dict_post_hook`` are not "
-                                         "expected to return new values, if incompatible_keys need to be "
+                    raise AssertionError("Hooks registered with ``register_load_state_dict_post_hook`` are "
+                                         "not expected to return new values, if incompatible_keys need to be "
                                          "modified, it should be done inplace.")
 
         load(self, copied)
@@ -180,13 +183,16 @@ class Saving:
                 errors.insert(0, "Unexpected key(s) in state_dict: "
                                  + ", ".join(f'"{key}"' for key in unexpected) + ". ")
             if missing:
-                errors.insert(0, "Missing key(s) in state_dict: " + ", ".join(f'"{key}"' for key in missing) + ". ")
+                errors.insert(0, "Missing key(s) in state_dict: " + ", ".join(f'"{key}"' for key in missing)
+                              + ". ")
         if errors:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
+                               + "\n\t".join(errors))
         return _IncompatibleKeys(missing, unexpected)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool,
-                              missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str]) -> None:
+                              missing_keys: list[str], unexpected_keys: list[str],
+                              error_msgs: list[str]) -> None:
         """Load this module's own entries, not those below. Modules with a history override this."""
         for hook in self._load_state_dict_pre_hooks.values():  # type: ignore[attr-defined]
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
@@ -229,8 +235,8 @@ class Saving:
         if not lazy and target.dim() == 0 and given.dim() == 1 and len(given) > 0:
             given = given[0]  # PyTorch 0.3 had no 0-d tensors and saved them with one element
         if not lazy and given.shape != target.shape:
-            return (f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, the shape "
-                    f"in current model is {target.shape}.")
+            return (f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, the "
+                    f"shape in current model is {target.shape}.")
         try:
             with facula.no_grad():
                 if assign:
@@ -244,8 +250,8 @@ class Saving:
                     target.copy_(given)
         except Exception as error:
             return (f'While copying the parameter named "{key}", whose dimensions in the model are '
-                    f"{target.size()} and whose dimensions in the checkpoint are {given.size()}, an exception "
-                    f"occurred : {error.args}.")
+                    f"{target.size()} and whose dimensions in the checkpoint are {given.size()}, an "
+                    f"exception occurred : {error.args}.")
         return None
 
     # -- hooks ----------------------------------------------------------------------------------
@@ -259,7 +265,7 @@ class Saving:
         return self._add_hook(self._state_dict_pre_hooks, hook)  # type: ignore[attr-defined]
 
     def register_state_dict_post_hook(self, hook: Any) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` afterwards; it may change the dictionary."""
+        """Call `hook(module, state_dict, prefix, local_metadata)` afterwards; it may change the entries."""
         hook._from_public_api = True
         return self._add_hook(self._state_dict_hooks, hook)  # type: ignore[attr-defined]
 
@@ -274,7 +280,7 @@ class Saving:
         return self._add_hook(self._load_state_dict_pre_hooks, wrapped)  # type: ignore[attr-defined]
 
     def register_load_state_dict_pre_hook(self, hook: Any) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` first."""
+        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` first."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def register_load_state_dict_post_hook(self, hook: Any) -> RemovableHandle:

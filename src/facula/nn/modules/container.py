@@ -22,8 +22,8 @@ class Container(Module):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
         import warnings
-        warnings.warn("nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. "
-                      "Subclass that instead.", FutureWarning, stacklevel=2)
+        warnings.warn("nn.Container is deprecated. All of it's functionality is now implemented in "
+                      "nn.Module. Subclass that instead.", FutureWarning, stacklevel=2)
         for key, value in kwargs.items():
             self.add_module(key, value)
 
@@ -90,12 +90,14 @@ class Sequential(Module):
 
     def __add__(self, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
-            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is "
+                             "given.")
         return Sequential(*self, *other)
 
     def __iadd__(self, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
-            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is "
+                             "given.")
         return self.extend(list(other))
 
     def _check_factor(self, other: Any) -> None:
@@ -220,7 +222,9 @@ class ModuleList(Module):
                 runs.append([i, i, text])
         lines = []
         for first, last, text in runs:
-            label = f"({first}): {text}" if first == last else f"({first}-{last}): {last - first + 1} x {text}"
+            label = f"({first}): {text}"
+            if first != last:
+                label = f"({first}-{last}): {last - first + 1} x {text}"
             lines.append(_add_indent(label, 2))
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
 
@@ -264,9 +268,11 @@ def _pairs(owner: str, given: Any) -> Iterator[tuple[Any, Any]]:
         return
     for j, pair in enumerate(given):
         if not isinstance(pair, Iterable):
-            raise TypeError(f"{owner} update sequence element #{j} should be Iterable; is {type(pair).__name__}")
+            raise TypeError(f"{owner} update sequence element #{j} should be Iterable; is "
+                            f"{type(pair).__name__}")
         if len(pair) != 2:  # type: ignore[arg-type]
-            raise ValueError(f"{owner} update sequence element #{j} has length {len(pair)}; 2 is required")  # type: ignore[arg-type]
+            raise ValueError(f"{owner} update sequence element #{j} has length "
+                             f"{len(pair)}; 2 is required")  # type: ignore[arg-type]
         yield tuple(pair)  # type: ignore[misc]
 
 
@@ -438,8 +444,9 @@ class ParameterDict(Module):
     @staticmethod
     def _key_to_attr(key: Any) -> str:
         if not isinstance(key, str):
-            raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string (type is "
-                            f"'{type(key).__name__}'). Open an issue on github if you need non-string keys.")
+            raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string "
+                            f"(type is '{type(key).__name__}'). Open an issue on github if you need "
+                            "non-string keys.")
         return key
 
     def __getitem__(self, key: str) -> Any:
@@ -524,7 +531,8 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(f"  ({key}): {_describe(value)}" if isinstance(value, Tensor)
-                         else f"  ({key}): Object of type: {type(value).__name__}" for key, value in self.items())
+                         else f"  ({key}): Object of type: {type(value).__name__}" for key,
+                         value in self.items())
 
     def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -64,7 +64,8 @@ class Unflatten(Module):
 
     def _require_pairs(self, given: Any) -> None:
         if not isinstance(given, tuple):
-            raise TypeError("unflattened_size must be a tuple of tuples, but found type " + type(given).__name__)
+            raise TypeError("unflattened_size must be a tuple of tuples, but found type "
+                            + type(given).__name__)
         for i, element in enumerate(given):
             if not isinstance(element, tuple):
                 raise TypeError("unflattened_size must be tuple of tuples, but found element of type "
@@ -72,7 +73,8 @@ class Unflatten(Module):
 
     def _require_ints(self, given: Any) -> None:
         if not isinstance(given, (tuple, list)):
-            raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(given).__name__}")
+            raise TypeError("unflattened_size must be a tuple of ints, but found type "
+                            f"{type(given).__name__}")
         for i, element in enumerate(given):
             if not isinstance(element, int):
                 raise TypeError("unflattened_size must be tuple of ints, but found element of type "

@@ -41,8 +41,9 @@ class _InstanceNorm(_NormBase):
             if self.affine:
                 raise ValueError(f"expected input's size at dim={channel_dim} to match num_features "
                                  f"({self.num_features}), but got: {input.size(channel_dim)}.")
-            warnings.warn(f"input's size at dim={channel_dim} does not match num_features. You can silence this "
-                          "warning by not passing in num_features, which is not used because affine=False",
+            warnings.warn(f"input's size at dim={channel_dim} does not match num_features. You can silence "
+                          "this warning by not passing in num_features, which is not used because "
+                          "affine=False",
                           stacklevel=2)
         if input.dim() == self._get_no_batch_dim():
             return self._normalize(input.unsqueeze(0)).squeeze(0)
@@ -57,13 +58,13 @@ class _InstanceNorm(_NormBase):
                 names = " and ".join(f'"{key}"' for key in stale)
                 error_msgs.append(
                     f"Unexpected running stats buffer(s) {names} for {type(self).__name__} with "
-                    "track_running_stats=False. If state_dict is a checkpoint saved before 0.4.0, this may be "
-                    "expected because InstanceNorm does not track running stats by default since 0.4.0. Please "
-                    "remove these keys from state_dict.")
+                    "track_running_stats=False. If state_dict is a checkpoint saved before 0.4.0, this may "
+                    "be expected because InstanceNorm does not track running stats by default since 0.4.0. "
+                    "Please remove these keys from state_dict.")
                 for key in stale:
                     state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
-                                      error_msgs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
+                                      unexpected_keys, error_msgs)
 
 
 class InstanceNorm1d(_InstanceNorm):

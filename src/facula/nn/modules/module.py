@@ -31,7 +31,8 @@ from ._state import Saving, _IncompatibleKeys
 from ._traversal import Traversal
 
 __all__ = [
-    "Module", "_IncompatibleKeys", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "Module", "_IncompatibleKeys", "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
     "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
     "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
@@ -44,8 +45,8 @@ _all_backward_pre = _hooks.backward_pre_hooks
 
 _HOOK_TABLES = (
     "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks",
-    "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )
 
 
@@ -109,7 +110,8 @@ class Module(Traversal, Conversion, Saving):
     # -- calling --------------------------------------------------------------------------------
     def forward(self, *args: Any) -> Any:
         """What the module computes. Every subclass defines it."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" '
+                                  'function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if (self._forward_pre_hooks or self._forward_hooks or self._backward_hooks or self._backward_pre_hooks
@@ -214,7 +216,8 @@ class Module(Traversal, Conversion, Saving):
             object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        names = itertools.chain(dir(type(self)), self.__dict__, self._parameters, self._modules, self._buffers)
+        names = itertools.chain(dir(type(self)), self.__dict__, self._parameters, self._modules,
+                                self._buffers)
         return sorted({name for name in names if not name[:1].isdigit()})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -229,7 +232,8 @@ class Module(Traversal, Conversion, Saving):
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {_typename(name)}")
         if "." in name:
-            raise KeyError(f"{kind} name can't contain \".\"" + (f', got: {name}' if kind == "module" else ""))
+            raise KeyError(f"{kind} name can't contain \".\""
+                           + (f', got: {name}' if kind == "module" else ""))
         if name == "":
             raise KeyError(f"{kind} name can't be empty string \"\"")
         if hasattr(self, name) and name not in taken:
@@ -284,9 +288,9 @@ class Module(Traversal, Conversion, Saving):
                 raise TypeError(f"cannot assign '{_typename(param)}' object to parameter '{name}' "
                                 "(torch.nn.Parameter or None required)")
             if param.grad_fn is not None:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
-                                 f"created explicitly. To express '{name}' as a function of another Tensor, "
-                                 "compute the value in the forward() method.")
+                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters "
+                                 f"must be created explicitly. To express '{name}' as a function of another "
+                                 "Tensor, compute the value in the forward() method.")
             for hook in _hooks.parameter_registration_hooks.values():
                 changed = hook(self, name, param)
                 param = param if changed is None else changed
@@ -370,8 +374,8 @@ class Module(Traversal, Conversion, Saving):
         Both are tuples; entries for arguments that are not tensors are None. Keyword arguments are not seen.
         """
         if self._is_full_backward_hook is False:
-            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single Module. "
-                               "Please use only one of them.")
+            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single "
+                               "Module. Please use only one of them.")
         self._is_full_backward_hook = True
         handle = RemovableHandle(self._backward_hooks)
         self._backward_hooks[handle.id] = hook
@@ -382,8 +386,8 @@ class Module(Traversal, Conversion, Saving):
     def register_backward_hook(self, hook: Any) -> RemovableHandle:
         """The old sort of backward hook, on the output's graph node. Use `register_full_backward_hook`."""
         if self._is_full_backward_hook is True:
-            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single Module. "
-                               "Please use only one of them.")
+            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single "
+                               "Module. Please use only one of them.")
         self._is_full_backward_hook = False
         handle = RemovableHandle(self._backward_hooks)
         self._backward_hooks[handle.id] = hook
@@ -404,9 +408,10 @@ class Module(Traversal, Conversion, Saving):
         import warnings
         results = result if isinstance(result, tuple) else (result,)
         if not all(isinstance(r, facula.Tensor) for r in results):
-            warnings.warn("Using non-full backward hooks on a Module that does not return a single Tensor or a "
-                          "tuple of Tensors is deprecated and will be removed in future versions. Please use "
-                          "register_full_backward_hook to get the documented behavior.", FutureWarning, stacklevel=2)
+            warnings.warn("Using non-full backward hooks on a Module that does not return a single Tensor or "
+                          "a tuple of Tensors is deprecated and will be removed in future versions. Please "
+                          "use register_full_backward_hook to get the documented behavior.", FutureWarning,
+                          stacklevel=2)
 
     # -- printing -------------------------------------------------------------------------------
     def _get_name(self) -> str:

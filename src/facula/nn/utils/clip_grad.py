@@ -28,9 +28,9 @@ def _total_norm(tensors: list[Any], norm_type: float, error_if_nonfinite: bool) 
     device = norms[0].device
     total = facula.linalg.vector_norm(facula.stack([norm.to(device) for norm in norms]), norm_type)
     if error_if_nonfinite and bool(facula.logical_or(total.isnan(), total.isinf())):
-        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so "
-                           "it cannot be clipped. To disable this error and scale the gradients by the non-finite "
-                           "norm anyway, set `error_if_nonfinite=False`")
+        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is "
+                           "non-finite, so it cannot be clipped. To disable this error and scale the "
+                           "gradients by the non-finite norm anyway, set `error_if_nonfinite=False`")
     return total
 
 
@@ -46,7 +46,8 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: boo
                            error_if_nonfinite)
 
 
-def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any,
+                          foreach: bool | None = None) -> None:
     """Scale gradients in place by `max_norm / total_norm` where that is below 1."""
     gradients = [p.grad for p in _listed(parameters) if p.grad is not None]
     if not gradients:
@@ -58,8 +59,8 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, for
             gradient.mul_(factor.to(gradient.device))
 
 
-def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
-                    foreach: bool | None = None) -> Any:
+def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False, foreach: bool | None = None) -> Any:
     """Scale gradients in place so that their norm, all taken together, is at most `max_norm`.
 
     Returns:
@@ -86,7 +87,8 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
 def clip_grad_norm(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
                    foreach: bool | None = None) -> Any:
     """The older name of `clip_grad_norm_`."""
-    warnings.warn("torch.nn.utils.clip_grad_norm is now deprecated in favor of torch.nn.utils.clip_grad_norm_.",
+    warnings.warn("torch.nn.utils.clip_grad_norm is now deprecated in favor of "
+                  "torch.nn.utils.clip_grad_norm_.",
                   FutureWarning, stacklevel=2)
     return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 

@@ -50,4 +50,5 @@ def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = Fals
     """The sequences that `pad_sequence` stacked, given their lengths (B)."""
     if not batch_first:
         padded_sequences = padded_sequences.transpose(0, 1)
-    return [sequence[:int(length)] for sequence, length in zip(padded_sequences, lengths.tolist())]
+    return [sequence[:int(length)] for sequence,
+            length in zip(padded_sequences, lengths.tolist(), strict=False)]

@@ -16,13 +16,14 @@ class _Composite(LRScheduler):
     _schedulers: Any
 
     def state_dict(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key not in ("optimizer", "_schedulers")}
+        state = {key: value for key, value in self.__dict__.items()
+                 if key not in ("optimizer", "_schedulers")}
         state["_schedulers"] = [scheduler.state_dict() for scheduler in self._schedulers]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update({key: value for key, value in state_dict.items() if key != "_schedulers"})
-        for scheduler, saved in zip(self._schedulers, state_dict["_schedulers"]):
+        for scheduler, saved in zip(self._schedulers, state_dict["_schedulers"], strict=False):
             scheduler.load_state_dict(saved)
 
 
@@ -32,13 +33,13 @@ def _check_members(name: str, schedulers: Any, optimizer: Any) -> None:
             raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
         from .plateau import ReduceLROnPlateau
         if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError(f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional "
-                             "kwargs to be specified when calling `step`, but got one at index "
+            raise ValueError(f"{name} does not support `ReduceLROnPlateau` scheduler as it requires "
+                             "additional kwargs to be specified when calling `step`, but got one at index "
                              f"{i} in the given schedulers sequence.")
         if optimizer is not scheduler.optimizer:
-            raise ValueError(f"{name} expects all schedulers to belong to the same optimizer, but got scheduler "
-                             f"{type(scheduler).__name__} at index {i} has {scheduler.optimizer}, which is "
-                             f"different from {type(optimizer).__name__}.")
+            raise ValueError(f"{name} expects all schedulers to belong to the same optimizer, but got "
+                             f"scheduler {type(scheduler).__name__} at index {i} has {scheduler.optimizer}, "
+                             f"which is different from {type(optimizer).__name__}.")
 
 
 class SequentialLR(_Composite):
@@ -54,9 +55,10 @@ class SequentialLR(_Composite):
             raise ValueError(f"{type(self).__name__} expects at least one scheduler, but got no scheduler.")
         _check_members(type(self).__name__, schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError("Sequential Schedulers expects number of schedulers provided to be one more than the "
-                             f"number of milestone points, but got number of schedulers {len(schedulers)} and the "
-                             f"number of milestones to be equal to {len(milestones)}")
+            raise ValueError("Sequential Schedulers expects number of schedulers provided to be one more "
+                             "than the number of milestone points, but got number of schedulers "
+                             f"{len(schedulers)} and the number of milestones to be equal to "
+                             f"{len(milestones)}")
         _check_optimizer(optimizer)
         self.optimizer = optimizer
         self._schedulers = schedulers
@@ -98,8 +100,8 @@ class ChainedScheduler(_Composite):
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Any = None) -> None:
         if len(schedulers) < 1:
-            raise ValueError(f"{type(self).__name__} expects at least one scheduler to be chained, but got no "
-                             "scheduler.")
+            raise ValueError(f"{type(self).__name__} expects at least one scheduler to be chained, but got "
+                             "no scheduler.")
         optimizer = optimizer or schedulers[0].optimizer
         _check_members(type(self).__name__, schedulers, optimizer)
         self._schedulers = schedulers

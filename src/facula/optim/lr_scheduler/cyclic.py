@@ -46,10 +46,11 @@ class CyclicLR(LRScheduler):
         self.optimizer = optimizer
         base_lrs = _spread(optimizer, "base_lr", base_lr)
         if last_epoch == -1:
-            for lr, group in zip(base_lrs, optimizer.param_groups):
+            for lr, group in zip(base_lrs, optimizer.param_groups, strict=False):
                 _set(group, "lr", lr)
         self.max_lrs = _spread(optimizer, "max_lr", max_lr)
-        step_size_down = float(step_size_up if step_size_down is None else step_size_down)  # type: ignore[assignment]
+        step_size_down = float(step_size_up if step_size_down is None
+                               else step_size_down)  # type: ignore[assignment]
         self.total_size = float(step_size_up) + step_size_down  # type: ignore[operator]
         self.step_ratio = float(step_size_up) / self.total_size
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
@@ -65,7 +66,7 @@ class CyclicLR(LRScheduler):
             self.base_momentums = _spread(optimizer, "base_momentum", base_momentum)
             self.max_momentums = _spread(optimizer, "max_momentum", max_momentum)
             if last_epoch == -1:
-                for momentum, group in zip(self.max_momentums, optimizer.param_groups):
+                for momentum, group in zip(self.max_momentums, optimizer.param_groups, strict=False):
                     _set_momentum(group, momentum)
                     group["max_momentum"] = momentum
                     group["base_momentum"] = self.base_momentums[0]
@@ -89,9 +90,11 @@ class CyclicLR(LRScheduler):
         height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
         scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
-            for low, high, group in zip(self.base_momentums, self.max_momentums, self.optimizer.param_groups):
+            for low, high, group in zip(self.base_momentums, self.max_momentums, self.optimizer.param_groups,
+                                        strict=False):
                 _set_momentum(group, high - (high - low) * height * scale)
-        return [low + (high - low) * height * scale for low, high in zip(self.base_lrs, self.max_lrs)]
+        return [low + (high - low) * height * scale for low,
+                high in zip(self.base_lrs, self.max_lrs, strict=False)]
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
@@ -137,10 +140,12 @@ class OneCycleLR(LRScheduler):
         if pct_start < 0 or pct_start > 1 or not isinstance(pct_start, float):
             raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError("anneal_strategy must be one of 'cos' or 'linear', instead got " + str(anneal_strategy))
+            raise ValueError("anneal_strategy must be one of 'cos' or 'linear', instead got "
+                             + str(anneal_strategy))
         self._anneal_func_type = anneal_strategy
         if last_epoch == -1:
-            for group, highest in zip(optimizer.param_groups, _spread(optimizer, "max_lr", max_lr)):
+            for group, highest in zip(optimizer.param_groups, _spread(optimizer, "max_lr", max_lr),
+                                      strict=False):
                 group["initial_lr"] = highest / div_factor
                 group["max_lr"] = highest
                 group["min_lr"] = group["initial_lr"] / final_div_factor
@@ -151,7 +156,7 @@ class OneCycleLR(LRScheduler):
             if last_epoch == -1:
                 highs = _spread(optimizer, "max_momentum", max_momentum)
                 lows = _spread(optimizer, "base_momentum", base_momentum)
-                for high, low, group in zip(highs, lows, optimizer.param_groups):
+                for high, low, group in zip(highs, lows, optimizer.param_groups, strict=False):
                     _set_momentum(group, high)
                     group["max_momentum"] = high
                     group["base_momentum"] = low
@@ -176,10 +181,12 @@ class OneCycleLR(LRScheduler):
 
         def phase(end: float, *names: str) -> dict[str, Any]:
             keys = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
-            return dict(zip(keys, (end, *names)))
+            return dict(zip(keys, (end, *names), strict=False))
         up = phase(rise, "initial_lr", "max_lr", "max_momentum", "base_momentum")
         if three_phase:
-            return [up, phase(float(2 * pct_start * self.total_steps) - 2, "max_lr", "initial_lr", "base_momentum",
+            return [up,
+                    phase(float(2 * pct_start * self.total_steps) - 2, "max_lr", "initial_lr",
+                          "base_momentum",
                               "max_momentum"),
                     phase(self.total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum")]
         return [up, phase(self.total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")]
@@ -269,6 +276,6 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             rates = self.get_lr()
         finally:
             self._get_lr_called_within_step = False
-        for group, rate in zip(self.optimizer.param_groups, rates):
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=False):
             _set(group, "lr", rate)
         self._last_lr = [float(lr) if isinstance(lr, facula.Tensor) else lr for lr in self._current()]

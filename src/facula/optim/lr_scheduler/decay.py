@@ -39,7 +39,7 @@ class _WithFunctions(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update({key: value for key, value in state_dict.items() if key != "lr_lambdas"})
-        for fn, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
+        for fn, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=False):
             if saved is not None:
                 fn.__dict__.update(saved)
 
@@ -57,7 +57,7 @@ class LambdaLR(_WithFunctions):
 
     def get_lr(self) -> list[Any]:
         self._warn_outside_step()
-        return [base * fn(self.last_epoch) for fn, base in zip(self.lr_lambdas, self.base_lrs)]
+        return [base * fn(self.last_epoch) for fn, base in zip(self.lr_lambdas, self.base_lrs, strict=False)]
 
 
 class MultiplicativeLR(_WithFunctions):
@@ -73,7 +73,7 @@ class MultiplicativeLR(_WithFunctions):
         self._warn_outside_step()
         if self._is_initial:
             return self._current()
-        return [lr * fn(self.last_epoch) for fn, lr in zip(self.lr_lambdas, self._current())]
+        return [lr * fn(self.last_epoch) for fn, lr in zip(self.lr_lambdas, self._current(), strict=False)]
 
 
 class StepLR(LRScheduler):
@@ -97,7 +97,8 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """The rate times `gamma` at each of the epochs `milestones`."""
 
-    def __init__(self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1,
+                 last_epoch: int = -1) -> None:
         self.milestones = Counter(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
@@ -120,7 +121,8 @@ class ConstantLR(LRScheduler):
         ValueError: the factor is not within [0, 1].
     """
 
-    def __init__(self, optimizer: Any, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, factor: float = 1.0 / 3, total_iters: int = 5,
+                 last_epoch: int = -1) -> None:
         if factor > 1.0 or factor < 0:
             raise ValueError("Constant multiplicative factor expected to be between 0 and 1.")
         self.factor = factor
@@ -147,10 +149,11 @@ class LinearLR(LRScheduler):
         ValueError: a factor outside (0, 1] (start) or [0, 1] (end).
     """
 
-    def __init__(self, optimizer: Any, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
-                 last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, start_factor: float = 1.0 / 3, end_factor: float = 1.0,
+                 total_iters: int = 5, last_epoch: int = -1) -> None:
         if start_factor > 1.0 or start_factor <= 0:
-            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
+            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal "
+                             "to 1.")
         if end_factor > 1.0 or end_factor < 0:
             raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
         self.start_factor = start_factor
@@ -170,7 +173,8 @@ class LinearLR(LRScheduler):
 
     def _get_closed_form_lr(self) -> list[Any]:
         part = min(self.total_iters, self.last_epoch) / self.total_iters
-        return [base * (self.start_factor + (self.end_factor - self.start_factor) * part) for base in self.base_lrs]
+        return [base * (self.start_factor + (self.end_factor - self.start_factor) * part)
+                for base in self.base_lrs]
 
 
 class ExponentialLR(LRScheduler):
@@ -193,7 +197,8 @@ class ExponentialLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """The first rate times `(1 - epoch / total_iters) ** power`, down to 0."""
 
-    def __init__(self, optimizer: Any, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, total_iters: int = 5, power: float = 1.0,
+                 last_epoch: int = -1) -> None:
         self.total_iters = total_iters
         self.power = power
         super().__init__(optimizer, last_epoch)
@@ -232,8 +237,11 @@ class CosineAnnealingLR(LRScheduler):
             return self._get_closed_form_lr()
         if (epoch - 1 - self.T_max) % (2 * self.T_max) == 0:
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
-            return [lr + (base - low) * rise for base, lr in zip(self.base_lrs, self._current())]
-        factor = ((1 + math.cos(math.pi * epoch / self.T_max)) / (1 + math.cos(math.pi * (epoch - 1) / self.T_max)))
+            return [lr + (base - low) * rise for base,
+                    lr in zip(self.base_lrs, self._current(), strict=False)]
+        now = 1 + math.cos(math.pi * epoch / self.T_max)
+        before = 1 + math.cos(math.pi * (epoch - 1) / self.T_max)
+        factor = now / before
         return [factor * (lr - low) + low for lr in self._current()]
 
     def _get_closed_form_lr(self) -> list[Any]:

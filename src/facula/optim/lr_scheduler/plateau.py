@@ -107,11 +107,11 @@ class ReduceLROnPlateau(LRScheduler):
             if self.default_min_lr is None:
                 raise RuntimeError("The number of param groups in the `optimizer` "
                                    f"({len(groups)}) differs from when `ReduceLROnPlateau` was initialized "
-                                   f"({len(self.min_lrs)}), usually due to a new param group being added to the "
-                                   "optimizer. Please modify the `min_lrs` field to match the length of the "
-                                   "`optimizer` param groups.")
+                                   f"({len(self.min_lrs)}), usually due to a new param group being added to "
+                                   "the optimizer. Please modify the `min_lrs` field to match the length of "
+                                   "the `optimizer` param groups.")
             self.min_lrs = [self.default_min_lr] * len(groups)
-        for smallest, group in zip(self.min_lrs, groups):
+        for smallest, group in zip(self.min_lrs, groups, strict=False):
             old = float(group["lr"]) if isinstance(group["lr"], facula.Tensor) else group["lr"]
             new = max(old * self.factor, smallest)
             if old - new > self.eps:
@@ -125,5 +125,6 @@ class ReduceLROnPlateau(LRScheduler):
     def is_better(self, a: float, best: float) -> bool:
         """Is metric `a` better than `best`, by the threshold?"""
         if self.mode == "min":
-            return a < (best * (1.0 - self.threshold) if self.threshold_mode == "rel" else best - self.threshold)
+            return a < (best * (1.0 - self.threshold) if self.threshold_mode == "rel"
+                        else best - self.threshold)
         return a > (best * (self.threshold + 1.0) if self.threshold_mode == "rel" else best + self.threshold)
