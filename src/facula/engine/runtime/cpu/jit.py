@@ -53,7 +53,7 @@ def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = No
 def object_bytes(ir: str) -> bytes:
     """Relocatable object code for `ir`, from the disk cache or from LLVM."""
     host = target.host()
-    name = object_cache.key(ir, host.fingerprint)
+    name = object_cache.key(ir, host.fingerprint, *_PASSES)
     image = object_cache.load(name)
     if image is None:
         image = compile_ir(ir)
@@ -61,11 +61,11 @@ def object_bytes(ir: str) -> bytes:
     return image
 
 
-def compile_ir(ir: str, speed_level: int = 2) -> bytes:
+def compile_ir(ir: str) -> bytes:
     """Object code for `ir`, always compiled."""
     started = time.perf_counter()
     with _lock:
-        image: bytes = _machine().emit_object(_optimised(ir, speed_level))
+        image: bytes = _machine().emit_object(_optimised(ir))
         statistics["compiled"] += 1
         statistics["compile_seconds"] += time.perf_counter() - started
     return image
@@ -74,16 +74,18 @@ def compile_ir(ir: str, speed_level: int = 2) -> bytes:
 def assembly(ir: str) -> str:
     """The machine code of `ir` as assembly text: for people, and for tests that count spills."""
     with _lock:
-        return str(_machine().emit_assembly(_optimised(ir, 2)))
+        return str(_machine().emit_assembly(_optimised(ir)))
 
 
-def _optimised(ir: str, speed_level: int) -> Any:
-    """The verified and optimised LLVM module of `ir`.
+# Kernels arrive vectorised, unrolled and hoisted by construction. This short list gives code as fast as
+# LLVM's O2 (within 2 % over products, softmax, reductions, gathers, vector math) in a fifth of its time:
+# 1 to 10 ms instead of 5 to 60, beside 3 to 50 for the code generation. With no passes softmax takes 1.7
+# times as long.
+_PASSES = ("sroa", "simplify_cfg", "instruction_combine", "new_gvn", "simplify_cfg", "aggressive_dce")
 
-    LLVM's vectorisers and its unroller stay off: kernels arrive vectorised and unrolled by construction, and
-    these passes take most of the time while they undo the emitter's choices. Levels 1 and 2 then differ by
-    under a tenth in compile time, so there is no cheaper pipeline for cold kernels.
-    """
+
+def _optimised(ir: str) -> Any:
+    """The verified and optimised LLVM module of `ir`. Functions are inlined if they say `alwaysinline`."""
     import llvmlite.binding as llvm
 
     machine = _machine()
@@ -94,11 +96,16 @@ def _optimised(ir: str, speed_level: int) -> Any:
         raise CompileError(f"LLVM refuses this kernel: {_explain(str(error), ir)}") from None
     parsed.triple = target.host().triple
     parsed.data_layout = str(machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=speed_level)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(parsed, builder)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    inline = llvm.create_new_module_pass_manager()
+    inline.add_always_inliner_pass()
+    inline.run(parsed, builder)
+    simplify = llvm.create_new_function_pass_manager()
+    for name in _PASSES:
+        getattr(simplify, f"add_{name}_pass")()
+    for function in parsed.functions:
+        if not function.is_declaration:
+            simplify.run(function, builder)
     return parsed
 
 
