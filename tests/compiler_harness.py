@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from facula import dtypes as dt
-from facula.engine.compiler.kernel import SCRATCH_BYTES, Step
+from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.compiler.pipeline import HostStep, PlanSpec, compile_plan
 from facula.engine.graph import node as g
-from facula.engine.graph.expr import make, operand, scalar
+from facula.engine.graph.expr import make, operand
 from facula.engine.graph.node import Formula, Node
 from facula.engine.runtime.cpu import jit
 
@@ -56,12 +56,14 @@ def reshape(base: Node, shape: tuple[int, ...]) -> Node:
 def expand(base: Node, shape: tuple[int, ...]) -> Node:
     own = g.contiguous_strides(base.shape)
     lead = len(shape) - len(base.shape)
-    return view(base, shape, (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(base.shape, own, strict=True)))
+    return view(
+        base, shape, (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(base.shape, own, strict=True))
+    )
 
 
 def sliced(base: Node, index: Any) -> Node:
     """Basic indexing, worked out by NumPy on an array of positions."""
-    where = np.arange(max(1, g.size_of(base.shape)))[:g.size_of(base.shape)].reshape(base.shape)[index]
+    where = np.arange(max(1, g.size_of(base.shape)))[: g.size_of(base.shape)].reshape(base.shape)[index]
     strides = tuple(s // where.itemsize for s in where.strides)
     offset = int(where.reshape(-1)[0]) if where.size else 0
     return view(base, where.shape, strides, offset)
@@ -125,7 +127,9 @@ def from_memory(x: Array, d: dt.dtype) -> Array:
     return (x.astype(np.uint32) << 16).view(np.float32) if d is dt.bfloat16 else x
 
 
-def plan(outputs: list[Node], donated: frozenset[Node] = frozenset()) -> tuple[PlanSpec, list[Node], list[Any]]:
+def plan(
+    outputs: list[Node], donated: frozenset[Node] = frozenset()
+) -> tuple[PlanSpec, list[Node], list[Any]]:
     order, leaves, numbers_at, numbers = graph_of(outputs)
     return compile_plan(order, leaves, outputs, numbers_at, donated), leaves, numbers
 
@@ -153,24 +157,37 @@ def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order:
             _host(step, arrays, calls, numbers)
             continue
         address = jit.get(step.kernel)
-        kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
-                                  ctypes.c_int64, ctypes.c_void_p)(address)
+        kernel = ctypes.CFUNCTYPE(
+            None,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        )(address)
         args = np.array(step.args, np.int64)
         for tile in range(step.tiles)[::tile_order]:
             kernel(args.ctypes.data, table, nums.ctypes.data, tile, tile + 1, at)
-    return [a.reshape(o.shape) for a, o in zip(arrays[len(leaves):], outputs, strict=False)]
+    return [a.reshape(o.shape) for a, o in zip(arrays[len(leaves) :], outputs, strict=False)]
 
 
 def _host(step: HostStep, arrays: list[Array], calls: dict[int, Any], numbers: list[Any]) -> None:
     inputs = []
     for i in step.inputs:
-        raw = arrays[i.slot].reshape(-1).view(np.uint8)[:g.size_of(i.shape) * i.dtype.itemsize]
+        raw = arrays[i.slot].reshape(-1).view(np.uint8)[: g.size_of(i.shape) * i.dtype.itemsize]
         raw = raw.view(i.dtype.numpy).reshape(i.shape)
         inputs.append(from_memory(raw, i.dtype))
-    node = Node(step.op, (), step.attrs, tuple(numbers[step.number_at:step.number_at + step.numbers]), step.shape,
-                step.dtype)
+    node = Node(
+        step.op,
+        (),
+        step.attrs,
+        tuple(numbers[step.number_at : step.number_at + step.numbers]),
+        step.shape,
+        step.dtype,
+    )
     result = memory(compute(node, inputs, tuple(i.dtype for i in step.inputs)), step.dtype)
-    arrays[step.slot].reshape(-1).view(np.uint8)[:result.nbytes] = result.reshape(-1).view(np.uint8)
+    arrays[step.slot].reshape(-1).view(np.uint8)[: result.nbytes] = result.reshape(-1).view(np.uint8)
 
 
 def evaluate(outputs: list[Node]) -> list[Array]:
@@ -206,14 +223,20 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
             return out
         if op.kind == "scatter":
             out = np.array(inputs[0])
-            ufunc = {"scatter_add": np.add, "scatter_mul": np.multiply, "scatter_max": np.maximum,
-                     "scatter_min": np.minimum}.get(op.name)
+            ufunc = {
+                "scatter_add": np.add,
+                "scatter_mul": np.multiply,
+                "scatter_max": np.maximum,
+                "scatter_min": np.minimum,
+            }.get(op.name)
             rows = inputs[2].reshape(-1, out.shape[1])
             for k, i in enumerate(inputs[1].reshape(-1)):
                 out[i] = rows[k] if ufunc is None else ufunc(out[i], rows[k])
             return out
         if op.kind == "scan":
-            f = {"cumsum": np.add, "cumprod": np.multiply, "cummax": np.maximum, "cummin": np.minimum}[op.name]
+            f = {"cumsum": np.add, "cumprod": np.multiply, "cummax": np.maximum, "cummin": np.minimum}[
+                op.name
+            ]
             x = inputs[0]
             wide = x.astype(node.dtype.compute.numpy) if op.name in ("cumsum", "cumprod") else x
             return f.accumulate(wide, axis=node.attrs[0])  # type: ignore[index,no-any-return]
@@ -230,8 +253,9 @@ def _region(base: Array, node: Node, shape: tuple[int, ...] | None = None) -> Ar
     flat = base.reshape(-1)
     offset = int(node.scalars[0])  # type: ignore[index,arg-type]
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[index,assignment]
-    return np.lib.stride_tricks.as_strided(flat[offset:], node.shape if shape is None else shape,
-                                           [s * flat.itemsize for s in strides])
+    return np.lib.stride_tricks.as_strided(
+        flat[offset:], node.shape if shape is None else shape, [s * flat.itemsize for s in strides]
+    )
 
 
 def _reduce(op: g.Primitive, x: Array, node: Node) -> Array:
@@ -250,17 +274,65 @@ def _reduce(op: g.Primitive, x: Array, node: Node) -> Array:
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 _UFUNCS: dict[str, Any] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
-    "floordiv": np.floor_divide, "remainder": np.remainder, "fmod": np.fmod, "maximum": np.maximum,
-    "minimum": np.minimum, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.rint,
-    "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "pow": np.power, "exp": np.exp, "log": np.log,
-    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "eq": np.equal, "ne": np.not_equal, "lt": np.less,
-    "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "where": np.where, "isnan": np.isnan,
-    "isinf": np.isinf, "signbit": np.signbit, "copysign": np.copysign, "and": np.bitwise_and, "or": np.bitwise_or,
-    "xor": np.bitwise_xor, "not": np.bitwise_not, "lshift": np.left_shift, "rshift": np.right_shift,
-    "erf": _erf, "hypot": np.hypot, "atan2": np.arctan2, "exp2": np.exp2, "expm1": np.expm1, "log1p": np.log1p,
-    "log2": np.log2, "log10": np.log10, "sign": np.sign, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
-    "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh}
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "abs": np.abs,
+    "floordiv": np.floor_divide,
+    "remainder": np.remainder,
+    "fmod": np.fmod,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "pow": np.power,
+    "exp": np.exp,
+    "log": np.log,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tanh": np.tanh,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "where": np.where,
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+    "signbit": np.signbit,
+    "copysign": np.copysign,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "not": np.bitwise_not,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
+    "erf": _erf,
+    "hypot": np.hypot,
+    "atan2": np.arctan2,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "log1p": np.log1p,
+    "log2": np.log2,
+    "log10": np.log10,
+    "sign": np.sign,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+}
 
 
 def _scalar(e: Any, args: list[Any], inputs: list[Array], node: Node) -> Any:
@@ -277,5 +349,3 @@ def _scalar(e: Any, args: list[Any], inputs: list[Array], node: Node) -> Any:
     if e.fn == "cast":
         return from_memory(memory(np.asarray(args[0]), e.value), e.value)
     return _UFUNCS[e.fn](*args)
-
-

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiler_harness import const, evaluate, expand, fn, from_memory, g, leaf, memory, permute, plan, reduce, reshape, run, sliced
 
+from compiler_harness import (
+    const,
+    evaluate,
+    expand,
+    fn,
+    from_memory,
+    g,
+    leaf,
+    memory,
+    permute,
+    plan,
+    reduce,
+    reshape,
+    run,
+    sliced,
+)
 from facula import dtypes as dt
 from facula.engine.compiler.pipeline import HostStep
 from facula.engine.graph.node import Node
@@ -27,8 +42,13 @@ def sample(shape: tuple[int, ...], d: dt.dtype = dt.float32) -> Node:
 def check(outputs: list[Node], tolerance: float = 1e-5, donated: frozenset[Node] = frozenset()) -> None:
     for got, want, node in zip(run(outputs, donated), evaluate(outputs), outputs, strict=True):
         coarse = {dt.float16: 2e-3, dt.bfloat16: 2e-2}.get(node.dtype, tolerance)
-        np.testing.assert_allclose(from_memory(got, node.dtype).astype(np.float64), np.asarray(want, np.float64),
-                                   rtol=coarse, atol=coarse, err_msg=repr(node))
+        np.testing.assert_allclose(
+            from_memory(got, node.dtype).astype(np.float64),
+            np.asarray(want, np.float64),
+            rtol=coarse,
+            atol=coarse,
+            err_msg=repr(node),
+        )
 
 
 def write(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> Node:

@@ -109,7 +109,9 @@ def refine(map: Affine, dims: tuple[int, ...]) -> Affine:
     return Affine(dims, tuple(reversed(strides)), map.const, map.nums)
 
 
-def decode(map: Affine, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], int]]] | None:
+def decode(
+    map: Affine, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], int]]] | None:
     """Coordinates in `shape` of the position that `map` gives, as affine functions of the point.
 
     Returns (dims, [(coefficients over dims, constant) for each dimension of shape]); dims may be finer than the map's.
@@ -146,7 +148,9 @@ def decode(map: Affine, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[t
     return dims, out
 
 
-def _split(map: Affine, shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _split(
+    map: Affine, shape: tuple[int, ...], steps: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Cut dimensions of `map` that run across several dimensions of `shape` (a reshape) at the borders."""
     dims: list[int] = []
     strides: list[int] = []
@@ -178,8 +182,12 @@ def compose(outer: Affine, inner: Affine) -> Affine | None:
     flat = normal(inner)
     if len(flat.dims) <= 1:
         step = flat.strides[0] if flat.dims else 0
-        return Affine(outer.dims, tuple(s * step for s in outer.strides), inner.const + step * outer.const,
-                      inner.nums + tuple((at, scale * step) for at, scale in outer.nums))
+        return Affine(
+            outer.dims,
+            tuple(s * step for s in outer.strides),
+            inner.const + step * outer.const,
+            inner.nums + tuple((at, scale * step) for at, scale in outer.nums),
+        )
     found = decode(outer, flat.dims)
     if found is None:
         return None

@@ -21,10 +21,43 @@ from facula.engine.graph.node import INDEX, Formula, Node, contiguous_strides, s
 
 SPLIT_ABOVE = 1 << 16  # a longer sum to few results is cut into chunks, and the chunks' results are combined
 MAX_MEMBERS = 120  # larger kernels compile slowly and spill registers
-COSTLY = frozenset((
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "lgamma", "pow", "fmod", "remainder", "floordiv",
-    "hypot", "nextafter", "random_bits", "div", "sqrt", "rsqrt"))
+COSTLY = frozenset(
+    (
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "lgamma",
+        "pow",
+        "fmod",
+        "remainder",
+        "floordiv",
+        "hypot",
+        "nextafter",
+        "random_bits",
+        "div",
+        "sqrt",
+        "rsqrt",
+    )
+)
 
 
 @dataclass(eq=False)
@@ -98,7 +131,9 @@ class _Fusion:
             elif candidate is not home and candidate.index in self.groups and self._joins(home, candidate):
                 home = self._merge(home, candidate)
         if home is None:
-            home = self._new(node, single=False, dims=joined([_without_ones(space), *self._cuts(node)]) or space)
+            home = self._new(
+                node, single=False, dims=joined([_without_ones(space), *self._cuts(node)]) or space
+            )
             self._add(home, node, reduced, space)
 
     def _new(self, node: Node, single: bool, dims: tuple[int, ...]) -> Group:
@@ -182,8 +217,14 @@ class _Fusion:
             return "a long arg-reduction runs by itself"
         return self._why_not_read(node, group, dims, row=False, flags=flags)
 
-    def _why_not_read(self, node: Node, group: Group, dims: tuple[int, ...], row: bool,
-                      flags: tuple[bool, ...] | None = None) -> str:
+    def _why_not_read(
+        self,
+        node: Node,
+        group: Group,
+        dims: tuple[int, ...],
+        row: bool,
+        flags: tuple[bool, ...] | None = None,
+    ) -> str:
         size = size_of(dims)
         if flags is None and group.reduced is not None and not row:
             flags = _recut(group.dims, group.reduced, dims)
@@ -239,7 +280,9 @@ class _Fusion:
             for node in one.members:
                 if any(s in other.members for s, _ in self.graph.reads[node]):
                     row = node in one.rows and not is_reduction(node)
-                    reason = self._why_not_read(node, probe, probe.row_dims if row else dims, row, None if row else flags)
+                    reason = self._why_not_read(
+                        node, probe, probe.row_dims if row else dims, row, None if row else flags
+                    )
                     if reason:
                         return reason
         if flags is not None and _split_flags(dims, flags):
@@ -424,8 +467,9 @@ def _recut(dims: tuple[int, ...], flags: tuple[bool, ...], finer: tuple[int, ...
     return tuple(out)
 
 
-def _with_rows(dims: tuple[int, ...], flags: tuple[bool, ...],
-               rows: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+def _with_rows(
+    dims: tuple[int, ...], flags: tuple[bool, ...], rows: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """The space with its kept dimensions cut as `rows`."""
     out: list[int] = []
     marks: list[bool] = []
@@ -439,5 +483,3 @@ def _with_rows(dims: tuple[int, ...], flags: tuple[bool, ...],
             out.append(part)
             marks.append(flag)
     return tuple(out), tuple(marks)
-
-

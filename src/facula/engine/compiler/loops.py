@@ -24,9 +24,31 @@ from facula.engine.graph.node import Node, contiguous_strides, size_of
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
 KEEP_BYTES = 256 << 10  # scratch for kept values: it should stay in the second-level cache
-COST = {"exp": 12.0, "exp2": 12.0, "expm1": 16.0, "log": 14.0, "log2": 14.0, "log10": 14.0, "log1p": 16.0, "sin": 16.0,
-        "cos": 16.0, "tan": 24.0, "tanh": 18.0, "erf": 16.0, "erfc": 24.0, "pow": 40.0, "div": 6.0, "sqrt": 6.0,
-        "rsqrt": 10.0, "random_bits": 60.0, "load": 1.0, "gather": 8.0, "lit": 0.0, "num": 0.0, "coord": 1.0}
+COST = {
+    "exp": 12.0,
+    "exp2": 12.0,
+    "expm1": 16.0,
+    "log": 14.0,
+    "log2": 14.0,
+    "log10": 14.0,
+    "log1p": 16.0,
+    "sin": 16.0,
+    "cos": 16.0,
+    "tan": 24.0,
+    "tanh": 18.0,
+    "erf": 16.0,
+    "erfc": 24.0,
+    "pow": 40.0,
+    "div": 6.0,
+    "sqrt": 6.0,
+    "rsqrt": 10.0,
+    "random_bits": 60.0,
+    "load": 1.0,
+    "gather": 8.0,
+    "lit": 0.0,
+    "num": 0.0,
+    "coord": 1.0,
+}
 
 
 @dataclass(eq=False)
@@ -70,7 +92,11 @@ class Nest:
     @property
     def outer(self) -> list[int]:
         """Kept dimensions other than the vector's, outermost first."""
-        return [d for d in range(len(self.sizes)) if not self.reduced[d] and not (self.columns and d == self.vector_dim)]
+        return [
+            d
+            for d in range(len(self.sizes))
+            if not self.reduced[d] and not (self.columns and d == self.vector_dim)
+        ]
 
     @property
     def inner(self) -> list[int]:
@@ -78,12 +104,19 @@ class Nest:
         return [d for d in range(len(self.sizes)) if self.reduced[d]]
 
 
-def values_of(group: Group, graph: Graph, formats: dict[int, str],
-              roots: list[Node]) -> tuple[dict[Node, Val], Builder]:
+def values_of(
+    group: Group, graph: Graph, formats: dict[int, str], roots: list[Node]
+) -> tuple[dict[Node, Val], Builder]:
     """The Vals of `roots` at their own points; cuts the group's space finer where they ask for it."""
     while True:
-        builder = Builder(group.dims, graph.reads, set(group.members) | group.inlined, graph.leaves,
-                          graph.numbers_at, formats)
+        builder = Builder(
+            group.dims,
+            graph.reads,
+            set(group.members) | group.inlined,
+            graph.leaves,
+            graph.numbers_at,
+            formats,
+        )
         flags = group.reduced or (False,) * len(group.dims)
         rows = row_map(group.dims, flags)
         whole = Affine(group.dims, contiguous_strides(group.dims))
@@ -111,7 +144,9 @@ def postorder(roots: list[Val]) -> list[Val]:
     return order
 
 
-def build_nest(dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Store], vector_bytes: int) -> Nest:
+def build_nest(
+    dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Store], vector_bytes: int
+) -> Nest:
     """Collapse dimensions, choose where the lanes run, and give every value its level and phase."""
     roots = [s.value for s in stores]
     order = postorder(roots)
@@ -120,8 +155,12 @@ def build_nest(dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Stor
     nest = Nest(sizes, reduced, last, not (reduced and reduced[-1]), stores, [], [], [])
     for value in order:
         _place(value, nest)
-    count = max((v.phase + (v.op != "reduce") for v in order if v.level == ELEMENT or v.op == "reduce"), default=0)
-    count = max([count, *(s.value.phase + 1 for s in stores if any(nest.strides(s.map)[d] for d in nest.inner))])
+    count = max(
+        (v.phase + (v.op != "reduce") for v in order if v.level == ELEMENT or v.op == "reduce"), default=0
+    )
+    count = max(
+        [count, *(s.value.phase + 1 for s in stores if any(nest.strides(s.map)[d] for d in nest.inner))]
+    )
     nest.phases = [[] for _ in range(count)]
     nest.element_stores = [[] for _ in range(count)]
     for value in order:
@@ -145,8 +184,9 @@ def affine_of(value: Val) -> Affine | None:
     return None
 
 
-def _collapse(dims: tuple[int, ...], flags: tuple[bool, ...],
-              maps: list[Affine]) -> tuple[tuple[int, ...], tuple[bool, ...], tuple[int, ...]]:
+def _collapse(
+    dims: tuple[int, ...], flags: tuple[bool, ...], maps: list[Affine]
+) -> tuple[tuple[int, ...], tuple[bool, ...], tuple[int, ...]]:
     sizes: list[int] = []
     reduced: list[bool] = []
     last: list[int] = []

@@ -31,8 +31,16 @@ class Temporary:
 class Launch:
     """A step whose words still name buffers and numbers; plan.py gives them slots."""
 
-    def __init__(self, kernel: Kernel, words: list[Word], tiles: int, cost: float, nbytes: int, flops: int,
-                 writes: list[object]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        words: list[Word],
+        tiles: int,
+        cost: float,
+        nbytes: int,
+        flops: int,
+        writes: list[object],
+    ) -> None:
         self.writes = writes
         self.kernel = kernel
         self.words = words
@@ -49,12 +57,16 @@ class Launch:
         return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops)  # type: ignore[arg-type]
 
     def work(self) -> Work:
-        return Work([b for b in self.buffers() if b not in self.writes], self.writes,
-                    lambda slots, in_place: [self.step(slots)])
+        return Work(
+            [b for b in self.buffers() if b not in self.writes],
+            self.writes,
+            lambda slots, in_place: [self.step(slots)],
+        )
 
 
-def lower_loops(group: Group, graph: Graph, kept: list[Node], formats: dict[int, str],
-                vector_bytes: int) -> list[Launch]:
+def lower_loops(
+    group: Group, graph: Graph, kept: list[Node], formats: dict[int, str], vector_bytes: int
+) -> list[Launch]:
     """Launches that leave the values of `kept` in memory."""
     values, builder = values_of(group, graph, formats, kept)
     flags = group.reduced or (False,) * len(group.dims)
@@ -67,7 +79,9 @@ def lower_loops(group: Group, graph: Graph, kept: list[Node], formats: dict[int,
     return [launch(nest, title, vector_bytes)]
 
 
-def _split(group: Group, stores: list[Store], builder: Builder, title: str, vector_bytes: int) -> list[Launch]:
+def _split(
+    group: Group, stores: list[Store], builder: Builder, title: str, vector_bytes: int
+) -> list[Launch]:
     """Each chunk of the reduced elements gives partial results; a second kernel combines them."""
     assert group.reduced is not None
     out: list[Launch] = []
@@ -103,8 +117,11 @@ def _split(group: Group, stores: list[Store], builder: Builder, title: str, vect
             partials = Affine(dims, (count, *contiguous_strides(group.row_dims)))
             element = again.make("load", (), v.dtype, (markers[v], partials))
             moved[v] = again.make("reduce", (element,), v.dtype, v.payload)
-        elif any(a not in moved for a in v.args) or map is not None and any(
-                s for d, s in enumerate(map.strides) if d not in kept):
+        elif (
+            any(a not in moved for a in v.args)
+            or map is not None
+            and any(s for d, s in enumerate(map.strides) if d not in kept)
+        ):
             continue  # element level
         else:
             payload = v.payload
@@ -112,7 +129,9 @@ def _split(group: Group, stores: list[Store], builder: Builder, title: str, vect
                 here = Affine(dims, (0, *(map.strides[d] for d in kept)), map.const, map.nums)
                 payload = here if v.op == "coord" else (payload[0], here, *payload[2:])  # type: ignore[index]
             moved[v] = again.make(v.op, tuple(moved[a] for a in v.args), v.dtype, payload)
-    combine = [Store(s.node, moved[s.value], Affine(dims, row_strides), s.dtype) for s in stores if s not in direct]
+    combine = [
+        Store(s.node, moved[s.value], Affine(dims, row_strides), s.dtype) for s in stores if s not in direct
+    ]
     if combine:
         flags = (True, *(False,) * len(group.row_dims))
         out.append(launch(build_nest(dims, flags, combine, vector_bytes), title + " (combine)", vector_bytes))
@@ -133,8 +152,15 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
     words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]  # type: ignore[index]
-    return Launch(kernel, words, tiles, points * each, nbytes, operations * points,
-                  list(dict.fromkeys(s.node for s in nest.stores)))
+    return Launch(
+        kernel,
+        words,
+        tiles,
+        points * each,
+        nbytes,
+        operations * points,
+        list(dict.fromkeys(s.node for s in nest.stores)),
+    )
 
 
 def _own_cost(v: Val) -> float:
@@ -148,7 +174,9 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
         map = affine_of(v)
         if v.op in ("load", "gather") and map is not None:
             strides = nest.strides(map)
-            total += v.dtype.itemsize * size_of(tuple(n for n, s in zip(nest.sizes, strides, strict=True) if s))
+            total += v.dtype.itemsize * size_of(
+                tuple(n for n, s in zip(nest.sizes, strides, strict=True) if s)
+            )
     for s in nest.stores:
         strides = nest.strides(s.map)
         total += s.dtype.itemsize * size_of(tuple(n for n, t in zip(nest.sizes, strides, strict=True) if t))
@@ -169,7 +197,9 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         return -(-outer // rows), {"rows": rows}
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
-    if nest.outer and any(_lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))):
+    if nest.outer and any(
+        _lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))
+    ):
         rows = max(1, min(outer, columns // ACROSS))
         across = -(-width // ACROSS)
         return -(-outer // rows) * across, {"rows": rows, "columns": ACROSS, "across": across}

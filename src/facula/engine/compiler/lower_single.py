@@ -41,10 +41,26 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
     sources = [s for s, _ in graph.reads[node]] if node in graph.reads else list(node.inputs)
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
-        inputs = [HostOperand(-1, i.shape, i.dtype, call=calls.index(i)) if i in calls
-                  else HostOperand(slots[i], i.shape, i.dtype) for i in node.inputs]
-        return [HostStep(node.op, node.attrs, tuple(inputs), node.shape, node.dtype, -1 if is_call else slots[node],
-                         at, count, calls.index(node) if is_call else -1, reason)]
+        inputs = [
+            HostOperand(-1, i.shape, i.dtype, call=calls.index(i))
+            if i in calls
+            else HostOperand(slots[i], i.shape, i.dtype)
+            for i in node.inputs
+        ]
+        return [
+            HostStep(
+                node.op,
+                node.attrs,
+                tuple(inputs),
+                node.shape,
+                node.dtype,
+                -1 if is_call else slots[node],
+                at,
+                count,
+                calls.index(node) if is_call else -1,
+                reason,
+            )
+        ]
 
     return Work([s for s in sources if s not in calls], [] if is_call else [node], make)
 
@@ -52,7 +68,9 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
 def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
     if node.dtype.compute is node.dtype:
-        sources = [(source, map, i.shape) for (source, map), i in zip(graph.reads[node], node.inputs, strict=True)]
+        sources = [
+            (source, map, i.shape) for (source, map), i in zip(graph.reads[node], node.inputs, strict=True)
+        ]
         return [_product(node, node, node.dtype, sources, formats, vector_bytes)]
     works: list[Work] = []
     sources = []
@@ -67,7 +85,13 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: i
     works.append(_product(node, exact, wide, sources, formats, vector_bytes))
     builder = _builder(node.shape, graph, formats)
     product = builder.make("load", (), wide, (exact, identity(node.shape)))
-    works.append(_one(Store(node, builder.cast(product, node.dtype), identity(node.shape), node.dtype), "round", vector_bytes))
+    works.append(
+        _one(
+            Store(node, builder.cast(product, node.dtype), identity(node.shape), node.dtype),
+            "round",
+            vector_bytes,
+        )
+    )
     return works
 
 
@@ -76,8 +100,14 @@ def _one(store: Store, title: str, vector_bytes: int) -> Work:
     return launch(build_nest(dims, (False,) * len(dims), [store], vector_bytes), title, vector_bytes).work()
 
 
-def _product(node: Node, target: object, of: dtype, sources: list[tuple[object, Affine, tuple[int, ...]]],
-             formats: dict[int, str], vector_bytes: int) -> Work:
+def _product(
+    node: Node,
+    target: object,
+    of: dtype,
+    sources: list[tuple[object, Affine, tuple[int, ...]]],
+    formats: dict[int, str],
+    vector_bytes: int,
+) -> Work:
     (a, _, (batch, m, k)), (b, _, (_, _, n)) = sources
 
     def operand(slots: Slots, source: object, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
@@ -121,7 +151,9 @@ def _copy(node: Node, read: Read, graph: Graph, formats: dict[int, str], vector_
     """The base of a write or scatter, copied to where the result will be."""
     dims = read[1].dims
     value = _read(read, dims, graph, formats)
-    nest = build_nest(dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], vector_bytes)
+    nest = build_nest(
+        dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], vector_bytes
+    )
     return launch(nest, f"copy for {node.op.name}", vector_bytes)
 
 
@@ -183,8 +215,15 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
             args = [slots[node], slots[index], slots[filled], count, rows, columns, block]
             if fill is not None:
                 made.append(fill.step(slots))
-            made.append(Step(kernel, args, tiles, count * columns * 0.5 + count * 2.0,
-                             count * columns * node.dtype.itemsize * 2))
+            made.append(
+                Step(
+                    kernel,
+                    args,
+                    tiles,
+                    count * columns * 0.5 + count * 2.0,
+                    count * columns * node.dtype.itemsize * 2,
+                )
+            )
         return made
 
     fill: Launch | None = None
@@ -195,8 +234,13 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
         writes.append(filled)
         value = _read((source, source_map), source_map.dims, graph, formats)
         dims = source_map.dims
-        fill = launch(build_nest(dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)],
-                                 vector_bytes), "fill", vector_bytes)
+        fill = launch(
+            build_nest(
+                dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)], vector_bytes
+            ),
+            "fill",
+            vector_bytes,
+        )
     reads: list[object] = [s for s in (base[0], index) if _in_memory(s, graph)]
     if not constant:
         reads.append(source)
@@ -209,7 +253,7 @@ def _scan(node: Node) -> Work:
     shape = node.shape
     if not shape:
         shape, dim = (1,), 0
-    outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1:])
+    outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1 :])
     kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype)
     source = node.inputs[0]
     total = outer * inner

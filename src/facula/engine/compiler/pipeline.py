@@ -1,9 +1,9 @@
 """The compiler as a list of passes: from pending nodes to a `PlanSpec`.
 
-    simplify     look through views, drop what nobody needs          Graph
-    fuse         which nodes share a kernel                          list[Group]
-    lower        each group to loop nests, each nest to LLVM IR      list[Work]
-    assign       order and memory                                    PlanSpec
+simplify     look through views, drop what nobody needs          Graph
+fuse         which nodes share a kernel                          list[Group]
+lower        each group to loop nests, each nest to LLVM IR      list[Work]
+assign       order and memory                                    PlanSpec
 """
 
 from __future__ import annotations
@@ -18,8 +18,14 @@ from facula.engine.graph.node import Node, size_of
 __all__ = ["HostStep", "PlanSpec", "compile_plan"]
 
 
-def compile_plan(nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
-                 donated: set[Node] | frozenset[Node] = frozenset(), vector_bytes: int = 64) -> PlanSpec:
+def compile_plan(
+    nodes: list[Node],
+    leaves: list[Node],
+    outputs: list[Node],
+    numbers_at: dict[Node, int],
+    donated: set[Node] | frozenset[Node] = frozenset(),
+    vector_bytes: int = 64,
+) -> PlanSpec:
     """Plan the computation of `outputs`.
 
     nodes        pending nodes, arguments before users
@@ -36,8 +42,15 @@ def compile_plan(nodes: list[Node], leaves: list[Node], outputs: list[Node], num
         work += _lower(group, groups, graph, formats, vector_bytes)
     steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes)
     count = 1 + max((at for at in formats), default=-1)
-    return PlanSpec(steps, len(leaves), len(outputs), memory.temporaries,
-                    [formats.get(k, "") for k in range(count)], aliases, graph.notes)
+    return PlanSpec(
+        steps,
+        len(leaves),
+        len(outputs),
+        memory.temporaries,
+        [formats.get(k, "") for k in range(count)],
+        aliases,
+        graph.notes,
+    )
 
 
 def _bytes(value: object) -> int:
@@ -47,7 +60,9 @@ def _bytes(value: object) -> int:
     return size_of(value.shape) * value.dtype.itemsize
 
 
-def _lower(group: Group, groups: list[Group], graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
+def _lower(
+    group: Group, groups: list[Group], graph: Graph, formats: dict[int, str], vector_bytes: int
+) -> list[Work]:
     if group.single:
         return lower_single(next(iter(group.members)), graph, formats, vector_bytes)
     read = {s for g in groups if g is not group for s in _memory_reads(g, graph)}

@@ -69,10 +69,14 @@ class PlanSpec:
         lines = []
         for k, step in enumerate(self.steps):
             if isinstance(step, HostStep):
-                lines.append(f"{k:3} host    {step.op.name}{list(step.shape)}  ({step.reason or 'no native lowering'})")
+                lines.append(
+                    f"{k:3} host    {step.op.name}{list(step.shape)}  ({step.reason or 'no native lowering'})"
+                )
             else:
-                lines.append(f"{k:3} kernel  {step.kernel.title}  [{step.kernel.name}] tiles {step.tiles}, "
-                             f"{step.bytes / 1e6:.3g} MB, {step.flops / 1e6:.3g} Mflop, ~{step.cost / 1e3:.3g} us")
+                lines.append(
+                    f"{k:3} kernel  {step.kernel.title}  [{step.kernel.name}] tiles {step.tiles}, "
+                    f"{step.bytes / 1e6:.3g} MB, {step.flops / 1e6:.3g} Mflop, ~{step.cost / 1e3:.3g} us"
+                )
         if self.temporaries:
             lines.append(f"    temporaries: {len(self.temporaries)}, {sum(self.temporaries) / 1e6:.3g} MB")
         lines += [f"    not fused: {note}" for note in self.notes]
@@ -109,7 +113,9 @@ class Memory:
 
     def take(self, value: object, nbytes: int) -> int:
         """A slot of at least `nbytes`: the best fitting free one, if it is not far too large."""
-        fits = [t for t in self.free if self.temporaries[t] >= nbytes and self.temporaries[t] <= 4 * nbytes + 4096]
+        fits = [
+            t for t in self.free if self.temporaries[t] >= nbytes and self.temporaries[t] <= 4 * nbytes + 4096
+        ]
         if fits:
             t = min(fits, key=lambda t: self.temporaries[t])
             self.free.remove(t)
@@ -125,8 +131,13 @@ class Memory:
             self.free.append(t)
 
 
-def assign(work: list[Work], leaves: list[object], outputs: list[object], donated: set[object],
-           size: Callable[[object], int]) -> tuple[list[Made], Memory, dict[int, int]]:
+def assign(
+    work: list[Work],
+    leaves: list[object],
+    outputs: list[object],
+    donated: set[object],
+    size: Callable[[object], int],
+) -> tuple[list[Made], Memory, dict[int, int]]:
     """Walk the steps in order, taking memory at a value's birth and giving it back after its last use.
 
     Returns the steps, the memory, and which outputs are built in the memory of which donated leaves.
@@ -162,8 +173,15 @@ def assign(work: list[Work], leaves: list[object], outputs: list[object], donate
     return steps, memory, aliases
 
 
-def _overwritten(work: list[Work], last: dict[object, int], fixed: set[object], donated: set[object],
-                 memory: Memory, leaves: list[object], outputs: list[object]) -> set[Work]:
+def _overwritten(
+    work: list[Work],
+    last: dict[object, int],
+    fixed: set[object],
+    donated: set[object],
+    memory: Memory,
+    leaves: list[object],
+    outputs: list[object],
+) -> set[Work]:
     """Which works may overwrite their base, last first: so a base ends up where the final result has to be."""
     chosen: set[Work] = set()
     for k in range(len(work) - 1, -1, -1):

@@ -38,7 +38,9 @@ class Graph:
     notes: list[str] = field(default_factory=list)
 
 
-def simplify(nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int]) -> Graph:
+def simplify(
+    nodes: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int]
+) -> Graph:
     graph = Graph(set(leaves), list(dict.fromkeys(outputs)), numbers_at)
     position = {node: k for k, node in enumerate(nodes)}
     pending = [n for n in graph.outputs if n not in graph.leaves]

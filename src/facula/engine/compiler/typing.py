@@ -9,10 +9,41 @@ from __future__ import annotations
 from facula.dtypes import BOOL, FLOAT, PROMOTION, bool_, dtype, float32, float64, int64
 from facula.engine.graph.expr import COMPARISONS, Expr, postorder
 
-FLOAT_ONLY = frozenset((
-    "div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
-    "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma",
-    "digamma", "copysign", "nextafter", "hypot"))
+FLOAT_ONLY = frozenset(
+    (
+        "div",
+        "sqrt",
+        "rsqrt",
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "erfinv",
+        "lgamma",
+        "digamma",
+        "copysign",
+        "nextafter",
+        "hypot",
+    )
+)
 _INTEGER_ONLY = frozenset(("lshift", "rshift"))
 
 
@@ -24,7 +55,9 @@ def natural_types(expr: Expr, operands: tuple[dtype, ...], result: dtype) -> dic
     return types
 
 
-def _natural(e: Expr, types: dict[Expr, dtype | None], operands: tuple[dtype, ...], result: dtype) -> dtype | None:
+def _natural(
+    e: Expr, types: dict[Expr, dtype | None], operands: tuple[dtype, ...], result: dtype
+) -> dtype | None:
     fn = e.fn
     if fn == "in":
         return operands[e.value]  # type: ignore[index]
@@ -49,7 +82,9 @@ def common_type(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtyp
             found = t if found is None else PROMOTION[found, t]
     if found is not None and found.category < FLOAT:
         beside = [a.value for a in e.args if a.fn == "lit"]
-        if e.fn in FLOAT_ONLY or any(type(v) is float and v != int(v) for v in beside if v == v and abs(v) < 1e300):  # type: ignore[arg-type,operator,call-overload]
+        if e.fn in FLOAT_ONLY or any(
+            type(v) is float and v != int(v) for v in beside if v == v and abs(v) < 1e300
+        ):  # type: ignore[arg-type,operator,call-overload]
             return result if result.category == FLOAT else float32
         if e.fn in _INTEGER_ONLY and found.category == BOOL:
             return int64

@@ -56,7 +56,9 @@ def floordiv(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
     if d.category in (UNSIGNED, BOOL):
         return q
     cross = _crosses(code, d, lanes, r, args[1])
-    return _select(code, cross, d, lanes, code.op(f"sub {register(d, lanes)} {q}, {constant(1, d, lanes)}"), q)
+    return _select(
+        code, cross, d, lanes, code.op(f"sub {register(d, lanes)} {q}, {constant(1, d, lanes)}"), q
+    )
 
 
 def remainder(code: Code, d: dtype, lanes: int, args: list[str]) -> str:

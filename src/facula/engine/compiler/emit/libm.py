@@ -8,11 +8,33 @@ from facula.engine.compiler.emit.types import element, vector
 from facula.engine.compiler.emit.vecmath import MATH_FUNCTIONS, emit_math
 
 _C_NAMES = {
-    "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log2": "log2", "log10": "log10",
-    "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan",
-    "atan2": "atan2", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "asinh", "acosh": "acosh",
-    "atanh": "atanh", "erf": "erf", "erfc": "erfc", "lgamma": "lgamma", "nextafter": "nextafter",
-    "hypot": "hypot", "fmod": "fmod", "pow": "pow",
+    "exp": "exp",
+    "exp2": "exp2",
+    "expm1": "expm1",
+    "log": "log",
+    "log2": "log2",
+    "log10": "log10",
+    "log1p": "log1p",
+    "sin": "sin",
+    "cos": "cos",
+    "tan": "tan",
+    "asin": "asin",
+    "acos": "acos",
+    "atan": "atan",
+    "atan2": "atan2",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "tanh": "tanh",
+    "asinh": "asinh",
+    "acosh": "acosh",
+    "atanh": "atanh",
+    "erf": "erf",
+    "erfc": "erfc",
+    "lgamma": "lgamma",
+    "nextafter": "nextafter",
+    "hypot": "hypot",
+    "fmod": "fmod",
+    "pow": "pow",
 }
 
 
@@ -44,5 +66,8 @@ def _by_lane(code: Code, fn: str, type_: str, lanes: int, args: list[str]) -> st
             result = inner.op(f"insertelement {t} {result}, {type_} {one}, i64 {lane}")
         head = ", ".join(f"{t} %x{k}" for k in range(len(args)))
         body = "\n".join(inner.lines)
-        code.module.declare(wrapper, f"define internal {t} @{wrapper}({head}) noinline nounwind #0 {{\n{body}\n  ret {t} {result}\n}}")
+        code.module.declare(
+            wrapper,
+            f"define internal {t} @{wrapper}({head}) noinline nounwind #0 {{\n{body}\n  ret {t} {result}\n}}",
+        )
     return code.op(f"call {t} @{wrapper}({', '.join(f'{t} {a}' for a in args)})")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from facula.dtypes import bool_, dtype, int64
 from facula.engine.compiler.affine import Affine
-from facula.engine.compiler.emit.types import (
-    broadcast, element, narrow, splat, stored, suffix, vector, widen)
+from facula.engine.compiler.emit.types import broadcast, element, narrow, splat, stored, suffix, vector, widen
 from facula.engine.compiler.loops import Store
 from facula.engine.compiler.values import Val
 from facula.engine.graph.node import contiguous_strides
@@ -74,7 +73,9 @@ def load(e: NestEmitter, value: Val, u: int) -> str:
     t = stored(value.dtype)
     pointer = e.code.op(f"getelementptr {t}, ptr {base}, i64 {at}")
     if lane == 0:
-        return widen(e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1)
+        return widen(
+            e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1
+        )
     if lane == 1:
         return widen(e.code, value.dtype, _load_vector(e, value.dtype, pointer), e.lanes)
     return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, source, map))
@@ -87,7 +88,9 @@ def _load_vector(e: NestEmitter, d: dtype, pointer: str) -> str:
         return e.code.op(f"load {v}, ptr {pointer}, align {d.itemsize}")
     name = f"llvm.masked.load.{suffix(t, lanes)}.p0"
     e.module.declare(name, f"declare {v} @{name}(ptr, i32, {vector('i1', lanes)}, {v})")
-    return e.code.op(f"call {v} @{name}(ptr {pointer}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask}, {v} zeroinitializer)")
+    return e.code.op(
+        f"call {v} @{name}(ptr {pointer}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask}, {v} zeroinitializer)"
+    )
 
 
 def _all(lanes: int) -> str:
@@ -100,8 +103,10 @@ def _gather_lanes(e: NestEmitter, d: dtype, pointer: str, offsets: str) -> str:
     pointers = e.code.op(f"getelementptr {t}, ptr {pointer}, {vector('i64', lanes)} {offsets}")
     name = f"llvm.masked.gather.{suffix(t, lanes)}.v{lanes}p0"
     e.module.declare(name, f"declare {v} @{name}({p}, i32, {vector('i1', lanes)}, {v})")
-    raw = e.code.op(f"call {v} @{name}({p} {pointers}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask or _all(lanes)}, "
-                    f"{v} zeroinitializer)")
+    raw = e.code.op(
+        f"call {v} @{name}({p} {pointers}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask or _all(lanes)}, "
+        f"{v} zeroinitializer)"
+    )
     return widen(e.code, d, raw, lanes)
 
 
@@ -126,7 +131,9 @@ def _gather(e: NestEmitter, value: Val, u: int) -> str:
         row = _clamped(e, e.value(index, u), limit, 1)
         pointer = e.code.op(f"getelementptr {t}, ptr {base}, i64 {e.add(at, e.mul(row, pace))}")
         if lane == 0:
-            return widen(e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1)
+            return widen(
+                e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1
+            )
         if lane == 1:
             return widen(e.code, value.dtype, _load_vector(e, value.dtype, pointer), e.lanes)
         return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, source, map))
@@ -134,7 +141,11 @@ def _gather(e: NestEmitter, value: Val, u: int) -> str:
     row = _clamped(e, e.vector_value(index, u), limit, e.lanes)
     offsets = e.code.op(f"mul nsw {wide} {row}, {broadcast(e.code, pace, 'i64', e.lanes)}")
     if lane:
-        apart = ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">") if lane == 1 else lanes_apart(e, source, map)
+        apart = (
+            ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">")
+            if lane == 1
+            else lanes_apart(e, source, map)
+        )
         offsets = e.code.op(f"add nsw {wide} {offsets}, {apart}")
     pointer = e.code.op(f"getelementptr {t}, ptr {base}, i64 {at}")
     return _gather_lanes(e, value.dtype, pointer, offsets)
@@ -146,7 +157,11 @@ def coordinate(e: NestEmitter, value: Val, u: int) -> str:
     at = moved(e, at, u, value, map, lane)
     if lane == 0:
         return at
-    steps = ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">") if lane == 1 else lanes_apart(e, value, map)
+    steps = (
+        ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">")
+        if lane == 1
+        else lanes_apart(e, value, map)
+    )
     return e.code.op(f"add nsw {vector('i64', e.lanes)} {broadcast(e.code, at, 'i64', e.lanes)}, {steps}")
 
 
@@ -168,10 +183,14 @@ def store(e: NestEmitter, s: Store, u: int, is_vector: bool) -> None:
     bits = vector("i1", e.lanes)
     if lane == 2:
         p = vector("ptr", e.lanes)
-        pointers = e.code.op(f"getelementptr {t}, ptr {pointer}, {vector('i64', e.lanes)} {lanes_apart(e, s.node, s.map)}")
+        pointers = e.code.op(
+            f"getelementptr {t}, ptr {pointer}, {vector('i64', e.lanes)} {lanes_apart(e, s.node, s.map)}"
+        )
         f = f"llvm.masked.scatter.{suffix(t, e.lanes)}.v{e.lanes}p0"
         e.module.declare(f, f"declare void @{f}({v}, {p}, i32, {bits})")
-        e.code.do(f"call void @{f}({v} {name}, {p} {pointers}, i32 {d.itemsize}, {bits} {e.mask or _all(e.lanes)})")
+        e.code.do(
+            f"call void @{f}({v} {name}, {p} {pointers}, i32 {d.itemsize}, {bits} {e.mask or _all(e.lanes)})"
+        )
     elif e.mask is None:
         e.code.do(f"store {v} {name}, ptr {pointer}, align {d.itemsize}")
     else:
@@ -181,6 +200,7 @@ def store(e: NestEmitter, s: Store, u: int, is_vector: bool) -> None:
 
 
 # ---- values kept between phases, in the thread's scratch memory
+
 
 def _scratch(e: NestEmitter, value: Val, u: int) -> tuple[str, str]:
     """Pointer to a kept vector, and its type in scratch (a bool is a byte)."""
@@ -235,5 +255,3 @@ def load_scratch(e: NestEmitter, value: Val, u: int) -> str:
         e.module.declare(f, f"declare {v} @{f}(ptr, i32, {bits}, {v})")
         raw = e.code.op(f"call {v} @{f}(ptr {pointer}, i32 {size}, {bits} {e.mask}, {v} zeroinitializer)")
     return widen(e.code, bool_, raw, e.lanes) if value.dtype is bool_ else raw
-
-

@@ -15,10 +15,12 @@ from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.emit import casts, memory, reductions, scalar
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.types import broadcast, element, number, rounded, vector
-from facula.engine.compiler.loops import COLUMN, ELEMENT, KERNEL, ROW, Nest, Store, postorder
+from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest, Store, postorder
 from facula.engine.compiler.values import Val
 
-Word = int | tuple[str, object]  # an argument: a number, or ("buf", node) / ("num", position), resolved by plan.py
+Word = (
+    int | tuple[str, object]
+)  # an argument: a number, or ("buf", node) / ("num", position), resolved by plan.py
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
 MOST_COST = 48.0  # of the operations in a loop body, unrolled
 BIG = 90  # operations from which on only the masked form is emitted, to keep compile times low
@@ -135,12 +137,17 @@ class NestEmitter:
                 self._row_tile(tile, rows, order)
         code.do("ret void")
         bits = 8 * self.vector_bytes
-        head = (f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n'
-                "!0 = !{}\n")
+        head = (
+            f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n'
+            "!0 = !{}\n"
+        )
         body = "\n".join(self.entry.lines + ["  br label %start", "start:"] + code.lines)
-        self.module.declare("KERNEL_NAME", "define void @KERNEL_NAME(ptr noalias readonly %args, ptr noalias readonly %bufs, "
-                            "ptr noalias readonly %nums, i64 %lo, i64 %hi, ptr noalias %scratch) #0 {\nentry:\n"
-                            f"{body}\n}}")
+        self.module.declare(
+            "KERNEL_NAME",
+            "define void @KERNEL_NAME(ptr noalias readonly %args, ptr noalias readonly %bufs, "
+            "ptr noalias readonly %nums, i64 %lo, i64 %hi, ptr noalias %scratch) #0 {\nentry:\n"
+            f"{body}\n}}",
+        )
         return self.module.text() + "\n" + head
 
     def _chunks(self) -> int:
@@ -152,7 +159,10 @@ class NestEmitter:
     def _column_tile(self, tile: str, rows: str, order: list[Val]) -> None:
         code, nest = self.code, self.nest
         width = self.size(nest.vector_dim) if nest.sizes else "1"
-        tile_rows, tile_columns = self.argument(("tile", "rows"), "tr"), self.argument(("tile", "columns"), "tc")
+        tile_rows, tile_columns = (
+            self.argument(("tile", "rows"), "tr"),
+            self.argument(("tile", "columns"), "tc"),
+        )
         tiles_across = self.argument(("tile", "across"), "ta")
         block = code.op(f"udiv i64 {tile}, {tiles_across}")
         across = code.op(f"sub nsw i64 {tile}, {self.mul(block, tiles_across)}")
@@ -304,7 +314,9 @@ class NestEmitter:
         self._write(nest.element_stores[self.phase], unroll)
         for u in range(unroll):
             for value in reductions_here:
-                reductions.accumulate(self, value, self.accumulators[value, u], self.vector_value(value.args[0], u), u)
+                reductions.accumulate(
+                    self, value, self.accumulators[value, u], self.vector_value(value.args[0], u), u
+                )
 
     # ---- values
 
@@ -417,5 +429,3 @@ def _product(sizes: Iterator[int] | object) -> int:
     for s in sizes:  # type: ignore[union-attr,attr-defined]
         n *= s
     return n
-
-

@@ -112,7 +112,9 @@ def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
     parts = [result(e, value, slots) for slots in groups]
     step = _STEP[str(value.payload)]
     while len(parts) > 1:
-        parts = [scalar.emit(code, step, d, lanes, [a, b]) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        parts = [
+            scalar.emit(code, step, d, lanes, [a, b]) for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
     name = parts[0]
     while lanes > 1:
         low, high = _halves(e, name, element(d), lanes)
@@ -124,7 +126,10 @@ def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
 def _halves(e: NestEmitter, name: str, type_: str, lanes: int) -> tuple[str, str]:
     t = vector(type_, lanes)
     if lanes == 2:
-        return (e.code.op(f"extractelement {t} {name}, i64 0"), e.code.op(f"extractelement {t} {name}, i64 1"))
+        return (
+            e.code.op(f"extractelement {t} {name}, i64 0"),
+            e.code.op(f"extractelement {t} {name}, i64 1"),
+        )
     half = lanes // 2
     out = []
     for first in (0, half):
@@ -135,8 +140,13 @@ def _halves(e: NestEmitter, name: str, type_: str, lanes: int) -> tuple[str, str
 
 def _finish_arg(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
     code, d, lanes = e.code, value.args[0].dtype, e.lanes
-    pairs = [(code.op(f"load {register(d, lanes)}, ptr {s[0]}"), code.op(f"load {vector('i64', lanes)}, ptr {s[1]}"))
-             for s in groups]
+    pairs = [
+        (
+            code.op(f"load {register(d, lanes)}, ptr {s[0]}"),
+            code.op(f"load {vector('i64', lanes)}, ptr {s[1]}"),
+        )
+        for s in groups
+    ]
     while len(pairs) > 1:
         pairs = [better(e, value, lanes, a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
     best, index = pairs[0]
@@ -164,7 +174,9 @@ def better(e: NestEmitter, value: Val, lanes: int, a: tuple[str, str], b: tuple[
         same = code.op(f"or {bits} {same}, {code.op(f'and {bits} {nan_a}, {nan_b}')}")
     earlier = code.op(f"icmp ult {wide} {b[1]}, {a[1]}")
     take = code.op(f"or {bits} {over}, {code.op(f'and {bits} {same}, {earlier}')}")
-    return scalar.select(code, take, d, lanes, b[0], a[0]), scalar.select(code, take, int64, lanes, b[1], a[1])
+    return scalar.select(code, take, d, lanes, b[0], a[0]), scalar.select(
+        code, take, int64, lanes, b[1], a[1]
+    )
 
 
 def _index(e: NestEmitter, u: int) -> str:
@@ -180,5 +192,3 @@ def _index(e: NestEmitter, u: int) -> str:
     first = broadcast(e.code, e.add(at, str(u * e.lanes)), "i64", e.lanes)
     steps = ", ".join(f"i64 {k}" for k in range(e.lanes))
     return e.code.op(f"add nsw {vector('i64', e.lanes)} {first}, <{steps}>")
-
-

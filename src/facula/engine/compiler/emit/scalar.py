@@ -36,16 +36,19 @@ def _binary(for_float: str, for_int: str, for_bool: str) -> Row:
     def row(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
         name = for_float if d.category == FLOAT else for_bool if d.category == BOOL else for_int
         return code.op(f"{name} {register(d, lanes)} {args[0]}, {args[1]}")
+
     return row
 
 
 def _intrinsic(name: str) -> Row:
     """Of floats; integers are their own rounding."""
+
     def row(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
         if d.category != FLOAT:
             return args[0]
         t = register(d, lanes)
         return call(code, f"llvm.{name}.{suffix(element(d), lanes)}", t, [(t, a) for a in args])
+
     return row
 
 
@@ -55,6 +58,7 @@ def _compare(for_float: str, for_int: str) -> Row:
             return code.op(f"fcmp {for_float} {register(d, lanes)} {args[0]}, {args[1]}")
         sign = "" if for_int in ("eq", "ne") else "u" if unsigned(d) else "s"
         return code.op(f"icmp {sign}{for_int} {register(d, lanes)} {args[0]}, {args[1]}")
+
     return row
 
 
@@ -65,6 +69,7 @@ def select(code: Code, mask: str, d: dtype, lanes: int, a: str, b: str) -> str:
 
 def _extreme(compare: str) -> Row:
     """maximum / minimum. For floats NaN wins: a if a is NaN, else (a > b ? a : b), which is b when b is NaN."""
+
     def row(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
         a, b = args
         t = register(d, lanes)
@@ -75,6 +80,7 @@ def _extreme(compare: str) -> Row:
         best = select(code, better, d, lanes, a, b)
         nan = code.op(f"fcmp uno {t} {a}, {a}")
         return select(code, nan, d, lanes, a, best)
+
     return row
 
 
@@ -206,7 +212,6 @@ def _signbit(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
 def _not(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
     ones = constant(True if d.category == BOOL else -1, d, lanes)
     return code.op(f"xor {register(d, lanes)} {args[0]}, {ones}")
-
 
 
 _rows: dict[str, Row] = {

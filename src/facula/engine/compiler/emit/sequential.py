@@ -15,10 +15,20 @@ from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.types import narrow, register, rounded, stored, suffix, vector, widen
 from facula.engine.compiler.kernel import Kernel
 
-_HEAD = ("(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 %lo, i64 %hi, "
-         "ptr noalias %scratch) #0 {\nentry:\n")
-_STEP = {"cumsum": "add", "cumprod": "mul", "cummax": "maximum", "cummin": "minimum", "add": "add", "mul": "mul",
-         "max": "maximum", "min": "minimum"}
+_HEAD = (
+    "(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 %lo, i64 %hi, "
+    "ptr noalias %scratch) #0 {\nentry:\n"
+)
+_STEP = {
+    "cumsum": "add",
+    "cumprod": "mul",
+    "cummax": "maximum",
+    "cummin": "minimum",
+    "add": "add",
+    "mul": "mul",
+    "max": "maximum",
+    "min": "minimum",
+}
 
 
 class _Writer:
@@ -69,7 +79,7 @@ class _Writer:
         name = "k_" + "".join(c if c.isalnum() else "_" for c in title)
         body = "\n".join(self.slots + self.code.lines)
         self.module.declare(name, f"define void @{name}{_HEAD}{body}\n}}")
-        tail = (f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n')
+        tail = f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n'
         return Kernel(name, self.module.text() + tail, title)
 
 
@@ -145,8 +155,10 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
             return widen(code, d, code.op(f"load {memory_type}, ptr {p}, align {size}"), lanes)
         f = f"llvm.masked.load.{suffix(stored(d), lanes)}.p0"
         w.module.declare(f, f"declare {memory_type} @{f}(ptr, i32, {vector('i1', lanes)}, {memory_type})")
-        raw = code.op(f"call {memory_type} @{f}(ptr {p}, i32 {size}, {vector('i1', lanes)} {mask}, "
-                      f"{memory_type} zeroinitializer)")
+        raw = code.op(
+            f"call {memory_type} @{f}(ptr {p}, i32 {size}, {vector('i1', lanes)} {mask}, "
+            f"{memory_type} zeroinitializer)"
+        )
         return widen(code, d, raw, lanes)
 
     new = load(pointer(source, start))
@@ -159,7 +171,9 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
     else:
         f = f"llvm.masked.store.{suffix(stored(d), lanes)}.p0"
         w.module.declare(f, f"declare void @{f}({memory_type}, ptr, i32, {vector('i1', lanes)})")
-        code.do(f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, {vector('i1', lanes)} {mask})")
+        code.do(
+            f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, {vector('i1', lanes)} {mask})"
+        )
     w.end(j, str(lanes))
     w.end(i)
     return w.kernel(f"scatter {op} {d.name}{' single' if single else ''}", 8 * vector_bytes)

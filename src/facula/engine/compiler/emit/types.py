@@ -119,7 +119,9 @@ def narrow(code: Code, d: dtype, name: str, lanes: int) -> str:
         up = code.op(f"add {i32} {bits}, {bias}")
         top = code.op(f"lshr {i32} {up}, {splat('16', 'i32', lanes)}")
         nan = code.op(f"fcmp uno {f32} {name}, {name}")
-        out = code.op(f"select {vector('i1', lanes)} {nan}, {i32} {splat('32704', 'i32', lanes)}, {i32} {top}")
+        out = code.op(
+            f"select {vector('i1', lanes)} {nan}, {i32} {splat('32704', 'i32', lanes)}, {i32} {top}"
+        )
         return code.op(f"trunc {i32} {out} to {vector('i16', lanes)}")
     if d is bool_:
         return code.op(f"zext {vector('i1', lanes)} {name} to {vector('i8', lanes)}")
