@@ -334,12 +334,12 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def _describe(parameter: Any) -> str:
+def _describe(parameter: Any, kind: Any) -> str:
     """The line a parameter gets when its list or dictionary is printed."""
     size = "x".join(str(n) for n in parameter.size())
     device = "" if parameter.device.type == "cpu" else f" ({parameter.device})"
-    kind = "Parameter" if isinstance(parameter, Parameter) else "Tensor"
-    return f"{kind} containing: [{parameter.dtype} of size {size}{device}]"
+    what = "Parameter" if isinstance(parameter, Parameter) else "Tensor"
+    return f"{what} containing: [{kind} of size {size}{device}]"
 
 
 def _as_parameter(value: Any) -> Any:
@@ -418,7 +418,7 @@ class ParameterList(Module):
         return taken
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_describe(v)}" if isinstance(v, Tensor)
+        return "\n".join(f"  ({i}): {_describe(v, v.dtype)}" if isinstance(v, Tensor)
                          else f"  ({i}): Object of type: {type(v).__name__}" for i, v in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -530,7 +530,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_describe(value)}" if isinstance(value, Tensor)
+        return "\n".join(f"  ({key}): {_describe(value, value.type())}" if isinstance(value, Tensor)
                          else f"  ({key}): Object of type: {type(value).__name__}" for key,
                          value in self.items())
 

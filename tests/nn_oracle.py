@@ -1,0 +1,73 @@
+"""Running the same module or function in Facula and in torch, and comparing what comes out."""
+
+import numpy as np
+
+
+def to_library(library, value):
+    """A NumPy array (or nested lists and tuples of them) as tensors of a library; the rest as it is."""
+    if isinstance(value, np.ndarray):
+        return library.from_numpy(value.copy())
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_library(library, item) for item in value)
+    return value
+
+
+def to_array(value):
+    """Tensors as NumPy arrays, also in tuples and dictionaries."""
+    if hasattr(value, "detach"):
+        return value.detach().numpy().copy()
+    if isinstance(value, (list, tuple)):
+        return [to_array(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_array(item) for key, item in value.items()}
+    return value
+
+
+def assert_same(got, expected, rtol=1.3e-6, atol=1e-5):
+    got, expected = to_array(got), to_array(expected)
+    if isinstance(expected, list):
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected, strict=True):
+            assert_same(g, e, rtol, atol)
+        return
+    if isinstance(expected, dict):
+        assert list(got) == list(expected)
+        for key in expected:
+            assert_same(got[key], expected[key], rtol, atol)
+        return
+    if isinstance(expected, np.ndarray):
+        assert got.dtype == expected.dtype
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)
+        return
+    assert got == expected
+
+
+def copy_state(source, target, library):
+    """Load the parameters of a torch module into a Facula one."""
+    state = {key: to_library(library, value.detach().numpy()) if value.dim() else library.tensor(value.item())
+             for key, value in source.state_dict().items()}
+    target.load_state_dict(state)
+
+
+def value_and_gradients(library, function, arrays, parameters=()):
+    """The result of `function(*tensors)` and the gradients of its sum for all float arrays and parameters."""
+    tensors = [to_library(library, array) for array in arrays]
+    for tensor in tensors:
+        if hasattr(tensor, "is_floating_point") and tensor.is_floating_point():
+            tensor.requires_grad_(True)
+    result = function(*tensors)
+    # Uneven weights, so that no gradient vanishes by symmetry.
+    weights = np.linspace(0.5, 1.5, max(result.numel(), 1)).astype(np.float32)[:result.numel()]
+    (result.reshape(-1) * library.from_numpy(weights)).sum().backward()
+    leaves = [t for t in tensors if getattr(t, "requires_grad", False)] + list(parameters)
+    return result, [leaf.grad for leaf in leaves]
+
+
+def error_of(function):
+    """(name of the exception's type, its text), or None."""
+    try:
+        function()
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return None
