@@ -4,8 +4,8 @@ An `Affine` maps the points of a row-major space `dims` to flat element position
 
     position = const + sum(scale * nums[at] for at, scale in nums) + sum(i_d * strides[d])
 
-Values are contiguous, so a position *is* an element, whatever shape the value has. The same map can be written
-over different factorisations of a space: (6,) with stride 1 is (2, 3) with strides (3, 1). `refine`
+Values are contiguous, so a position *is* an element, whatever shape the value has. The same map can be
+written over different factorisations of a space: (6,) with stride 1 is (2, 3) with strides (3, 1). `refine`
 moves to a finer one, `joined` finds the common one of several.
 """
 
@@ -41,7 +41,7 @@ def broadcast(shape: tuple[int, ...], to: tuple[int, ...]) -> Affine:
 
 
 def view_map(node: Node, number_at: int) -> Affine:
-    """The map of a VIEW. The offset is a run-time number, unless the region is so large that only one fits."""
+    """The map of a VIEW. The offset is a run-time number, unless only one lets the region fit."""
     assert node.attrs is not None
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[assignment]
     low = sum((n - 1) * s for n, s in zip(node.shape, strides, strict=True) if s < 0)
@@ -114,7 +114,8 @@ def decode(
 ) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], int]]] | None:
     """Coordinates in `shape` of the position that `map` gives, as affine functions of the point.
 
-    Returns (dims, [(coefficients over dims, constant) for each dimension of shape]); dims may be finer than the map's.
+    Returns (dims, [(coefficients over dims, constant) for each dimension of shape]), where dims may be
+    finer than the map's.
     None when a coordinate is not affine (a window that wraps around a row), or the offset is not known.
     """
     if map.nums:

@@ -3,11 +3,12 @@
 A `Group` is a loop over a space of points. Before it has a reduction, all members are computed once a point
 ("element" level). A reduction cuts the space's dimensions into reduced and kept ones; what is
 computed once per kept point is at "row" level. So softmax is one group: max (row), exp (element), sum (row),
-quotient (element). Members meet only at the same point, hence nothing but identity reads inside a group; a value that is read
-elsewhere (transposed, shifted) is either computed again by its reader (`inlined`) or goes through memory.
+quotient (element). Members meet only at the same point, hence nothing but identity reads inside a group; a
+value that is read elsewhere (transposed, shifted) is computed again by its reader (`inlined`) or goes through
+memory.
 
-Nodes are placed in order, each into the groups of what it reads, joined where that makes no cycle. Every refusal is
-noted: `facula explain` prints them.
+Nodes are placed in order, each into the groups of what it reads, joined where that makes no cycle. Every
+refusal is noted: `facula explain` prints them.
 """
 
 from __future__ import annotations
@@ -348,7 +349,7 @@ class _Fusion:
         return a
 
     def inline(self) -> None:
-        """Values that are read elsewhere than at their own point and cost little: computed where they are read."""
+        """Values that cost little and are read at other points than their own: computed by their reader."""
         graph = self.graph
         users: dict[Node, list[Node]] = {}
         for node in graph.order:

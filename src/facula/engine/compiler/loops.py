@@ -6,8 +6,9 @@
             elements: loads, arithmetic, stores, accumulation
         results of the reductions, row-level values, row-level stores
 
-`columns` is the mode in which lanes run along a kept dimension (pointwise kernels, column sums); in the other mode lanes
-run along the innermost reduced dimension. Values have a level: KERNEL (the same everywhere), ROW, COLUMN, ELEMENT.
+`columns` is the mode in which lanes run along a kept dimension (pointwise kernels, column sums); in the other
+mode lanes run along the innermost reduced dimension. Values have a level: KERNEL (the same everywhere), ROW,
+COLUMN, ELEMENT.
 """
 
 from __future__ import annotations
@@ -231,7 +232,7 @@ def _place(value: Val, nest: Nest) -> None:
 
 
 def _lanes(order: list[Val], vector_bytes: int) -> int:
-    """As many lanes as fill a vector with the narrowest arithmetic done in bulk, at least 4-byte if there is any."""
+    """As many lanes as fill a vector of the narrowest arithmetic, at least 4-byte if there is any."""
     sizes = {v.dtype.compute.itemsize for v in order if v.op not in ("lit", "num", "coord")} or {4}
     if 4 in sizes or max(sizes) == 8 and min(sizes) < 8:
         width = 4

@@ -151,7 +151,7 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     work = sum(_own_cost(v) for v in order if v.level >= 2)
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
-    words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]  # type: ignore[index]
+    words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]
     return Launch(
         kernel,
         words,
@@ -184,7 +184,7 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
 
 
 def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
-    """Number of tiles, and their extents. From shapes and the kernel alone: never from the number of threads."""
+    """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
     points = max(256, int(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))

@@ -67,13 +67,13 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
 
 def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
+    sources: list[tuple[object, Affine, tuple[int, ...]]] = []
     if node.dtype.compute is node.dtype:
         sources = [
             (source, map, i.shape) for (source, map), i in zip(graph.reads[node], node.inputs, strict=True)
         ]
         return [_product(node, node, node.dtype, sources, formats, vector_bytes)]
     works: list[Work] = []
-    sources = []
     wide = node.dtype.compute
     for (source, map), i in zip(graph.reads[node], node.inputs, strict=True):
         copy = Temporary(size_of(i.shape) * wide.itemsize)

@@ -1,7 +1,7 @@
 """Last pass: steps in order, memory for every value.
 
-Slots of the buffer table: the leaves, the outputs, then temporaries. A temporary's memory is handed on after its last
-use; an output may be built in place of a leaf that is donated (`PlanSpec.aliases`).
+Slots of the buffer table: the leaves, the outputs, then temporaries. A temporary's memory is handed on after
+its last use; an output may be built in place of a leaf that is donated (`PlanSpec.aliases`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from facula.engine.graph.node import Primitive
 
 @dataclass(frozen=True)
 class HostOperand:
-    """A value a host step reads: slot `slot` of the buffer table, or (call >= 0) the result of an earlier CALL."""
+    """What a host step reads: slot `slot` of the buffer table, or (call >= 0) the result of a CALL."""
 
     slot: int
     shape: tuple[int, ...]
@@ -90,8 +90,8 @@ Made = Step | HostStep
 class Work:
     """Steps before memory is assigned: what they read and write, and how to make them once slots are known.
 
-    `make(slots, in_place)`; in_place is true if `overwrites` (a value that is read last here) has the memory of the
-    result, `writes[0]`.
+    `make(slots, in_place)`; in_place is true if `overwrites` (a value that is read last here) has the
+    memory of the result, `writes[0]`.
     """
 
     reads: list[object]
@@ -182,7 +182,7 @@ def _overwritten(
     leaves: list[object],
     outputs: list[object],
 ) -> set[Work]:
-    """Which works may overwrite their base, last first: so a base ends up where the final result has to be."""
+    """Which works may overwrite their base; last first, so a base ends up where the final result must be."""
     chosen: set[Work] = set()
     for k in range(len(work) - 1, -1, -1):
         w = work[k]

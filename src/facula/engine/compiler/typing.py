@@ -60,7 +60,8 @@ def _natural(
 ) -> dtype | None:
     fn = e.fn
     if fn == "in":
-        return operands[e.value]  # type: ignore[index]
+        assert isinstance(e.value, int)
+        return operands[e.value]
     if fn in ("lit", "scalar"):
         return None
     if fn == "cast":
@@ -81,10 +82,7 @@ def common_type(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtyp
         if t is not None:
             found = t if found is None else PROMOTION[found, t]
     if found is not None and found.category < FLOAT:
-        beside = [a.value for a in e.args if a.fn == "lit"]
-        if e.fn in FLOAT_ONLY or any(
-            type(v) is float and v != int(v) for v in beside if v == v and abs(v) < 1e300
-        ):  # type: ignore[arg-type,operator,call-overload]
+        if e.fn in FLOAT_ONLY or any(a.fn == "lit" and isinstance(a.value, float) and a.value % 1 for a in e.args):
             return result if result.category == FLOAT else float32
         if e.fn in _INTEGER_ONLY and found.category == BOOL:
             return int64

@@ -7,7 +7,7 @@ op         payload              args
 load       (source, Affine)     -          element of a value in memory
 num, lit   position / number    -
 coord      Affine               -          int64: the affine map's value itself
-gather     (source, Affine, step, rows)  (index,)   source[affine + index * step], index clamped into [0, rows)
+gather     (source, Affine, step, rows)  (index,)   source[affine + index * step], index clamped to [0, rows)
 reduce     name                 (element,) over the reduced dimensions
 cast, round and the scalar functions
 """
@@ -107,7 +107,7 @@ class Builder:
         op = node.op
         if node in self.inside:
             if op.kind == "reduce":
-                if any(node.inputs[0].shape[d] > 1 for d in node.attrs[0]):  # type: ignore[index,union-attr,attr-defined]
+                if any(node.inputs[0].shape[d] > 1 for d in node.attrs[0]):  # type: ignore[index,union-attr]
                     return self._reduce(node)
                 source, inner = self.reads[node][0]
                 return self._reduced_one(node, self.read(source, self.moved(map, inner)))

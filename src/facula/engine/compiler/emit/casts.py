@@ -35,8 +35,8 @@ def cast(code: Code, name: str, source: dtype, to: dtype, lanes: int) -> str:
 
 
 def _from_float(code: Code, name: str, source: dtype, to: dtype, lanes: int) -> str:
-    """Truncation. Out of range (and NaN): what the x86 instruction gives, the most negative number of the type
-    converted through (int32 for the small ones, as C compilers do), then the low bits."""
+    """Truncation. Out of range (and NaN): what the x86 instruction gives, the most negative number of the
+    type converted through (int32 for the small ones, as C compilers do), then the low bits."""
     through = int64 if to is int64 or to.category == UNSIGNED else int32
     t, bits = register(source, lanes), 8 * through.itemsize
     limit = constant(float(1 << (bits - 1)), source, lanes)

@@ -78,8 +78,7 @@ def power(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
         return code.op(f"or {t} {base}, {code.op(f'xor {t} {exponent}, {one}')}")
     signed = d.category != UNSIGNED
     result, square = one, base
-    # the exponents that do not overflow a base of 2 fit in six bits; 1, 0 and -1 depend on the lowest bit only
-    # only while lower bits suffice, hence all bits of the exponent's type, cheap as they are
+    # all bits of the exponent count: products wrap around as torch's do, and 1, 0, -1 have large powers
     for k in range(8 * d.itemsize - signed):
         bit = code.op(f"and {t} {exponent}, {constant(1 << k, d, lanes)}")
         on = code.op(f"icmp ne {t} {bit}, {zero}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def place(e: NestEmitter, key: object, map: Affine) -> tuple[str, int]:
-    """Element position of `map` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
+    """Position of `map` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
     nest = e.nest
     strides = nest.strides(map)
     at = e.bases.get((key, map))
@@ -89,7 +89,8 @@ def _load_vector(e: NestEmitter, d: dtype, pointer: str) -> str:
     name = f"llvm.masked.load.{suffix(t, lanes)}.p0"
     e.module.declare(name, f"declare {v} @{name}(ptr, i32, {vector('i1', lanes)}, {v})")
     return e.code.op(
-        f"call {v} @{name}(ptr {pointer}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask}, {v} zeroinitializer)"
+        f"call {v} @{name}(ptr {pointer}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask}, "
+        f"{v} zeroinitializer)"
     )
 
 
@@ -119,7 +120,8 @@ def _clamped(e: NestEmitter, index: str, limit: str, lanes: int) -> str:
 
 
 def _gather(e: NestEmitter, value: Val, u: int) -> str:
-    source, map, step, rows = value.payload  # type: ignore[misc]
+    payload: tuple[object, Affine, int, int] = value.payload  # type: ignore[assignment]
+    source, map, step, rows = payload
     index = value.args[0]
     at, lane = place(e, source, map)
     at = moved(e, at, u, source, map, lane)

@@ -1,13 +1,13 @@
 """A loop nest as LLVM IR.
 
-Loop counters and accumulators are stack slots (`alloca`), which LLVM turns into registers: so emitting needs no
-phi nodes, and code for a loop body can be written in any order. Every loop over lanes is emitted twice, without masks
-for the bulk and with masks for the rest.
+Loop counters and accumulators are stack slots (`alloca`), which LLVM turns into registers: so emitting needs
+no phi nodes, and code for a loop body can be written in any order. Every loop over lanes is emitted twice,
+without masks for the bulk and with masks for the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from facula.dtypes import FLOAT, dtype, float64, int64
@@ -50,7 +50,7 @@ class NestEmitter:
     # ---- arguments
 
     def argument(self, word: Word, key: object = None) -> str:
-        """An int64 of `args`. Equal `key` means the same argument; equal numbers do not (kernels are generic)."""
+        """An int64 of `args`. Equal `key`: the same argument. Equal numbers are not (kernels are generic)."""
         if key is not None and key in self.arguments:
             return self.arguments[key]
         at = self.entry.op(f"getelementptr i64, ptr %args, i64 {len(self.words)}")
@@ -124,7 +124,7 @@ class NestEmitter:
     def run(self) -> str:
         """The module's text, with the function's name left as KERNEL_NAME."""
         nest, code = self.nest, self.code
-        outer = [s for s in nest.stores]
+        outer = list(nest.stores)
         order = postorder([s.value for s in outer])
         for value in order:
             if value.level == KERNEL and value.op != "reduce":
@@ -138,7 +138,8 @@ class NestEmitter:
         code.do("ret void")
         bits = 8 * self.vector_bytes
         head = (
-            f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n'
+            f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" '
+            f'"min-legal-vector-width"="{bits}" }}\n'
             "!0 = !{}\n"
         )
         body = "\n".join(self.entry.lines + ["  br label %start", "start:"] + code.lines)
@@ -240,7 +241,7 @@ class NestEmitter:
                 self.phase = phase
                 unroll = self._unroll(order)
                 self._start_accumulators(phase, unroll)
-                self._reduced_loops(0, lambda u=unroll: self._vector_loop(u, len(order)))  # type: ignore[misc]
+                self._reduced_loops(0, lambda u=unroll: self._vector_loop(u, len(order)))
                 self._finish_accumulators(phase, unroll, horizontal=True)
                 self.prepare(order, ROW, phase + 1)
             mask, self.mask = self.mask, None
@@ -253,12 +254,12 @@ class NestEmitter:
             return self._range(self.coordinates[-1], self.argument(self.nest.chunk, "chunk"), size)
         return "0", size
 
-    def _reduced_loops(self, depth: int, body: object) -> None:
+    def _reduced_loops(self, depth: int, body: Callable[[], None]) -> None:
         """Loops over the reduced dimensions (all but the vector's), the innermost in blocks for accuracy."""
         nest = self.nest
         dims = [d for d in nest.inner if nest.columns or d != nest.vector_dim]
         if depth == len(dims):
-            body()  # type: ignore[operator]
+            body()
             return
         d = dims[depth]
         start, end = self._inner_range(d)
@@ -269,7 +270,7 @@ class NestEmitter:
                 upto = self.code.op(f"select i1 {smaller}, i64 {upto}, i64 {end}")
                 with self.loop(block, upto, "1") as i, self.scope():
                     self.coordinates[d] = i
-                    body()  # type: ignore[operator]
+                    body()
                 self._flush()
             return
         with self.loop(start, end, "1") as i, self.scope():
@@ -424,8 +425,8 @@ class NestEmitter:
         return most
 
 
-def _product(sizes: Iterator[int] | object) -> int:
+def _product(sizes: Iterable[int]) -> int:
     n = 1
-    for s in sizes:  # type: ignore[union-attr,attr-defined]
+    for s in sizes:
         n *= s
     return n

@@ -1,8 +1,8 @@
 """Accumulators of reductions.
 
-An accumulator is a vector in a stack slot; a floating-point sum has a second one, which takes over the partial
-sum after every block (so the error grows with the number of blocks, not of elements). Arg-reductions have the value
-and its index. The order of all combinations depends on shapes alone.
+An accumulator is a vector in a stack slot; a floating-point sum has a second one, which takes over the
+partial sum after every block (so the error grows with the number of blocks, not of elements). Arg-reductions
+have the value and its index. The order of all combinations depends on shapes alone.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def select(code: Code, mask: str, d: dtype, lanes: int, a: str, b: str) -> str:
 
 
 def _extreme(compare: str) -> Row:
-    """maximum / minimum. For floats NaN wins: a if a is NaN, else (a > b ? a : b), which is b when b is NaN."""
+    """maximum / minimum. For floats NaN wins: a if a is NaN, else a > b ? a : b, which is b if b is NaN."""
 
     def row(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
         a, b = args

@@ -1,8 +1,8 @@
 """Kernels whose order is part of the meaning: scans and scatters.
 
-A scan runs along one dimension, scalar by scalar; a scatter goes through its indices in order, vectors along the
-columns. Tiles are independent lines (of a scan) or blocks of columns (of a scatter), so any number of threads gives
-the same bits.
+A scan runs along one dimension, scalar by scalar; a scatter goes through its indices in order, vectors along
+the columns. Tiles are independent lines (of a scan) or blocks of columns (of a scatter), so any number of
+threads gives the same bits.
 """
 
 from __future__ import annotations
@@ -79,13 +79,14 @@ class _Writer:
         name = "k_" + "".join(c if c.isalnum() else "_" for c in title)
         body = "\n".join(self.slots + self.code.lines)
         self.module.declare(name, f"define void @{name}{_HEAD}{body}\n}}")
-        tail = f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" }}\n'
+        width = f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+        tail = f"\nattributes #0 = {{ nounwind {width} }}\n"
         return Kernel(name, self.module.text() + tail, title)
 
 
 @functools.cache
 def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
-    """args: x, out, lines, n, inner, lines of a tile. Line l starts at (l / inner) * n * inner + l % inner."""
+    """args: x, out, lines, n, inner, lines of a tile. Line l starts at l / inner * n * inner + l % inner."""
     w = _Writer()
     code = w.code
     x, out = w.pointer(0), w.pointer(1)

@@ -1,7 +1,7 @@
 """LLVM types and constants of Facula's dtypes.
 
 A value has two forms: in memory (`stored`; a bool is a byte, a bfloat16 sixteen bits) and in a register
-(`register`; a bool is an i1, both 16-bit floats are float). Vectors have `lanes` elements; one lane is a scalar.
+(`register`; a bool is an i1, both 16-bit floats are float). Vectors have `lanes` elements; one is a scalar.
 """
 
 from __future__ import annotations
