@@ -233,7 +233,8 @@ def permutation(n: int, of: dtype, engine: Engine) -> Values:
     return order.astype(of.numpy, copy=False)
 
 
-def multinomial(weights: Values, of: dtype, samples: int, replacement: bool, engine: Engine) -> Values:
+def multinomial(weights: Values, of: dtype, samples: int, replacement: bool, engine: Engine,
+                column_major: bool = False) -> Values:
     """Indices drawn with the given weights, (samples,) or (rows, samples)."""
     if not 0 < weights.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
@@ -255,7 +256,8 @@ def multinomial(weights: Values, of: dtype, samples: int, replacement: bool, eng
     if not weights.any(axis=-1).all():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     rows = weights.reshape(-1, categories)
-    return engine.multinomial(rows, samples, replacement, of).reshape((*weights.shape[:-1], samples))
+    return engine.multinomial(rows, samples, replacement, of, column_major).reshape(
+        (*weights.shape[:-1], samples))
 
 
 def poisson(rates: Values, of: dtype, engine: Engine) -> Values:

@@ -234,17 +234,20 @@ class Engine(Twister):
         with self.lock:
             return combinatorial.permutation(self, n)
 
-    def multinomial(self, weights: np.ndarray, samples: int, replacement: bool, of: dtype) -> np.ndarray:
+    def multinomial(self, weights: np.ndarray, samples: int, replacement: bool, of: dtype,
+                    column_major: bool = False) -> np.ndarray:
         """Indices drawn with the given weights (rows, categories), (rows, samples) int64.
 
-        `of` is the weights' dtype; the 16-bit types come widened to float32.
+        `of` is the weights' dtype; the 16-bit types come widened to float32. `column_major` says how the
+        weights lie in memory: PyTorch draws in that order when it samples without replacement.
         """
         with self.lock:
             if replacement:
                 return combinatorial.draw_with_replacement(
                     weights, partial(self._unit_double, weights.shape[0] * samples), samples)
-            return combinatorial.draw_without_replacement(
-                weights, self.exponential(weights.size, of).reshape(weights.shape), samples, of)
+            waiting = self.exponential(weights.size, of)
+            waiting = waiting.reshape(weights.shape, order="F" if column_major else "C")
+            return combinatorial.draw_without_replacement(weights, waiting, samples, of)
 
     def poisson(self, rates: np.ndarray) -> np.ndarray:
         """One Poisson number for each rate, (rates.size,) int64."""

@@ -1,0 +1,83 @@
+"""nn.init against PyTorch: the same numbers for the same seed, and the same state afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+pytest.importorskip("facula.tensor", reason="needs tensors")
+
+import facula  # noqa: E402
+from facula.nn import init  # noqa: E402
+
+EXACT = [
+    ("uniform_", (3, 5), (-1, 2)), ("normal_", (30, 5), (0, 0.02)), ("normal_", (3,), ()),
+    ("trunc_normal_", (300, 5), ()), ("trunc_normal_", (300, 5), (0, 0.02)),
+    ("trunc_normal_", (300, 5), (0, 1, 2.0, 3.0)), ("trunc_normal_", (3, 5), (0, 1, -0.1, 0.1)),
+    ("constant_", (3,), (0.3,)), ("ones_", (3,), ()), ("zeros_", (3,), ()), ("eye_", (3, 5), ()),
+    ("dirac_", (6, 2, 3), ()), ("dirac_", (6, 2, 3, 3), (3,)), ("dirac_", (6, 7, 3, 3, 2), (2,)),
+    ("xavier_uniform_", (3, 5, 2, 2), (1.4,)), ("xavier_normal_", (30, 5), ()),
+    ("kaiming_uniform_", (30, 5), (5**0.5,)), ("kaiming_normal_", (30, 5, 3, 3), (0, "fan_out", "relu")),
+    ("sparse_", (10, 7), (0.3,)),
+]
+CLOSE = [("orthogonal_", (30, 50), ()), ("orthogonal_", (50, 30), (2.0,)), ("orthogonal_", (5, 3, 3, 3), ())]
+
+
+def both(name, shape, args, kind):
+    torch.manual_seed(1)
+    facula.manual_seed(1)
+    expected = getattr(torch.nn.init, name)(torch.empty(shape, dtype=getattr(torch, kind)), *args)
+    given = facula.empty(shape, dtype=getattr(facula, kind))
+    got = getattr(init, name)(given, *args)
+    assert got is given
+    assert (facula.get_rng_state().numpy() == torch.get_rng_state().numpy()).all()
+    return got.numpy(), expected.numpy()
+
+
+@pytest.mark.parametrize("kind", ("float32", "float64"))
+@pytest.mark.parametrize("name, shape, args", EXACT)
+def test_exact(name, shape, args, kind):
+    got, expected = both(name, shape, args, kind)
+    assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("kind", ("float32", "float64"))
+@pytest.mark.parametrize("name, shape, args", CLOSE)
+def test_close(name, shape, args, kind):
+    """A decomposition by another LAPACK: its last bits are its own."""
+    got, expected = both(name, shape, args, kind)
+    np.testing.assert_allclose(got, expected, atol=1e-6 if kind == "float32" else 1e-14)
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+def test_gain(name):
+    assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
+
+
+def test_leaves_stay_leaves():
+    w = facula.empty(3, 5, requires_grad=True)
+    assert init.kaiming_uniform_(w) is w
+    assert w.is_leaf and w.requires_grad and w.grad_fn is None
+
+
+def test_old_names():
+    with pytest.warns(FutureWarning, match="`nn.init.normal` is now deprecated in favor of "
+                                           "`nn.init.normal_`"):
+        init.normal(facula.empty(3))
+
+
+ERRORS = [
+    ("eye_", (3,), ()), ("dirac_", (3, 3), ()), ("dirac_", (3, 3, 3), (2,)), ("xavier_uniform_", (3,), ()),
+    ("kaiming_uniform_", (3, 3), (0, "sideways")), ("kaiming_uniform_", (3, 3), (0, "fan_in", "nonsense")),
+    ("kaiming_uniform_", (3, 3), ("a",)), ("orthogonal_", (3,), ()), ("sparse_", (3,), (0.1,)),
+]
+
+
+@pytest.mark.parametrize("name, shape, args", ERRORS)
+def test_errors(name, shape, args):
+    with pytest.raises(ValueError) as expected:
+        getattr(torch.nn.init, name)(torch.empty(shape), *args)
+    with pytest.raises(ValueError) as got:
+        getattr(init, name)(facula.empty(shape), *args)
+    assert str(got.value) == str(expected.value)

@@ -1,0 +1,183 @@
+"""ops/random.py against PyTorch: argument forms, memory order, errors. Torch's tensors stand in for ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from facula import dtypes
+from facula.ops import random as ops
+from facula.rng import Engine
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+
+BY_TORCH = {getattr(torch, d.name): d for d in dtypes.ALL}
+
+
+class Stand:
+    """A torch tensor that calls its dtype by Facula's name."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        self.dtype = BY_TORCH[tensor.dtype]
+
+    def __getattr__(self, name):
+        found = getattr(self.tensor, name)
+        if name in ("shape", "device"):
+            return found
+
+        def call(*args):
+            result = found(*(a.tensor if isinstance(a, Stand) else a for a in args))
+            return Stand(result) if isinstance(result, torch.Tensor) else result
+        return call
+
+    def __ge__(self, other):
+        return Stand(self.tensor >= other)
+
+    def __bool__(self):
+        return bool(self.tensor)
+
+
+def options_for_torch(options):
+    if isinstance(options.get("dtype"), dtypes.dtype):
+        options["dtype"] = getattr(torch, options["dtype"].name)
+    return {key: value for key, value in options.items() if value is not None}
+
+
+@pytest.fixture(autouse=True)
+def seam(monkeypatch):
+    def overwrite(stand, values):
+        source = torch.from_numpy(values.copy())
+        bits = stand.tensor.dtype == torch.bfloat16
+        stand.tensor.copy_(source.view(torch.bfloat16) if bits else source)
+        return stand
+
+    def values_of(stand):
+        x = stand.tensor.contiguous()
+        return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+    def empty(*size, **options):
+        return Stand(torch.empty(*size, **options_for_torch(options)))
+
+    def empty_like(stand, **options):
+        return Stand(torch.empty_like(stand.tensor, **options_for_torch(options)))
+
+    monkeypatch.setattr(ops, "empty", empty)
+    monkeypatch.setattr(ops, "empty_like", empty_like)
+    monkeypatch.setattr(ops, "values_of", values_of)
+    monkeypatch.setattr(ops, "overwrite", overwrite)
+    engine = Engine(11)
+    monkeypatch.setattr(ops, "default_engine", lambda: engine)
+    torch.manual_seed(11)
+    return engine
+
+
+def check(seam, ours, theirs):
+    assert ours.tensor.dtype == theirs.dtype
+    assert ours.tensor.stride() == theirs.stride()
+    assert torch.equal(ours.tensor, theirs)
+    assert (seam.get_state() == torch.get_rng_state().numpy()).all()
+
+
+FACTORIES = [
+    ("rand", (3, 4)), ("rand", ((3, 40),)), ("rand", ([2],)), ("randn", (5,)), ("randn", (50,)),
+    ("randn", ((),)),
+    ("randint", (10, (4,))), ("randint", (-3, 10, (4, 2))), ("randperm", (30,)), ("normal", (1.0, 2.0, (3,))),
+]
+
+
+@pytest.mark.parametrize("name, args", FACTORIES)
+def test_factories(seam, name, args):
+    check(seam, getattr(ops, name)(*args), getattr(torch, name)(*args))
+
+
+def test_randint_names(seam):
+    check(seam, ops.randint(high=10, size=(4,)), torch.randint(high=10, size=(4,)))
+    check(seam, ops.randint(low=2, high=10, size=(4,)), torch.randint(low=2, high=10, size=(4,)))
+    check(seam, ops.randint(2, 10, size=(4,)), torch.randint(2, 10, size=(4,)))
+    check(seam, ops.randint(5, (3,), dtype=dtypes.float32), torch.randint(5, (3,), dtype=torch.float32))
+
+
+def layouts():
+    yield torch.empty(3, 4)
+    yield torch.empty(30, 4).t()
+    yield torch.empty(2, 3, 4).permute(2, 0, 1)
+    yield torch.empty(2, 3, 8)[:, :, ::2].transpose(0, 2)
+    yield torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    yield torch.empty(())
+    yield torch.empty(0, 3)
+
+
+METHODS = [
+    ("uniform_", (), {}), ("uniform_", (-1, 2), {}), ("uniform_", (), {"to": 3}), ("uniform_", (-1,), {}),
+    ("normal_", (), {}), ("normal_", (1, 2), {}), ("normal_", (), {"std": 0.5}), ("random_", (), {}),
+    ("random_", (5,), {}), ("random_", (2, 5), {}), ("random_", (), {"to": 7}), ("random_", (2,), {"to": 7}),
+    ("random_", (3, None), {}), ("bernoulli_", (), {}), ("bernoulli_", (0.2,), {}), ("exponential_", (), {}),
+    ("exponential_", (2,), {}), ("geometric_", (0.2,), {}), ("log_normal_", (), {}), ("cauchy_", (1, 2), {}),
+]
+
+
+@pytest.mark.parametrize("name, args, named", METHODS)
+def test_methods_fill_in_memory_order(seam, name, args, named):
+    for x in layouts():
+        mine = torch.empty_strided(x.shape, x.stride())
+        check(seam, getattr(ops, name)(Stand(mine), *args, **named), getattr(x, name)(*args, **named))
+
+
+def test_like(seam):
+    for x in layouts():
+        check(seam, ops.rand_like(Stand(x)), torch.rand_like(x))
+        check(seam, ops.randn_like(Stand(x)), torch.randn_like(x))
+        check(seam, ops.randint_like(Stand(x), 9), torch.randint_like(x, 9))
+        check(seam, ops.randint_like(Stand(x), 3, 9), torch.randint_like(x, 3, 9))
+
+
+@pytest.mark.parametrize("kind", (torch.float32, torch.float64, torch.bfloat16, torch.float16))
+def test_tensor_arguments(seam, kind):
+    p = torch.linspace(0, 1, 30, dtype=kind).reshape(5, 6)
+    for weights in (p, p.t()):
+        s = Stand(weights)
+        check(seam, ops.bernoulli(s), torch.bernoulli(weights))
+        check(seam, ops.bernoulli(s, 0.3), torch.bernoulli(weights, 0.3))
+        x, y = torch.empty(6, 5, dtype=kind).t(), torch.empty(6, 5, dtype=kind).t()
+        check(seam, ops.bernoulli_(Stand(x), Stand(p)), y.bernoulli_(p))
+        check(seam, ops.bernoulli_(Stand(x), Stand(p[:1])), y.bernoulli_(p[:1]))
+        check(seam, ops.poisson(s), torch.poisson(weights))
+        check(seam, ops.multinomial(s, 7, True), torch.multinomial(weights, 7, True))
+        check(seam, ops.multinomial(s, 1), torch.multinomial(weights, 1))
+        if kind.itemsize > 2:  # else equal scores, whose order torch leaves open
+            check(seam, ops.multinomial(s, 4), torch.multinomial(weights, 4))
+        check(seam, ops.normal(s, 2.0), torch.normal(weights, 2.0))
+        check(seam, ops.normal(2.0, s), torch.normal(2.0, weights))
+        check(seam, ops.normal(s, Stand(p[:1, :1])), torch.normal(weights, p[:1, :1]))
+    check(seam, ops.multinomial(Stand(p[1]), 3, True), torch.multinomial(p[1], 3, True))
+
+
+ERRORS = [
+    ("uniform_", (1, 0)), ("normal_", (0, -1)), ("random_", (5, 5)), ("bernoulli_", (2,)),
+    ("exponential_", (0,)), ("geometric_", (1,)), ("log_normal_", (0, 0)), ("cauchy_", (0, 0)),
+]
+
+
+@pytest.mark.parametrize("name, args", ERRORS)
+def test_errors(name, args):
+    with pytest.raises(RuntimeError) as expected:
+        getattr(torch.empty(2), name)(*args)
+    with pytest.raises(RuntimeError) as ours:
+        getattr(ops, name)(Stand(torch.empty(2)), *args)
+    assert str(ours.value) == str(expected.value)
+
+
+MULTINOMIAL_ERRORS = [
+    (torch.ones(3), 4, False), (torch.ones(3), 0, False), (torch.ones(3, 3, 3), 1, False),
+    (torch.ones(3, dtype=torch.int64), 1, False), (torch.zeros(3), 1, False),
+    (torch.tensor([-1.0, 1]), 1, True), (torch.tensor([1, float("nan")]), 1, True), (torch.zeros(2, 3), 1, True),
+]
+
+
+@pytest.mark.parametrize("weights, samples, replacement", MULTINOMIAL_ERRORS)
+def test_multinomial_errors(weights, samples, replacement):
+    with pytest.raises(RuntimeError) as expected:
+        torch.multinomial(weights, samples, replacement)
+    with pytest.raises(RuntimeError) as ours:
+        ops.multinomial(Stand(weights), samples, replacement)
+    assert str(ours.value) == str(expected.value)
