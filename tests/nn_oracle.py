@@ -50,10 +50,15 @@ def copy_state(source, target, library):
     target.load_state_dict(state)
 
 
-def value_and_gradients(library, function, arrays, parameters=()):
-    """The result of `function(*tensors)` and the gradients of its sum for all float arrays and parameters."""
+def value_and_gradients(library, function, arrays, parameters=(), constant=()):
+    """The result of `function(*tensors)` and the gradients of its sum for all float arrays and parameters.
+
+    `constant` has the positions of float arrays that get no gradient.
+    """
     tensors = [to_library(library, array) for array in arrays]
-    for tensor in tensors:
+    for i, tensor in enumerate(tensors):
+        if i in constant:
+            continue
         if hasattr(tensor, "is_floating_point") and tensor.is_floating_point():
             tensor.requires_grad_(True)
     result = function(*tensors)

@@ -3,9 +3,9 @@
 from collections import OrderedDict
 
 import pytest
-from nn_oracle import error_of
 
 import facula
+from nn_oracle import error_of
 
 
 def sequential(library):

@@ -1,4 +1,4 @@
-"""`nn.Module` itself: registration, traversal, hooks, state, printing; against torch where it has an answer."""
+"""`nn.Module` itself: registration, traversal, hooks, state, printing; against torch where it can tell."""
 
 import copy
 import gc
@@ -8,10 +8,10 @@ import weakref
 from collections import OrderedDict
 
 import pytest
-from nn_oracle import error_of
 
 import facula
 from facula import nn
+from nn_oracle import error_of
 
 
 def tree(nn):
@@ -83,7 +83,8 @@ def complaints(library):
         "integer type": lambda: net.to(library.int64),
         "train": lambda: net.train(1),
         "state is no dictionary": lambda: net.load_state_dict([]),
-        "missing and unexpected": lambda: net.load_state_dict({"weight": library.zeros(2, 2), "x": 1, "y": 2}),
+        "missing and unexpected": lambda: net.load_state_dict({"weight": library.zeros(2, 2), "x": 1,
+                                                               "y": 2}),
         "shape": lambda: net.load_state_dict({"weight": library.zeros(2, 3), "bias": library.zeros(2)}),
         "value": lambda: net.load_state_dict({"weight": 3, "bias": library.zeros(2)}),
         "unexpected child": lambda: nn.Sequential(net).load_state_dict({**nn.Sequential(net).state_dict(),
@@ -201,7 +202,8 @@ def test_hooks_see_what_torch_shows(torch):
 
 def test_backward_hook_without_input_gradient():
     seen, layer = [], nn.Linear(2, 1)
-    layer.register_full_backward_hook(lambda m, grad_in, grad_out: seen.append((grad_in, grad_out[0].tolist())))
+    layer.register_full_backward_hook(lambda m, grad_in,
+                                      grad_out: seen.append((grad_in, grad_out[0].tolist())))
     layer(facula.ones(1, 2)).sum().backward()
     assert seen == [((None,), [[1.0]])]
 

@@ -353,7 +353,8 @@ class TensorOptimizer(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:  # options that older versions did not have
             for name, default in self.defaults.items():
-                group.setdefault(name, default)
+                if name != "differentiable":
+                    group.setdefault(name, default)
         for entry in self.state.values():
             step = entry.get("step") if isinstance(entry, dict) else None
             if step is not None and not isinstance(step, facula.Tensor):

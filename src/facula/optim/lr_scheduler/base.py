@@ -88,7 +88,8 @@ class LRScheduler:
             for i, group in enumerate(optimizer.param_groups):
                 if "initial_lr" not in group:
                     raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when resuming "
-                                   "an optimizer")
+                                   "scheduler with last_epoch >= 0: load the optimizer's state first, or "
+                                   "leave last_epoch at -1 to begin anew")
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         _watch_steps(optimizer)
