@@ -21,6 +21,7 @@ from facula.engine.runtime.cpu import jit
 
 Array = np.ndarray[Any, Any]
 _formulas: dict[object, Formula] = {}
+vector_bytes = 64  # tests set it to 32 and 16 too
 
 
 def leaf(array: Array, dtype: dt.dtype | None = None) -> Node:
@@ -131,7 +132,7 @@ def plan(
     outputs: list[Node], donated: frozenset[Node] = frozenset()
 ) -> tuple[PlanSpec, list[Node], list[Any]]:
     order, leaves, numbers_at, numbers = graph_of(outputs)
-    return compile_plan(order, leaves, outputs, numbers_at, donated), leaves, numbers
+    return compile_plan(order, leaves, outputs, numbers_at, donated, vector_bytes), leaves, numbers
 
 
 def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order: int = 1) -> list[Array]:

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+import compiler_harness
 from compiler_harness import (
     Array,
     apply,
@@ -160,6 +161,14 @@ def test_random_programs(seed: int, d: dt.dtype) -> None:
     check(outputs, 1e-4, 1e-4 * max(1.0, g.size_of(program.shape) ** 0.5))
 
 
+@pytest.mark.parametrize("width", [16, 32])
+@pytest.mark.parametrize("seed", range(60, 80))
+def test_narrower_vectors(seed: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler_harness, "vector_bytes", width)
+    test_random_programs(seed, dt.float32)
+    test_every_dtype(dt.ALL[seed % 8], seed)
+
+
 @pytest.mark.parametrize("d", [d for d in dt.ALL if not d.is_complex], ids=repr)
 @pytest.mark.parametrize("n", [1, 7, 64, 100])
 def test_every_dtype(d: dt.dtype, n: int) -> None:
@@ -246,3 +255,20 @@ def test_long_sums_are_split_and_accurate(shape: tuple[int, ...], dims: tuple[in
     backwards = run(outputs, tile_order=-1)
     for a, b in zip(got, backwards, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_a_sum_does_not_depend_on_what_it_is_fused_with() -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((5, 777), (3, 40), (2, 40000)):
+        x = leaf(rng.standard_normal(shape).astype(np.float32))
+        for dims in ((1,), (0,), (0, 1)):
+            alone = reduce(g.SUM, x, dims)
+            wide = apply(cast(operand(0), dt.float64), x, dtype=dt.float64)
+            top = reduce(g.MAX, fn("exp", fn("sin", x)), dims)
+            mixed = [reduce(g.SUM, x, dims), reduce(g.SUM, wide, dims), top]
+            powers = [fn("pow", fn("exp", fn("mul", x, const(k, (), dt.float32))), x) for k in range(9)]
+            many = [reduce(g.SUM, p, dims) for p in powers]
+            want = run([alone])[0].tobytes()
+            assert run(mixed)[0].tobytes() == want
+            assert run([reduce(g.SUM, x, dims), *many])[0].tobytes() == want
+            assert run([reduce(g.SUM, wide, dims)])[0].tobytes() == run(mixed)[1].tobytes()

@@ -1,8 +1,9 @@
 """First pass: look through views.
 
 Every node that a kernel can compute gets its `reads`: which value it takes its elements from, and the
-affine map of positions. Views vanish here, unless a position is not affine (a permuted value reshaped so that dimensions
-merge): then the inner view becomes a value of its own, copied by a kernel. Nodes nobody needs drop out.
+affine map of positions. Views vanish here, unless a position is not affine (a permuted value reshaped so that
+dimensions merge): then the inner view becomes a value of its own, copied by a kernel. Nodes nobody needs drop
+out.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def common_type(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtyp
         if t is not None:
             found = t if found is None else PROMOTION[found, t]
     if found is not None and found.category < FLOAT:
-        if e.fn in FLOAT_ONLY or any(a.fn == "lit" and isinstance(a.value, float) and a.value % 1 for a in e.args):
+        fractions = [a for a in e.args if a.fn == "lit" and isinstance(a.value, float) and a.value % 1]
+        if e.fn in FLOAT_ONLY or fractions:
             return result if result.category == FLOAT else float32
         if e.fn in _INTEGER_ONLY and found.category == BOOL:
             return int64

@@ -7,6 +7,7 @@ without masks for the bulk and with masks for the rest.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -43,7 +44,8 @@ class NestEmitter:
         self.scopes: list[list[tuple[Val, int]]] = [[]]
         self.bases: dict[tuple[object, Affine], str] = {}
         self.coordinates: dict[int, str] = {}
-        self.mask: str | None = None
+        self.mask: str | None = None  # of the vector being worked on; None: all lanes
+        self.masks: list[str] = []  # one for each vector of the step
         self.phase = 0
         self.accumulators: dict[tuple[Val, int], list[str]] = {}
 
@@ -89,8 +91,8 @@ class NestEmitter:
         return name
 
     @contextmanager
-    def loop(self, start: str, end: str, step: str) -> Iterator[str]:
-        """for i in range(start, end, step)"""
+    def loop(self, start: str, end: str, step: str | list[str]) -> Iterator[str]:
+        """for i in range(start, end, step); the body may compute the step: it is in a list then."""
         code = self.code
         at = self.slot("i64")
         code.do(f"store i64 {start}, ptr {at}")
@@ -101,6 +103,7 @@ class NestEmitter:
         code.do(f"br i1 {code.op(f'icmp slt i64 {i}, {end}')}, label %{body}, label %{done}")
         code.start(body)
         yield i
+        step = step if isinstance(step, str) else step[0]
         code.do(f"store i64 {code.op(f'add nsw i64 {i}, {step}')}, ptr {at}")
         code.do(f"br label %{head}")
         code.start(done)
@@ -182,15 +185,13 @@ class NestEmitter:
                 with self.loop(left, middle, str(step)) as column, self.scope():
                     self._columns(column, unroll, order)
             with self.loop(middle, right, str(self.lanes)) as column, self.scope():
-                self.mask = self._mask(column, right)
+                self.masks = [self._mask(column, right)]
                 self._columns(column, 1, order)
-                self.mask = None
+                self.masks = []
 
     def _range(self, block: str, size: str, total: str) -> tuple[str, str]:
         first = self.mul(block, size)
-        end = self.add(first, size)
-        smaller = self.code.op(f"icmp slt i64 {end}, {total}")
-        return first, self.code.op(f"select i1 {smaller}, i64 {end}, i64 {total}")
+        return first, self._least(self.add(first, size), total)
 
     def _mask(self, at: str, end: str) -> str:
         code, lanes = self.code, self.lanes
@@ -239,14 +240,13 @@ class NestEmitter:
             self.prepare(order, ROW, 0)
             for phase in range(len(nest.phases)):
                 self.phase = phase
-                unroll = self._unroll(order)
+                # from the type alone, so that the order of a sum does not depend on what it was fused with
+                unroll = max(1, self.vector_bytes // 2 // self.lanes)
                 self._start_accumulators(phase, unroll)
-                self._reduced_loops(0, lambda u=unroll: self._vector_loop(u, len(order)))
+                self._reduced_loops(0, functools.partial(self._vector_loop, unroll, len(order) < BIG))
                 self._finish_accumulators(phase, unroll, horizontal=True)
                 self.prepare(order, ROW, phase + 1)
-            mask, self.mask = self.mask, None
             self._write(nest.outer_stores, 1)
-            self.mask = mask
 
     def _inner_range(self, d: int) -> tuple[str, str]:
         size = self.size(d)
@@ -265,9 +265,7 @@ class NestEmitter:
         start, end = self._inner_range(d)
         if depth == len(dims) - 1 and nest.columns:
             with self.loop(start, end, str(BLOCK)) as block:
-                upto = self.add(block, str(BLOCK))
-                smaller = self.code.op(f"icmp slt i64 {upto}, {end}")
-                upto = self.code.op(f"select i1 {smaller}, i64 {upto}, i64 {end}")
+                upto = self._least(self.add(block, str(BLOCK)), end)
                 with self.loop(block, upto, "1") as i, self.scope():
                     self.coordinates[d] = i
                     body()
@@ -277,47 +275,68 @@ class NestEmitter:
             self.coordinates[d] = i
             self._reduced_loops(depth + 1, body)
 
-    def _vector_loop(self, unroll: int, size: int) -> None:
-        """Lanes along the innermost reduced dimension."""
+    def _vector_loop(self, unroll: int, small: bool) -> None:
+        """Lanes along the innermost reduced dimension: whole steps, in blocks, then the rest with masks.
+
+        The element at distance i from the start goes to partial sum i mod step, whatever `small` is.
+        """
         code, d = self.code, self.nest.vector_dim
         start, end = self._inner_range(d)
         step = self.lanes * unroll
         span = code.op(f"sub nsw i64 {end}, {start}")
-        middle = start
-        if size < BIG:
-            bulk = code.op(f"sub nsw i64 {span}, {code.op(f'urem i64 {span}, {step}')}")
-            middle = self.add(start, bulk)
-            with self.loop(start, middle, str(step * BLOCK)) as block:
-                upto = self.add(block, str(step * BLOCK))
-                smaller = code.op(f"icmp slt i64 {upto}, {middle}")
-                upto = code.op(f"select i1 {smaller}, i64 {upto}, i64 {middle}")
-                with self.loop(block, upto, str(step)) as i, self.scope():
-                    self.vector_at = i
-                    self._element_body(unroll)
-                self._flush()
-        with self.loop(middle, end, str(self.lanes)) as i, self.scope():
+        bulk = code.op(f"sub nsw i64 {span}, {code.op(f'urem i64 {span}, {step}')}")
+        middle = self.add(start, bulk)
+        length = str(step * BLOCK)
+        if small:
+            with self.loop(start, middle, length) as block:
+                self._block(block, self._least(self.add(block, length), middle), unroll, None)
+            with self.loop(middle, end, str(step)) as block:
+                self._block(block, end, unroll, end)
+            return
+        advance = [""]
+        with self.loop(start, end, advance) as block:  # bulk and rest in one text
+            is_rest = code.op(f"icmp sge i64 {block}, {middle}")
+            upto = self._least(self.add(block, length), middle)
+            upto = code.op(f"select i1 {is_rest}, i64 {end}, i64 {upto}")
+            self._block(block, upto, unroll, end)
+            advance[0] = code.op(f"sub nsw i64 {upto}, {block}")
+
+    def _block(self, first: str, upto: str, unroll: int, masked_by: str | None) -> None:
+        with self.loop(first, upto, str(self.lanes * unroll)) as i, self.scope():
             self.vector_at = i
-            self.mask = self._mask(i, end)
-            self._element_body(1)
-            self.mask = None
+            if masked_by is not None:
+                self.masks = [self._mask(self.add(i, str(u * self.lanes)), masked_by) for u in range(unroll)]
+            self._element_body(unroll)
+            self.masks = []
         self._flush()
+
+    def _least(self, a: str, b: str) -> str:
+        smaller = self.code.op(f"icmp slt i64 {a}, {b}")
+        return self.code.op(f"select i1 {smaller}, i64 {a}, i64 {b}")
+
+    def _lane_block(self, u: int) -> None:
+        """From here on, masked operations are about the u-th vector of the step."""
+        self.mask = self.masks[u] if self.masks else None
 
     def _element_body(self, unroll: int) -> None:
         nest = self.nest
         reductions_here = nest.phases[self.phase]
         for u in range(unroll):
+            self._lane_block(u)
             for value in reductions_here:
                 self.vector_value(value.args[0], u)
         for u in range(unroll):
+            self._lane_block(u)
             for value in nest.kept:
                 if nest.kept_from[value] == self.phase:
                     memory.store_scratch(self, value, u, self.vector_value(value, u))
         self._write(nest.element_stores[self.phase], unroll)
         for u in range(unroll):
+            self._lane_block(u)
             for value in reductions_here:
-                reductions.accumulate(
-                    self, value, self.accumulators[value, u], self.vector_value(value.args[0], u), u
-                )
+                name = self.vector_value(value.args[0], u)
+                reductions.accumulate(self, value, self.accumulators[value, u], name, u)
+        self.mask = None
 
     # ---- values
 
@@ -326,7 +345,9 @@ class NestEmitter:
         for value in order:
             if value.level == level and value.phase == phase and value.op != "reduce":
                 for u in range(unroll):
+                    self._lane_block(u)
                     self.value(value, u)
+                self.mask = None
 
     def _kernel_level(self, value: Val) -> None:
         code, self.code = self.code, self.entry
@@ -400,12 +421,15 @@ class NestEmitter:
 
     def _write(self, stores: list[Store], unroll: int) -> None:
         for u in range(unroll):
+            self._lane_block(u)
             for store in stores:
                 if self._is_vector(store):
                     self.vector_value(store.value, u)
         for u in range(unroll):
+            self._lane_block(u)
             for store in stores:
                 memory.store(self, store, u, self._is_vector(store))
+        self.mask = None
 
     def _is_vector(self, store: Store) -> bool:
         nest = self.nest

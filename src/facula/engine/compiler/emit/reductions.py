@@ -112,9 +112,8 @@ def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
     parts = [result(e, value, slots) for slots in groups]
     step = _STEP[str(value.payload)]
     while len(parts) > 1:
-        parts = [
-            scalar.emit(code, step, d, lanes, [a, b]) for a, b in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        half = len(parts) // 2  # the same halving as among the lanes below
+        parts = [scalar.emit(code, step, d, lanes, [parts[k], parts[half + k]]) for k in range(half)]
     name = parts[0]
     while lanes > 1:
         low, high = _halves(e, name, element(d), lanes)
