@@ -39,7 +39,8 @@ def rounded(c: Any, bits: int) -> Any:
 
 def chebyshev_points(a: Any, b: Any, count: int) -> list[Any]:
     a, b = mpmath.mpf(a), mpmath.mpf(b)
-    return [(a + b) / 2 - (b - a) / 2 * mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
+    angles = [mpmath.pi * (2 * i + 1) / (2 * count) for i in range(count)]
+    return [(a + b) / 2 - (b - a) / 2 * mpmath.cos(angle) for angle in angles]
 
 
 def _solve(points: list[tuple[Any, Any, Any]], powers: list[int]) -> list[Any]:
@@ -105,9 +106,9 @@ def minimax(target: Function, count: int, interval: tuple[Any, Any], weight: Fun
 
     The first coefficient may be given more bits (`first_bits`), for a sum of two floats.
 
-    Up to `careful` coefficients are rounded to `bits` one by one with the rest fitted again. How many is tried
-    out: what remains, u * polynomial, vanishes at 0, and when 0 is inside the interval the exchange may fail
-    (no Haar condition there).
+    Up to `careful` coefficients are rounded to `bits` one by one with the rest fitted again. How many is
+    tried out: what remains, u * polynomial, vanishes at 0, and when 0 is inside the interval the exchange
+    may fail (no Haar condition there).
     """
     xs = chebyshev_points(*interval, 40 * count)
     grid = [(variable(x), target(x), weight(x)) for x in xs]

@@ -20,6 +20,7 @@ from minimax import identity, minimax, mp, one, rounded
 m = mpmath
 LN2 = m.log(2)
 THIRD = m.mpf(1) / 3
+HALF = m.mpf(1) / 2
 
 
 def square(x: Any) -> Any:
@@ -54,7 +55,8 @@ def _atanh_rest(s: Any) -> Any:
     return (2 * m.atanh(s) - 2 * s) / s ** 3
 
 
-def _scaled_erfc(x: Any) -> Any:
+def _scaled_erfc(t: Any) -> Any:
+    x = (1 + t) / (1 - t) * m.mpf("3.75")
     return (1 + 2 * x) * m.exp(x * x) * m.erfc(x)
 
 
@@ -81,9 +83,11 @@ HALF_PI = m.pi / 2 * m.mpf("1.0001")
 ENTRIES: dict[str, Entry] = {
     "EXP": Entry("(exp(r) - 1 - r) / r**2, |r| <= log(2)/2", lambda r: (m.exp(r) - 1 - r) / r ** 2,
                  (-HALF_LN2, HALF_LN2), lambda r: r ** 2 / m.exp(r), single=5, double=10),
-    "EXPM1": Entry("(expm1(r) - r) / r**2, |r| <= log(2)/2, relative to expm1", lambda r: (m.expm1(r) - r) / r ** 2,
-                   (-HALF_LN2, HALF_LN2), lambda r: abs(r ** 2 / m.expm1(r)), single=6, double=11),
-    "EXP2": Entry("(2**r - 1) / r, |r| <= 1/2", _exp2_rest, (-m.mpf(1) / 2, m.mpf(1) / 2), lambda r: abs(r / 2 ** r),
+    "EXPM1": Entry("(expm1(r) - r) / r**2, |r| <= log(2)/2, relative to expm1",
+                   lambda r: (m.expm1(r) - r) / r ** 2, (-HALF_LN2, HALF_LN2),
+                   lambda r: abs(r ** 2 / m.expm1(r)), single=6, double=11),
+    "EXP2": Entry("(2**r - 1) / r, |r| <= 1/2", _exp2_rest, (-HALF, HALF),
+                  lambda r: abs(r / 2 ** r),
                   single=6, double=11),
     "LOG_SINGLE": Entry("(log(1+r) - r + r**2/2) / r**3, |r| <= 1/3, relative to log(1+r)", _log_rest,
                         (-THIRD, THIRD), lambda r: r ** 3 / m.log1p(r), single=9),
@@ -102,36 +106,40 @@ ENTRIES: dict[str, Entry] = {
                  lambda r: r ** 3 / m.sin(r), square, single=4, double=8),
     # tan = sin / cos in float64, |r| <= pi/4; a polynomial of its own in float32
     "COS": Entry("(cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4",
-                 lambda r: (m.cos(r) - 1 + r * r / 2) / r ** 4, (0, HALF_PI / 2), lambda r: r ** 4 / m.cos(r), square,
-                 double=6),
-    "TAN": Entry("(tan(r) - r) / r**3 in r**2, |r| <= pi/4", lambda r: (m.tan(r) - r) / r ** 3, (0, HALF_PI / 2),
-                 lambda r: r ** 3 / m.tan(r), square, single=7),
+                 lambda r: (m.cos(r) - 1 + r * r / 2) / r ** 4, (0, HALF_PI / 2), lambda r: r ** 4 / m.cos(r),
+                 square, double=6),
+    "TAN": Entry("(tan(r) - r) / r**3 in r**2, |r| <= pi/4", lambda r: (m.tan(r) - r) / r ** 3,
+                 (0, HALF_PI / 2), lambda r: r ** 3 / m.tan(r), square, single=7),
     "ASIN": Entry("(asin(x) - x) / x**3 in x**2, |x| <= 1/2", lambda x: (m.asin(x) - x) / x ** 3, (0, 0.5),
                   lambda x: x ** 3 / m.asin(x), square, single=5, double=12),
     "ATAN": Entry("(atan(x) - x) / x**3 in x**2, |x| <= 1", lambda x: (m.atan(x) - x) / x ** 3, (0, 1),
                   lambda x: x ** 3 / m.atan(x), square, single=9, double=20),
-    "COSH": Entry("(cosh(r) - 1) / r**2 in r**2, |r| <= log(2)/2", lambda r: (m.cosh(r) - 1) / r ** 2, (0, HALF_LN2),
-                  lambda r: r ** 2, square, single=3, double=5),
+    "COSH": Entry("(cosh(r) - 1) / r**2 in r**2, |r| <= log(2)/2", lambda r: (m.cosh(r) - 1) / r ** 2,
+                  (0, HALF_LN2), lambda r: r ** 2, square, single=3, double=5),
     "SINH": Entry("(sinh(r) - r) / r**3 in r**2, |r| <= log(2)/2", lambda r: (m.sinh(r) - r) / r ** 3,
                   (0, HALF_LN2), lambda r: r ** 2, square, single=3, double=6),
-    "ERFC": Entry("(1 + 2 x) exp(x**2) erfc(x) in t = (x - 3.75) / (x + 3.75), 0 <= x <= 27.3 (Shepherd & Laframboise,"
-                  "\n# Chebyshev approximation of (1 + 2 x) exp(x^2) erfc x, 1981)",
-                  lambda t: _scaled_erfc((1 + t) / (1 - t) * m.mpf("3.75")), (-1, m.mpf("0.7585")),
-                  lambda t: 1 / _scaled_erfc((1 + t) / (1 - t) * m.mpf("3.75")), single=12, double=24, pair=True),
-    "ERFINV_CENTRE": Entry("erfinv(x) / x in w - 3.125, w = -log(1 - x**2) <= 6.25 (variables as in Giles, Approximating"
-                           "\n# the erfinv function, 2011)", lambda w: _erfinv_ratio(w), (m.mpf("1e-30"), m.mpf("6.26")),
-                           lambda w: 1 / _erfinv_ratio(w), lambda w: w - m.mpf("3.125"), single=11, double=24),
+    "ERFC": Entry("(1 + 2 x) exp(x**2) erfc(x) in t = (x - 3.75) / (x + 3.75), 0 <= x <= 27.3\n# (Shepherd & "
+                  "Laframboise, Chebyshev approximation of (1 + 2 x) exp(x^2) erfc x, 1981)",
+                  _scaled_erfc, (-1, m.mpf("0.7585")), lambda t: 1 / _scaled_erfc(t),
+                  single=12, double=24, pair=True),
+    "ERFINV_CENTRE": Entry("erfinv(x) / x in w - 3.125, w = -log(1 - x**2) <= 6.25\n# (variables as in "
+                           "Giles, Approximating the erfinv function, 2011)",
+                           _erfinv_ratio, (m.mpf("1e-30"), m.mpf("6.26")), lambda w: 1 / _erfinv_ratio(w),
+                           lambda w: w - m.mpf("3.125"), single=11, double=24),
     "ERFINV_MIDDLE": Entry("erfinv(x) / x in sqrt(w) - 3.25, 6.25 <= w <= 16", lambda v: _erfinv_ratio(v * v),
-                           (m.mpf("2.49"), 4), lambda v: 1 / _erfinv_ratio(v * v), lambda v: v - m.mpf("3.25"),
-                           single=9, double=21),
+                           (m.mpf("2.49"), 4), lambda v: 1 / _erfinv_ratio(v * v),
+                           lambda v: v - m.mpf("3.25"), single=9, double=21),
     "ERFINV_TAIL": Entry("erfinv(x) / x in sqrt(w) - 5, 16 <= w <= 37", lambda v: _erfinv_ratio(v * v),
-                         (m.mpf("3.99"), m.mpf("6.1")), lambda v: 1 / _erfinv_ratio(v * v), lambda v: v - 5, double=20),
-    "LGAMMA": Entry("lgamma(2 + z) / z, -3/4 <= z <= 1/2", lambda z: m.loggamma(2 + z) / z, (-m.mpf(3) / 4, m.mpf(1) / 2),
+                         (m.mpf("3.99"), m.mpf("6.1")), lambda v: 1 / _erfinv_ratio(v * v), lambda v: v - 5,
+                         double=20),
+    "LGAMMA": Entry("lgamma(2 + z) / z, -3/4 <= z <= 1/2", lambda z: m.loggamma(2 + z) / z,
+                    (-HALF * 3 / 2, HALF),
                     lambda z: z / m.loggamma(2 + z), double=23),
-    "STIRLING": Entry("(lgamma(x) - (x - 1/2) (log(x) - 1) - (log(2 pi) - 1)/2) x in 1/x**2, x >= 8, absolute",
-                      lambda u: (m.loggamma(1 / u) - (1 / u - m.mpf(1) / 2) * (m.log(1 / u) - 1)
-                                 - (m.log(2 * m.pi) - 1) / 2) / u, (m.mpf("1e-7"), m.mpf(1) / 8), lambda u: u, square,
-                      double=7),
+    "STIRLING": Entry("(lgamma(x) - (x - 1/2) (log(x) - 1) - (log(2 pi) - 1)/2) x in "
+                      "1/x**2,\n# x >= 8, absolute",
+                      lambda u: (m.loggamma(1 / u) - (1 / u - HALF) * (m.log(1 / u) - 1)
+                                 - (m.log(2 * m.pi) - 1) / 2) / u, (m.mpf("1e-7"), m.mpf(1) / 8), lambda u: u,
+                      square, double=7),
     "DIGAMMA": Entry("digamma(x) / (x - x0) in x - 1.5, 1 <= x <= 2, x0 the zero of digamma",
                      lambda x: m.digamma(x) / (x - _digamma_zero()), (1, 2),
                      lambda x: (x - _digamma_zero()) / m.digamma(x), lambda x: x - m.mpf("1.5"), double=22),
@@ -167,7 +175,8 @@ def generate(name: str, entry: Entry) -> str:
                                       entry.careful, 106 if entry.pair else bits)
         if entry.pair:
             coefficients[:1] = parts(coefficients[0], bits, bits)
-        print(f"{name}_{suffix}: 2**{math.log2(worst):.1f}  {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        seconds = time.perf_counter() - started
+        print(f"{name}_{suffix}: 2**{math.log2(worst):.1f}  {seconds:.1f} s", file=sys.stderr)
         lines.append(f"# {entry.text}: error 2**{math.log2(worst):.1f}")
         lines.append(f"{name}_{suffix} = (")
         lines.extend(f"    {float(c)!r}," for c in coefficients)
@@ -209,14 +218,15 @@ def generate_table() -> str:
 
 HEADER = '''"""Polynomial coefficients of the vector math functions, lowest power first.
 
-Generated by tools/vecmath_coefficients.py (Remez exchange in 50 digits); do not edit. Errors are weighted as the
-comment says, relative to the whole function's value unless it says otherwise.
+Generated by tools/vecmath_coefficients.py (Remez exchange in 50 digits); do not edit. Errors are weighted as
+the comment says, relative to the whole function's value unless it says otherwise.
 """
 '''
 
 
 def main(names: list[str]) -> None:
-    target = Path(__file__).resolve().parent.parent / "src/facula/engine/compiler/emit/vecmath_coefficients.py"
+    root = Path(__file__).resolve().parent.parent
+    target = root / "src/facula/engine/compiler/emit/vecmath_coefficients.py"
     if names:
         print("\n".join(generate(name, ENTRIES[name]) for name in names))
         return

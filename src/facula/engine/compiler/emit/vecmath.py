@@ -1,10 +1,10 @@
 """Vectorised math functions as LLVM IR: exp, sin, erf, pow ... for float and double lanes.
 
 `emit_math` puts a function's definition into the module, once, and calls it. The formulas are in vecmath_exp,
-_log, _trig, _pow, _special and _exact, written with vecmath_lanes; the polynomials in vecmath_coefficients come
-from tools/vecmath_coefficients.py. Errors are at most 2 ulp over the whole range, denormals included, and special
-values are those of C99 (tests/test_vecmath.py measures). A lane's bits depend neither on the number of lanes nor
-on the other lanes.
+_log, _trig, _pow, _special and _exact, written with vecmath_lanes; the polynomials in vecmath_coefficients
+come from tools/vecmath_coefficients.py. Errors are at most 2 ulp over the whole range, denormals included,
+and special values are those of C99 (tests/test_vecmath.py measures). A lane's bits depend neither on the
+number of lanes nor on the other lanes.
 
 Needs LLVM 20 (llvmlite 0.45) or newer: constants are written with `splat`, and intrinsics are not declared.
 """
@@ -15,13 +15,19 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from facula.engine.compiler.emit import (
-    vecmath_exact, vecmath_exp, vecmath_inverse, vecmath_log, vecmath_pow, vecmath_special, vecmath_trig,
+    vecmath_exact,
+    vecmath_exp,
+    vecmath_inverse,
+    vecmath_log,
+    vecmath_pow,
+    vecmath_special,
+    vecmath_trig,
 )
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath_lanes import Kind, Lanes, Value
 
-# Small functions are inlined: their constants then stay in registers around the caller's loop. The others would
-# cost more time to compile at every use than a call costs to run.
+# Small functions are inlined: their constants then stay in registers around the caller's loop. The others
+# would cost more time to compile at every use than a call costs to run.
 _INLINE: dict[str, Callable[..., Value]] = {
     "exp": vecmath_exp.exp, "exp2": vecmath_exp.exp2, "expm1": vecmath_exp.expm1, "tanh": vecmath_exp.tanh,
     "log": vecmath_log.log, "log2": vecmath_log.log2, "log10": vecmath_log.log10, "log1p": vecmath_log.log1p,
@@ -46,25 +52,29 @@ _PARTS: dict[str, Callable[..., Value]] = {
     "log2_special": vecmath_log.log2_special, "log10_special": vecmath_log.log10_special,
     "log1p_special": vecmath_log.log1p_special, "erfinv_tail": vecmath_special.erfinv_tail,
     "lgamma_positive": vecmath_special.lgamma_positive, "lgamma_reflected": vecmath_special.lgamma_reflected,
-    "digamma_positive": vecmath_special.digamma_positive, "digamma_reflected": vecmath_special.digamma_reflected,
+    "digamma_positive": vecmath_special.digamma_positive, "digamma_reflected":
+    vecmath_special.digamma_reflected,
 }
 _FORMULAS = _INLINE | _CALLED | _DOUBLE_ONLY | _PARTS
 _TWO_ARGUMENTS = frozenset((
-    "pow", "fmod", "fmod_steps", "remainder", "nextafter", "hypot", "atan2", "random_bits", "lgamma_reflected",
-    "digamma_reflected"))
+    "pow", "fmod", "fmod_steps", "remainder", "nextafter", "hypot", "atan2", "random_bits",
+    "lgamma_reflected", "digamma_reflected"))
 
 MATH_FUNCTIONS = frozenset(_INLINE | _CALLED | _DOUBLE_ONLY)
 
 
-def emit_math(code: Code, fn: str, dtype: str, lanes: int, args: Sequence[str]) -> str:
+def emit_math(code: Code, fn: str, dtype: str, lanes: int, args: Sequence[str],
+              vector_bits: int = 512) -> str:
     """Call the math function `fn` on values of `lanes` elements; returns the name of the result.
 
-    `dtype` is "float" or "double"; for "random_bits" it is not looked at, all is i64. One lane means the scalar
-    type. KeyError if there is no such function.
+    `dtype` is "float" or "double"; for "random_bits" it is not looked at, all is i64. One lane means the
+    scalar type. `vector_bits` must be the "min-legal-vector-width" of the calling function: it decides how
+    LLVM passes vectors, and two functions that differ in it misunderstand each other without a word. KeyError
+    if there is no such function.
     """
     if fn == "random_bits":
         dtype = "double"
-    for key, text in _definitions(fn, dtype, lanes).items():
+    for key, text in _definitions(fn, dtype, lanes, vector_bits).items():
         code.module.declare(key, text)
     t = _element(fn, dtype, lanes)
     return code.op(f"call {t} @{_name(fn, dtype, lanes)}({', '.join(f'{t} {a}' for a in args)})")
@@ -80,11 +90,11 @@ def _name(fn: str, dtype: str, lanes: int) -> str:
 
 
 @functools.cache
-def _definitions(fn: str, dtype: str, lanes: int) -> Mapping[str, str]:
+def _definitions(fn: str, dtype: str, lanes: int, vector_bits: int) -> Mapping[str, str]:
     """The text of the function and of what it calls. Callees come first."""
     module = Module()
     code = Code(module)
-    b = Lanes(code, dtype, lanes, emit_math)
+    b = Lanes(code, dtype, lanes, functools.partial(emit_math, vector_bits=vector_bits))
     kind: Kind = "int" if fn == "random_bits" else "real"
     parameters = ["%x", "%y"][:2 if fn in _TWO_ARGUMENTS else 1]
     arguments = [Value(b, p, kind) for p in parameters]
@@ -93,13 +103,12 @@ def _definitions(fn: str, dtype: str, lanes: int) -> Mapping[str, str]:
     else:
         result = _FORMULAS[fn](b, *arguments)
     t = _element(fn, dtype, lanes)
-    bits = min(512, max(128, lanes * b.bits))
     attributes = "alwaysinline" if fn in _INLINE else "noinline"
     # without the widths LLVM splits 512-bit vectors in two on some processors
-    attributes += f' nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+    width = f'"prefer-vector-width"="{vector_bits}" "min-legal-vector-width"="{vector_bits}"'
     name = _name(fn, dtype, lanes)
     signature = ", ".join(f"{t} {p}" for p in parameters)
     module.declare(name, "\n".join([
-        f"define internal {t} @{name}({signature}) {attributes} {{", "entry:",
+        f"define internal {t} @{name}({signature}) {attributes} nounwind {width} {{", "entry:",
         *code.lines, f"  ret {t} {result.text}", "}"]))
     return module.definitions

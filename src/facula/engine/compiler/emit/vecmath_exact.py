@@ -1,4 +1,5 @@
-"""Functions with exact or correctly composed results: fmod, remainder, rsqrt, nextafter, hypot, random bits."""
+"""Functions with exact or correctly composed results: fmod, remainder, rsqrt, nextafter, hypot, random bits.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ def rsqrt(b: Lanes, x: Value) -> Value:
 def fmod(b: Lanes, x: Value, y: Value) -> Value:
     """C's fmod, exact: x - trunc(x/y) y with x's sign.
 
-    With q the rounded quotient's whole part the fma x - q y is exact (the difference needs no more bits than y
-    has). A q that is one too large shows as a negative difference. Larger quotients take several steps, in a
-    loop that vectors of ordinary numbers never enter.
+    With q the rounded quotient's whole part the fma x - q y is exact (the difference needs no more bits than
+    y has). A q that is one too large shows as a negative difference. Larger quotients take several steps, in
+    a loop that vectors of ordinary numbers never enter.
     """
     a, d = b.abs(x), b.abs(y)
     q = b.trunc(a / d)
@@ -29,9 +30,9 @@ def fmod(b: Lanes, x: Value, y: Value) -> Value:
 def fmod_steps(b: Lanes, a: Value, d: Value) -> Value:
     """a modulo d, between -d and d, for any a, d >= 0: long division with digits of a whole significand.
 
-    Each step takes q, the quotient rounded to the format, off: at most half an ulp of q times d is left, which
-    is a number of the format again. d is scaled up where the quotient would overflow. 13 steps at most in
-    float32, 42 in float64.
+    Each step takes q, the quotient rounded to the format, off: at most half an ulp of q times d is left,
+    which is a number of the format again. d is scaled up where the quotient would overflow. 13 steps at most
+    in float32, 42 in float64.
     """
     code = b.code
     # the largest quotient is 2**277 (2**2098); two scales keep it below 2**97 (2**700)

@@ -79,7 +79,8 @@ def expm1(b: Lanes, x: Value) -> Value:
 
 
 def tanh(b: Lanes, x: Value) -> Value:
-    """E / (E + 2) with E = expm1(2 |x|); where E is small as E/2 - E/2 * that, which weighs its error less."""
+    """E / (E + 2) with E = expm1(2 |x|); where E is small as E/2 - E/2 * that, which weighs its error less.
+    """
     doubled = b.at_most(b.abs(x), b.pick(10.0, 20.0)) * 2.0
     p, power = _expm1_parts(b, doubled, 0)
     e = b.fma(p, power, power - 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from facula.engine.compiler.emit import vecmath_coefficients as c
 from facula.engine.compiler.emit.vecmath_exp import reduce_parts
 from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
@@ -115,6 +117,10 @@ def cosh(b: Lanes, x: Value) -> Value:
     return (odd + b.fma(odd, cosine, even * sine)) * 2.0
 
 
+def _log_of_twice(b: Lanes, x: Value) -> Value:
+    return b.call("log", x) + math.log(2.0)
+
+
 def asinh(b: Lanes, x: Value) -> Value:
     """log(1 + t), t = |x| + x**2 / (1 + sqrt(1 + x**2)), t in two parts; log(2 |x|) for large x."""
     a = b.abs(x)
@@ -124,7 +130,7 @@ def asinh(b: Lanes, x: Value) -> Value:
     addend = square / (b.sqrt(square + 1.0) + 1.0)
     t = small + addend
     y = log_of_sum(b, t, (small - t) + addend)
-    y = b.rarely(~(a <= 2.0 ** 28), (y,), lambda: (b.call("log", a) + (c.LN2_F32 if b.single else c.LN2_F64)[0],))[0]
+    y = b.rarely(~(a <= 2.0 ** 28), (y,), lambda: (_log_of_twice(b, a),))[0]
     return b.copysign(y, x)
 
 
@@ -143,7 +149,7 @@ def acosh(b: Lanes, x: Value) -> Value:
     from_z = t - root
     low = (z - from_z) + (root - (t - from_z)) + root_low
     y = log_of_sum(b, t, low)
-    y = b.rarely(~(x <= 2.0 ** 28), (y,), lambda: (b.call("log", x) + (c.LN2_F32 if b.single else c.LN2_F64)[0],))[0]
+    y = b.rarely(~(x <= 2.0 ** 28), (y,), lambda: (_log_of_twice(b, x),))[0]
     return b.select(x < 1.0, float("nan"), y)
 
 

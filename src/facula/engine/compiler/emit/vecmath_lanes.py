@@ -37,7 +37,8 @@ def to_single(x: float) -> float:
 
 
 class Value:
-    """One value of `at`'s lanes. Operators take Values or Python numbers; comparisons are ordered (NaN: false).
+    """One value of `at`'s lanes. Operators take Values or Python numbers; comparisons are ordered (NaN:
+    false).
 
     `==` is left to Python (identity); use `eq` and `ne`. `>>` of integers keeps the sign; `shr` does not.
     """
@@ -94,7 +95,8 @@ class Value:
 
     def __invert__(self) -> Value:
         ones = "true" if self.kind == "mask" else "-1"
-        return self.at.new(f"xor {self.at.type(self.kind)} {self.text}, {self.at.splat(self.kind, ones)}", self.kind)
+        at = self.at
+        return at.new(f"xor {at.type(self.kind)} {self.text}, {at.splat(self.kind, ones)}", self.kind)
 
     def __lshift__(self, other: Value | int) -> Value:
         return self._binary("", "shl", other)
@@ -221,7 +223,8 @@ class Lanes:
         return self.new(f"select {self.type('mask')} {mask.text}, {t} {x.text}, {t} {y.text}", model.kind)
 
     def at_most(self, a: Value, limit: float) -> Value:
-        """min(a, limit) that keeps NaN. One instruction on x86: its `min` returns the second operand on NaN."""
+        """min(a, limit) that keeps NaN. One instruction on x86: its `min` returns the second operand on NaN.
+        """
         return self.select(a > limit, limit, a)
 
     def at_least(self, a: Value, limit: float) -> Value:
@@ -241,10 +244,12 @@ class Lanes:
         """An i1: is `mask` set in some lane?"""
         if self.lanes == 1:
             return mask.text
-        return self.code.op(f"call i1 @llvm.vector.reduce.or.v{self.lanes}i1({self.type('mask')} {mask.text})")
+        name = f"llvm.vector.reduce.or.v{self.lanes}i1"
+        return self.code.op(f"call i1 @{name}({self.type('mask')} {mask.text})")
 
     def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
-        """sum coefficients[i] * x**i by Horner's rule, in two interleaved halves where the chain would be long.
+        """sum coefficients[i] * x**i by Horner's rule, in two interleaved halves where the chain would be
+        long.
 
         Other vectors fill the pipeline meanwhile, so a short chain costs nothing; a long one outgrows the
         processor's window.

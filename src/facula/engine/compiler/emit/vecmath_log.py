@@ -3,8 +3,8 @@
     x = 2**k (1 + f),   log(x) = k log(2) + log(1 + f)
 
 float32 takes f in [-1/3, 1/3) and a polynomial in f. float64 takes 1 + f in [sqrt(1/2), sqrt(2)) and one in
-s = f / (2 + f), as log(1 + f) = 2 atanh(s): the division costs less than the ten more terms. The leading term f
-stays apart and is added last (after fdlibm's e_log.c), which keeps the error near half an ulp.
+s = f / (2 + f), as log(1 + f) = 2 atanh(s): the division costs less than the ten more terms. The leading
+term f stays apart and is added last (after fdlibm's e_log.c), which keeps the error near half an ulp.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _special(b: Lanes, x: Value, y: Value) -> Value:
 
 
 def _whole_range(b: Lanes, x: Value, name: str, formula: Callable[[Lanes, Value, Value], Value]) -> Value:
-    """formula(f, k) for positive normal x. All others (the range check is one unsigned comparison) are left to
-    the function `name`, which is called: half as fast, and rarely needed."""
+    """formula(f, k) for positive normal x. All others (the range check is one unsigned comparison) are left
+    to the function `name`, which is called: half as fast, and rarely needed."""
     k, f = split(b, x)
     y = formula(b, f, b.to_real(k))
     smallest = 1 << b.mantissa  # bits of the smallest normal number
@@ -132,7 +132,9 @@ def log1p_special(b: Lanes, x: Value) -> Value:
 
 
 def _split_one_plus(b: Lanes, x: Value, y: Value) -> tuple[Value, Value]:
-    """(k, f) of 1 + x, y being 1 + x rounded: f = 2**-k x + (2**-k - 1), one fma, loses nothing of a small x."""
+    """(k, f) of 1 + x, y being 1 + x rounded: f = 2**-k x + (2**-k - 1), one fma, loses nothing of a small
+    x.
+    """
     lowest = _LOWEST_SINGLE if b.single else _LOWEST_DOUBLE
     k = (b.bits_of(y) - lowest) >> b.mantissa
     power = b.from_bits(b.int(b.bias << b.mantissa) - (k << b.mantissa))

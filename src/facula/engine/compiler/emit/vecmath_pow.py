@@ -1,8 +1,8 @@
 """x**y with C99's table of special values (annex F.9.4.4).
 
-The magnitude is 2**(y log2|x|). The product may be as large as 1075, and every bit of its fraction goes into the
-result, so log2 needs some 11 bits more than the format has: float32 computes in float64, float64 in pairs of
-float64 (Dekker's and Knuth's exact sums and products, with fma).
+The magnitude is 2**(y log2|x|). The product may be as large as 1075, and every bit of its fraction goes into
+the result, so log2 needs some 11 bits more than the format has: float32 computes in float64, float64 in
+pairs of float64 (Dekker's and Knuth's exact sums and products, with fma).
 """
 
 from __future__ import annotations

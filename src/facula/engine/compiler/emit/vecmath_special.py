@@ -1,11 +1,13 @@
-"""The error function, its complement and its inverse; the logarithm of the gamma function, and its derivative."""
+"""The error function, its complement and its inverse; the logarithm of the gamma function, and its
+derivative.
+"""
 
 from __future__ import annotations
 
 import math
 
 from facula.engine.compiler.emit import vecmath_coefficients as c
-from facula.engine.compiler.emit.vecmath_exp import magic, reduce, scale
+from facula.engine.compiler.emit.vecmath_exp import reduce, scale
 from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
 from facula.engine.compiler.emit.vecmath_trig import sin_polynomial
 
@@ -28,8 +30,8 @@ def erf(b: Lanes, x: Value) -> Value:
 def erfc(b: Lanes, x: Value) -> Value:
     """exp(-x**2) P(t) / (1 + 2 |x|), t = (|x| - 3.75) / (|x| + 3.75); 1 - erf(x) below 3/4; 2 - erfc(-x).
 
-    Shepherd & Laframboise (1981). x**2 and the quotient are carried in two parts: an error of x**2 would be one
-    of the result, 700 times as large.
+    Shepherd & Laframboise (1981). x**2 and the quotient are carried in two parts: an error of x**2 would be
+    one of the result, 700 times as large.
     """
     a = b.at_most(b.abs(x), b.pick(10.4, 28.0))
     t = (a - 3.75) / (a + 3.75)
@@ -80,7 +82,9 @@ def lgamma(b: Lanes, x: Value) -> Value:
 
 
 def lgamma_positive(b: Lanes, a: Value) -> Value:
-    """From 8 Stirling's series; below, by recurrence to 2 + z, -3/4 <= z <= 1/2, and z P(z), exact zeros at 1 and 2."""
+    """From 8 Stirling's series; below, by recurrence to 2 + z, -3/4 <= z <= 1/2, and z P(z), exact zeros at
+    1 and 2.
+    """
     v = a
     product = b.real(1.0)
     for _ in range(6):  # 8 -> 2.5
@@ -122,7 +126,8 @@ def digamma(b: Lanes, x: Value) -> Value:
 
 
 def digamma_positive(b: Lanes, a: Value) -> Value:
-    """From 8 the asymptotic series; below, by recurrence to [1, 2] and (x - x0) P(x), which keeps the zero."""
+    """From 8 the asymptotic series; below, by recurrence to [1, 2] and (x - x0) P(x), which keeps the zero.
+    """
     v = a
     above_line, below_line = b.real(0.0), b.real(1.0)  # the sum of 1/v as one fraction: one division
     for _ in range(7):  # 8 -> 1

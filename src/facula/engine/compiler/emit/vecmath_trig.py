@@ -4,8 +4,8 @@
 
 One odd polynomial in r serves (cos is sin a quarter turn on: n half-integer), so there is nothing to select.
 Up to a limit pi in three parts is enough (Cody & Waite; with fma the first subtraction is exact). Beyond it:
-float32 goes through float64; float64 multiplies by 1/pi in 192 bits, only the bits that matter (Payne & Hanek,
-Radian reduction for trigonometric functions, 1983), one lane at a time, behind one branch.
+float32 goes through float64; float64 multiplies by 1/pi in 192 bits, only the bits that matter (Payne &
+Hanek, Radian reduction for trigonometric functions, 1983), one lane at a time, behind one branch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath_exp import magic
 from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
 
-# the largest |x| of the three-part reduction: n must have so few bits that n * pi is a multiple of an ulp of r
+# the largest |x| of the three-part reduction: n must have so few bits that n * pi is a multiple of an ulp of
+# r
 _LIMIT_SINGLE = 2.0 ** 17
 _LIMIT_DOUBLE = 2.0 ** 28
 
 
 def _turns(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Value]:
-    """(n, k): the multiple of pi (pi / 2 with parity 2) nearest to a, and it as an integer in k's low bits."""
+    """(n, k): the multiple of pi (pi / 2 with parity 2) nearest to a, and it as an integer in k's low bits.
+    """
     factor = (c.INVERSE_PI_F32 if b.single else c.INVERSE_PI_F64)[0] * parity
     if quarter:  # a = (n - 1/2) pi + r
         shifted = b.fma(a, factor, 0.5) + magic(b, 0)
@@ -39,8 +41,8 @@ def _reduce(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Valu
         return b.fma(n, -last, b.fma(n, -middle, first)), b.real(0.0), k
     product = n * middle
     r = first - product
-    # what the roundings of product and r lost, and the third part. (Not fma(n, -middle, first - r): where first
-    # and product cancel, first - r does not fit.)
+    # what the roundings of product and r lost, and the third part. (Not fma(n, -middle, first - r): where
+    # first and product cancel, first - r does not fit.)
     lost = ((first - r) - product) - b.fma(n, middle, -product)
     low = b.fma(n, -last, lost)
     if b.single:
@@ -59,7 +61,8 @@ def sin_polynomial(b: Lanes, r: Value, low: Value) -> Value:
     q = b.polynomial(square, c.SIN_F32 if b.single else c.SIN_F64)
     if b.single:
         return b.fma(square * r, q, r)
-    # sin(r + low) = sin(r) + low cos(r); 1 - r**2/2 will do for the cosine, which only weighs a rounding error
+    # sin(r + low) = sin(r) + low cos(r); 1 - r**2/2 will do for the cosine, which only weighs a rounding
+    # error
     correction = b.fma(low * square, -0.5, low)
     return r + b.fma(square * r, q, correction)
 
@@ -86,7 +89,9 @@ def cos(b: Lanes, x: Value) -> Value:
 
 
 def tan(b: Lanes, x: Value) -> Value:
-    """tan(r), or -1/tan(r) after an odd number of quarter turns. float64: sin / cos, which is one division, too."""
+    """tan(r), or -1/tan(r) after an odd number of quarter turns. float64: sin / cos, which is one division,
+    too.
+    """
     a = b.abs(x)
     r, low, k = _reduce(b, a, 2, quarter=False)
     odd = (k & 1).ne(0)
@@ -147,9 +152,10 @@ def _each_lane_large(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Va
 def _define_large(module: Module) -> None:
     """`{r, low, turns} @vecmath_reduce_large(a, halves, quarter)` for finite a >= 2**27.
 
-    a = M 2**E with an integer M of 53 bits. Bits of 1/pi worth 2**(1 - E) or more only contribute even numbers of
-    turns, so the product M * (192 bits of 1/pi from there on) modulo 2**192, in units of 2**-191, is a/pi modulo
-    2. No double is nearer to a multiple of pi/2 than about 2**-61, so 128 bits of the fraction keep 66.
+    a = M 2**E with an integer M of 53 bits. Bits of 1/pi worth 2**(1 - E) or more only contribute even
+    numbers of turns, so the product M * (192 bits of 1/pi from there on) modulo 2**192, in units of 2**-191,
+    is a/pi modulo 2. No double is nearer to a multiple of pi/2 than about 2**-61, so 128 bits of the
+    fraction keep 66.
     """
     name = "vecmath_reduce_large"
     if name in module.definitions:
@@ -175,7 +181,9 @@ def _define_large(module: Module) -> None:
         place = op(f"call i64 @llvm.umin.i64(i64 {place}, i64 {len(words) - 1})")
         pointer = op(f"getelementptr i64, ptr @vecmath_inverse_pi, i64 {place}")
         loaded.append(op(f"load i64, ptr {pointer}"))
-    window = [op(f"call i64 @llvm.fshl.i64(i64 {loaded[j]}, i64 {loaded[j + 1]}, i64 {shift})") for j in range(3)]
+    window = []
+    for upper, lower in zip(loaded, loaded[1:], strict=False):
+        window.append(op(f"call i64 @llvm.fshl.i64(i64 {upper}, i64 {lower}, i64 {shift})"))
     wide_mantissa = op(f"zext i64 {mantissa} to i128")
     carry = "0"
     products = []  # 128 bits each, the lowest word first; what is above 64 of them is carried on
@@ -221,9 +229,9 @@ def _define_large(module: Module) -> None:
     low = op(f"uitofp i64 {low} to double")
     b = Lanes(code, "double", 1, _no_calls)
     h = Value(b, high, "real") * Value(b, unit, "real")
-    l = Value(b, low, "real") * 2.0 ** -53 * Value(b, unit, "real")
+    rest = Value(b, low, "real") * 2.0 ** -53 * Value(b, unit, "real")
     main = h * c.PI_F64[0]
-    rest = b.fma(h, c.PI_F64[0], -main) + b.fma(h, c.PI_F64[1], l * c.PI_F64[0])
+    rest = b.fma(h, c.PI_F64[0], -main) + b.fma(h, c.PI_F64[1], rest * c.PI_F64[0])
     result = "{ double, double, i64 }"
     packed = op(f"insertvalue {result} poison, double {main.text}, 0")
     packed = op(f"insertvalue {result} {packed}, double {rest.text}, 1")
