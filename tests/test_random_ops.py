@@ -170,7 +170,8 @@ def test_errors(name, args):
 MULTINOMIAL_ERRORS = [
     (torch.ones(3), 4, False), (torch.ones(3), 0, False), (torch.ones(3, 3, 3), 1, False),
     (torch.ones(3, dtype=torch.int64), 1, False), (torch.zeros(3), 1, False),
-    (torch.tensor([-1.0, 1]), 1, True), (torch.tensor([1, float("nan")]), 1, True), (torch.zeros(2, 3), 1, True),
+    (torch.tensor([-1.0, 1]), 1, True), (torch.tensor([1, float("nan")]), 1, True),
+    (torch.zeros(2, 3), 1, True),
 ]
 
 

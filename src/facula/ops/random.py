@@ -123,8 +123,8 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
         >>> x = facula.empty(3).bernoulli_(0.5)
     """
     engine = _engine(generator)
-    if not hasattr(p, "dtype"):
-        return _fill(self, lambda n: draw.bernoulli(n, self.dtype, float(p), engine))
+    if isinstance(p, (int, float)):
+        return _fill(self, lambda n: draw.bernoulli(n, self.dtype, p, engine))
     strides = self.stride()
     order = sorted(range(self.dim()), key=lambda d: -strides[d])
     each = values_of(p.expand(self.shape)).transpose(order)
@@ -180,7 +180,8 @@ def _two(name: str, keys: tuple[str, str], defaults: tuple[Any, Any], given: tup
     if len(given) > 2 or extra:
         raise TypeError(f"{name}() got an unexpected keyword argument '{extra.pop()}'" if extra else
                         f"{name}() takes at most 2 positional arguments ({len(given)} given)")
-    return tuple(given[i] if i < len(given) else named.get(keys[i], defaults[i]) for i in (0, 1))  # type: ignore[return-value]
+    first = given[0] if given else named.get(keys[0], defaults[0])
+    return first, given[1] if len(given) > 1 else named.get(keys[1], defaults[1])
 
 
 # ---- new tensors ------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def randint(*arguments: Any, generator: Generator | None = None, requires_grad: 
 def randint_like(input: Tensor, *bounds: int, generator: Generator | None = None, requires_grad: bool = False,
                  **options: Any) -> Tensor:
     """`randint_like(x, high)` or `randint_like(x, low, high)`: whole numbers in the size and dtype of `x`."""
-    named = {key: options.pop(key) for key in ("low", "high") if key in options}
+    named: dict[str, Any] = {key: options.pop(key) for key in ("low", "high") if key in options}
     if len(bounds) == 1 and "high" not in named:
         bounds = (0, *bounds)
     low, high = _two("randint_like", ("low", "high"), (0, None), bounds, named)
@@ -273,7 +274,7 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     return _finish(overwrite(result, values), requires_grad)
 
 
-def normal(mean: float | Tensor, std: float | Tensor = 1.0, size: Any = None, *,
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
            generator: Generator | None = None, out: Tensor | None = None, **options: Any) -> Tensor:
     """Normal numbers: a mean and a standard deviation for each (tensors), or the same for all (and a size).
 

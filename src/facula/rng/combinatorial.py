@@ -72,7 +72,8 @@ def draw_without_replacement(weights: np.ndarray, waiting: np.ndarray, samples: 
         score = from_bfloat16(score)
     if samples == 1:
         return np.argmax(score, axis=1)[:, None]
-    return np.argsort(-score, axis=1, kind="stable")[:, :samples]
+    order: np.ndarray = np.argsort(-score, axis=1, kind="stable")
+    return order[:, :samples]
 
 
 def poisson(engine: Engine, rates: np.ndarray) -> np.ndarray:

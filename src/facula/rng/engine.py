@@ -186,7 +186,7 @@ class Engine(Twister):
             words = self.words64(count) if to in (float64, int64) else self.words(count)
         if to is bool_:
             return (words & np.uint32(1)).astype(np.bool_)
-        limit = 2**DIGITS[to] + 1 if to in DIGITS else int(np.iinfo(to.numpy).max) + 1
+        limit = 2**DIGITS[to] + 1 if to in DIGITS else 2**(8 * to.itemsize - to.is_signed)
         words %= words.dtype.type(limit)
         return _integers_to(words.astype(np.int64), to)
 

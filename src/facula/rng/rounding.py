@@ -20,7 +20,7 @@ def fma(a: np.ndarray, b: float, c: float) -> np.ndarray:
     in 2**29. float64: exact product and sum in two parts each (Dekker, Knuth), to the same effect.
     """
     if c == 0.0:
-        product = a * a.dtype.type(b)
+        product: np.ndarray = a * a.dtype.type(b)
         product += a.dtype.type(0)  # -0.0 + 0.0 is 0.0
         return product
     if a.dtype == np.float32:
