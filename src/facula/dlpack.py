@@ -104,10 +104,12 @@ def import_array(ext_tensor: Any, *, device: Any = None, copy: bool | None = Non
     kind = source.__dlpack_device__()[0]
     if kind != DLDeviceType.kDLCPU:
         raise RuntimeError(f"from_dlpack: the memory is on a device of kind {int(kind)} (dlpack.h), and "
-                           f"only the "
-                           "cpu's (1) can be shared; copy it to the cpu first")
+                           "only the cpu's (1) can be shared; copy it to the cpu first")
     array = np.from_dlpack(source)
-    if copy or array.dtype.byteorder not in "=|<":
+    if copy or any(stride < 0 for stride in array.strides):  # tensors have no negative strides
+        if copy is False:
+            raise ValueError("from_dlpack: the memory is laid out backwards (negative strides), which a "
+                             "tensor cannot share; leave out copy=False")
         array = array.copy()
     _carried(array)
     return array
@@ -135,4 +137,5 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         >>> tensor
         tensor([5., 0.])
     """
-    raise NotImplementedError
+    import facula
+    return facula.from_numpy(import_array(ext_tensor, device=device, copy=copy))

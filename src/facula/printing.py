@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from facula import dtypes
 from facula.defaults import get_default_dtype
@@ -147,6 +148,7 @@ def format_array(array: np.ndarray, of: dtype, indent: int = 0,
 
     Example:
         >>> import numpy as np
+from numpy.lib.stride_tricks import as_strided
         >>> from facula import dtypes
         >>> from facula.printing import format_array
         >>> format_array(np.array([1.5, 20.0], np.float32), dtypes.float32)
@@ -169,7 +171,7 @@ def format_array(array: np.ndarray, of: dtype, indent: int = 0,
 
 
 def _edges(array: np.ndarray, cut: list[bool], count: int) -> np.ndarray:
-    """`array` without what an abbreviation leaves out; `count` elements stay at each end of a cut dimension."""
+    """`array` without what an abbreviation leaves out; `count` elements stay at each end of what is cut."""
     for axis, is_cut in enumerate(cut):
         if is_cut:
             first = array[(slice(None),) * axis + (slice(count),)]
@@ -274,8 +276,10 @@ def _grad_name(grad_fn: Any) -> str:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """The elements as a NumPy array in the carrier type (`dtype.numpy`), without a copy where possible."""
-    raise NotImplementedError
+    """The elements as a NumPy array in the carrier type (`dtype.numpy`), without a copy."""
+    memory = tensor._memory()[1]
+    strides = [stride * memory.itemsize for stride in tensor.stride()]
+    return as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides)
 
 
 def tensor_format(tensor: Any, spec: str) -> str:

@@ -13,7 +13,7 @@ from facula.serialization.storages import LoadedStorage
 
 
 def _rebuild_tensor(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any) -> Any:
-    return tensors.from_storage(storage, storage.dtype, storage_offset, tuple(size), tuple(stride), False)
+    return tensors.from_storage(storage, storage.dtype, storage_offset, tuple(size), tuple(stride))
 
 
 def _rebuild_tensor_v2(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any,
@@ -26,7 +26,7 @@ def _rebuild_tensor_v2(storage: LoadedStorage, storage_offset: int, size: Any, s
 def _rebuild_tensor_v3(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any,
                        requires_grad: bool, backward_hooks: Any, dtype: dtype,
                        metadata: dict[str, bool] | None = None) -> Any:
-    tensor = tensors.from_storage(storage, dtype, storage_offset, tuple(size), tuple(stride), False)
+    tensor = tensors.from_storage(storage, dtype, storage_offset, tuple(size), tuple(stride))
     if metadata:  # torch conjugates and negates lazily; here the values are computed
         if not storage.filled:
             raise RuntimeError("the file has a lazily conjugated tensor in torch's older format, which is "
