@@ -38,8 +38,9 @@ def compile_plan(
     graph = simplify(nodes, leaves, outputs, numbers_at)
     groups = fuse(graph)
     work: list[Work] = []
+    in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
-        work += _lower(group, groups, graph, formats, vector_bytes)
+        work += _lower(group, in_memory, graph, formats, vector_bytes)
     steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes)
     count = 1 + max((at for at in formats), default=-1)
     return PlanSpec(
@@ -61,12 +62,11 @@ def _bytes(value: object) -> int:
 
 
 def _lower(
-    group: Group, groups: list[Group], graph: Graph, formats: dict[int, str], vector_bytes: int
+    group: Group, in_memory: set[Node], graph: Graph, formats: dict[int, str], vector_bytes: int
 ) -> list[Work]:
     if group.single:
         return lower_single(next(iter(group.members)), graph, formats, vector_bytes)
-    read = {s for g in groups if g is not group for s in _memory_reads(g, graph)}
-    kept = [n for n in group.members if n in graph.kept or n in read]
+    kept = [n for n in group.members if n in in_memory]
     if not kept:
         return []
     return [launch.work() for launch in lower_loops(group, graph, kept, formats, vector_bytes)]
