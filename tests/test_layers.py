@@ -13,7 +13,7 @@ LAYERS = [
     ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
     ["engine", "rng"],
     ["ops"],
-    ["tensor", "storage", "printing", "autograd"],
+    ["tensor", "storage", "printing", "exchange", "autograd"],
     [""],
     ["testing", "compat", "cli", "__main__"],
 ]

@@ -7,62 +7,13 @@ Source: https://dmlc.github.io/dlpack/latest/python_spec.html
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
 import numpy as np
 
 from facula import dtypes
 from facula.dtypes import dtype
-
-
-class DLDeviceType(enum.IntEnum):
-    """Kinds of memory, numbered as in `dlpack.h`."""
-
-    kDLCPU = 1
-    kDLCUDA = 2
-    kDLCUDAHost = 3
-    kDLOpenCL = 4
-    kDLVulkan = 7
-    kDLMetal = 8
-    kDLVPI = 9
-    kDLROCM = 10
-    kDLROCMHost = 11
-    kDLExtDev = 12
-    kDLCUDAManaged = 13
-    kDLOneAPI = 14
-    kDLWebGPU = 15
-    kDLHexagon = 16
-    kDLMAIA = 17
-
-
-def export(tensor: Any, *, stream: Any = None, max_version: tuple[int, int] | None = None,
-           dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
-    """The capsule that `tensor.__dlpack__(...)` gives.
-
-    BufferError for a tensor that requires grad or is not on the cpu, for bfloat16, and for another device.
-    """
-    if tensor.requires_grad:
-        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    if tensor.device.type != "cpu":
-        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
-    if tensor.dtype is dtypes.bfloat16:
-        raise BufferError("Can't export bfloat16 tensors by DLPack, because NumPy has no such type; "
-                          "use tensor.float(), or tensor.view(torch.int16) for the bits")
-    if stream not in (None, -1):
-        raise BufferError(f"stream must be None for tensors on the cpu, but got {stream!r}")
-    if dl_device is not None and tuple(dl_device) != (DLDeviceType.kDLCPU, 0):
-        raise BufferError(f"cannot export a tensor on the cpu to the DLPack device {tuple(dl_device)}")
-    options: dict[str, Any] = {"max_version": max_version, "copy": copy}
-    given = {name: value for name, value in options.items() if value is not None}
-    return tensor.numpy().__dlpack__(**given)
-
-
-def export_device(tensor: Any) -> tuple[DLDeviceType, int]:
-    """What `tensor.__dlpack_device__()` gives: (kind of memory, number)."""
-    if tensor.device.type != "cpu":
-        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
-    return DLDeviceType.kDLCPU, 0
+from facula.exchange import DLDeviceType
 
 
 def to_dlpack(tensor: Any) -> Any:
