@@ -64,7 +64,7 @@ class DLDeviceType(enum.IntEnum):
 
 
 def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, int] | None = None,
-           dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+                  dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
     """The capsule that `tensor.__dlpack__(...)` gives.
 
     BufferError for a tensor that requires grad or is not on the cpu, for bfloat16, and for another device.
@@ -82,7 +82,12 @@ def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, in
         raise BufferError(f"cannot export a tensor on the cpu to the DLPack device {tuple(dl_device)}")
     options: dict[str, Any] = {"max_version": max_version, "copy": copy}
     given = {name: value for name, value in options.items() if value is not None}
-    return tensor.numpy().__dlpack__(**given)
+    try:
+        return tensor.numpy().__dlpack__(**given)
+    except TypeError:  # NumPy before 2.1 knows the first version only, which says the same without flags
+        if copy is not None:
+            raise
+        return tensor.numpy().__dlpack__()
 
 
 def dlpack_device(tensor: Any) -> tuple[DLDeviceType, int]:
