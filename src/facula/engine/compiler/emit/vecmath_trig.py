@@ -10,6 +10,8 @@ Hanek, Radian reduction for trigonometric functions, 1983), one lane at a time, 
 
 from __future__ import annotations
 
+import math
+
 from facula.engine.compiler.emit import vecmath_coefficients as c
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath_exp import magic
@@ -59,12 +61,12 @@ def _reduce(b: Lanes, a: Value, parity: int, quarter: bool) -> tuple[Value, Valu
 def sin_polynomial(b: Lanes, r: Value, low: Value) -> Value:
     square = r * r
     q = b.polynomial(square, c.SIN_F32 if b.single else c.SIN_F64)
+    rest = square * q
     if b.single:
-        return b.fma(square * r, q, r)
-    # sin(r + low) = sin(r) + low cos(r); 1 - r**2/2 will do for the cosine, which only weighs a rounding
-    # error
-    correction = b.fma(low * square, -0.5, low)
-    return r + b.fma(square * r, q, correction)
+        return b.fma(rest, r, r)
+    # sin(r + low) = sin(r) + low cos(r); the parabola through cosine's top and zeros will do for so small a term
+    correction = b.fma(low * square, -4.0 / math.pi ** 2, low)
+    return r + b.fma(rest, r, correction)
 
 
 def _sin_of_turn(b: Lanes, x: Value, quarter: bool) -> Value:
