@@ -327,3 +327,39 @@ def test_parameters_as_a_vector():
     vector = nn.utils.parameters_to_vector(net.parameters())
     nn.utils.vector_to_parameters(vector.detach() * 2, net.parameters())
     assert_same(nn.utils.parameters_to_vector(net.parameters()), vector * 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "bias": False}, {"kdim": 3, "vdim": 5},
+                                     {"add_bias_kv": True, "add_zero_attn": True}])
+def test_attention(torch, options):
+    width = {"kdim": 8, "vdim": 8, **{k: v for k, v in options.items() if k in ("kdim", "vdim")}}
+    shape = (2, 5) if options.get("batch_first") else (5, 2)
+    arrays = [floats(*shape, 8), floats(*shape, width["kdim"]), floats(*shape, width["vdim"])]
+    theirs, ours = torch.nn.MultiheadAttention(8, 2, **options), nn.MultiheadAttention(8, 2, **options)
+    assert repr(ours) == repr(theirs) and list(ours.state_dict()) == list(theirs.state_dict())
+    copy_state(theirs, ours, facula)
+    for average in (True, False):
+        results = []
+        for library, module in ((facula, ours), (torch, theirs)):
+            padding = library.tensor([[False, False, False, True, True], [False] * 5])
+            causal = library.ones(5, 5, dtype=library.bool).triu(1)
+            inputs = [to_library(library, a) for a in arrays]
+            out, weights = module(*inputs, key_padding_mask=padding, attn_mask=causal,
+                                  average_attn_weights=average)
+            module.zero_grad()
+            (out * out).sum().backward()
+            results.append([out, weights, *(p.grad for p in module.parameters())])
+        assert_same(results[0], results[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_ctc(torch, reduction):
+    arrays = [floats(7, 3, 5)]
+    targets, sizes = np.array([[1, 2, 2], [3, 3, 3], [4, 1, 0]]), ((7, 4, 6), (3, 3, 2))
+    results = []
+    for library in (facula, torch):
+        def loss(x, library=library):
+            return library.nn.functional.ctc_loss(x.log_softmax(2), to_library(library, targets), *sizes,
+                                                  reduction=reduction, zero_infinity=True)
+        results.append(value_and_gradients(library, loss, arrays))
+    assert_same(results[0], results[1], rtol=1e-4)

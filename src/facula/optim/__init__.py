@@ -1,6 +1,6 @@
 """Optimizers, and the schedules of their learning rates (`optim.lr_scheduler`)."""
 
-from . import lr_scheduler
+from . import lr_scheduler, swa_utils
 from ._muon import Muon
 from .adadelta import Adadelta
 from .adafactor import Adafactor
@@ -19,4 +19,4 @@ from .sgd import SGD
 from .sparse_adam import SparseAdam
 
 __all__ = ["ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon",
-           "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler"]
+           "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils"]

@@ -8,6 +8,7 @@ from typing import Any
 import facula
 
 from .dropout import dropout
+from .linear import linear
 
 
 def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None,
@@ -47,3 +48,140 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     return weights @ value
+
+
+def _in_projections(query: Any, key: Any, value: Any, weight: Any, bias: Any, separate: Any) -> tuple[Any,
+                                                                                                      Any,
+                                                                                                      Any]:
+    """Query, key and value after their linear maps; `weight` holds the three on top of each other."""
+    if separate is None:
+        weights = weight.chunk(3)
+    else:
+        weights = separate
+    biases = (None, None, None) if bias is None else bias.chunk(3)
+    return (linear(query, weights[0], biases[0]), linear(key, weights[1], biases[1]),
+            linear(value, weights[2], biases[2]))
+
+
+def _float_mask(mask: Any, name: str, dtype: Any) -> Any:
+    """A mask to add to scores: -inf where a bool mask says True (may not attend)."""
+    if mask is None:
+        return None
+    if mask.dtype is facula.bool:
+        return facula.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
+    if not mask.is_floating_point():
+        raise AssertionError(f"only bool and floating types of {name} are supported")
+    return mask
+
+
+def _checked_batch(query: Any, key: Any, value: Any, key_padding_mask: Any, attn_mask: Any,
+                   num_heads: int) -> bool:
+    """Are the inputs (L, N, E), rather than (L, E)? AssertionError where they do not belong together."""
+    dims = query.dim()
+    if dims not in (2, 3):
+        raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {dims}-D query "
+                             "tensor")
+    kind = "batched" if dims == 3 else "unbatched"
+    if key.dim() != dims or value.dim() != dims:
+        raise AssertionError(f"For {kind} ({dims}-D) `query`, expected `key` and `value` to be {dims}-D but "
+                             f"found {key.dim()}-D and {value.dim()}-D tensors respectively")
+    if key_padding_mask is not None and key_padding_mask.dim() != dims - 1:
+        raise AssertionError(f"For {kind} ({dims}-D) `query`, expected `key_padding_mask` to be `None` or "
+                             f"{dims - 1}-D but found {key_padding_mask.dim()}-D tensor instead")
+    if attn_mask is not None and attn_mask.dim() not in (2, 3):
+        raise AssertionError(f"For {kind} ({dims}-D) `query`, expected `attn_mask` to be `None`, 2-D or 3-D "
+                             f"but found {attn_mask.dim()}-D tensor instead")
+    if dims == 2 and attn_mask is not None and attn_mask.dim() == 3:
+        expected = (num_heads, query.size(0), key.size(0))
+        if tuple(attn_mask.shape) != expected:
+            raise AssertionError(f"Expected `attn_mask` shape to be {expected} but got {attn_mask.shape}")
+    return dims == 3
+
+
+def multi_head_attention_forward(
+        query: Any, key: Any, value: Any, embed_dim_to_check: int, num_heads: int, in_proj_weight: Any,
+        in_proj_bias: Any, bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float,
+        out_proj_weight: Any, out_proj_bias: Any, training: bool = True, key_padding_mask: Any = None,
+        need_weights: bool = True, attn_mask: Any = None, use_separate_proj_weight: bool = False,
+        q_proj_weight: Any = None, k_proj_weight: Any = None, v_proj_weight: Any = None, static_k: Any = None,
+        static_v: Any = None, average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Any, Any]:
+    """Attention of several heads: (L, N, E), (S, N, Ek), (S, N, Ev) to (L, N, E) and the weights (N, L, S).
+
+    Without a batch the dimension N is missing. See `nn.MultiheadAttention` for the arguments.
+
+    Raises:
+        AssertionError, RuntimeError: shapes do not fit.
+    """
+    batched = _checked_batch(query, key, value, key_padding_mask, attn_mask, num_heads)
+    if not batched:
+        query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+        key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
+    length, batch, width = query.shape
+    if is_causal and attn_mask is None:
+        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+    if width != embed_dim_to_check:
+        raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}")
+    head = width // num_heads
+    if head * num_heads != width:
+        raise AssertionError(f"embed_dim {width} not divisible by num_heads {num_heads}")
+    if not use_separate_proj_weight and key.shape != value.shape:
+        raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
+    if tuple(key.shape[:2]) != tuple(value.shape[:2]):
+        raise AssertionError(f"key's sequence and batch dims {key.shape[:2]} do not match value's "
+                             f"{value.shape[:2]}")
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _in_projections(query, key, value, in_proj_weight, in_proj_bias, separate)
+    if attn_mask is not None:
+        attn_mask = _fitted_mask(_float_mask(attn_mask, "attn_mask", q.dtype), length, key.size(0), batch,
+                                 num_heads)
+    key_padding_mask = _float_mask(key_padding_mask, "key_padding_mask", q.dtype)
+
+    added = 0  # keys beyond the given ones: masks grow by as much
+    if bias_k is not None and bias_v is not None:
+        k = facula.cat([k, bias_k.expand(1, batch, width)])
+        v = facula.cat([v, bias_v.expand(1, batch, width)])
+        added += 1
+    q = q.reshape(length, batch * num_heads, head).transpose(0, 1)
+    k = static_k if static_k is not None else k.reshape(-1, batch * num_heads, head).transpose(0, 1)
+    v = static_v if static_v is not None else v.reshape(-1, batch * num_heads, head).transpose(0, 1)
+    if add_zero_attn:
+        zeros = facula.zeros((batch * num_heads, 1, head), dtype=k.dtype, device=k.device)
+        k, v = facula.cat([k, zeros], 1), facula.cat([v, zeros], 1)
+        added += 1
+    mask = _joined_masks(attn_mask, key_padding_mask, added, batch, num_heads)
+
+    scores = (q * math.sqrt(1.0 / head)) @ k.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + mask
+    weights = scores.softmax(-1)
+    if dropout_p > 0.0 and training:
+        weights = dropout(weights, dropout_p)
+    mixed = (weights @ v).transpose(0, 1).reshape(length * batch, width)
+    out = linear(mixed, out_proj_weight, out_proj_bias).reshape(length, batch, width)
+    if not need_weights:
+        return (out if batched else out.squeeze(1)), None
+    weights = weights.reshape(batch, num_heads, length, k.size(1))
+    if average_attn_weights:
+        weights = weights.mean(1)
+    return (out, weights) if batched else (out.squeeze(1), weights.squeeze(0))
+
+
+def _fitted_mask(mask: Any, length: int, keys: int, batch: int, heads: int) -> Any:
+    """An attention mask (L, S) or (N * heads, L, S) as three dimensions; RuntimeError for other shapes."""
+    expected = (length, keys) if mask.dim() == 2 else (batch * heads, length, keys)
+    if tuple(mask.shape) != expected:
+        raise RuntimeError(f"The shape of the {mask.dim()}D attn_mask is {mask.shape}, but should be "
+                           f"{expected}.")
+    return mask.unsqueeze(0) if mask.dim() == 2 else mask
+
+
+def _joined_masks(attn_mask: Any, key_padding_mask: Any, added: int, batch: int, heads: int) -> Any:
+    """Both masks in one that adds to scores (N * heads, L, S + added), or None."""
+    from .padding import pad
+    mask = None if attn_mask is None else pad(attn_mask, (0, added)) if added else attn_mask
+    if key_padding_mask is not None:
+        padding = pad(key_padding_mask, (0, added)) if added else key_padding_mask
+        keys = padding.size(1)
+        padding = padding.reshape(batch, 1, 1, keys).expand(-1, heads, -1, -1).reshape(batch * heads, 1, keys)
+        mask = padding if mask is None else mask + padding
+    return mask

@@ -29,6 +29,6 @@ from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
 
 __all__ = [  # noqa: PLE0604
-    "Module", *_activation, *_batchnorm, *_container, *_distance, *_dropout, *_flatten, *_instancenorm,
-    *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_sparse,
+    "Module", *_activation, *_batchnorm, *_container, *_distance, *_dropout, *_flatten,
+    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_sparse,
 ]
