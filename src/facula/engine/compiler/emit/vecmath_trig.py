@@ -64,7 +64,7 @@ def sin_polynomial(b: Lanes, r: Value, low: Value) -> Value:
     rest = square * q
     if b.single:
         return b.fma(rest, r, r)
-    # sin(r + low) = sin(r) + low cos(r); the parabola through cosine's top and zeros will do for so small a term
+    # sin(r + low) = sin(r) + low cos(r); a parabola with cosine's top and zeros will do for the cosine
     correction = b.fma(low * square, -4.0 / math.pi ** 2, low)
     return r + b.fma(rest, r, correction)
 
