@@ -18,6 +18,9 @@ class Scalars:
     def __init__(self) -> None:
         self._numbers: dict[int, tuple[Any, int, float]] = {}  # id -> the tensor, its version, its number
         self._tensors: dict[float, Any] = {}
+        self._before: Any = None  # the last `step` that `advance` met, and what it became
+        self._after: Any = None
+        self._count = 0.0
 
     def number(self, tensor: Any) -> float:
         """The value of a 0-d tensor; from memory, unless somebody else made or changed it."""
@@ -48,9 +51,12 @@ class Scalars:
 
     def advance(self, state: Any) -> float:
         """Add one to `state["step"]` and return the new number."""
-        number = self.number(state["step"]) + 1.0
-        state["step"] = self.tensor(number)
-        return number
+        before = state["step"]
+        if before is not self._before:  # mostly the first parameter of a step: the others share its tensor
+            self._before, self._count = before, self.number(before) + 1.0
+            self._after = self.tensor(self._count)
+        state["step"] = self._after
+        return self._count
 
 
 def scalar_dtype() -> Any:

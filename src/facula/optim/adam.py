@@ -73,14 +73,18 @@ class Adam(TensorOptimizer):
         beta1, beta2 = (number(beta) for beta in group["betas"])
         eps, decay, maximize = group["eps"], group["weight_decay"], group["maximize"]
         decoupled, amsgrad = group["decoupled_weight_decay"], group["amsgrad"]
-        scalars, states = self._scalars, self.state
-        assert scalars is not None
+        rate_is_tensor = isinstance(lr, facula.Tensor)
+        states = self.state
+        advance = self._scalars.advance  # type: ignore[union-attr]
+        known = rate = root = None  # the step that rate and root below belong to
         for param in params:
             state = states[param]
             gradient = param.grad
             if maximize:
                 gradient = -gradient
-            step = scalars.advance(state)
+            step = advance(state)
+            if step != known:
+                known, rate, root = step, lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5
             if decay != 0:
                 if decoupled:
                     param.mul_(1 - lr * decay)
@@ -99,9 +103,8 @@ class Adam(TensorOptimizer):
                     largest = facula.view_as_real(largest)
                 largest.copy_(facula.maximum(largest, square))
                 square = largest
-            divisor = (square.sqrt() / (1 - beta2 ** step) ** 0.5).add_(eps)
-            rate = lr / (1 - beta1 ** step)
-            if isinstance(rate, facula.Tensor):
+            divisor = (square.sqrt() / root).add_(eps)
+            if rate_is_tensor:
                 value.add_(mean / divisor * -rate)
             else:
                 value.addcdiv_(mean, divisor, value=-rate)

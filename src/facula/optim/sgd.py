@@ -59,6 +59,7 @@ class SGD(TensorOptimizer):
         minus_lr = -(group["lr"] if group["differentiable"] else number(group["lr"]))
         momentum, dampening, decay = group["momentum"], group["dampening"], group["weight_decay"]
         nesterov, maximize = group["nesterov"], group["maximize"]
+        rate_is_tensor = isinstance(minus_lr, facula.Tensor)
         state = self.state
         for param in params:
             gradient = param.grad
@@ -74,7 +75,7 @@ class SGD(TensorOptimizer):
                 else:
                     buffer.mul_(momentum).add_(gradient, alpha=1 - dampening)
                 gradient = gradient.add(buffer, alpha=momentum) if nesterov else buffer
-            if isinstance(minus_lr, facula.Tensor):
+            if rate_is_tensor:
                 param.add_(gradient * minus_lr)
             else:
                 param.add_(gradient, alpha=minus_lr)
