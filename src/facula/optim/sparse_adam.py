@@ -33,8 +33,13 @@ class SparseAdam(TensorOptimizer):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-        sparse = [(g, i) for g, group in enumerate(self.param_groups) for i, p in enumerate(group["params"])
-                  if p.is_sparse]
+        numbered = [([g, i], p) for g, group in enumerate(self.param_groups)
+                    for i, p in enumerate(group["params"])]
+        complex_ones = [place for place, p in numbered if p.is_complex()]
+        if complex_ones:
+            raise ValueError(f"Complex params at indices {complex_ones}: SparseAdam does not support complex "
+                             "parameters")
+        sparse = [place for place, p in numbered if p.is_sparse]
         if sparse:
             raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter "
                              "tensors")
