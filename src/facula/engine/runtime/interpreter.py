@@ -156,7 +156,8 @@ class _Evaluation:
     def _natural(self, e: Expr) -> dtype | None:
         value: Any = e.value
         if e.fn == "in":
-            return self.node.inputs[value].dtype
+            operand: Node = self.node.inputs[value]
+            return operand.dtype
         if e.fn in ("lit", "scalar"):
             return None
         if e.fn == "cast":
@@ -250,7 +251,8 @@ def _extreme(d: dtype, largest: bool) -> Any:
         return np.inf if largest else -np.inf
     if d is bool_:
         return largest
-    return np.iinfo(d.numpy).max if largest else np.iinfo(d.numpy).min
+    info = np.iinfo(d.name)
+    return info.max if largest else info.min
 
 
 def _wide(x: Array, d: dtype) -> Array:
