@@ -97,7 +97,7 @@ def attributes_of(tensor: Any) -> dict[str, Any]:
 def reduce_tensor(tensor: Any, storage: Any) -> tuple[Any, ...]:
     """How a file names `tensor`: a function, and its arguments, among them `storage` for its elements."""
     layout_of = tensors.geometry(tensor)
-    arguments = (storage, *layout_of, bool(tensor.requires_grad), OrderedDict())
+    arguments: tuple[Any, ...] = (storage, *layout_of, bool(tensor.requires_grad), OrderedDict())
     state = attributes_of(tensor)
     if type(tensor) is tensors.tensor_class() and not state:
         return _rebuild_tensor_v2, arguments
@@ -106,7 +106,7 @@ def reduce_tensor(tensor: Any, storage: Any) -> tuple[Any, ...]:
 
 def reduce_parameter(parameter: Any) -> tuple[Any, ...]:
     """How a file names a Parameter: a function and its arguments."""
-    arguments = (parameter.data, bool(parameter.requires_grad), OrderedDict())
+    arguments: tuple[Any, ...] = (parameter.data, bool(parameter.requires_grad), OrderedDict())
     state = attributes_of(parameter)
     if state:
         return _rebuild_parameter_with_state, (*arguments, state)

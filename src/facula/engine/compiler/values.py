@@ -9,7 +9,7 @@ num, lit   position / number    -
 coord      Affine               -          int64: the affine map's value itself
 gather     (source, Affine, step, rows)  (index,)   source[affine + index * step], index clamped to [0, rows)
 reduce     name                 (element,) over the reduced dimensions
-cast, round and the scalar functions
+cast, round16 and the scalar functions
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ class Builder:
 
     def round(self, value: Val) -> Val:
         """The 16-bit float types: what memory would hold."""
-        if value.op in ("load", "gather", "cast", "round") or value.dtype not in (float16, bfloat16):
+        if value.op in ("load", "gather", "cast", "round16") or value.dtype not in (float16, bfloat16):
             return value
-        return self.make("round", (value,), value.dtype)
+        return self.make("round16", (value,), value.dtype)
 
     def _formula(self, node: Node, op: Formula, args: list[Val], map: Affine) -> Val:
         operands = tuple(i.dtype for i in node.inputs)

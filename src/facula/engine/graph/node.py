@@ -7,16 +7,16 @@ primitive   inputs                 attrs            scalars    value
 BUFFER      -                      -                -          the elements in `buffer`
 CONST       -                      -                (v,)       v everywhere
 INDEX       -                      (dim,)           -          int64 coordinate along `dim`
-Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast as in NumPy
-VIEW        base                   strides          (offset,)  out[i] = flat(base)[offset + sum(i*strides)]
-SUM.. ALL   x                      dims (sorted)    -          reduction over dims; dims are dropped from the shape
-CUMSUM..    x                      (dim,)           -          running sum, product, maximum, minimum
+Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast
+VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
+SUM.. ALL   x                      dims (sorted)    -          reduction over dims, which are dropped
+CUMSUM..    x                      (dim,)           -          running sum, product, max, min
 CONTRACT    a (B,M,K), b (B,K,N)   -                -          batched matrix product (B,M,N)
-GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; idx int64, in [0, V)
-SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base, then base[idx[i]] = (+=, *=, max=, min=) src[i] in order
+GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; int64 idx
+SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base with [idx[i]] = (+= ..) src[i]
 ARGSORT     x                      (dim, descending)-          int64 indices of the stable sort
-WRITE       base, value            strides          (offset,)  base with the region (as VIEW) replaced by value
-CALL        x0, x1, ...            (routine, *args) -          tuple of arrays from a library routine on the host
+WRITE       base, value            strides          (offset,)  base, the region (as VIEW) replaced
+CALL        x0, x1, ...            (routine, *args) -          tuple of arrays from a host routine
 PICK        call                   (i,)             -          i-th result of a CALL
 
 Strides may be 0 (expand) or negative (flip) in a VIEW. In a WRITE no two indices meet the same element.
@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facula.dtypes import dtype
+from facula.dtypes import dtype as DType
 from facula.engine.graph.expr import Expr, postorder
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Node:
     range: tuple[int, int]  # smallest and largest value of an index tensor, once someone has looked
 
     def __init__(self, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
-                 scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: dtype) -> None:
+                 scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: DType) -> None:
         self.op = op
         self.inputs = inputs
         self.attrs = attrs

@@ -389,7 +389,7 @@ class NestEmitter:
         args = [self.vector_value(a, u) if value.vec else self.value(a, u) for a in value.args]
         if op == "cast":
             return casts.cast(code, args[0], value.args[0].dtype, value.dtype, lanes)
-        if op == "round":
+        if op == "round16":
             return rounded(code, value.dtype, args[0], lanes)
         kind = value.args[1].dtype if op == "where" else value.args[0].dtype
         return scalar.emit(code, op, kind, lanes, args)
