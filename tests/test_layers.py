@@ -12,8 +12,8 @@ LAYERS = [
     ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer"],
     ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
     ["engine", "rng"],
-    ["ops"],
-    ["tensor", "storage", "printing", "exchange", "autograd"],
+    ["ops", "tensor", "storage", "autograd", "utils.hooks"],  # an operation makes tensors, a tensor has them
+    ["printing", "exchange"],
     [""],
     ["testing", "compat", "cli", "__main__"],
 ]

@@ -1,8 +1,9 @@
 """`facula doctor`: what machine this is to Facula, and whether its kernels are right here.
 
-`facula.engine.runtime.cpu.doctor.report()` gives a list of sections, each
+The report is a list of sections, each
     {"title": str, "facts": [(name, value)], "checks": [(name, passed, detail)]}
-and this file prints it; any check that did not pass makes the exit status 1.
+made of `facula.engine.runtime.cpu.doctor.report()` and of kernels that run here and are compared with
+NumPy; any check that did not pass makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 Section = Mapping[str, Any]
@@ -32,8 +33,34 @@ def _engine() -> Iterable[Section]:
     except ImportError as error:
         advice = f"{error}; the NumPy interpreter computes instead, slowly: pip install llvmlite"
         return [{"title": "compiler", "facts": [], "checks": [("llvmlite", False, advice)]}]
-    sections: Iterable[Section] = cpu.report()
-    return sections
+    sections = [{"title": title, "facts": list(facts.items()), "checks": []}
+                for title, facts in cpu.report().items() if isinstance(facts, dict)]
+    return [*sections, {"title": "kernels", "facts": [], "checks": list(_kernels())}]
+
+
+def _kernels() -> Iterator[tuple[str, bool, str]]:
+    """(name, passed, detail) of compiled kernels against NumPy: one of each kind."""
+    import numpy as np
+
+    import facula
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((67, 130)).astype(np.float32)
+    y = rng.standard_normal((130, 45)).astype(np.float32)
+    cases: list[tuple[str, Callable[[Any, Any], Any], Any]] = [
+        ("exp", lambda a, b: a.exp(), np.exp(x)), ("sin", lambda a, b: a.sin(), np.sin(x)),
+        ("round", lambda a, b: a.round(), np.rint(x)), ("sum", lambda a, b: a.sum(0), x.sum(0, np.float64)),
+        ("amax", lambda a, b: a.amax(1), x.max(1)),
+        ("cumsum", lambda a, b: a.cumsum(1), x.cumsum(1, np.float64)),
+        ("matmul", lambda a, b: a @ b, x.astype(np.float64) @ y)]
+    for name, of, want in cases:
+        try:
+            got = of(facula.tensor(x), facula.tensor(y)).numpy()
+        except Exception as error:  # the doctor reports what is ill, whatever it is
+            yield name, False, f"{type(error).__name__}: {error}"
+        else:
+            far = float(np.max(np.abs(got - want)))
+            yield name, far < 1e-4, "" if far < 1e-4 else f"differs from NumPy by {far:g}"
 
 
 def _installation() -> Section:
