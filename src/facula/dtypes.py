@@ -50,7 +50,7 @@ class dtype:
         return f"torch.{self.name}"
 
     def __reduce__(self) -> str:
-        return self.name
+        return "bool_" if self.name == "bool" else self.name
 
     def to_complex(self) -> dtype:
         """The complex type of the same precision."""

@@ -51,7 +51,8 @@ class RemovableHandle:
         hooks, self.id = state[:2]
         self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
         extras = state[2] if len(state) > 2 and state[2] else ()
-        self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if extra is None else extra) for extra in extras)
+        self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if extra is None else extra)
+                                    for extra in extras)
         RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
 
     def __enter__(self) -> RemovableHandle:

@@ -1,0 +1,113 @@
+"""Facula: PyTorch's API on a lazy engine, in pure Python. Use it as you would use `torch`."""
+
+from __future__ import annotations
+
+import importlib as _importlib
+import sys as _sys
+from math import e, inf, nan, pi
+from typing import Any as _Any
+
+from facula import autograd, random, version
+from facula import ops as _ops
+from facula import tensor_methods as _tensor_methods
+from facula.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from facula.constructors import (
+    BFloat16Tensor,
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+    set_default_tensor_type,
+)
+from facula.defaults import get_default_dtype, set_default_dtype
+from facula.devices import device, get_default_device, set_default_device
+from facula.dtypes import (
+    bfloat16,
+    can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    dtype,
+    float16,
+    float32,
+    float64,
+    half,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    short,
+    uint8,
+)
+from facula.inquiries import *  # noqa: F403
+from facula.layouts import (
+    _mkldnn,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    jagged,
+    layout,
+    memory_format,
+    preserve_format,
+    sparse_bsc,
+    sparse_bsr,
+    sparse_coo,
+    sparse_csc,
+    sparse_csr,
+    strided,
+)
+from facula.numeric_limits import finfo, iinfo
+from facula.ops import registry as _registry
+from facula.printing import get_printoptions, set_printoptions
+from facula.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from facula.size import Size
+from facula.tensor import Tensor
+from facula.version import __version__
+
+newaxis = None
+_LAZY = {"save": "serialization", "load": "serialization", "from_dlpack": "dlpack", "to_dlpack": "dlpack"}
+
+# Names of Python's own last, so that nothing above meets them.
+globals().update(_registry.FUNCTIONS)
+globals().update({"float": float32, "int": int32, "bool": _importlib.import_module("facula.dtypes").bool_})
+
+
+def __getattr__(name: str) -> _Any:
+    """What is loaded when first asked for: submodules, and functions whose modules are large."""
+    if name in _LAZY:
+        found = getattr(_importlib.import_module("facula." + _LAZY[name]), name)
+    else:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'facula' has no attribute {name!r}")
+        try:
+            found = _importlib.import_module("facula." + name)
+        except ModuleNotFoundError as error:
+            if error.name != "facula." + name:
+                raise
+            raise AttributeError(f"module 'facula' has no attribute {name!r}") from None
+    globals()[name] = found
+    return found

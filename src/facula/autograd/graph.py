@@ -1,0 +1,149 @@
+"""The tape: grad modes, gradient rules, and the `GradNode` that hangs on a differentiable result.
+
+A GradNode keeps the *nodes* (immutable values) its rule needs, so an in-place write afterwards cannot
+corrupt a gradient. An edge leads to where an input came from: a GradNode, (GradNode, output number), or, for
+a leaf, the leaf tensor itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+_next = count().__next__
+
+
+class _Mode(threading.local):
+    grad = True
+    inference = False
+
+
+mode = _Mode()
+
+
+class Rule:
+    """How one operation differentiates: `backward(ctx, *grads)` gives one gradient (or None) per input.
+
+    `ctx` is the GradNode: `ctx.needs` (a bool per input), `ctx.saved` (whatever the op passed to `attach`,
+    tensors restored with their history), `ctx.shapes` (input shapes), `ctx.dtypes`.
+    """
+
+    __slots__ = ("name", "backward")
+
+    def __init__(self, name: str, backward: Callable[..., Any]) -> None:
+        self.name = name
+        self.backward = backward
+
+
+class GradNode:
+    """One step of the tape. Public face as torch's: `name()`, `next_functions`, `register_hook`, `metadata`."""
+
+    __slots__ = ("rule", "edges", "_saved", "shapes", "dtypes", "seq", "outputs", "_cold", "__weakref__",
+                 "__dict__")
+
+    def name(self) -> str:
+        return str(self.rule.name)
+
+    @property
+    def needs(self) -> tuple[bool, ...]:
+        return tuple(e is not None for e in self.edges)
+
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        if self._saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they "
+                "have already been freed). Saved intermediate values of the graph are freed when you call "
+                ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+                "graph a second time or if you need to access saved tensors after calling backward.")
+        return tuple(s.restore(self) if type(s) is Saved else s for s in self._saved)
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:
+        out: list[Any] = []
+        for e in self.edges:
+            if e is None:
+                out.append((None, 0))
+            elif type(e) is tuple:
+                out.append(e)
+            elif isinstance(e, GradNode):
+                out.append((e, 0))
+            else:
+                out.append((AccumulateGrad(e), 0))
+        return tuple(out)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.__dict__.setdefault("_metadata", {})  # type: ignore[no-any-return]
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """`hook(grad_inputs, grad_outputs)` runs after this node's rule; it may return new grad_inputs."""
+        return _register(self.__dict__, "_post_hooks", hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> Any:
+        """`hook(grad_outputs)` runs before this node's rule; it may return new grad_outputs."""
+        return _register(self.__dict__, "_pre_hooks", hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+class AccumulateGrad:
+    """The end of the tape at a leaf: what `next_functions` shows of it."""
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:
+        return ()
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
+
+class Saved:
+    """A tensor's value at the time it was saved, with its place on the tape (None: the node's own output)."""
+
+    __slots__ = ("node", "edge", "own", "rg")
+
+    def __init__(self, node: Any, edge: Any, own: int | None, rg: bool) -> None:
+        self.node = node
+        self.edge = edge
+        self.own = own
+        self.rg = rg
+
+    def restore(self, owner: GradNode) -> Any:
+        from facula.tensor import restored
+        edge = self.edge
+        if self.own is not None:
+            edge = owner if not self.own else (owner, self.own)
+        return restored(self.node, edge, self.rg)
+
+
+def _register(table: dict[str, Any], key: str, hook: Callable[..., Any]) -> Any:
+    from collections import OrderedDict
+
+    from facula.utils.hooks import RemovableHandle
+    hooks = table.setdefault(key, OrderedDict())
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+def grad_node(rule: Any, edges: tuple[Any, ...], saved: tuple[Any, ...], shapes: tuple[Any, ...],
+              dtypes: tuple[Any, ...]) -> GradNode:
+    node = GradNode()
+    node.rule = rule
+    node.edges = edges
+    node._saved = saved
+    node.shapes = shapes
+    node.dtypes = dtypes
+    node.seq = _next()
+    node.outputs = 1
+    return node

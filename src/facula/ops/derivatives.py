@@ -1,0 +1,155 @@
+"""Derivatives of scalar formulas, symbolically. `d[fn]` gives the partial derivatives of fn(a, b, ...).
+
+Each entry gets the arguments and the result `r` as expressions, so that exp's derivative is exp's value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from facula.engine.graph.expr import Expr, function, make, operand, postorder, substitute, where, wrap
+from facula.engine.graph.node import Formula
+
+F = {n: function(n) for n in (
+    "exp", "log", "sin", "cos", "sqrt", "rsqrt", "sinh", "cosh", "pow", "eq", "ne", "sign", "where", "abs", "floordiv",
+    "truncdiv", "and", "erfinv", "digamma", "copysign", "isnan", "trunc", "div")}
+ONE, ZERO = wrap(1.0), wrap(0.0)
+Partial = Callable[..., "tuple[Expr | None, ...]"]
+
+
+def _max(a: Expr, b: Expr, r: Expr) -> tuple[Expr, Expr]:
+    # torch shares the gradient where both are equal
+    return (where(a > b, 1.0, where(F["eq"](a, b), 0.5, 0.0)), where(b > a, 1.0, where(F["eq"](a, b), 0.5, 0.0)))
+
+
+def _min(a: Expr, b: Expr, r: Expr) -> tuple[Expr, Expr]:
+    return (where(a < b, 1.0, where(F["eq"](a, b), 0.5, 0.0)), where(b < a, 1.0, where(F["eq"](a, b), 0.5, 0.0)))
+
+
+def _pow(a: Expr, b: Expr, r: Expr) -> tuple[Expr, Expr]:
+    # at b == 0 the slope in a is 0 (not 0 * inf); at a == 0 the slope in b is 0 for b >= 0
+    return (where(F["eq"](b, 0.0), 0.0, b * F["pow"](a, b - 1.0)),
+            where(F["and"](F["eq"](a, 0.0), b >= 0.0), 0.0, r * F["log"](a)))
+
+
+d: dict[str, Partial] = {
+    "add": lambda a, b, r: (ONE, ONE),
+    "sub": lambda a, b, r: (ONE, wrap(-1.0)),
+    "mul": lambda a, b, r: (b, a),
+    "div": lambda a, b, r: (ONE / b, -(r / b)),
+    "neg": lambda a, r: (wrap(-1.0),),
+    "abs": lambda a, r: (F["sign"](a),),
+    "sign": lambda a, r: (ZERO,), "floor": lambda a, r: (ZERO,), "ceil": lambda a, r: (ZERO,),
+    "trunc": lambda a, r: (ZERO,), "round": lambda a, r: (ZERO,),
+    "floordiv": lambda a, b, r: (ZERO, ZERO), "truncdiv": lambda a, b, r: (ZERO, ZERO),
+    "remainder": lambda a, b, r: (ONE, -F["floordiv"](a, b)),
+    "fmod": lambda a, b, r: (ONE, -F["trunc"](a / b)),
+    "maximum": _max, "minimum": _min, "pow": _pow,
+    "sqrt": lambda a, r: (0.5 / r,),
+    "rsqrt": lambda a, r: (-0.5 * (r * (r * r)),),
+    "exp": lambda a, r: (r,),
+    "exp2": lambda a, r: (r * math.log(2.0),),
+    "expm1": lambda a, r: (r + 1.0,),
+    "log": lambda a, r: (ONE / a,),
+    "log2": lambda a, r: (ONE / (a * math.log(2.0)),),
+    "log10": lambda a, r: (ONE / (a * math.log(10.0)),),
+    "log1p": lambda a, r: (ONE / (a + 1.0),),
+    "sin": lambda a, r: (F["cos"](a),),
+    "cos": lambda a, r: (-F["sin"](a),),
+    "tan": lambda a, r: (1.0 + r * r,),
+    "asin": lambda a, r: (F["rsqrt"](1.0 - a * a),),
+    "acos": lambda a, r: (-F["rsqrt"](1.0 - a * a),),
+    "atan": lambda a, r: (1.0 / (a * a + 1.0),),
+    "atan2": lambda a, b, r: (b / (a * a + b * b), -a / (a * a + b * b)),
+    "sinh": lambda a, r: (F["cosh"](a),),
+    "cosh": lambda a, r: (F["sinh"](a),),
+    "tanh": lambda a, r: (1.0 - r * r,),
+    "asinh": lambda a, r: (F["rsqrt"](a * a + 1.0),),
+    "acosh": lambda a, r: (F["rsqrt"](a * a - 1.0),),
+    "atanh": lambda a, r: (1.0 / (1.0 - a * a),),
+    "erf": lambda a, r: (2.0 / math.sqrt(math.pi) * F["exp"](-(a * a)),),
+    "erfc": lambda a, r: (-2.0 / math.sqrt(math.pi) * F["exp"](-(a * a)),),
+    "erfinv": lambda a, r: (math.sqrt(math.pi) / 2.0 * F["exp"](r * r),),
+    "lgamma": lambda a, r: (F["digamma"](a),),
+    "hypot": lambda a, b, r: (a / r, b / r),
+    "copysign": lambda a, b, r: (where(F["eq"](a, 0.0), 0.0, r / a), ZERO),
+    "where": lambda c, a, b, r: (None, where(c, 1.0, 0.0), where(c, 0.0, 1.0)),
+}
+FLAT = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "signbit", "and", "or", "xor", "not",
+                  "in", "scalar", "lit", "index", "random_bits"))
+
+
+class MissingDerivative(NotImplementedError):
+    """A formula uses a scalar function whose derivative nobody has written."""
+
+
+def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
+    """The formula of `g * d formula / d in_i`, and the operands it reads.
+
+    Its operand 0 is g; then come the named operands in order, -1 standing for the formula's own result.
+    None: the derivative is 1 (pass g on). Zero gives the literal 0 formula.
+    """
+    g, result = operand(1000), operand(1001)
+    expr = formula.expr
+    grads: dict[Expr, Expr] = {expr: g}
+    total: Expr | None = None
+    target = operand(i)
+    depends = set()
+    for node in postorder(expr):
+        if node is target or any(a in depends for a in node.args):
+            depends.add(node)
+    for node in reversed(postorder(expr)):
+        seed = grads.get(node)
+        if seed is None or node not in depends:
+            continue
+        if node is target:
+            total = seed
+            continue
+        if node.fn in FLAT:
+            continue
+        if node.fn == "cast":
+            partials: tuple[Expr | None, ...] = (ONE,)
+        else:
+            if node.fn not in d:
+                raise MissingDerivative(f"the derivative of {node.fn} is not implemented (in {formula.name})")
+            partials = d[node.fn](*node.args, result if node is expr else node)
+        if node.fn == "where":  # select, do not multiply: 0 * inf would poison the branch not taken
+            c = node.args[0]
+            terms: list[Expr | None] = [None, where(c, seed, 0.0), where(c, 0.0, seed)]
+        else:
+            terms = [None if p is None else times(seed, p) for p in partials]
+        for arg, term in zip(node.args, terms):
+            if term is None or arg not in depends or term is ZERO:
+                continue
+            old = grads.get(arg)
+            grads[arg] = term if old is None else old + term
+    if total is None:
+        total = ZERO
+    if total is g:
+        return None, ()
+    reads = sorted({e.value for e in postorder(total) if e.fn == "in" and e.value < 1000})  # type: ignore
+    used: list[int] = list(reads)  # type: ignore[arg-type]
+    table = {g: operand(0)}
+    if any(e is result for e in postorder(total)):
+        used.append(-1)
+    for place, k in enumerate(used):
+        table[result if k == -1 else operand(k)] = operand(place + 1)
+    return Formula(f"{formula.name}_grad{i}", substitute(total, table)), tuple(used)
+
+
+def times(seed: Expr, p: Expr) -> Expr:
+    if p is ONE:
+        return seed
+    if p is ZERO:
+        return ZERO
+    if p.fn == "lit" and p.value == -1.0:
+        return -seed
+    if p.fn == "neg":
+        return -times(seed, p.args[0])
+    if p.fn == "where":  # a mask: select instead of multiplying
+        a, b = (times(seed, x) for x in p.args[1:])
+        return make("where", p.args[0], a, b)
+    if p.fn == "div" and p.args[0] is ONE:
+        return seed / p.args[1]
+    return seed * p

@@ -1,0 +1,306 @@
+"""The mechanism of pointwise operations: promotion, broadcasting, recording, gradients.
+
+An operation is one scalar formula per kind of argument (tensor or Python number). `apply` records it;
+`FormulaRule` differentiates it symbolically.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from facula import defaults
+from facula.autograd.graph import grad_node, mode
+from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, complex64, dtype, int64
+from facula.engine.graph.expr import Expr, operand
+from facula.engine.graph.expr import scalar as scalar_expr
+from facula.engine.graph.node import CONST, Formula, Node
+from facula.engine.recorder import record
+from facula.size import Size
+from facula.tensor import Saved, Tensor, edge_of, new, read
+
+
+class FormulaRule:
+    """Gradients of a formula, derived when first asked for."""
+
+    __slots__ = ("name", "formula", "table")
+
+    def __init__(self, name: str, formula: Formula) -> None:
+        self.name = name
+        self.formula = formula
+        self.table: dict[int, tuple[Formula | None, tuple[int, ...]]] = {}
+
+    def partial(self, i: int) -> tuple[Formula | None, tuple[int, ...]]:
+        found = self.table.get(i)
+        if found is None:
+            from facula.ops.derivatives import vjp
+            found = self.table[i] = vjp(self.formula, i)
+        return found
+
+    def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved
+        scalars = saved[0]
+        out: list[Tensor | None] = []
+        for i, needed in enumerate(ctx.needs):
+            if not needed:
+                out.append(None)
+                continue
+            formula, reads = self.partial(i)
+            if formula is None:
+                grad = g
+            else:
+                grad = apply(formula, (g, *[saved[k + 1] if k >= 0 else saved[-1] for k in reads]), scalars, g.dtype)
+            if grad.shape != ctx.shapes[i]:
+                grad = sum_to(grad, ctx.shapes[i])
+            out.append(grad)
+        return tuple(out)
+
+
+_rules: dict[Formula, FormulaRule] = {}
+
+
+def rule_of(formula: Formula) -> FormulaRule:
+    found = _rules.get(formula)
+    if found is None:
+        name = formula.name[:1].upper() + formula.name[1:] + "Backward0"
+        found = _rules[formula] = FormulaRule(name, formula)
+    return found
+
+
+def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that `a` and `b` broadcast to; RuntimeError, in torch's words, if there is none."""
+    if a == b:
+        return a
+    n = max(len(a), len(b))
+    x = (1,) * (n - len(a)) + tuple(a)
+    y = (1,) * (n - len(b)) + tuple(b)
+    out = []
+    for k in range(n - 1, -1, -1):
+        p, q = x[k], y[k]
+        if p != q and p != 1 and q != 1:
+            raise RuntimeError(f"The size of tensor a ({p}) must match the size of tensor b ({q}) at "
+                               f"non-singleton dimension {k}")
+        out.append(q if p == 1 else p)
+    return tuple.__new__(Size, out[::-1])
+
+
+def apply(formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
+    """Record `formula` over tensors of ONE dtype (conditions of a `where` aside) and put it on the tape.
+
+    `out`: dtype of the result. `scalars`: already of the Python type that the dtype asks for.
+    """
+    shape = tensors[0].shape
+    graded = False
+    nodes = []
+    for t in tensors:
+        node = t._node
+        nodes.append(node if node is not None else read(t))
+        if t.shape != shape:
+            shape = broadcast(shape, t.shape)
+        if t._rg or t._base is not None:
+            graded = True
+    t = new(record(formula, tuple(nodes), None, scalars or None, shape, out))
+    if graded and mode.grad and (out.is_floating_point or out.is_complex):
+        edges = tuple([edge_of(x) if x.dtype.category >= FLOAT else None for x in tensors])
+        rule = rule_of(formula)
+        needs_out = False
+        used = set()
+        live = False
+        for i, e in enumerate(edges):
+            if e is not None:
+                live = True
+                for k in rule.partial(i)[1]:
+                    if k < 0:
+                        needs_out = True
+                    else:
+                        used.add(k)
+        if live:
+            saved: list[Any] = [scalars]
+            for k, x in enumerate(tensors):
+                saved.append(Saved(nodes[k], edges[k], None, x._rg) if k in used else None)
+            saved.append(Saved(t._node, None, 0, True) if needs_out else None)
+            t._grad_fn = grad_node(rule, edges, tuple(saved), tuple([x.shape for x in tensors]),
+                                   tuple([x.dtype for x in tensors]))
+            t._rg = True
+    return t
+
+
+def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum `g` over the dimensions along which `shape` was broadcast."""
+    extra = len(g.shape) - len(shape)
+    dims = [*range(extra), *[k + extra for k, s in enumerate(shape) if s == 1 and g.shape[k + extra] != 1]]
+    if dims:
+        g = g.sum(dims, keepdim=True)
+    return g.reshape(shape)
+
+
+# ---- promotion ------------------------------------------------------------------------------------------
+
+_CATEGORY_OF = {bool: BOOL, int: SIGNED, float: FLOAT, complex: COMPLEX}
+_PYTHON_OF = {BOOL: bool, 1: int, SIGNED: int, FLOAT: float, COMPLEX: complex}
+
+
+def result_dtype(operands: tuple[Any, ...]) -> dtype:
+    """torch's type promotion: dimensioned tensors, then 0-d tensors, then Python numbers; a lower class counts
+    only if its category is higher."""
+    best: list[dtype | None] = [None, None, None]
+    for x in operands:
+        if isinstance(x, Tensor):
+            level, of = (0 if len(x.shape) else 1), x.dtype
+        else:
+            kind = _CATEGORY_OF.get(type(x))
+            if kind is None:
+                kind = category_of_number(x)
+            level = 2
+            of = (bool_, int64, int64, defaults.get_default_dtype(),
+                  defaults.get_default_dtype().to_complex())[kind]
+        old = best[level]
+        best[level] = of if old is None else PROMOTION[old, of]
+    result: dtype | None = None
+    for of in best:  # type: ignore[assignment]
+        if of is None:
+            continue
+        if result is None:
+            result = of
+        elif of.category > result.category and not (of.category == SIGNED and result.category == 1):
+            if of.category == COMPLEX and result.category == FLOAT:
+                result = PROMOTION[result, complex64]
+            else:
+                result = of
+    assert result is not None
+    return result
+
+
+def category_of_number(x: Any) -> int:
+    import numbers
+
+    import numpy as np
+    if isinstance(x, (bool, np.bool_)):
+        return BOOL
+    if isinstance(x, numbers.Integral):
+        return SIGNED
+    if isinstance(x, numbers.Real):
+        return FLOAT
+    if isinstance(x, numbers.Complex):
+        return COMPLEX
+    raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
+
+
+def number_for(x: Any, of: dtype) -> Any:
+    """A Python number in the type in which a formula over `of` takes its scalars."""
+    if of.category == COMPLEX:
+        return complex(x)
+    if of.category == FLOAT:
+        return float(x)
+    if of.category == BOOL:
+        return bool(x)
+    return int(x)
+
+
+# ---- conversion -----------------------------------------------------------------------------------------
+
+_CAST = Formula("toCopy", operand(0))
+
+
+class _CastRule:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor]:
+        if g.dtype.is_complex and not ctx.dtypes[0].is_complex:
+            g = g.real
+        return (to_dtype(g, ctx.dtypes[0]),)
+
+
+_CAST_RULE = _CastRule("ToCopyBackward0")
+
+
+def to_dtype(t: Tensor, of: dtype) -> Tensor:
+    """`t` converted; `t` itself if it has that dtype already."""
+    if t.dtype is of:
+        return t
+    node = read(t)
+    if node.op is CONST:
+        assert node.scalars is not None
+        value = node.scalars[0]
+        if isinstance(value, complex) and of.category != COMPLEX:
+            value = value.real
+        result = new(constant(value, t.shape, of))
+    else:
+        result = new(record(_CAST, (node,), None, None, t.shape, of))
+    if (t._rg or t._base is not None) and mode.grad and of.category >= FLOAT:
+        edge = edge_of(t)
+        if edge is not None:
+            result._grad_fn = grad_node(_CAST_RULE, (edge,), (), (t.shape,), (t.dtype,))
+            result._rg = True
+    return result
+
+
+def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
+    """A node with `value` everywhere; wraps integers as a C cast does."""
+    if of.category == BOOL:
+        value = bool(value)
+    elif of.category == COMPLEX:
+        value = complex(value)
+    elif of.category == FLOAT:
+        value = float(value)
+    else:
+        value = int(value)
+        bits = 8 * of.itemsize
+        value &= (1 << bits) - 1
+        if of.is_signed and value >> (bits - 1):
+            value -= 1 << bits
+    return Node(CONST, (), None, (value,), shape if type(shape) is Size else tuple.__new__(Size, shape), of)
+
+
+# ---- making operations --------------------------------------------------------------------------------
+
+def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: str = "same") -> Callable[..., Any]:
+    """A function of one tensor. kind 'float': integers become the default float first; 'any': no conversion.
+    result 'same' or 'bool'."""
+    formula = Formula(name, expr(operand(0)))
+
+    def body(input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        if kind == "float" and input.dtype.category < FLOAT:
+            input = to_dtype(input, defaults.get_default_dtype())
+        return apply(formula, (input,), None, bool_ if result == "bool" else input.dtype)
+    body.__name__ = body.__qualname__ = name
+    return body
+
+
+class Binary:
+    """The formulas of a two-argument operation: tensor-tensor, tensor-number, number-tensor."""
+
+    __slots__ = ("name", "tt", "ts", "st", "kind", "result")
+
+    def __init__(self, name: str, expr: Callable[[Expr, Expr], Expr], kind: str = "any", result: str = "same") -> None:
+        self.name = name
+        self.tt = Formula(name, expr(operand(0), operand(1)))
+        self.ts = Formula(name, expr(operand(0), scalar_expr(0)))
+        self.st = Formula(name, expr(scalar_expr(0), operand(0)))
+        self.kind = kind
+        self.result = result
+
+    def __call__(self, a: Any, b: Any) -> Tensor:
+        ta, tb = isinstance(a, Tensor), isinstance(b, Tensor)
+        if ta and tb:
+            if a.dtype is b.dtype and (a.dtype.category >= FLOAT or self.kind == "any"):
+                return apply(self.tt, (a, b), None, bool_ if self.result == "bool" else a.dtype)
+        elif not ta and not tb:
+            raise TypeError(f"{self.name}(): at least one argument must be a Tensor, got {type(a).__name__} and "
+                            f"{type(b).__name__}")
+        of = result_dtype((a, b))
+        if self.kind == "float" and of.category < FLOAT:
+            of = defaults.get_default_dtype()
+        out = bool_ if self.result == "bool" else of
+        if not tb:
+            return apply(self.ts, (to_dtype(a, of),), (number_for(b, of),), out)
+        if not ta:
+            return apply(self.st, (to_dtype(b, of),), (number_for(a, of),), out)
+        return apply(self.tt, (to_dtype(a, of), to_dtype(b, of)), None, out)
+
+

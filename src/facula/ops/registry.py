@@ -1,0 +1,119 @@
+"""One definition, every form: function, method, in-place, `out=`.
+
+    @op(inplace=True, out=True)
+    def cumsum(input, dim, *, dtype=None): ...
+
+gives `facula.cumsum`, `Tensor.cumsum`, `Tensor.cumsum_` and `facula.cumsum(..., out=)`.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from facula.dtypes import can_cast
+from facula.tensor import Tensor, new, read, update
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public names of `facula`
+NAMESPACES: dict[str, dict[str, Callable[..., Any]]] = {}  # "linalg", "special", "nn.functional", ...
+METHODS: dict[str, Callable[..., Any]] = {}
+
+DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+               "float16": "Half", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+               "complex128": "ComplexDouble", "bool": "Bool", "bfloat16": "BFloat16"}
+
+
+def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, function: bool = True,
+       method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None) -> Any:
+    """Register an operation. `namespace` puts the function there instead of at the root."""
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        public = name or body.__name__
+        form = with_out(body) if out else body
+        if namespace is not None:
+            NAMESPACES.setdefault(namespace, {})[public] = form
+        elif function:
+            FUNCTIONS[public] = form
+        if method and namespace is None:
+            METHODS[public] = form
+            setattr(Tensor, public, form)
+        if inplace:
+            written = in_place(body, public)
+            METHODS[public + "_"] = written
+            setattr(Tensor, public + "_", written)
+            if function and namespace is None:
+                FUNCTIONS[public + "_"] = written
+        return form
+    return decorate if fn is None else decorate(fn)
+
+
+def alias_of(public: str, *others: str) -> None:
+    """Other public names of an operation (`arccos` of `acos`), in-place forms included."""
+    for other in others:
+        for suffix in ("", "_"):
+            if public + suffix in FUNCTIONS:
+                FUNCTIONS[other + suffix] = FUNCTIONS[public + suffix]
+            if public + suffix in METHODS:
+                METHODS[other + suffix] = METHODS[public + suffix]
+                setattr(Tensor, other + suffix, METHODS[public + suffix])
+
+
+def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
+    @functools.wraps(body)
+    def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return store(self, body(self, *args, **kwargs), public + "_")
+    written.__name__ = public + "_"
+    return written
+
+
+def store(t: Tensor, result: Tensor, what: str) -> Tensor:
+    """Write `result` into `t`, with torch's checks."""
+    if result.shape != t.shape:
+        raise RuntimeError(f"{what}: output with shape {list(t.shape)} doesn't match the broadcast shape "
+                           f"{list(result.shape)}")
+    if result.dtype is not t.dtype:
+        if not can_cast(result.dtype, t.dtype):
+            raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output "
+                               f"type {DTYPE_NAMES[t.dtype.name]}")
+        from facula.ops.pointwise import to_dtype
+        result = to_dtype(result, t.dtype)
+    return update(t, result)
+
+
+def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(body)
+    def form(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is None:
+            return body(*args, **kwargs)
+        result = body(*args, **kwargs)
+        if isinstance(out, Tensor):
+            return store_out(out, result, body.__name__)
+        if len(out) != len(result):
+            raise TypeError(f"{body.__name__}: out= takes {len(result)} tensors, got {len(out)}")
+        for o, r in zip(out, result):
+            store_out(o, r, body.__name__)
+        return type(result)(out) if not hasattr(result, "_fields") else type(result)(*out)
+    return form
+
+
+def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
+    """Write `result` into `out`, resizing it as torch does."""
+    if out._rg or result._rg:
+        raise RuntimeError(f"{what}(): functions with out=... arguments don't support automatic differentiation, "
+                           "but one of the arguments requires grad.")
+    if not can_cast(result.dtype, out.dtype):
+        raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
+                           f"{DTYPE_NAMES[out.dtype.name]}")
+    if result.dtype is not out.dtype:
+        from facula.ops.pointwise import to_dtype
+        result = to_dtype(result, out.dtype)
+    if result.shape != out.shape:
+        if 0 not in out.shape:
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
+                          f"which does not match the required output shape {list(result.shape)}. This behavior is "
+                          "deprecated.", UserWarning, stacklevel=3)
+        fresh = new(read(result))
+        out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
+        return out
+    return update(out, result)
