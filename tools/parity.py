@@ -6,7 +6,8 @@ Runs ../shared/parity/parity.py, which is not part of this project: where it is 
 docs/parity-baseline.json lists the operations that passed; one of those that no longer does is a failure,
 and so are fewer passes than recorded. An operation that Facula lacks is counted as missing. One that it has
 and that gives something else than PyTorch is printed and counted; only --strict makes it a failure, until
-there are none. Operations that the time did not suffice for are counted as not run. `--update` writes the baseline.
+there are none. Operations that the time did not suffice for are counted as not run. `--update` writes the
+baseline.
 """
 
 import argparse
