@@ -80,11 +80,18 @@ class GradNode:
 
     def register_hook(self, hook: Callable[..., Any]) -> Any:
         """`hook(grad_inputs, grad_outputs)` runs after this node's rule; it may return new grad_inputs."""
-        return _register(self.__dict__, "_post_hooks", hook)
+        return _register(self, "post", hook)
 
     def register_prehook(self, hook: Callable[..., Any]) -> Any:
         """`hook(grad_outputs)` runs before this node's rule; it may return new grad_outputs."""
-        return _register(self.__dict__, "_pre_hooks", hook)
+        return _register(self, "pre", hook)
+
+    def __getattr__(self, name: str) -> Any:
+        """What a Function's `forward` has put on its ctx is found on the node as well."""
+        ctx = None if name.startswith("__") else self.__dict__.get("_ctx")
+        if ctx is None:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        return self.saved if name == "saved_tensors" else getattr(ctx, name)
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
@@ -126,11 +133,13 @@ class Saved:
         return restored(self.node, edge, self.rg)
 
 
-def _register(table: dict[str, Any], key: str, hook: Callable[..., Any]) -> Any:
+def _register(node: GradNode, key: str, hook: Callable[..., Any]) -> Any:
     from collections import OrderedDict
 
     from facula.utils.hooks import RemovableHandle
-    hooks = table.setdefault(key, OrderedDict())
+    if node._cold is None:
+        node._cold = {}
+    hooks = node._cold.setdefault(key, OrderedDict())
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
@@ -146,4 +155,15 @@ def grad_node(rule: Any, edges: tuple[Any, ...], saved: tuple[Any, ...], shapes:
     node.dtypes = dtypes
     node.seq = _next()
     node.outputs = 1
+    node._cold = None
     return node
+
+
+Node = GradNode  # torch's name
+
+
+class saved_tensors_hooks:
+    """Not supported: Facula keeps values, not tensors."""
+
+    def __init__(self, pack_hook: Callable[..., Any], unpack_hook: Callable[..., Any]) -> None:
+        raise NotImplementedError("facula: saved_tensors_hooks is not supported")

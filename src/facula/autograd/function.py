@@ -1,0 +1,296 @@
+"""`Function`: an operation with a gradient of the user's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
+
+
+class FunctionCtx:
+    """What `forward` and `backward` share."""
+
+    needs_input_grad: tuple[bool, ...] = ()
+    _to_save: tuple[Any, ...] = ()
+    _dirty: tuple[Any, ...] = ()
+    _fixed: tuple[Any, ...] = ()
+    _materialize = True
+    _node: GradNode | None = None
+    _inputs: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for `backward`, which finds them in `saved_tensors`, with their values of now."""
+        self._to_save = tensors
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """For forward-mode differentiation, which Facula does not have: nothing happens."""
+
+    def mark_dirty(self, *args: Any) -> None:
+        """Say which inputs `forward` has overwritten."""
+        self._dirty = args
+
+    def mark_non_differentiable(self, *args: Any) -> None:
+        """Say which outputs have no gradient."""
+        self._fixed = args
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Shall `backward` see zeros (the default) or None where an output has no gradient?"""
+        self._materialize = value
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        return self._to_save if self._node is None else self._node.saved
+
+    saved_variables = saved_tensors
+
+
+class Function(FunctionCtx):
+    """Base class of operations with a `forward` and a `backward` of their own; call them by `apply`.
+
+    Example:
+        >>> import facula
+        >>> class Double(facula.autograd.Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         return x * 2
+        ...     @staticmethod
+        ...     def backward(ctx, g):
+        ...         return g * 2
+        >>> x = facula.ones(2, requires_grad=True)
+        >>> Double.apply(x).sum().backward()
+        >>> x.grad
+        tensor([2., 2.])
+    """
+
+    generate_vmap_rule = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        import warnings
+        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you "
+                      "should invoke them on the class itself. Instantiating an autograd function will raise an error "
+                      "in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style "
+                           "autograd function with static forward method.")
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        raise NotImplementedError("You must implement either the backward or vjp method for your custom "
+                                  "autograd.Function to use it with backward mode AD.")
+
+    vjp = backward
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with "
+                                  "forward mode AD.")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run `forward` and put its results on the tape."""
+        from facula.tensor import Tensor, edge_of
+        edges = tuple([edge_of(a) if isinstance(a, Tensor) else None for a in args])
+        ctx = FunctionCtx()
+        ctx.needs_input_grad = tuple([e is not None for e in edges])
+        recording = mode.grad
+        mode.grad = False
+        try:
+            if cls.setup_context is not Function.setup_context:
+                result = cls.forward(*args)
+                cls.setup_context(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args)
+        finally:
+            mode.grad = recording
+        outs = result if isinstance(result, tuple) else (result,)
+        live = recording and any(ctx.needs_input_grad)
+        outs = _finish(cls, ctx, args, edges, outs, live)
+        return tuple(outs) if isinstance(result, tuple) else outs[0]
+
+
+class _FunctionRule:
+    """The rule of one Function class."""
+
+    def __init__(self, function: type[Function]) -> None:
+        self.name = function.__name__ + "Backward"
+        self.function = function
+
+    def backward(self, node: GradNode, *grads: Any) -> tuple[Any, ...]:
+        ctx = node.__dict__["_ctx"]
+        if ctx._materialize:
+            grads = tuple([_zeros(m) if g is None and m is not None else g
+                           for g, m in zip(grads, node.__dict__["_out_meta"])])
+        cls = self.function
+        own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
+        ctx._node = node
+        try:
+            result = own(ctx, *grads)
+        finally:
+            ctx._node = None
+        return self.checked(ctx, node, result if isinstance(result, tuple) else (result,))
+
+    def checked(self, ctx: FunctionCtx, node: GradNode, result: tuple[Any, ...]) -> tuple[Any, ...]:
+        from facula.autograd.backward import _expands
+        from facula.ops.pointwise import sum_to, to_dtype
+        from facula.tensor import Tensor
+        expected = len(node.edges)
+        if len(result) > expected and all(g is None for g in result[expected:]):
+            result = result[:expected]
+        if len(result) != expected:
+            raise RuntimeError(f"function {self.name} returned an incorrect number of gradients (expected {expected}, "
+                               f"got {len(result)})")
+        out: list[Any] = []
+        for i, g in enumerate(result):
+            if g is not None and not ctx._inputs[i]:
+                raise RuntimeError(f"function {self.name} returned a gradient different from None at position {i + 1}, "
+                                   "but the corresponding forward input was not a Variable")
+            if g is not None and not isinstance(g, Tensor):
+                raise RuntimeError(f"expected Variable or None (got {type(g).__name__})")
+            if g is None or node.edges[i] is None:
+                out.append(None)
+                continue
+            shape, of = node.shapes[i], node.dtypes[i]
+            if g.shape != shape:
+                if not _expands(shape, g.shape):
+                    raise RuntimeError(f"Function {self.name} returned an invalid gradient at index {i} - got "
+                                       f"{list(g.shape)} but expected shape compatible with {list(shape)}")
+                g = sum_to(g, shape)
+            if g.dtype is not of:
+                g = to_dtype(g.real if g.dtype.is_complex and not of.is_complex else g, of)
+            out.append(g)
+        return tuple(out)
+
+
+@functools.cache
+def _rule_of(cls: type[Function]) -> Any:
+    return _FunctionRule(cls)
+
+
+def _zeros(meta: tuple[Any, Any]) -> Any:
+    from facula.ops.pointwise import constant
+    from facula.tensor import new
+    return new(constant(0, *meta))
+
+
+def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...],
+            outs: tuple[Any, ...], live: bool) -> list[Any]:
+    """The results of `forward` as `apply` returns them: aliases made, history set, tensors saved."""
+    from facula.tensor import Tensor, alias, edge_of, new, read, strides_of, update
+    results = list(outs)
+    for k, o in enumerate(outs):
+        if not isinstance(o, Tensor):
+            continue
+        if any(o is d for d in ctx._dirty):
+            continue
+        if any(o is a for a in args) or live and (o._rg or o._base is not None):
+            results[k] = alias(o, o.shape, strides_of(o), o._offset if o._storage is not None else 0)
+    if not live:
+        ctx._to_save = ()
+        return results
+    tensors = [isinstance(a, Tensor) for a in args]
+    ctx._inputs = tuple(tensors)
+    node = grad_node(_rule_of(cls), edges, (),
+                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors)]),
+                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors)]))
+    node.outputs = len(outs)
+    node.__dict__["_ctx"] = ctx
+    node.__dict__["_out_meta"] = [(o.shape, o.dtype) if isinstance(o, Tensor) else None for o in outs]
+    saved: list[Any] = []
+    for i, t in enumerate(ctx._to_save):
+        if t is None:
+            saved.append(None)
+        elif not isinstance(t, Tensor):
+            raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type "
+                            f"{type(t).__name__}")
+        else:
+            own = next((k for k, o in enumerate(outs) if o is t), None)
+            if own is not None and (any(t is a for a in args) and not any(t is d for d in ctx._dirty)):
+                own = None  # an input passed through: it is the input that was saved
+            if own is not None and _differentiable(t, ctx):
+                saved.append(Saved(read(t), None, own, True))
+            else:
+                edge = None if own is not None else edge_of(t)
+                saved.append(Saved(read(t), edge, None, edge is not None))
+    node._saved = tuple(saved)
+    ctx._to_save = ()
+    for k, o in enumerate(outs):
+        if not isinstance(o, Tensor) or not _differentiable(o, ctx):
+            continue
+        if any(o is d for d in ctx._dirty):
+            fresh = new(read(o))
+            fresh._grad_fn, fresh._rg = node, True
+            if k:
+                fresh._output_nr = k
+            results[k] = update(o, fresh)
+            continue
+        out = results[k]
+        out._grad_fn, out._rg = node, True
+        if k:
+            out._output_nr = k
+    ctx._dirty = ctx._fixed = ()
+    return results
+
+
+def _differentiable(t: Any, ctx: FunctionCtx) -> bool:
+    return (t.dtype.is_floating_point or t.dtype.is_complex) and not any(t is f for f in ctx._fixed)
+
+
+def _twice(ctx: Any, *grads: Any) -> Any:
+    raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+
+_TWICE = Rule("DelayedErrorBackward", _twice)
+
+
+def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a `backward` that must not be differentiated itself."""
+    @functools.wraps(function)
+    def wrapper(ctx: Any, *args: Any) -> Any:
+        from facula.tensor import Tensor, alias, edge_of, strides_of
+        recording = mode.grad
+        mode.grad = False
+        try:
+            result = function(ctx, *args)
+        finally:
+            mode.grad = recording
+        edges = tuple(edge_of(a) for a in args if isinstance(a, Tensor))
+        if not recording or all(e is None for e in edges):
+            return result
+        outs = []
+        for o in result if isinstance(result, tuple) else (result,):
+            if isinstance(o, Tensor) and (o.dtype.is_floating_point or o.dtype.is_complex):
+                o = alias(o, o.shape, strides_of(o), o._offset if o._storage is not None else 0)
+                o._grad_fn = grad_node(_TWICE, edges, (), (), ())
+                o._rg = True
+            outs.append(o)
+        return tuple(outs) if isinstance(result, tuple) else outs[0]
+    return wrapper
+
+
+class _VariableMeta(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        from facula.tensor import Tensor
+        return isinstance(instance, Tensor)
+
+    def __call__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
+        import facula
+        if data is None:
+            data = facula.empty(0)
+        t = data.detach()
+        t._rg = bool(requires_grad)
+        return t
+
+
+class Variable(metaclass=_VariableMeta):
+    """An old name of Tensor: `Variable(t)` is `t` without history."""
