@@ -13,7 +13,7 @@ from facula.dtypes import bool_, dtype
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.node import CONTRACT, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import broadcast, number_for, sum_to, to_dtype
+from facula.ops.pointwise import broadcast, constant, number_for, sum_to, to_dtype
 from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op
 from facula.tensor import Tensor, attach, new, read, view_node
 
@@ -114,6 +114,9 @@ def _contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
     p, q = x.shape, y.shape
     n = q[-2] if tb else q[-1]
     of = x.dtype
+    if 0 in p or 0 in q:
+        shape = (*broadcast(p[:-2], q[:-2]), p[-1] if ta else p[-2], n)
+        return constant(0, shape, of)
     if len(q) == 2 and (len(p) == 2 or not ta):  # one matrix on the right: the rows of a, all together
         k = p[-2] if ta else p[-1]
         m = p[-1] if ta else size_of(p[:-1])
@@ -263,6 +266,8 @@ def _check_dot(a: Tensor, b: Tensor, name: str) -> None:
 
 def _dotted(x: Node, y: Node) -> Tensor:
     n = x.shape[0]
+    if n == 0:
+        return new(constant(0, (), x.dtype))
     left, right = reshaped(x, (1, 1, n)), reshaped(y, (1, n, 1))
     return new(reshaped(record(CONTRACT, (left, right), None, None, (1, 1, 1), x.dtype), ()))
 
@@ -304,6 +309,8 @@ _MV = Rule("MvBackward0", _mv_backward)
 def _mv_node(a: Tensor, v: Tensor) -> Node:
     x, y = read(a), read(v)
     m, k = x.shape
+    if m * k == 0:
+        return constant(0, (m,), x.dtype)
     result = record(CONTRACT, (reshaped(x, (1, m, k)), reshaped(y, (1, k, 1))), None, None, (1, m, 1), x.dtype)
     return reshaped(result, (m,))
 
@@ -540,8 +547,12 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
     x, y = read(batch1), read(batch2)
     s, m, k = a
     n = b[2]
-    left = reshaped(turned(x, (1, 0, 2)), (1, m, s * k))
-    out = reshaped(record(CONTRACT, (left, reshaped(y, (1, s * k, n))), None, None, (1, m, n), x.dtype), (m, n))
+    if 0 in a or 0 in b:
+        out = constant(0, (m, n), x.dtype)
+    else:
+        left = reshaped(turned(x, (1, 0, 2)), (1, m, s * k))
+        right = reshaped(y, (1, s * k, n))
+        out = reshaped(record(CONTRACT, (left, right), None, None, (1, m, n), x.dtype), (m, n))
     _check_added(input.shape, (m, n))
     return attach(new(_blend(out, read(input), beta, alpha)), _ADDBMM, (input, batch1, batch2),
                   (batch1, batch2, beta, alpha))
