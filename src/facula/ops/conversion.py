@@ -306,7 +306,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 @op(method=False)
 def polar(abs: Tensor, angle: Tensor, *, out: Any = None) -> Tensor:
     """Complex numbers from their absolute values and angles."""
-    return complex(abs * angle.cos(), abs * angle.sin(), out=out)  # type: ignore
+    return complex_(abs * angle.cos(), abs * angle.sin(), out=out)  # type: ignore
 
 
 class _ComplexRule:
@@ -316,8 +316,8 @@ class _ComplexRule:
         return g.real, g.imag  # type: ignore[attr-defined]
 
 
-@op(method=False)
-def complex(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
+@op(method=False, name="complex")
+def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     """Complex numbers from their parts."""
     if real.dtype is not imag.dtype:
         raise RuntimeError(f"Expected object of scalar type {_title(real)} but got scalar type {_title(imag)} for "

@@ -11,17 +11,16 @@ import numpy as np
 
 from facula import defaults
 from facula.devices import CPU, parse_device
-from facula.dtypes import FLOAT, bool_, complex64, complex128, dtype, float32, float64, int64
-from facula.engine.graph.expr import operand, scalar
-from facula.engine.graph.node import INDEX, Formula, contiguous_strides, size_of
+from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
+from facula.engine.graph.node import contiguous_strides
 from facula.engine.realize import leaf
-from facula.engine.recorder import record
 from facula.layouts import channels_last, channels_last_3d
-from facula.ops.pointwise import constant, to_dtype
+from facula.layouts import preserve_format as _preserve
+from facula.ops.pointwise import constant
 from facula.ops.registry import METHODS, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
-from facula.tensor import Tensor, alias, new, share, strides_of
+from facula.tensor import Tensor, alias, new
 
 
 def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any = None, what: str = "empty") -> Tensor:
@@ -177,9 +176,6 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     return finish(t, device, requires_grad, out, what)
 
 
-from facula.layouts import preserve_format as _preserve  # noqa: E402
-
-
 @op(method=False)
 def zeros_like(input: Tensor, **options: Any) -> Tensor:
     """Zeros in the shape and dtype of `input`."""
@@ -267,9 +263,6 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
 
 # ---- sequences of numbers -------------------------------------------------------------------------------
 
-_LINE = {name: Formula(name, operand(0) * scalar(0) + scalar(1)) for name in ("arange",)}
-_EYE = Formula("eye", operand(0).eq(operand(1))) if hasattr(operand(0), "eq") else None
-
 
 def _numbers(values: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
     array = np.ascontiguousarray(to_carrier(values, of))
@@ -317,8 +310,8 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
     return finish(_numbers(values, of), device, requires_grad, out, "arange")
 
 
-@op(method=False)
-def range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
+@op(method=False, name="range")
+def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
     """As `arange`, with the end. Deprecated."""
     warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is "
                   "inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in "

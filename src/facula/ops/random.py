@@ -1,8 +1,5 @@
 """Random operations: `rand`, `randn`, ..., and the methods that fill a tensor, `uniform_`, `normal_`, ...
 
-DRAFT: written before the tensor it stands on. Everything it needs of tensors is the four functions under
-"the seam"; the rest is checked against PyTorch with stand-ins for them (tests/test_random_ops.py).
-
 A fill draws at the call, in program order, so that the generator's state is PyTorch's after every line.
 """
 
@@ -14,41 +11,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula.dtypes import int64
+from facula.engine.realize import leaf, value_of
 from facula.ops import random_values as draw
+from facula.ops.creation import empty, empty_like
+from facula.ops.registry import op
 from facula.rng import Engine, default_engine
 from facula.rng.rounding import to_dtype
+from facula.tensor import Tensor, new, read, update
 
 if TYPE_CHECKING:
     from facula.random import Generator
-    from facula.tensor import Tensor
 
 Values = draw.Values
-
-# ---- the seam ---------------------------------------------------------------------------------------------
-
-
-def empty(*size: Any, **options: Any) -> Tensor:
-    """The factory `facula.empty`: size as numbers or a sequence; out, dtype, layout, device, pin_memory."""
-    raise NotImplementedError
-
-
-def empty_like(input: Tensor, **options: Any) -> Tensor:
-    """The factory `facula.empty_like`; it keeps the strides of a dense tensor, as PyTorch does."""
-    raise NotImplementedError
 
 
 def values_of(tensor: Tensor) -> Values:
     """The elements as a NumPy array of the tensor's shape (bfloat16 as uint16); computes what is pending."""
-    raise NotImplementedError
+    return value_of(read(tensor)).reshape(tensor.shape)
 
 
 def overwrite(tensor: Tensor, values: Values) -> Tensor:
-    """Replace every element, after the usual in-place checks (leaf, overlap, inference); returns `tensor`.
+    """Replace every element, after the usual in-place checks; returns `tensor`.
 
-    Nothing is recorded for autograd: the gradient of what was there is zero. A contiguous whole tensor should
-    adopt `values` as its new BUFFER node (`engine.runtime.buffer.adopt`), with no copy.
+    Nothing is recorded for autograd: the gradient of what was there is zero.
     """
-    raise NotImplementedError
+    values = np.ascontiguousarray(values, tensor.dtype.numpy)
+    return update(tensor, new(leaf(values, tensor.shape, tensor.dtype)))
 
 
 # ---- filling in place -------------------------------------------------------------------------------------
@@ -70,6 +58,7 @@ def _fill(tensor: Tensor, drawn: Callable[[int], Values]) -> Tensor:
     return overwrite(tensor, flat.reshape([shape[d] for d in order]).transpose(place))
 
 
+@op(function=False)
 def uniform_(self: Tensor, *bounds: float, generator: Generator | None = None, **named: float) -> Tensor:
     """Fill with numbers uniform in [from, to). Arguments: from=0, to=1.
 
@@ -83,6 +72,7 @@ def uniform_(self: Tensor, *bounds: float, generator: Generator | None = None, *
     return _fill(self, lambda n: draw.uniform(n, self.dtype, float(low), float(high), _engine(generator)))
 
 
+@op(function=False)
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *,
             generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers. RuntimeError if std < 0; NotImplementedError for integers.
@@ -96,6 +86,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *,
         n, self.dtype, float(mean), float(std), _engine(generator), contiguous))
 
 
+@op(function=False)
 def random_(self: Tensor, *bounds: int | None, generator: Generator | None = None, **named: Any) -> Tensor:
     """Fill with whole numbers: `random_(from, to)` in [from, to), `random_(to)` in [0, to), `random_()` any.
 
@@ -115,6 +106,7 @@ def random_(self: Tensor, *bounds: int | None, generator: Generator | None = Non
     return _fill(self, lambda n: draw.integers(n, self.dtype, low, high, engine))
 
 
+@op(function=False)
 def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 1, with probability p, and 0. A tensor p is expanded to this one's shape.
 
@@ -131,6 +123,7 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
     return _fill(self, lambda n: draw.bernoulli_each(self.dtype, each, p.dtype, engine))
 
 
+@op(function=False)
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of mean 1 / lambd.
 
@@ -141,6 +134,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
     return _fill(self, lambda n: draw.exponential(n, self.dtype, float(lambd), _engine(generator)))
 
 
+@op(function=False)
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success, each of probability p.
 
@@ -151,6 +145,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
     return _fill(self, lambda n: draw.geometric(n, self.dtype, float(p), _engine(generator)))
 
 
+@op(function=False)
 def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *,
                 generator: Generator | None = None) -> Tensor:
     """Fill with numbers whose logarithm is normal.
@@ -162,6 +157,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *,
     return _fill(self, lambda n: draw.log_normal(n, self.dtype, float(mean), float(std), _engine(generator)))
 
 
+@op(function=False)
 def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *,
             generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers.
@@ -191,6 +187,7 @@ def _finish(tensor: Tensor, requires_grad: bool) -> Tensor:
     return tensor.requires_grad_() if requires_grad else tensor
 
 
+@op(method=False)
 def rand(*size: Any, generator: Generator | None = None, requires_grad: bool = False,
          **options: Any) -> Tensor:
     """Numbers uniform in [0, 1), of the given size. Options as for `empty`.
@@ -203,12 +200,14 @@ def rand(*size: Any, generator: Generator | None = None, requires_grad: bool = F
     return _finish(uniform_(empty(*size, **options), generator=generator), requires_grad)
 
 
+@op(method=False)
 def rand_like(input: Tensor, *, generator: Generator | None = None, requires_grad: bool = False,
               **options: Any) -> Tensor:
     """Numbers uniform in [0, 1), in the size, dtype and memory order of `input`."""
     return _finish(uniform_(empty_like(input, **options), generator=generator), requires_grad)
 
 
+@op(method=False)
 def randn(*size: Any, generator: Generator | None = None, requires_grad: bool = False,
           **options: Any) -> Tensor:
     """Standard normal numbers, of the given size. Options as for `empty`.
@@ -221,12 +220,14 @@ def randn(*size: Any, generator: Generator | None = None, requires_grad: bool = 
     return _finish(normal_(empty(*size, **options), generator=generator), requires_grad)
 
 
+@op(method=False)
 def randn_like(input: Tensor, *, generator: Generator | None = None, requires_grad: bool = False,
                **options: Any) -> Tensor:
     """Standard normal numbers, in the size, dtype and memory order of `input`."""
     return _finish(normal_(empty_like(input, **options), generator=generator), requires_grad)
 
 
+@op(method=False)
 def randint(*arguments: Any, generator: Generator | None = None, requires_grad: bool = False,
             **options: Any) -> Tensor:
     """`randint(high, size)` or `randint(low, high, size)`: whole numbers in [low, high), int64 unless said.
@@ -248,6 +249,7 @@ def randint(*arguments: Any, generator: Generator | None = None, requires_grad: 
     return _finish(random_(empty(size, **options), low, high, generator=generator), requires_grad)
 
 
+@op(method=False)
 def randint_like(input: Tensor, *bounds: int, generator: Generator | None = None, requires_grad: bool = False,
                  **options: Any) -> Tensor:
     """`randint_like(x, high)` or `randint_like(x, low, high)`: whole numbers in the size and dtype of `x`."""
@@ -258,6 +260,7 @@ def randint_like(input: Tensor, *bounds: int, generator: Generator | None = None
     return _finish(random_(empty_like(input, **options), low, high, generator=generator), requires_grad)
 
 
+@op(method=False)
 def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool = False,
              **options: Any) -> Tensor:
     """The numbers 0 .. n-1 in random order, int64 unless said.
@@ -274,6 +277,7 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     return _finish(overwrite(result, values), requires_grad)
 
 
+@op(method=False)
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
            generator: Generator | None = None, out: Tensor | None = None, **options: Any) -> Tensor:
     """Normal numbers: a mean and a standard deviation for each (tensors), or the same for all (and a size).
@@ -300,6 +304,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
     return normal_(result, generator=generator).mul_(std).add_(mean)
 
 
+@op
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None,
               out: Tensor | None = None) -> Tensor:
     """1 with the probability that `input` gives for each element (`p` for all), else 0. Gradients are zero.
@@ -313,6 +318,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     return bernoulli_(result, input.detach() if p is None else p, generator=generator)
 
 
+@op
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
                 generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
     """Indices drawn with the weights in each row of `input`: (num_samples,) or (rows, num_samples), int64.
@@ -329,6 +335,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     return overwrite(empty(values.shape, dtype=int64, device=input.device, out=out), values)
 
 
+@op(method=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """One Poisson number for each rate in `input`. Gradients are zero.
 

@@ -1,0 +1,337 @@
+"""Methods of Tensor that are no operations: what it is, where it lies, how it becomes something else."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from facula import devices, dtypes, layouts
+from facula import tensor_state as _tensor_state  # noqa: F401
+from facula import tensor_writing as _tensor_writing  # noqa: F401
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype
+from facula.engine.graph.node import CONST, contiguous_strides
+from facula.engine.realize import value_of
+from facula.ops.pointwise import to_dtype
+from facula.ops.registry import METHODS
+from facula.rng.rounding import from_bfloat16
+from facula.tensor import Tensor, new, read, share, strided
+
+
+def method(fn: Any) -> Any:
+    METHODS[fn.__name__] = fn
+    setattr(Tensor, fn.__name__, fn)
+    return fn
+
+
+# ---- values that leave ----------------------------------------------------------------------------------
+
+
+def _values(self: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
+    array = value_of(read(self)).reshape(self.shape)
+    return from_bfloat16(array) if self.dtype is bfloat16 else array
+
+
+@method
+def item(self: Tensor) -> Any:
+    """The only element, as a Python number."""
+    for n in self.shape:
+        if n != 1:
+            count = self.numel()  # type: ignore[attr-defined]
+            raise RuntimeError(f"a Tensor with {count} elements cannot be converted to Scalar")
+    node = read(self)
+    if node.op is CONST and self.dtype is not bfloat16:
+        assert node.scalars is not None
+        with np.errstate(over="ignore"):
+            return self.dtype.numpy.type(node.scalars[0]).item()
+    return _values(self).item()
+
+
+@method
+def tolist(self: Tensor) -> Any:
+    """The elements as Python numbers in nested lists."""
+    return _values(self).tolist()
+
+
+@method
+def numpy(self: Tensor, *, force: bool = False) -> Any:
+    """The elements as a NumPy array that shares the memory. `force`: detach and copy as need be."""
+    if self._rg and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if "_device" in self.__dict__:
+        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "  # type: ignore
+                        "tensor to host memory first.")
+    if self.dtype is bfloat16:
+        raise TypeError("Got unsupported ScalarType BFloat16")
+    pin(self)
+    return strided(self)
+
+
+def pin(self: Tensor) -> None:
+    """Its memory is about to be shared with somebody outside: nothing else may hold that value."""
+    from facula.engine.realize import leaf
+    storage = share(self)
+    if storage.shared and storage.pinned():
+        return
+    # Nodes are immutable values, and clones, aliases' caches and the tape may hold this one.
+    node = storage.node
+    self._cached = None
+    self._seen = -1
+    from sys import getrefcount
+    if getrefcount(node) > 3 or node.op is CONST:
+        node = storage.node = leaf(np.array(value_of(node)), node.shape, node.dtype)
+        storage.version += 0
+    storage.shared = True
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    array = self.numpy()  # type: ignore[attr-defined]
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __array_wrap__(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+    from facula.ops.conversion import from_numpy
+    return from_numpy(np.array(array))
+
+
+def __bool__(self: Tensor) -> bool:
+    count = 1
+    for n in self.shape:
+        count *= n
+    if count != 1:
+        if count == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+    return bool(item(self))
+
+
+def __float__(self: Tensor) -> float:
+    return float(item(self))
+
+
+def __int__(self: Tensor) -> int:
+    return int(item(self))
+
+
+def __complex__(self: Tensor) -> complex:
+    return complex(item(self))
+
+
+def __index__(self: Tensor) -> int:
+    if self.dtype.category >= FLOAT or self.numel() != 1:  # type: ignore[attr-defined]
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(item(self))
+
+
+def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
+    from facula.printing import tensor_repr
+    return tensor_repr(self, tensor_contents=tensor_contents)
+
+
+def __format__(self: Tensor, spec: str) -> str:
+    from facula.printing import tensor_format
+    return tensor_format(self, spec)
+
+
+def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
+    from facula.exchange import reduce_tensor
+    return reduce_tensor(self)
+
+
+def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Any:
+    if id(self) in memo:
+        return memo[id(self)]
+    if self._rg and self._grad_fn is not None:
+        raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol "
+                           "at the moment.  If you were attempting to deepcopy a module, this may be because of a "
+                           "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001")
+    from copy import deepcopy
+    copied = new(read(self))
+    if self._storage is not None and self._strides != contiguous_strides(self.shape):
+        from facula.ops.creation import empty_like
+        copied = empty_like(self).copy_(copied)
+    if type(self) is not Tensor:
+        copied = _make_subclass(type(self), copied)
+    copied._rg = self._rg
+    memo[id(self)] = copied
+    for name, value in self.__dict__.items():
+        if name == "_grad":
+            copied._grad = deepcopy(value, memo)
+        elif name[:1] != "_" or name == "_device":
+            copied.__dict__[name] = deepcopy(value, memo)
+    return copied
+
+
+def __dlpack__(self: Tensor, **options: Any) -> Any:
+    from facula.exchange import export_dlpack
+    return export_dlpack(self, **options)
+
+
+def __dlpack_device__(self: Tensor) -> Any:
+    from facula.exchange import dlpack_device
+    return dlpack_device(self)
+
+
+def _memory(self: Tensor) -> tuple[Any, np.ndarray]:  # type: ignore[type-arg]
+    """What stands for the storage, and the whole of it as a 1-D array."""
+    storage = self._storage
+    if storage is None:
+        return self, value_of(self._node).reshape(-1)
+    flat = storage.memory()
+    return storage, flat if storage.node.dtype is self.dtype else flat.view(self.dtype.numpy)
+
+
+def _from_memory(cls: Any, array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
+    """A tensor over a 1-D array that is its own from now on."""
+    from facula.engine.realize import leaf
+    return new(leaf(array, tuple(array.shape), of))
+
+
+_SHAPE = Tensor.__dict__["shape"]
+
+
+def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
+    """`data`'s elements, shared, as a leaf of type `cls`."""
+    t = object.__new__(cls)
+    storage = share(data)
+    t._storage = storage
+    t._node = None
+    _SHAPE.__set__(t, data.shape)
+    t.dtype = data.dtype
+    t._strides = data._strides
+    t._offset = data._offset
+    t._seen = -1
+    t._grad_fn = None
+    t._rg = False
+    if "_device" in data.__dict__:
+        t._device = data._device
+    if requires_grad:
+        t.requires_grad_(True)
+    return t
+
+
+def as_subclass(self: Tensor, cls: Any) -> Any:
+    """The same elements and history as a tensor of type `cls`."""
+    t = _make_subclass(cls, self)
+    t._rg, t._grad_fn = self._rg, self._grad_fn
+    if self._output_nr:
+        t._output_nr = self._output_nr
+    return t
+
+
+for _f in (__array__, __array_wrap__, __bool__, __float__, __int__, __complex__, __index__, __repr__, __format__,
+           __reduce_ex__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, as_subclass):
+    setattr(Tensor, _f.__name__, _f)
+Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]
+Tensor._from_memory = classmethod(_from_memory)  # type: ignore[attr-defined]
+Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[attr-defined]
+
+
+# ---- conversion -----------------------------------------------------------------------------------------
+
+
+@method
+def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False,
+       copy: bool = False, memory_format: Any = None, other: Any = None) -> Any:
+    """The tensor in another dtype, or on another device; itself if it is so already and `copy` is False."""
+    of = dtype
+    for k, a in enumerate(args):
+        if isinstance(a, dtypes.dtype):
+            of = a
+        elif isinstance(a, Tensor) and not k:
+            other = a
+        elif isinstance(a, bool):
+            copy = a if k >= 2 and isinstance(args[k - 1], bool) else copy
+        elif isinstance(a, type):
+            from facula.ops.creation import _dtype
+            of = _dtype(a, "to")
+        elif a is not None:
+            device = a
+    if other is not None:
+        of, device = other.dtype, other.device
+    if isinstance(of, type):
+        from facula.ops.creation import _dtype
+        of = _dtype(of, "to")
+    place = None
+    if device is not None:
+        place = devices.parse_device(device, "to")
+    result = self
+    if of is not None and of is not self.dtype:
+        result = to_dtype(self, of)
+    if memory_format is not None and memory_format is not layouts.preserve_format:
+        result = result.contiguous(memory_format=memory_format)  # type: ignore[attr-defined]
+    if place is not None and place is not self.device:  # type: ignore[attr-defined]
+        if place is devices.CPU:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        from facula.ops.creation import empty_like
+        result = empty_like(result, device=place)
+    if copy and result is self:
+        result = self.clone()  # type: ignore[attr-defined]
+    return result
+
+
+@method
+def cpu(self: Tensor, memory_format: Any = None) -> Any:
+    """On the cpu: the tensor itself."""
+    return self if "_device" not in self.__dict__ else to(self, device="cpu")
+
+
+@method
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """Always an error: there is no CUDA device."""
+    raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+@method
+def xpu(self: Tensor, *args: Any, **options: Any) -> Any:
+    """Always an error: there is no XPU device."""
+    raise AssertionError("Torch not compiled with XPU enabled")
+
+
+def _caster(public: str, of: dtype) -> None:
+    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+        return to_dtype(self, of)
+    cast.__name__ = public
+    cast.__doc__ = f"The tensor as {of.name}."
+    method(cast)
+
+
+for _public, _of in {"float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": bfloat16,
+                     "int": dtypes.int32, "long": dtypes.int64, "short": dtypes.int16, "char": dtypes.int8,
+                     "byte": dtypes.uint8, "bool": bool_, "cfloat": dtypes.complex64,
+                     "cdouble": dtypes.complex128}.items():
+    _caster(_public, _of)
+
+
+@method
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options: Any) -> Any:
+    """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
+    from facula.ops.registry import DTYPE_NAMES
+    if dtype is None:
+        return f"torch.{DTYPE_NAMES[self.dtype.name]}Tensor"
+    if isinstance(dtype, str):
+        name = dtype.removeprefix("torch.").removesuffix("Tensor")
+        if dtype.startswith("torch.cuda."):
+            raise ValueError(f"invalid type: {dtype!r}")
+        for public, title in DTYPE_NAMES.items():
+            if name == title or name == public:
+                return to_dtype(self, getattr(dtypes, "bool_" if public == "bool" else public))
+        if name == "":
+            from facula.defaults import get_default_dtype
+            return to_dtype(self, get_default_dtype())
+        raise ValueError(f"invalid type: {dtype!r}")
+    return to_dtype(self, getattr(dtype, "dtype", dtype) if not isinstance(dtype, dtypes.dtype) else dtype)
+
+
+@method
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor in the dtype of `other`."""
+    return to_dtype(self, other.dtype)
+
+
+def _warned(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)

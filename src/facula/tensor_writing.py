@@ -1,0 +1,179 @@
+"""Methods of Tensor that overwrite it: `copy_`, `fill_`, `set_`, `resize_`; and its constructor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula import defaults
+from facula.engine.graph.node import contiguous_strides, size_of
+from facula.ops.creation import empty, sizes_of
+from facula.ops.pointwise import constant, to_dtype
+from facula.ops.registry import FUNCTIONS, METHODS
+from facula.size import Size
+from facula.tensor import Tensor, alias, new, share, update
+from facula.tensor_state import take_over
+
+
+def method(fn: Any) -> Any:
+    METHODS[fn.__name__] = fn
+    setattr(Tensor, fn.__name__, fn)
+    return fn
+
+
+@method
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Overwrite with the elements of `src`, broadcast and converted."""
+    if not isinstance(src, Tensor):
+        if not isinstance(src, (int, float, complex, np.number, bool)):
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        return fill_(self, src)
+    if src is self:
+        return self
+    if src.dtype is not self.dtype:
+        src = to_dtype(src, self.dtype)
+    if src.shape != self.shape:
+        lead = len(src.shape) - len(self.shape)
+        if lead > 0 and all(n == 1 for n in src.shape[:lead]):
+            src = src.reshape(src.shape[lead:])  # type: ignore[attr-defined]
+        a, b = self.shape, src.shape
+        if len(b) > len(a):
+            raise RuntimeError(f"output with shape {list(a)} doesn't match the broadcast shape {list(b)}")
+        for k in range(1, len(b) + 1):
+            if b[-k] not in (1, a[-k]):
+                raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
+                                   f"non-singleton dimension {len(a) - k}")
+        src = src.expand(self.shape)  # type: ignore[attr-defined]
+    return update(self, src)
+
+
+@method
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Overwrite every element with `value`."""
+    if isinstance(value, Tensor):
+        if value.shape:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
+                               "dimensions.")
+        return copy_(self, value)
+    return update(self, new(constant(value, self.shape, self.dtype)))
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Overwrite every element with 0."""
+    return update(self, new(constant(0, self.shape, self.dtype)))
+
+
+FUNCTIONS["zero_"] = zero_
+FUNCTIONS["fill_"] = fill_
+
+
+@method
+def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Become another name for the memory of `source`."""
+    if source is None:
+        source = empty(0, dtype=self.dtype)
+    if not isinstance(source, Tensor):
+        source = source._tensor
+        whole = alias(source, (size_of(source._storage.node.shape),), (1,), 0)
+        size = size if size is not None else whole.shape
+        source = whole
+    if size is not None:
+        shape = sizes_of((size,), "set_")
+        source = alias(source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset)
+    take_over(self, source)
+    return self
+
+
+@method
+def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
+    """Take another shape in place: elements are kept in the order of memory, new ones are not set."""
+    shape = sizes_of(size, "resize_")
+    if shape == self.shape:
+        return self
+    storage = share(self)
+    have = size_of(storage.node.shape)
+    need = self._offset + size_of(shape)
+    if need <= have:
+        take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
+        return self
+    from facula.engine.realize import leaf
+    flat = np.zeros(need, storage.node.dtype.numpy)
+    flat[:have] = storage.memory()
+    storage.node = leaf(flat, (need,), storage.node.dtype)
+    storage.version += 1
+    take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
+    return self
+
+
+@method
+def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
+    """Take the shape of another tensor in place."""
+    return resize_(self, the_template.shape)
+
+
+@method
+def apply_(self: Tensor, callable: Any) -> Tensor:
+    """Overwrite every element x with `callable(x)`."""
+    return _mapped(self, [callable(x) for x in self.reshape(-1).tolist()])  # type: ignore[attr-defined]
+
+
+@method
+def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
+    """Overwrite every element x with `callable(x, y)`, y from another tensor."""
+    other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
+    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)])  # type: ignore[attr-defined]
+
+
+def _mapped(self: Tensor, values: list[Any]) -> Tensor:
+    from facula.ops.conversion import made
+    return update(self, made(values, self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+
+
+# ---- Tensor(...) ----------------------------------------------------------------------------------------
+
+
+def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
+    """What `Tensor(...)` and its typed forms give: zeros of a size, or the elements of a sequence."""
+    if len(args) == 1 and not isinstance(args[0], int):
+        data = args[0]
+        if isinstance(data, Tensor):
+            if data.dtype is not of:
+                raise TypeError(f"expected {of} (got {data.dtype})")
+            return alias(data, data.shape, *_geometry(data))
+        if isinstance(data, Size):
+            return empty(data, dtype=of)  # type: ignore[no-any-return]
+        if isinstance(data, np.ndarray):
+            from facula.ops.conversion import as_tensor
+            return as_tensor(data, of)  # type: ignore[no-any-return]
+        from facula.ops.conversion import tensor
+        return tensor(data, dtype=of)  # type: ignore[no-any-return]
+    return empty(*args, dtype=of) if args else empty(0, dtype=of)  # type: ignore[no-any-return]
+
+
+def _geometry(t: Tensor) -> tuple[Any, int]:
+    share(t)
+    return t._strides, t._offset
+
+
+def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
+    data = construct(defaults.get_default_dtype(), args)
+    if cls is Tensor:
+        return data
+    return Tensor._make_subclass(cls, data)  # type: ignore[attr-defined]
+
+
+Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign,assignment]
+
+
+@method
+def new_(self: Tensor, *args: Any, **options: Any) -> Tensor:
+    """A tensor of this dtype, made as `Tensor(...)` makes one."""
+    return construct(self.dtype, args)
+
+
+Tensor.new = new_  # type: ignore[attr-defined]
+del Tensor.new_, METHODS["new_"]  # type: ignore[attr-defined]
+
+
