@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -307,8 +306,7 @@ for _public, _of in {"float": dtypes.float32, "double": dtypes.float64, "half": 
     _caster(_public, _of)
 
 
-@method
-def type(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options: Any) -> Any:
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options: Any) -> Any:
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
     if dtype is None:
@@ -327,11 +325,10 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options:
     return to_dtype(self, getattr(dtype, "dtype", dtype) if not isinstance(dtype, dtypes.dtype) else dtype)
 
 
+METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
+
+
 @method
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of `other`."""
     return to_dtype(self, other.dtype)
-
-
-def _warned(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=3)

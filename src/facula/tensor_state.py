@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections import OrderedDict
 from typing import Any
 
 from facula import devices, layouts
+import facula.autograd.backward  # noqa: F401
 from facula.autograd.graph import mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import contiguous_strides, size_of
@@ -15,6 +16,7 @@ from facula.size import Size
 from facula.tensor import Tensor, alias, new, refresh, share, strides_of
 
 _CPU = devices.CPU
+tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the function of that name
 
 
 def method(fn: Any) -> Any:
@@ -421,47 +423,13 @@ def _set_data(self: Tensor, data: Any) -> None:
 prop("data", _get_data, _set_data)
 
 
-@method
-def register_hook(self: Tensor, hook: Any) -> Any:
-    """`hook(grad)` runs when this tensor's gradient is known; what it returns, if not None, replaces it."""
-    if not _get_requires_grad(self):
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-    return _register(self, "_hooks", hook)
-
-
-def _register(self: Tensor, where: str, hook: Any) -> Any:
-    from facula.utils.hooks import RemovableHandle
-    hooks = self.__dict__.get(where)
-    if hooks is None:
-        hooks = self.__dict__[where] = OrderedDict()
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    return handle
-
-
-@method
-def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> Any:
-    """`hook(tensor)` runs after this leaf's `.grad` has been added to."""
-    if not self._rg:
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-    if self._grad_fn is not None:
-        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    return _register(self, "_post_hooks", hook)
-
-
-@method
-def retain_grad(self: Tensor) -> None:
-    """Keep the gradient of this tensor, though it is not a leaf."""
-    if not _get_requires_grad(self):
-        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    if self._grad_fn is None or self._retains:
-        return
-    self._retains = True
+method(tape.register_hook)
+method(tape.retain_grad)
+method(tape.register_post_accumulate_grad_hook)
 
 
 @method
 def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
              inputs: Any = None) -> None:
     """Gradients of this tensor with respect to the leaves it was computed from, added to their `.grad`."""
-    from facula import autograd
-    autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+    tape.backward(self, gradient, retain_graph, create_graph, inputs=inputs)

@@ -51,7 +51,7 @@ def made(data: Any, of: dtype | None) -> Tensor:
         return new(constant(data, _EMPTY, of or defaults.get_default_dtype()))
     if kind is int:
         if not -2**63 <= data < 2**63:
-            raise RuntimeError("Overflow when unpacking long long")
+            raise ValueError("Overflow when unpacking long long")
         if of is None:
             of = int64
         else:
@@ -126,10 +126,9 @@ def elements(data: Any) -> tuple[np.ndarray, dtype]:  # type: ignore[type-arg]
         try:
             array = np.array(plain)
         except OverflowError:
-            raise RuntimeError("Overflow when unpacking long long") from None
+            raise ValueError("Overflow when unpacking long long") from None
         if array.dtype.kind not in "biufc":
-            raise RuntimeError("Overflow when unpacking long long" if array.dtype.kind == "O" else
-                               f"Could not infer dtype of {type(first).__name__}")
+            raise ValueError("Overflow when unpacking long long")
         if found:
             from facula.dtypes import PROMOTION
             of = found[0]
@@ -144,7 +143,7 @@ def elements(data: Any) -> tuple[np.ndarray, dtype]:  # type: ignore[type-arg]
     if kind == "c":
         return array, defaults.get_default_dtype().to_complex()
     if array.dtype == np.uint64:
-        raise RuntimeError("Overflow when unpacking long long")
+        raise ValueError("Overflow when unpacking long long")
     return array, int64
 
 
@@ -171,7 +170,7 @@ def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
         return data.tolist()
     if dim == len(shape):
         if isinstance(data, (str, bytes)):
-            raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+            raise ValueError(f"too many dimensions '{type(data).__name__}'")
         if isinstance(data, bool):
             found.append(bool_)
         elif isinstance(data, int):
@@ -184,12 +183,12 @@ def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
             found.append(defaults.get_default_dtype())
             return float(data)
         elif hasattr(data, "__len__"):
-            raise TypeError(f"not a sequence of the expected depth at dim {dim}")
+            raise TypeError(f"'{type(data).__name__}' object cannot be interpreted as an integer")
         else:
             raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
         return data
     if not hasattr(data, "__len__"):
-        raise TypeError(f"expected a sequence of length {shape[dim]} at dim {dim}, got {type(data).__name__}")
+        raise TypeError("not a sequence")
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if len(data) != shape[dim]:
