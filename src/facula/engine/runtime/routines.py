@@ -68,3 +68,15 @@ def _fft(x: Array, kind: str = "fft", n: int | None = None, dim: int = -1,
          norm: str = "backward") -> tuple[Array, ...]:
     """`kind` is a function of numpy.fft: fft, ifft, rfft, irfft, hfft, ihfft."""
     return (np.asarray(getattr(np.fft, kind)(x, n=n, axis=dim, norm=norm)),)
+
+
+@register("slogdet")
+def _slogdet(x: Array) -> tuple[Array, ...]:
+    sign, log = np.linalg.slogdet(x)
+    return np.asarray(sign), np.asarray(log)
+
+
+@register("eig")
+def _eig(x: Array) -> tuple[Array, ...]:
+    values, vectors = np.linalg.eig(x)
+    return np.asarray(values), np.asarray(vectors)

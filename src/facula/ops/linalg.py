@@ -1,0 +1,807 @@
+"""Linear algebra: NumPy's LAPACK on the host, with gradients in terms of tensor operations."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from facula.autograd.graph import Rule
+from facula.dtypes import dtype, int32, int64
+from facula.engine.graph.node import CALL, PICK
+from facula.engine.realize import leaf, value_of
+from facula.engine.recorder import record
+from facula.engine.runtime.routines import ROUTINES
+from facula.ops.matmul import matmul, multi_dot, product, reshape_value, transposed, type_name
+from facula.ops.pointwise import sum_to
+from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
+from facula.tensor import Tensor, attach, attach_many, new, read
+
+
+
+class LinAlgError(RuntimeError):
+    """A factorization failed: the matrix is singular, or not positive-definite."""
+
+
+LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"
+LINALG = NAMESPACES.setdefault("linalg", {})
+LINALG["LinAlgError"] = LinAlgError
+LINALG["multi_dot"] = multi_dot
+
+
+# ---- plumbing ---------------------------------------------------------------------------------------------
+
+def _check(x: Any, name: str, square: bool = True, letter: str = "A") -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): argument '{letter}' (position 1) must be Tensor, not {type(x).__name__}")
+    if len(x.shape) < 2:
+        raise RuntimeError(f"{name}: The input tensor {letter} must have at least 2 dimensions.")
+    if square and x.shape[-1] != x.shape[-2]:
+        raise RuntimeError(f"{name}: {letter} must be batches of square matrices, but they are {x.shape[-2]} by "
+                           f"{x.shape[-1]} matrices")
+    if not (x.dtype.is_floating_point or x.dtype.is_complex):
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {type_name(x.dtype)}")
+    if x.dtype.itemsize < 4:
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}")
+
+
+def _call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
+          results: tuple[tuple[tuple[int, ...], dtype], ...]) -> tuple[Tensor, ...]:
+    """A routine that cannot fail, as a CALL and a PICK for each result."""
+    call = record(CALL, tuple([read(x) for x in inputs]), (routine, *args), None, (), inputs[0].dtype)
+    return tuple([new(record(PICK, (call,), (k,), None, shape, of)) for k, (shape, of) in enumerate(results)])
+
+
+def _value(array: Any, of: dtype) -> Tensor:
+    array = np.ascontiguousarray(np.asarray(array), dtype=of.numpy).reshape(np.shape(array))
+    return new(leaf(array, array.shape, of))
+
+
+def _adjoint(x: Tensor) -> Tensor:
+    x = transposed(x)
+    return x.conj() if x.dtype.is_complex else x
+
+
+def _left(a: Tensor, b: Tensor) -> Tensor:
+    """The adjoint of a, times b."""
+    return product(a.conj() if a.dtype.is_complex else a, b, True, False)
+
+
+def _right(a: Tensor, b: Tensor) -> Tensor:
+    """a times the adjoint of b."""
+    return product(a, b.conj() if b.dtype.is_complex else b, False, True)
+
+
+def _column(x: Tensor) -> Tensor:
+    return reshape_value(x, (*x.shape, 1))
+
+
+def _row(x: Tensor) -> Tensor:
+    return reshape_value(x, (*x.shape[:-1], 1, x.shape[-1]))
+
+
+def _matrix(x: Tensor) -> Tensor:
+    return reshape_value(x, (*x.shape, 1, 1))
+
+
+def _mask(array: Any, like: Tensor) -> Tensor:
+    return _value(array, like.dtype)
+
+
+def _eye(n: int, like: Tensor) -> Tensor:
+    return _mask(np.eye(n), like)
+
+
+def _diagonal_of(x: Tensor, k: int) -> Tensor:
+    """(.., k, k) to (.., k)"""
+    return (x * _eye(k, x)).sum(-1)
+
+
+def _not_differentiable(name: str) -> Rule:
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(f"the derivative of {name} is not implemented")
+    return Rule("".join(p.capitalize() for p in name.split("_")) + "Backward0", backward)
+
+
+def _which(n: int, array: Any, singular: Any) -> str:
+    """The batch element that failed, in torch's words."""
+    if np.ndim(array) == 2:
+        return ""
+    flat = np.reshape(array, (-1, *np.shape(array)[-2:]))
+    for i, m in enumerate(flat):
+        if singular(m):
+            return f"(Batch element {i}): "
+    return ""
+
+
+# ---- inverse, determinant, systems ------------------------------------------------------------------------
+
+def _singular_at(m: Any) -> int:
+    """The first zero on the diagonal of the LU factorization, from 1 (0: none)."""
+    u = np.array(m)
+    n = len(u)
+    for k in range(n):
+        p = k + int(np.argmax(np.abs(u[k:, k])))
+        if u[p, k] == 0:
+            return k + 1
+        u[[k, p]] = u[[p, k]]
+        u[k + 1:, k:] -= np.outer(u[k + 1:, k] / u[k, k], u[k, k:])
+    return 0
+
+
+def _inv_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    b = ctx.saved[0]
+    return (-_left(b, _right(g, b)),)
+
+
+_INV = Rule("LinalgInvExBackward0", _inv_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def inv(A: Tensor) -> Tensor:
+    """The inverse of each matrix."""
+    _check(A, "linalg.inv")
+    array = value_of(read(A))
+    try:
+        result = ROUTINES["inv"](array)[0]
+    except np.linalg.LinAlgError:
+        where = _which(A.shape[-1], array, _singular_at)
+        flat = np.reshape(array, (-1, *array.shape[-2:]))
+        at = next((k for k in map(_singular_at, flat) if k), A.shape[-1])
+        raise LinAlgError(f"linalg.inv: {where}The diagonal element {at} is zero, the inversion could not be "
+                          "completed because the input matrix is singular.") from None
+    out = _value(result, A.dtype)
+    return attach(out, _INV, (A,), (out,))
+
+
+class InvEx(NamedTuple):
+    inverse: Any
+    info: Any
+
+
+@op(method=False, namespace="linalg")
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> InvEx:
+    """The inverse, and 0 for each matrix that has one."""
+    return InvEx(inv(A), _value(np.zeros(A.shape[:-2]), int32))
+
+
+def _det_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    a, d = ctx.saved
+    factor = g * (d.conj() if d.dtype.is_complex else d)
+    try:
+        return (_matrix(factor) * _adjoint(inv(a)),)
+    except LinAlgError:  # a product of all singular values but one in place of det * inverse
+        u, s, vh = np.linalg.svd(value_of(read(a)))
+        k = s.shape[-1]
+        rest = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(k)], -1)
+        sign = np.linalg.det(u) * np.linalg.det(vh)
+        cofactor = sign[..., None, None] * ((u * rest[..., None, :]) @ vh)
+        return (_matrix(g) * _value(cofactor, a.dtype),)
+
+
+_DET = Rule("LinalgDetBackward0", _det_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def det(A: Tensor) -> Tensor:
+    """The determinant of each matrix."""
+    _check(A, "linalg.det")
+    out = _call("det", (A,), (), ((tuple(A.shape[:-2]), A.dtype),))[0]
+    return attach(out, _DET, (A,), (A, out))
+
+
+class Slogdet(NamedTuple):
+    sign: Any
+    logabsdet: Any
+
+
+def _slogdet_backward(ctx: Any, _: Any, g: Tensor | None) -> tuple[Tensor | None]:
+    if g is None:
+        return (None,)
+    return (_matrix(g) * _adjoint(inv(ctx.saved[0])),)
+
+
+_SLOGDET = Rule("LinalgSlogdetBackward0", _slogdet_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def slogdet(A: Tensor) -> Slogdet:
+    """Sign and logarithm of the absolute value of each determinant."""
+    _check(A, "linalg.slogdet")
+    sign, log = _call("slogdet", (A,), (), ((tuple(A.shape[:-2]), A.dtype), (tuple(A.shape[:-2]), A.dtype.to_real())))
+    attach_many((sign, log), _SLOGDET, (A,), (A,))
+    return Slogdet(sign, log)
+
+
+def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, x = ctx.saved
+    db = _solved(_adjoint(a), g)
+    da = None
+    if ctx.needs[0]:
+        da = -_right(db, x)
+        if da.shape != ctx.shapes[0]:
+            da = sum_to(da, ctx.shapes[0])
+    if ctx.needs[1] and db.shape != ctx.shapes[1]:
+        db = sum_to(db, ctx.shapes[1])
+    return da, db
+
+
+_SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
+
+
+def _solved(a: Tensor, b: Tensor) -> Tensor:
+    array = value_of(read(a))
+    try:
+        result = ROUTINES["solve"](array, value_of(read(b)))[0]
+    except np.linalg.LinAlgError:
+        where = _which(a.shape[-1], array, _singular_at)
+        raise LinAlgError(f"torch.linalg.solve: {where}The solver failed because the input matrix is "
+                          "singular.") from None
+    out = _value(result, a.dtype)
+    return attach(out, _SOLVE, (a, b), (a, out))
+
+
+def _is_vector(a: Tensor, b: Tensor) -> bool:
+    return len(b.shape) == 1 or (len(a.shape) - 1 == len(b.shape) and tuple(b.shape) == tuple(a.shape[:-1]))
+
+
+@op(method=False, out=True, namespace="linalg")
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X with A X = B (or X A = B)."""
+    _check(A, "linalg.solve")
+    if A.dtype is not B.dtype:
+        raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type "
+                           f"{type_name(A.dtype)} and B of type {type_name(B.dtype)} instead")
+    if _is_vector(A, B):
+        if B.shape[-1] != A.shape[-1]:
+            raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B "
+                               f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-1]}x1)")
+        x = _solved(A, _column(B))
+        return reshape_value(x, x.shape[:-1])
+    if not left:
+        return transposed(_solved(transposed(A), transposed(B)))
+    if B.shape[-2] != A.shape[-1]:
+        raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B "
+                           f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})")
+    return _solved(A, B)
+
+
+@op(method=False, out=True, namespace="linalg")
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """X with A X = B, of A only one triangle."""
+    _check(A, "linalg.solve_triangular")
+    n = A.shape[-1]
+    ones = np.ones((n, n))
+    k = 1 if unitriangular else 0
+    A = A * _mask(np.triu(ones, k) if upper else np.tril(ones, -k), A)
+    if unitriangular:
+        A = A + _eye(n, A)
+    return solve(A, B, left=left)  # type: ignore[no-any-return]
+
+
+# ---- factorizations ---------------------------------------------------------------------------------------
+
+def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    lower = ctx.saved[0]
+    n = lower.shape[-1]
+    half = _left(lower, g) * _mask(np.tril(np.ones((n, n))) - 0.5 * np.eye(n), lower)
+    both = half + _adjoint(half)
+    inverse = inv(lower)
+    return (_left(inverse, product(both, inverse)) * 0.5,)
+
+
+_CHOLESKY = Rule("LinalgCholeskyExBackward0", _cholesky_backward)
+
+
+def _minor(m: Any) -> int:
+    """Order of the first leading minor that is not positive-definite (0: none)."""
+    for k in range(1, len(m) + 1):
+        try:
+            np.linalg.cholesky(m[:k, :k])
+        except np.linalg.LinAlgError:
+            return k
+    return 0
+
+
+@op(method=False, out=True, namespace="linalg")
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """L with A = L L^H (or its adjoint)."""
+    _check(A, "linalg.cholesky")
+    array = value_of(read(A))
+    try:
+        result = ROUTINES["cholesky"](array)[0]
+    except np.linalg.LinAlgError:
+        where = _which(A.shape[-1], array, _minor)
+        at = next((k for k in map(_minor, np.reshape(array, (-1, *array.shape[-2:]))) if k), 1)
+        raise LinAlgError(f"linalg.cholesky: {where}The factorization could not be completed because the input is "
+                          f"not positive-definite (the leading minor of order {at} is not "
+                          "positive-definite).") from None
+    out = _value(result, A.dtype)
+    attach(out, _CHOLESKY, (A,), (out,))
+    return _adjoint(out) if upper else out
+
+
+class CholeskyEx(NamedTuple):
+    L: Any
+    info: Any
+
+
+@op(method=False, namespace="linalg")
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
+    """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
+    try:
+        return CholeskyEx(cholesky(A, upper=upper), _value(np.zeros(A.shape[:-2]), int32))
+    except LinAlgError:
+        if check_errors:
+            raise
+        array = value_of(read(A))
+        info = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])]).reshape(array.shape[:-2])
+        return CholeskyEx(_value(np.zeros(array.shape), A.dtype), _value(info, int32))
+
+
+class Eigh(NamedTuple):
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+def _eigh_backward(ctx: Any, gw: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None]:
+    w, v = ctx.saved
+    n = w.shape[-1]
+    if gw is None and gv is None:
+        return (None,)
+    if gv is None:
+        assert gw is not None
+        return (_right(v * _row(gw.to(v.dtype)), v),)
+    eye = _eye(n, w)
+    gaps = (_row(w) - _column(w)) * (1 - eye) + eye
+    inner = _left(v, gv) / gaps * _mask(1 - np.eye(n), v)
+    if gw is not None:
+        inner = inner + _eye(n, v) * _row(gw.to(v.dtype))
+    return (_right(product(v, inner), v),)
+
+
+_EIGH = Rule("LinalgEighBackward0", _eigh_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
+    """Eigenvalues (ascending) and eigenvectors of Hermitian matrices."""
+    _check(A, "linalg.eigh")
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    w, v = _call("eigh", (A,), (UPLO.upper(),), ((tuple(A.shape[:-1]), A.dtype.to_real()), (tuple(A.shape), A.dtype)))
+    attach_many((w, v), _EIGH, (A,), (("out", 0), ("out", 1)))
+    return Eigh(w, v)
+
+
+@op(method=False, out=True, namespace="linalg")
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """Eigenvalues of Hermitian matrices, ascending."""
+    return eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]
+
+
+class Eig(NamedTuple):
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+_EIG = _not_differentiable("linalg_eig")
+
+
+@op(method=False, out=True, namespace="linalg")
+def eig(A: Tensor) -> Eig:
+    """Eigenvalues and eigenvectors, both complex."""
+    _check(A, "linalg.eig")
+    of = A.dtype.to_complex()
+    w, v = _call("eig", (A,), (), ((tuple(A.shape[:-1]), of), (tuple(A.shape), of)))
+    attach_many((w, v), _EIG, (A,))
+    return Eig(w, v)
+
+
+@op(method=False, out=True, namespace="linalg")
+def eigvals(A: Tensor) -> Tensor:
+    """Eigenvalues, complex."""
+    return eig(A).eigenvalues  # type: ignore[no-any-return]
+
+
+class LinalgQr(NamedTuple):
+    Q: Any
+    R: Any
+
+
+def _qr_backward(ctx: Any, gq: Tensor | None, gr: Tensor | None) -> tuple[Tensor | None]:
+    q, r, mode = ctx.saved
+    m, n = ctx.shapes[0][-2:]
+    if mode == "r":
+        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use "
+                           "linalg.qr(A, mode='reduced') if you are going to require gradients through linalg.qr.")
+    if mode == "complete" and m > n:
+        raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols.")
+    if gq is None and gr is None:
+        return (None,)
+    rest = None
+    if m < n:  # A = [X | Y], R = [U | V], with X = Q U and Y = Q V
+        y = product(q, r[..., m:])
+        r = r[..., :m]
+        if gr is not None:
+            gv = gr[..., m:]
+            rest = product(q, gv)
+            gq = _right(y, gv) if gq is None else gq + _right(y, gv)
+            gr = gr[..., :m]
+        else:
+            rest = y * 0
+    k = min(m, n)
+    inner = _right(r, gr) if gr is not None else None
+    if gq is not None:
+        inner = -_left(gq, q) if inner is None else inner - _left(gq, q)
+    assert inner is not None
+    low = np.tril(np.ones((k, k)), -1)
+    strict = inner * _mask(low, inner)
+    sym = strict + _adjoint(strict) + inner * _eye(k, inner)
+    total = product(q, sym)
+    if gq is not None:
+        total = total + gq
+    ga = _adjoint(_solved(r, _adjoint(total)))
+    if rest is not None:
+        ga = FUNCTIONS["cat"]([ga, rest], -1)
+    return (ga,)
+
+
+_QR = Rule("LinalgQrBackward0", _qr_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def qr(A: Tensor, mode: str = "reduced") -> LinalgQr:
+    """Q and R with A = Q R."""
+    _check(A, "linalg.qr", square=False)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
+                           "'complete'")
+    m, n = A.shape[-2:]
+    k = m if mode == "complete" else min(m, n)
+    lead = tuple(A.shape[:-2])
+    q, r = _call("qr", (A,), ("complete" if mode == "complete" else "reduced",),
+                 (((*lead, m, k), A.dtype), ((*lead, k, n), A.dtype)))
+    if mode == "r":
+        attach_many((q, r), _QR, (A,), (None, ("out", 1), mode))
+        return LinalgQr(_value(np.zeros(0), A.dtype), r)
+    attach_many((q, r), _QR, (A,), (("out", 0), ("out", 1), mode))
+    return LinalgQr(q, r)
+
+
+class LinalgSvd(NamedTuple):
+    U: Any
+    S: Any
+    Vh: Any
+
+
+def _skew(x: Tensor) -> Tensor:
+    return x - _adjoint(x)
+
+
+def _svd_backward(ctx: Any, gu: Tensor | None, gs: Tensor | None, gvh: Tensor | None) -> tuple[Tensor | None]:
+    u, s, vh = ctx.saved
+    m, n = ctx.shapes[0][-2:]
+    k = min(m, n)
+    if gu is None and gs is None and gvh is None:
+        return (None,)
+    u, vh = u[..., :k], vh[..., :k, :]
+    if gu is None and gvh is None:
+        assert gs is not None
+        return (product(u * _row(gs.to(u.dtype)), vh),)
+    sc = s.to(u.dtype) if u.dtype.is_complex else s
+    eye = _eye(k, s)
+    square = s * s
+    gaps = (_row(square) - _column(square)) * (1 - eye) + eye
+    off = _mask(1 - np.eye(k), u)
+    inner: Tensor | None = None
+    if gu is not None:
+        gu = gu[..., :k]
+        inner = _skew(_left(u, gu)) / gaps * off * _row(sc)
+    if gvh is not None:
+        gvh = gvh[..., :k, :]
+        part = _column(sc) * (_skew(_adjoint(_right(gvh, vh))) / gaps * off)
+        inner = part if inner is None else inner + part
+    assert inner is not None
+    if gs is not None:
+        inner = inner + _eye(k, inner) * _row(gs.to(inner.dtype))
+    ga = product(product(u, inner), vh)
+    if gu is not None and m > k:
+        scaled = gu / _row(sc)
+        ga = ga + product(scaled - product(u, _left(u, scaled)), vh)
+    if gvh is not None and n > k:
+        scaled = gvh / _column(sc)
+        ga = ga + product(u, scaled - product(_right(scaled, vh), vh))
+    return (ga,)
+
+
+_SVD = Rule("LinalgSvdBackward0", _svd_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> LinalgSvd:
+    """U, S, Vh with A = U diag(S) Vh."""
+    _check(A, "linalg.svd", square=False)
+    m, n = A.shape[-2:]
+    k = min(m, n)
+    lead = tuple(A.shape[:-2])
+    u, s, vh = _call("svd", (A,), (bool(full_matrices),),
+                     (((*lead, m, m if full_matrices else k), A.dtype), ((*lead, k), A.dtype.to_real()),
+                      ((*lead, n if full_matrices else k, n), A.dtype)))
+    attach_many((u, s, vh), _SVD, (A,), (("out", 0), ("out", 1), ("out", 2)))
+    return LinalgSvd(u, s, vh)
+
+
+@op(method=False, out=True, namespace="linalg")
+def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
+    """Singular values, largest first."""
+    return svd(A, False).S  # type: ignore[no-any-return]
+
+
+# ---- made of these ----------------------------------------------------------------------------------------
+
+def _tolerances(A: Tensor, top: Tensor, atol: Any, rtol: Any) -> Tensor:
+    if rtol is None:
+        rtol = 0.0 if atol is not None else max(A.shape[-2:]) * float(np.finfo(A.dtype.to_real().numpy).eps)
+    least = top * rtol
+    if atol is None:
+        return least
+    if not isinstance(atol, Tensor):
+        atol = _value(atol, top.dtype)
+    return FUNCTIONS["maximum"](least, atol)  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+    """The pseudo-inverse."""
+    _check(A, "linalg.pinv", square=False)
+    if 0 in A.shape:
+        return transposed(A)
+    u, s, vh = svd(A, False)
+    least = _tolerances(A, s.detach().amax(-1, keepdim=True), atol, rcond if rtol is None else rtol)
+    kept = s.detach() > least
+    inverse = FUNCTIONS["where"](kept, 1 / FUNCTIONS["where"](kept, s, s * 0 + 1), s * 0)
+    if u.dtype.is_complex:
+        inverse = inverse.to(u.dtype)
+    return _right(_adjoint(vh) * _row(inverse), u)
+
+
+@op(method=False, out=True, namespace="linalg")
+def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+    """The number of singular values above the tolerance."""
+    _check(A, "linalg.matrix_rank", square=False)
+    s = svd(A.detach(), False).S
+    if 0 in A.shape[-2:]:
+        return _value(np.zeros(A.shape[:-2]), int64)
+    least = _tolerances(A, s.amax(-1, keepdim=True), tol if atol is None else atol, rtol)
+    return (s > least).sum(-1)  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """A multiplied by itself n times; negative n take the inverse."""
+    if len(A.shape) < 2:
+        raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
+    if A.shape[-1] != A.shape[-2]:
+        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by "
+                           f"{A.shape[-1]} matrices")
+    if n < 0:
+        return matrix_power(inv(A), -n)  # type: ignore[no-any-return]
+    if n == 0:
+        return _value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype)
+    result = None
+    while True:
+        if n & 1:
+            result = A if result is None else matmul(result, A)
+        n >>= 1
+        if not n:
+            break
+        A = matmul(A, A)
+    return result  # type: ignore[return-value]
+
+
+@op(method=False, out=True, namespace="linalg")
+def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *,
+                dtype: Any = None) -> Tensor:
+    """A norm of each matrix: 'fro', 'nuc', +-inf, +-1, +-2."""
+    if dtype is not None:
+        A = A.to(dtype)
+    if len(A.shape) < 2:
+        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
+    p, q = (d % len(A.shape) for d in dim)
+    if p == q:
+        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
+    if ord == "fro":
+        return LINALG["vector_norm"](A, 2, (p, q), keepdim)  # type: ignore[no-any-return]
+    if ord in ("nuc", 2, -2):
+        s = svdvals(A.movedim((p, q), (-2, -1)))
+        out = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord == 2 else s.amin(-1)
+        if keepdim:
+            for d in sorted((p, q)):
+                out = out.unsqueeze(d)
+        return out  # type: ignore[no-any-return]
+    if ord not in (1, -1, float("inf"), float("-inf")):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    over, along = (p, q) if ord in (1, -1) else (q, p)
+    sums = A.abs().sum(over, keepdim=True)
+    out = sums.amax(along, keepdim=True) if ord > 0 else sums.amin(along, keepdim=True)
+    return out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q))  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """A vector norm, or a matrix norm if two dimensions (or a matrix) and an order are given."""
+    if dim is not None and not isinstance(dim, int):
+        dim = tuple(dim)
+    if ord is not None and (isinstance(dim, tuple) and len(dim) == 2 or dim is None and len(A.shape) == 2):
+        return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)  # type: ignore[no-any-return]
+    if isinstance(ord, str):
+        raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
+                           f"{len(A.shape)}D.")
+    if dtype is not None:
+        A = A.to(dtype)
+    return LINALG["vector_norm"](A, 2 if ord is None else ord, dim, keepdim)  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def cond(A: Tensor, p: Any = None) -> Tensor:
+    """The condition number in a norm."""
+    if p is None or p in (2, -2):
+        s = svdvals(A)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)  # type: ignore[no-any-return]
+
+
+class Lstsq(NamedTuple):
+    solution: Any
+    residuals: Any
+    rank: Any
+    singular_values: Any
+
+
+@op(method=False, namespace="linalg")
+def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lstsq:
+    """The X for which A X comes closest to B."""
+    _check(A, "linalg.lstsq", square=False)
+    vector = len(A.shape) - 1 == len(B.shape)
+    x = matmul(pinv(A, rtol=rcond), _column(B) if vector else B)
+    empty = _value(np.zeros(0), A.dtype)
+    residuals = empty
+    m, n = A.shape[-2:]
+    rank = matrix_rank(A.detach(), rtol=rcond)
+    if m > n and bool((value_of(read(rank)) == n).all()):
+        gap = matmul(A, x) - (_column(B) if vector else B)
+        residuals = (gap * (gap.conj() if gap.dtype.is_complex else gap)).sum(-2)
+    if vector:
+        x = reshape_value(x, x.shape[:-1])
+    if driver in (None, "gelsy", "gels"):
+        values = empty
+    else:
+        values = svdvals(A.detach())
+    return Lstsq(x, residuals, _value(np.zeros(0), int64) if driver == "gels" else rank, values)
+
+
+@op(method=False, out=True, namespace="linalg")
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product of vectors of three."""
+    if input.shape[dim] != 3 or other.shape[dim] != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and "
+                           f"{other.shape[dim]}")
+    return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)  # type: ignore
+
+
+@op(method=False, namespace="linalg")
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonal of each matrix."""
+    return A.diagonal(offset, dim1, dim2)  # type: ignore[no-any-return]
+
+
+@op(method=False, namespace="linalg")
+def vander(x: Tensor, N: int | None = None) -> Tensor:
+    """Powers 0 .. N-1 of each element."""
+    n = x.shape[-1] if N is None else N
+    return FUNCTIONS["stack"]([x ** k for k in range(n)], -1)  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The dot products along a dimension."""
+    return ((x.conj() if x.dtype.is_complex else x) * y).sum(dim)  # type: ignore[no-any-return]
+
+
+@op(method=False, out=True, namespace="linalg")
+def matrix_exp(A: Tensor) -> Tensor:
+    """The exponential of each matrix: a Taylor polynomial of the matrix scaled down, then squared."""
+    _check(A, "linalg.matrix_exp")
+    if 0 in A.shape:
+        return A
+    size = float(np.abs(value_of(read(A))).sum(-1).max())
+    halvings = max(0, int(np.ceil(np.log2(size))) + 2) if size > 0 and np.isfinite(size) else 0
+    X = A * 0.5 ** halvings
+    eye = _eye(A.shape[-1], A)
+    result = eye + X / 18
+    for k in range(17, 0, -1):
+        result = eye + product(X, result) / k
+    for _ in range(halvings):
+        result = product(result, result)
+    return result
+
+
+# ---- the names at the root --------------------------------------------------------------------------------
+
+class Svd(NamedTuple):
+    U: Any
+    S: Any
+    V: Any
+
+
+class Qr(NamedTuple):
+    Q: Any
+    R: Any
+
+
+def _svd_root(input: Tensor, some: bool = True, compute_uv: bool = True) -> Svd:
+    """U, S, V with input = U diag(S) V^H."""
+    u, s, vh = svd(input, not some)
+    return Svd(u, s, _adjoint(vh))
+
+
+def _qr_root(input: Tensor, some: bool = True) -> Qr:
+    """Q and R with input = Q R."""
+    return Qr(*qr(input, "reduced" if some else "complete"))
+
+
+def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:
+    """The Cholesky factor."""
+    return cholesky(input, upper=upper)  # type: ignore[no-any-return]
+
+
+def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """The pseudo-inverse."""
+    return pinv(input, rtol=rcond)  # type: ignore[no-any-return]
+
+
+def _logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; NaN where it is negative."""
+    sign, log = slogdet(input)
+    return FUNCTIONS["where"](sign.detach() < 0, log * float("nan"), log)  # type: ignore[no-any-return]
+
+
+def _trace_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    m, n = ctx.shapes[0]
+    return (g * _value(np.eye(m, n), ctx.dtypes[0]),)
+
+
+_TRACE = Rule("TraceBackward0", _trace_backward)
+
+
+def _trace(input: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    if len(input.shape) != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {len(input.shape)}")
+    out = input.detach().diagonal().sum()
+    return attach(out, _TRACE, (input,))
+
+
+def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    """X with A X = B, given A's Cholesky factor."""
+    lower = _adjoint(L) if upper else L
+    return solve(_adjoint(lower), solve(lower, B))  # type: ignore[no-any-return]
+
+
+def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of A, given its Cholesky factor."""
+    inverse = inv(_adjoint(L) if upper else L)
+    return _left(inverse, inverse)
+
+
+def _root(name: str, body: Any) -> None:
+    FUNCTIONS[name] = METHODS[name] = body
+    setattr(Tensor, name, body)
+
+
+for _name, _body in (("inverse", inv), ("det", det), ("logdet", _logdet), ("slogdet", slogdet),
+                     ("cholesky", _cholesky_root), ("qr", _qr_root), ("svd", _svd_root), ("pinverse", _pinverse),
+                     ("matrix_power", matrix_power), ("trace", _trace), ("matrix_exp", matrix_exp),
+                     ("cholesky_solve", _cholesky_solve), ("cholesky_inverse", _cholesky_inverse)):
+    _root(_name, _body)
