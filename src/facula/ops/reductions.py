@@ -16,7 +16,7 @@ from typing import Any
 from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, float32, int64, uint8
-from facula.engine.graph.expr import function, operand, scalar, where, wrap
+from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import (
     ALL,
     ANY,
@@ -313,7 +313,7 @@ def _prod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     zeros = summed(zero, dims or None, True, None)
     safe = apply(Formula("where", where(_a, 1.0, _b)), (zero, x), None, x.dtype)
     rest = new(reduce_node(PROD, read(safe), dims, True, x.dtype))
-    return (apply(_OTHERS, (to_dtype(zeros, x.dtype), zero, rest, safe, g.conj() if False else g), None, x.dtype),)
+    return (apply(_OTHERS, (to_dtype(zeros, x.dtype), zero, rest, safe, g), None, x.dtype),)
 
 
 _OTHERS = Formula("prod", where(_fn["eq"](_a, 0.0), operand(4) * _c / operand(3),
@@ -391,9 +391,10 @@ def nonempty(input: Tensor, dims: tuple[int, ...], full: bool, what: str) -> Non
     if 0 not in input.shape:
         return
     if full:
-        raise (RuntimeError if what in ("max", "min") else IndexError)(
-            f"{what}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-            "with the 'dim' argument.")
+        if what not in ("max", "min"):
+            raise IndexError(f"{what}(): Expected reduction dim to be specified for input.numel() == 0.")
+        raise RuntimeError(f"{what}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+                           "reduction dim with the 'dim' argument.")
     for d in dims:
         if input.shape[d] == 0:
             raise IndexError(f"{what}(): Expected reduction dim {d} to have non-zero size.")
@@ -450,8 +451,8 @@ def _am(name: str, primitive: Primitive) -> Callable[..., Any]:
         dims = dims_of(dim, len(input.shape))
         if 0 in input.shape:
             if dim is None or dim == ():
-                raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
-                                 "the reduction dim with the 'dim' argument.")
+                raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+                                   "the reduction dim with the 'dim' argument.")
             nonempty(input, dims, False, name)
         out = new(reduce_node(primitive, read(input), dims, keepdim, input.dtype))
         return attach(out, _EVEN[name.capitalize() + "Backward0"], (input,), (input, out, dims))
@@ -498,6 +499,8 @@ def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
 def _arg(name: str, primitive: Primitive) -> Callable[..., Any]:
     def body(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
         no_complex(input, name)
+        if input.dtype is bool_:
+            raise RuntimeError(f"{name}(): does not support bool input")
         dims = dims_of(dim, len(input.shape)) if dim is None else (
             (wrap_dim(dim, len(input.shape)),) if input.shape else (wrap_dim(dim, 0),)[:0])
         nonempty(input, dims, dim is None, name)
@@ -785,5 +788,3 @@ def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
     rest = tuple([k for k in range(len(v.shape)) if k != d])
     return vector_norm(v, pow, rest, True)
 
-
-_ = wrap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, where
-from facula.engine.graph.node import CALL, CUMMAX, CUMMIN, CUMPROD, CUMSUM, PICK, Formula, Primitive
+from facula.engine.graph.node import CALL, CUMMAX, CUMMIN, CUMPROD, CUMSUM, PICK, Formula, Primitive, contiguous_strides
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.sorting import put
@@ -26,7 +25,7 @@ from facula.ops.reductions import (
     wrap_dim,
 )
 from facula.ops.registry import FUNCTIONS, op
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, new, read, view_node
 
 
 def scanned(primitive: Primitive, x: Tensor, d: int) -> Tensor:
@@ -35,11 +34,23 @@ def scanned(primitive: Primitive, x: Tensor, d: int) -> Tensor:
     return new(record(primitive, (read(x),), (d,), None, x.shape, x.dtype))
 
 
-def reversed_sum(x: Tensor, d: int) -> Tensor:
-    """sum over j >= i along `d`."""
+def flipped(x: Tensor, d: int) -> Tensor:
     if not x.shape:
         return x
-    return cumsum(x.flip(d), d).flip(d)
+    strides = list(contiguous_strides(x.shape))
+    start = (x.shape[d] - 1) * strides[d]
+    strides[d] = -strides[d]
+    if not x.numel():
+        return x
+    return attach(new(view_node(read(x), x.shape, tuple(strides), start, x.dtype)), _FLIP, (x,), (d,))
+
+
+_FLIP = Rule("FlipBackward0", lambda ctx, g: (flipped(g, ctx.saved[0]),))
+
+
+def reversed_sum(x: Tensor, d: int) -> Tensor:
+    """sum over j >= i along `d`."""
+    return flipped(cumsum(flipped(x, d), d), d)
 
 
 def _accumulated(input: Tensor, dim: Any, of: dtype | None, what: str) -> tuple[Tensor, int]:
@@ -134,7 +145,7 @@ def _logcumsumexp_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     down = apply(_LOG_NEGATIVE, (g, out), None, g.dtype)
     total = None
     for part in (up, down):
-        back = apply(_EXP_ADD, (logcumsumexp(part.flip(d), d).flip(d), x), None, g.dtype)
+        back = apply(_EXP_ADD, (flipped(logcumsumexp(flipped(part, d), d), d), x), None, g.dtype)
         total = back if total is None else total - back
     return (total,)  # type: ignore[return-value]
 
@@ -213,4 +224,3 @@ def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int =
 
 
 FUNCTIONS["trapz"] = trapezoid
-_ = warnings

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula.autograd.graph import Rule, mode as grad_mode
+from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, float32, int32, int64
 from facula.engine.graph.expr import function, make, operand, scalar, where
 from facula.engine.graph.node import (
@@ -27,7 +27,7 @@ from facula.engine.graph.node import (
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
-from facula.ops.pointwise import apply, constant, to_dtype
+from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
     _AT,
     _EVEN,
@@ -196,7 +196,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     d = wrap_dim(dim, len(input.shape))
     n = input.shape[d] if input.shape else 1
     if n == 0:
-        nonempty(input, (d,), False, "kthvalue()"[:-2])
+        nonempty(input, (d,), False, "kthvalue")
     if not 1 <= k <= n:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(d))
     order = read(input)
@@ -209,8 +209,7 @@ _a, _b, _c = operand(0), operand(1), operand(2)
 _ne, _eq = function("ne"), function("eq")
 _IF_NAN = Formula("where", where(_ne(_a, _a), _b, _c))
 _NOT_NAN = Formula("eq", _eq(_a, _a))
-_HALF = Formula("half", make("floordiv", function("maximum")(_a - 1, 0), function("add")(2, 0)) if False
-                else function("floordiv")(function("maximum")(_a - 1, 0), 2))
+_HALF = Formula("half", function("floordiv")(function("maximum")(_a - 1, 0), 2))
 
 
 def _median_order(node: Node, d: int, ignore_nan: bool) -> Node:
@@ -238,6 +237,8 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
 
     def body(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         tensor_argument(input, name)
+        if input.dtype is bool_:
+            raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for \'Bool\'')
         if dim is None:
             node = read(input)
             n = size_of(input.shape)
@@ -249,7 +250,7 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
             return attach(out, _EVEN[title + "Backward0"], (input,), (input, out, tuple(range(len(input.shape)))))
         d = wrap_dim(dim, len(input.shape))
         if input.shape:
-            nonempty(input, (d,), False, name)
+            nonempty(input, (d,), False, "median")
         order = _median_order(read(input), d, ignore_nan) if input.shape else read(input)
         return _chosen(name, _AT[title + "Backward1"], input, order, d, keepdim)
     body.__name__ = body.__qualname__ = name
@@ -351,6 +352,8 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
         below = below + (above - below) * weight
     out = below.movedim(-1, 0) if len(below.shape) > 1 else below
     target = full if keepdim else tuple(lanes)
+    if not levels.shape and not keepdim and rank:
+        return out.squeeze(0) if out.shape == (1, *target) else out.reshape(target)
     return out.reshape((m, *target) if levels.shape else target)
 
 
@@ -494,6 +497,3 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     if len(boundaries.shape) != 1:
         raise RuntimeError("boundaries tensor must be 1 dimension, but got dim(" f"{len(boundaries.shape)})")
     return _search(new(read(boundaries)), input, out_int32, right)
-
-
-_ = (apply, grad_mode, scalar)

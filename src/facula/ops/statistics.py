@@ -45,7 +45,7 @@ def _var_gradient(g: Tensor, x: Tensor, dims: tuple[int, ...], correction: float
     g = spread(g, x.shape, dims)
     centred = x - x.mean(dims, True) if dims else x - x
     if freedom == 0:
-        return g * centred * float("nan") if x.numel() > 1 or True else g
+        return g * centred * float("nan")
     return (2.0 / freedom) * g * centred
 
 
@@ -86,9 +86,8 @@ def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) 
     if type(dim) is bool:
         dim, unbiased = None, dim
     if input.dtype.category < FLOAT:
-        raise RuntimeError(f"{name.replace('_mean', ' and mean') if False else name} only support floating point "
-                           "and complex dtypes" if "mean" not in name
-                           else f"{name} only support floating point and complex dtypes")
+        what = "std and var" if "mean" not in name else name
+        raise RuntimeError(f"{what} only support floating point and complex dtypes")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     return dim, correction
@@ -203,8 +202,6 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
     edges = host(bins) if isinstance(bins, Tensor) else bins
     if range is None and not isinstance(bins, Tensor) and x.size and x.min() == x.max():
         range = (float(x.min()) - 1, float(x.max()) + 1)
-        if False:
-            range = None
     weights = None if weight is None else host(weight).reshape(-1)
     counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
     return result_type("histogram", "hist", "bin_edges")(
