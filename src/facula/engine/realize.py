@@ -98,7 +98,9 @@ def _run(nodes: list[Node]) -> None:
         for source in node.inputs:
             if source.slot is not None:
                 uses[source.slot] += 1
-    # From the end: which are held from outside, and which does one of those need?
+    # From the end: which are held from outside, and which does one of those need? (`source` must not linger:
+    # it would count as a holder of the very next node.)
+    source: Node | None = None
     needed = bytearray(len(nodes))
     held = bytearray(len(nodes))
     node = nodes[0]
@@ -112,6 +114,7 @@ def _run(nodes: list[Node]) -> None:
             for source in node.inputs:
                 if source.slot is not None:
                     needed[source.slot] = 1
+            source = None
     parts: list[object] = []
     leaves: list[Node] = []
     numbers: list[Number] = []
