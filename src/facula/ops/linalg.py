@@ -687,7 +687,10 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     if input.shape[dim] != 3 or other.shape[dim] != 3:
         raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and "
                            f"{other.shape[dim]}")
-    return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)  # type: ignore
+    def turn(x: Tensor, by: int) -> Tensor:
+        return x.index_select(dim, _value([by % 3, (by + 1) % 3, (by + 2) % 3], int64))  # type: ignore[no-any-return]
+
+    return turn(input, 1) * turn(other, 2) - turn(input, 2) * turn(other, 1)
 
 
 @op(method=False, namespace="linalg")
@@ -764,7 +767,7 @@ def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 def _logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where it is negative."""
     sign, log = slogdet(input)
-    return FUNCTIONS["where"](sign.detach() < 0, log * float("nan"), log)  # type: ignore[no-any-return]
+    return log + FUNCTIONS["where"](sign.detach() < 0, _value(np.nan, log.dtype), _value(0.0, log.dtype))  # type: ignore
 
 
 def _trace_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:

@@ -52,7 +52,7 @@ _SQUEEZE = _shape_rule("SqueezeBackward4")
 
 def reshape_value(t: Tensor, shape: tuple[int, ...], rule: Rule = _UNSAFE_VIEW) -> Tensor:
     """The elements of `t` in another shape: a value of its own, whatever happens to `t` later."""
-    if t.shape == shape:
+    if t.shape == shape and rule is not _VIEW:
         return t
     return attach(new(reshaped(read(t), shape)), rule, (t,))
 
@@ -617,7 +617,16 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 
 @op(method=False, namespace="nn.functional")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias."""
+    """`x W^T + b`: (*, in) with W (out, in) or (in) to (*, out) or (*).
+
+    Raises:
+        RuntimeError: the sizes or dtypes do not fit.
+
+    Example:
+        >>> import facula
+        >>> facula.nn.functional.linear(facula.ones(1, 2), facula.ones(3, 2), facula.ones(3))
+        tensor([[3., 3., 3.]])
+    """
     x, w = input.shape, weight.shape
     rank = len(x)
     if len(w) == 2 and rank >= 2:
