@@ -13,11 +13,14 @@ from facula import tensor_methods as _tensor_methods
 from facula.autograd.modes import (
     enable_grad,
     inference_mode,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )
+from facula.autograd.modes import set_detect_anomaly as set_anomaly_enabled
 from facula.constructors import (
     BFloat16Tensor,
     BoolTensor,
@@ -86,10 +89,18 @@ from facula.random import (
 )
 from facula.size import Size
 from facula.tensor import Tensor
+from facula.tensor_state import TypedStorage, UntypedStorage
 from facula.version import __version__
 
 newaxis = None
-_LAZY = {"save": "serialization", "load": "serialization", "from_dlpack": "dlpack", "to_dlpack": "dlpack"}
+_LAZY = {"save": "serialization", "load": "serialization", "from_dlpack": "dlpack", "to_dlpack": "dlpack",
+         **dict.fromkeys(("dropout", "alpha_dropout", "feature_alpha_dropout", "pairwise_distance", "cosine_similarity",
+                          "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "rms_norm",
+                          "bilinear", "celu", "celu_", "selu", "selu_", "rrelu", "rrelu_", "prelu", "threshold",
+                          "threshold_", "hardshrink", "pdist", "rnn", "group_norm", "instance_norm", "layer_norm",
+                          "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "conv1d", "conv2d", "conv3d",
+                          "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "adaptive_avg_pool1d"),
+                         "nn.functional")}
 
 # Names of Python's own last, so that nothing above meets them.
 globals().update(_registry.FUNCTIONS)
@@ -99,7 +110,10 @@ globals().update({"float": float32, "int": int32, "bool": _importlib.import_modu
 def __getattr__(name: str) -> _Any:
     """What is loaded when first asked for: submodules, and functions whose modules are large."""
     if name in _LAZY:
-        found = getattr(_importlib.import_module("facula." + _LAZY[name]), name)
+        module = _importlib.import_module("facula." + _LAZY[name])
+        if not hasattr(module, name):
+            raise AttributeError(f"module 'facula' has no attribute {name!r}")
+        found = getattr(module, name)
     else:
         if name.startswith("__"):
             raise AttributeError(f"module 'facula' has no attribute {name!r}")

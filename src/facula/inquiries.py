@@ -11,7 +11,9 @@ __all__ = ["are_deterministic_algorithms_enabled", "compile", "get_num_interop_t
            "is_complex", "is_floating_point", "is_storage", "is_tensor", "is_warn_always_enabled", "numel",
            "result_type", "set_float32_matmul_precision", "get_float32_matmul_precision",
            "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename",
-           "use_deterministic_algorithms"]
+           "use_deterministic_algorithms", "get_device", "is_conj", "is_inference", "is_neg", "is_nonzero", "is_same_size",
+           "is_signed", "resize_as_", "resolve_conj", "resolve_neg", "set_flush_denormal", "set_deterministic_debug_mode",
+           "get_deterministic_debug_mode", "is_deterministic_algorithms_warn_only_enabled"]
 
 
 def is_tensor(obj: Any) -> bool:
@@ -115,5 +117,38 @@ def set_warn_always(b: bool) -> None:
 
 
 def is_warn_always_enabled() -> bool:
+    """False."""
+    return False
+
+
+def _forward(name: str) -> Any:
+    def function(input: Tensor, *args: Any, **options: Any) -> Any:
+        return getattr(input, name)(*args, **options)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"As the method `Tensor.{name}`."
+    return function
+
+
+get_device, is_conj, is_inference, is_neg, is_nonzero, is_same_size, is_signed, resize_as_, resolve_conj, resolve_neg = (
+    _forward(name) for name in ("get_device", "is_conj", "is_inference", "is_neg", "is_nonzero", "is_same_size",
+                                "is_signed", "resize_as_", "resolve_conj", "resolve_neg"))
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: denormal numbers are always computed with."""
+    return False
+
+
+def set_deterministic_debug_mode(debug_mode: Any) -> None:
+    """Accepted: results never depend on timing here."""
+    use_deterministic_algorithms(debug_mode not in (0, "default"))
+
+
+def get_deterministic_debug_mode() -> int:
+    """2 if deterministic algorithms have been asked for, else 0."""
+    return 2 if _deterministic else 0
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
     """False."""
     return False

@@ -216,6 +216,56 @@ def is_set_to(self: Tensor, tensor: Tensor) -> bool:
             and self.shape == tensor.shape and self._strides == tensor._strides and self._offset == tensor._offset)
 
 
+@method
+def is_nonzero(self: Tensor) -> bool:
+    """Is the only element not 0?"""
+    return bool(self)
+
+
+@method
+def is_coalesced(self: Tensor) -> bool:
+    """An error: the tensor is dense."""
+    raise RuntimeError("is_coalesced expected sparse coordinate tensor layout but got Strided")
+
+
+@method
+def is_distributed(self: Tensor) -> bool:
+    """False."""
+    return False
+
+
+@method
+def dim_order(self: Tensor, **options: Any) -> tuple[int, ...]:
+    """The dimensions from the one with the largest stride to the one with the smallest."""
+    strides = strides_of(self)
+    return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+
+
+def _itself(self: Tensor, *args: Any, **options: Any) -> Tensor:
+    return self
+
+
+for _name in ("resolve_conj", "resolve_neg", "to_dense", "coalesce"):
+    METHODS[_name] = _itself
+    setattr(Tensor, _name, _itself)
+Tensor.const_data_ptr = data_ptr  # type: ignore[attr-defined]
+
+
+@method
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sum over the dimensions along which `size` would have to be broadcast to give this shape."""
+    from facula.ops.creation import sizes_of
+    from facula.ops.pointwise import sum_to
+    return sum_to(self, sizes_of(size, "sum_to_size"))
+
+
+def _reversed(self: Tensor) -> Tensor:
+    return self.flip(0) if self.shape else self  # type: ignore[attr-defined,no-any-return]
+
+
+Tensor.__reversed__ = _reversed  # type: ignore[attr-defined]
+
+
 class UntypedStorage:
     """A tensor's memory as bytes."""
 
