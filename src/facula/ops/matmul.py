@@ -158,6 +158,7 @@ def _product_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None
 
 _MM = Rule("MmBackward0", _product_backward)
 _BMM = Rule("BmmBackward0", _product_backward)
+_CLONE = Rule("CloneBackward0", _product_backward)
 _MATMUL = Rule("UnsafeViewBackward0", _product_backward)
 
 
@@ -284,10 +285,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """As `dot`, with the first vector conjugated."""
     _need_tensors("vdot", ("input", input), ("other", other))
-    if not input.dtype.is_complex:
-        return dot(input, other)  # type: ignore[no-any-return]
     _check_dot(input, other, "vdot")
-    return attach(_dotted(read(input.conj()), read(other)), _VDOT, (input, other), (input, other))
+    return attach(_dotted(read(_conj(input)), read(other)), _VDOT, (input, other), (input, other))
 
 
 def _mv_grads(g: Tensor, a: Any, v: Any, needs: tuple[bool, ...]) -> tuple[Tensor | None, Tensor | None]:
@@ -386,7 +385,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{n}, {a[-1]}] but got: "
                            f"[{n}, {b[-2]}].")
     _check_batch(input, other)
-    return product(input, other, rule=_MATMUL)
+    return product(input, other, rule=_CLONE if p == 2 else _MATMUL)
 
 
 NAMESPACES.setdefault("linalg", {})["matmul"] = matmul
