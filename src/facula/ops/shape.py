@@ -127,7 +127,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
         if x.shape[d] == total:
             node = value
         else:
-            node = record(WRITE, (node, value), strides, (starts[k] * strides[d],), node.shape, of)
+            node = record(WRITE, (node, value), (strides,), (starts[k] * strides[d],), node.shape, of)
     return attach(new(node), _CAT, tuple(items), (d, tuple(starts)))
 
 
@@ -165,7 +165,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if size_of(shape):
         for k, x in enumerate(items):
             value = read(x) if x.dtype is of else read(to_dtype(x, of))
-            node = record(WRITE, (node, value), rest, (k * strides[d],), node.shape, of)
+            node = record(WRITE, (node, value), (rest,), (k * strides[d],), node.shape, of)
     return attach(new(node), _STACK, tuple(items), (d,))
 
 
@@ -278,8 +278,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         shape = tuple(node.shape)
         tail = view_node(node, (*shape[:d], s, *shape[d + 1:]), strides, (n - s) * strides[d], node.dtype)
         head = view_node(node, (*shape[:d], n - s, *shape[d + 1:]), strides, 0, node.dtype)
-        out = record(WRITE, (constant(0, shape, node.dtype), tail), strides, (0,), node.shape, node.dtype)
-        node = record(WRITE, (out, head), strides, (s * strides[d],), node.shape, node.dtype)
+        out = record(WRITE, (constant(0, shape, node.dtype), tail), (strides,), (0,), node.shape, node.dtype)
+        node = record(WRITE, (out, head), (strides,), (s * strides[d],), node.shape, node.dtype)
     return attach(new(node), _ROLL, (input,), (by, along))
 
 
@@ -421,7 +421,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
             shape = tuple(full)
             to = contiguous_strides(shape)
             base = constant(number_for(value or 0, input.dtype), shape, input.dtype)
-            node = record(WRITE, (base, node), to, (sum(p * s for p, s in zip(put, to)),), base.shape, input.dtype)
+            node = record(WRITE, (base, node), (to,), (sum(p * s for p, s in zip(put, to)),), base.shape, input.dtype)
     else:
         node = constant(number_for(value or 0, input.dtype), tuple(full), input.dtype)
     return attach(new(node), _PAD, (input,), (pads,))
@@ -519,7 +519,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     grids = [expand(reshape(x, (1,) * k + (shape[k],) + (1,) * (len(shape) - 1 - k)), shape)
              for k, x in enumerate(items)]
     if swapped:
-        grids = [transpose(x, 0, 1) for x in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -89,7 +89,7 @@ def region_add(g: Tensor, shape: Ints, strides: Ints, offset: int) -> Tensor:
     if not size_of(g.shape):
         return new(zero)
     if not _overlaps(g.shape, strides):
-        node = record(WRITE, (zero, read(g)), strides, (offset,), zero.shape, g.dtype)
+        node = record(WRITE, (zero, read(g)), (strides,), (offset,), zero.shape, g.dtype)
     else:
         where = np.full(g.shape, offset, np.int64)
         for d, (n, stride) in enumerate(zip(g.shape, strides)):
@@ -115,7 +115,7 @@ def region_put(base: Tensor, value: Tensor, strides: Ints, offset: int, name: st
     elif offset == 0 and size_of(base.shape) == size_of(value.shape) and strides == contiguous_strides(value.shape):
         out = new(view_node(read(value), base.shape, contiguous_strides(base.shape), 0, value.dtype))
     else:
-        out = new(record(WRITE, (read(base), read(value)), strides, (offset,), base.shape, base.dtype))
+        out = new(record(WRITE, (read(base), read(value)), (strides,), (offset,), base.shape, base.dtype))
     return attach(out, _named(name, _write_backward) if name else write_rule, (base, value),
                   (value.shape, strides, offset, base.shape))
 
@@ -1086,7 +1086,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     to = (*[strides[d] for d in range(n) if d not in (a, b)], strides[a] + strides[b])
     node: Node = constant(0, full, input.dtype)
     if size_of(shape):
-        node = record(WRITE, (node, read(input)), to, (at,), full, input.dtype)
+        node = record(WRITE, (node, read(input)), (to,), (at,), full, input.dtype)
     return attach(new(node), _DIAG_EMBED, (input,), (to, at))
 
 
