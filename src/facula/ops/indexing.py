@@ -260,7 +260,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         if isinstance(value, (np.number, np.bool_)):
             value = value.item()
         elif not isinstance(value, Complex):
-            raise TypeError(f"can't assign a {type(value).__name__} to a torch.{DTYPE_NAMES[self.dtype.name]}Tensor")
+            kind = "numpy.ndarray" if isinstance(value, np.ndarray) else type(value).__name__
+            raise TypeError(f"can't assign a {kind} to a torch.{DTYPE_NAMES[self.dtype.name]}Tensor")
     if type(key) is int:
         _fill_view(_select(self, 0, key), value)
         return
