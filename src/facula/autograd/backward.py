@@ -400,9 +400,11 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     targets = _Targets([e for e, _ in roots], edges)
     _settle(_walk(roots, keep, create_graph, targets), create_graph, targets)
     found = [targets.found.get(_key(e)) for e in edges]
-    if not allow_unused and any(g is None for g in found):
-        raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set "
-                           "allow_unused=True if this is the desired behavior.")
+    if not allow_unused:
+        for i, g in enumerate(found):
+            if g is None:
+                raise RuntimeError(f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
+                                   "Set allow_unused=True if this is the desired behavior.")
     if materialize_grads:
         from facula.ops.pointwise import constant
         from facula.tensor import new
