@@ -601,10 +601,11 @@ _LOG_SOFTMAX = Rule("LogSoftmaxBackward0", _log_softmax_back)
 def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     x = input if of is None else to_dtype(input, of)
     what = "log_softmax" if log else "softmax"
-    if x.dtype.category < FLOAT or x.dtype.is_complex:
-        raise RuntimeError(f'"{what}_lastdim_kernel_impl" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
     rank = len(x.shape)
     d = wrap_dim(dim, rank)
+    if x.dtype.category < FLOAT or x.dtype.is_complex:
+        kernel = "lastdim_kernel" if d == rank - 1 or not rank else "kernel"
+        raise NotImplementedError(f'"{what}_{kernel}_impl" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
     rule = _LOG_SOFTMAX if log else _SOFTMAX
     if not rank:
         out = new(constant(0.0 if log else 1.0, (), x.dtype))

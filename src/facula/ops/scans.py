@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, where
@@ -24,7 +23,7 @@ from facula.ops.reductions import (
     tensor_argument,
     wrap_dim,
 )
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.tensor import Tensor, attach, new, read, view_node
 
 
@@ -110,6 +109,8 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
 
     def body(input: Tensor, dim: int) -> Any:
         tensor_argument(input, name)
+        if not input.shape and dim not in (0, -1):
+            raise IndexError(f"{name}(): Expected reduction dim -1 or 0 for scalar but got {dim}")
         d = wrap_dim(dim, len(input.shape))
         values = scanned(primitive, input, d)
         if not input.shape:
@@ -161,8 +162,10 @@ _LCSE = Rule("LogcumsumexpBackward0", _logcumsumexp_back)
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     tensor_argument(input, "logcumsumexp")
-    x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
+    x = input
     d = wrap_dim(dim, len(x.shape))
+    if x.dtype.category < FLOAT:
+        raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
     if not x.shape:
         return attach(out := new(read(x)), _LCSE, (x,), (x, out, d))
     call = record(CALL, (read(x),), ("logcumsumexp", d), None, x.shape, x.dtype)
