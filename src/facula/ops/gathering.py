@@ -239,7 +239,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if indices.dtype is not int64:
         raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got " + indices.dtype.name)
     if dim is None:
-        return gather(input.reshape(-1), 0, _nonnegative(indices.reshape(-1), size_of(input.shape)))
+        return gather(input.reshape(-1), 0, indices.reshape(-1))
     if len(input.shape) != len(indices.shape):
         raise RuntimeError("torch.take_along_dim(): input and indices should have the same number of dimensions, "
                            f"but got {len(input.shape)} dimensions for input, and {len(indices.shape)} dimensions "

@@ -191,6 +191,14 @@ def parse(t: Tensor, key: Any) -> tuple[Tensor, Indices]:
 def resolve(t: Tensor, advanced: Indices) -> tuple[Node, int, int, tuple[int, ...]]:
     """Index tensors and masks on dimensions of `t`, as a flat index: see gathering.flat_index."""
     nodes: dict[int, Node] = {}
+    if len(advanced) > 1:
+        plain = [x.shape for x in advanced.values() if isinstance(x, np.ndarray) or x.dtype.category > 1
+                 or x.dtype is int64]
+        try:
+            np.broadcast_shapes(*plain)
+        except ValueError:
+            raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
+                             + ", ".join(str(list(s)) for s in plain)) from None
     for dim, item in advanced.items():
         if isinstance(item, np.ndarray):
             nodes[dim] = index_leaf(item)

@@ -26,6 +26,7 @@ from facula.engine.graph.node import (
     Primitive,
     size_of,
 )
+from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.ops import gathering
 from facula.ops.gathering import checked, index_leaf, rows, shaped, truth, vector_index, want_tensor
@@ -126,13 +127,14 @@ def _extremum_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     base, src, result, index, v, d = ctx.saved
     at_base = to_dtype(base == result, g.dtype)
     at_src = to_dtype(src == rows(result, index, v, d, src.shape), g.dtype)
-    share = g / add_rows(at_base, index, at_src, v, d).masked_fill_(
-        add_rows(at_base, index, at_src, v, d) == 0, 1)
+    count = add_rows(at_base, index, at_src, v, d)
+    share = g / count.masked_fill(count == 0, 1)
     return at_base * share, at_src * rows(share, index, v, d, src.shape)
 
 
 _PRODUCT = Rule("ScatterReduceBackward0", _product_backward)
 _EXTREMUM = Rule("ScatterReduceBackward0", _extremum_backward)
+_SUM = adding("ScatterReduceBackward0")
 
 
 def multiply_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int) -> Tensor:
@@ -150,7 +152,7 @@ def reduce_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, reduce: 
             identity = _lowest(of) if reduce == "amax" else _highest(of)
         base = set_rows(base, index, new(constant(identity, src.shape, of)), v, d)
     if reduce == "sum":
-        return add_rows(base, index, src, v, d)
+        return add_rows(base, index, src, v, d, _SUM)
     if reduce == "prod":
         return multiply_rows(base, index, src, v, d)
     if reduce == "mean":
@@ -412,6 +414,9 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @op(inplace=True)
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` in the slices that `index` names."""
+    want_tensor(index, "index_fill_", "index")
+    if isinstance(value, Tensor) and value._rg and len(index.shape) == 1:
+        index = new(index_leaf(np.unique(value_of(read(index)))))  # `value` counts once for each slice
     flat, v, d, shape, dim = vector_index("index_fill_", input, dim, index, negative=True,
                                           message="index {i} is out of bounds for dimension {dim} with size {size}")
     if isinstance(value, Tensor):
