@@ -64,7 +64,7 @@ def test_random_graphs(seed):
             elif kind == 6:
                 c = a.sigmoid().reshape(-1)[:3].reshape(3, 1) if a.numel() >= 3 else a
             elif kind == 7:
-                c = (a * 1).t() if False else a.exp().clamp(max=2.0)
+                c = a.exp().clamp(max=2.0)
             elif kind == 8:
                 c = m.where(a > 0, a, b)
             else:
@@ -495,7 +495,7 @@ def test_gradcheck():
         assert m.autograd.gradcheck(lambda a, b: (a * b).tanh(), (x, w))
         assert m.autograd.gradgradcheck(lambda a, b: (a * b).tanh(), (x, w))
         assert m.autograd.gradcheck(f["Mul"].apply, (x, w, 2.0))
-        with pytest.raises(m.autograd.gradcheck.GradcheckError if False else RuntimeError, match="Jacobian mismatch"):
+        with pytest.raises(RuntimeError, match="Jacobian mismatch"):
             m.autograd.gradcheck(lambda a: f["Two"].apply(a)[1], (x,))
         assert not m.autograd.gradcheck(lambda a: f["Two"].apply(a)[1], (x,), raise_exception=False)
 

@@ -228,6 +228,8 @@ def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges:
         if not isinstance(o, Tensor) or not _differentiable(o, ctx):
             continue
         if any(o is d for d in ctx._dirty):
+            if o._rg and o._grad_fn is None:
+                raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
             fresh = new(read(o))
             fresh._grad_fn, fresh._rg = node, True
             if k:
