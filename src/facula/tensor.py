@@ -136,7 +136,7 @@ def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offs
         return base
     if base.op is CONST:
         return Node(CONST, (), None, base.scalars, shape, base.dtype)
-    return record(VIEW, (base,), strides, (offset,), shape, base.dtype)
+    return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
 
 
 def strided(t: Tensor) -> np.ndarray:
@@ -212,7 +212,7 @@ def assign(t: Tensor, node: Node) -> None:
         # the base's old node must not be held here any longer than needed: then the write is in place
         t._cached = None
         t._seen = -1
-        storage.node = record(WRITE, (base, node), t._strides, (t._offset,), base.shape, base.dtype)
+        storage.node = record(WRITE, (base, node), (t._strides,), (t._offset,), base.shape, base.dtype)
     storage.version += 1
     if t.dtype is storage.node.dtype and storage.node.shape != shape:
         t._cached = node

@@ -199,7 +199,7 @@ def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
     storage = share(data)
     t._storage = storage
     t._node = None
-    _SHAPE.__set__(t, data.shape)
+    _SHAPE.__set__(t, _SHAPE.__get__(data))
     t.dtype = data.dtype
     t._strides = data._strides
     t._offset = data._offset

@@ -436,7 +436,8 @@ prop("requires_grad", _get_requires_grad, _set_requires_grad)
 
 
 def _get_data(self: Tensor) -> Tensor:
-    t = alias(self, self.shape, strides_of(self), self._offset if self._storage is not None else 0)
+    shape = _SHAPE.__get__(self)
+    t = alias(self, shape, contiguous_strides(shape) if self._storage is None else self._strides, self._offset if self._storage is not None else 0)
     if "_device" in self.__dict__:
         t._device = self._device  # type: ignore[attr-defined]
     return t
@@ -450,7 +451,7 @@ def take_over(self: Tensor, other: Tensor) -> None:
     storage = share(other)
     self._storage = storage
     self._node = None
-    _SHAPE.__set__(self, tuple.__new__(Size, other.shape))
+    _SHAPE.__set__(self, tuple.__new__(Size, _SHAPE.__get__(other)))
     self.dtype = other.dtype
     self._strides = other._strides
     self._offset = other._offset

@@ -397,7 +397,8 @@ def nonempty(input: Tensor, dims: tuple[int, ...], full: bool, what: str) -> Non
                            "reduction dim with the 'dim' argument.")
     for d in dims:
         if input.shape[d] == 0:
-            raise IndexError(f"{what}(): Expected reduction dim {d} to have non-zero size.")
+            name = what if what == "aminmax" else what + "()"
+            raise IndexError(f"{name}: Expected reduction dim {d} to have non-zero size.")
 
 
 def index_node(primitive: Primitive, node: Node, dims: tuple[int, ...], keepdim: bool) -> Node:
@@ -669,12 +670,12 @@ def functional_softmin(input: Tensor, dim: Any = None, _stacklevel: int = 3, dty
 # ---- norms --------------------------------------------------------------------------------------------
 
 
-def _norm_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
+def _norm_back(ctx: Any, g: Tensor) -> tuple[Tensor | None]:
     x, out, p, dims = ctx.saved
     shape = x.shape
     g, r = spread(g, shape, dims), spread(out, shape, dims)
     if p == 0:
-        return (x * 0,)
+        return (None,)
     if x.dtype.is_complex:
         size = x.abs()
         unit = x / to_dtype(mask_zero(size), x.dtype)
@@ -778,7 +779,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 
 @op
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    return vector_norm(input - other, p)
+    return vector_norm(input - other, p)  # type: ignore[no-any-return]
 
 
 @op(method=False)

@@ -237,6 +237,8 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
 
     def body(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         tensor_argument(input, name)
+        if dim is not None:
+            wrap_dim(dim, len(input.shape))
         if input.dtype is bool_:
             raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for \'Bool\'')
         if dim is None:

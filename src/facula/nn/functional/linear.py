@@ -5,24 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops.matmul import linear
 
-
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
-    """`x W^T + b`: (*, in) with W (out, in) or (in) to (*, out) or (*).
-
-    Raises:
-        RuntimeError: the sizes do not fit.
-
-    Example:
-        >>> import facula
-        >>> facula.nn.functional.linear(facula.ones(1, 2), facula.ones(3, 2), facula.ones(3))
-        tensor([[3., 3., 3.]])
-    """
-    if bias is None:
-        return facula.matmul(input, weight.t())
-    if input.dim() == 2 and weight.dim() == 2:
-        return facula.addmm(bias, input, weight.t())
-    return facula.matmul(input, weight.t()) + bias
+__all__ = ["bilinear", "embedding", "embedding_bag", "linear"]
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
