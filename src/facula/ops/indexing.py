@@ -293,12 +293,14 @@ def _fill_view(view: Tensor, value: Any) -> None:
             value = value.expand(shape)
     else:
         value = new(constant(scalar_value(value, view.dtype), shape, view.dtype))
-    update(view, value)
+    if size_of(shape):  # nothing to write otherwise
+        update(view, value)
 
 
 def put_into(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
     """Index tensors applied to `view` in place."""
-    return update(view, _put(view, advanced, value, accumulate))
+    result = _put(view, advanced, value, accumulate)
+    return update(view, result) if size_of(view.shape) else view
 
 
 def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
