@@ -261,7 +261,10 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if dims is None or dims == ():
         if len(by) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
-        return reshape(roll(reshape(input, (size_of(input.shape),)), by, (0,)), input.shape)
+        flat = new(view_node(read(input), (size_of(input.shape),), (1,), 0, input.dtype))
+        turned = read(roll(flat, by, (0,)))
+        out = new(view_node(turned, input.shape, contiguous_strides(input.shape), 0, input.dtype))
+        return attach(out, _ROLL, (input,), (by, None))
     along = ints((dims,) if isinstance(dims, (tuple, list)) else (dims,))
     if not by:
         raise RuntimeError("`shifts` required")
@@ -286,6 +289,13 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 @op
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """The plane `dims` turned by 90 degrees, `k` times."""
+    return attach(new(read(_turned(input, k, dims))), _ROT90, (input,), (k, tuple(dims)))
+
+
+_ROT90 = Rule("Rot90Backward0", lambda ctx, g: (rot90(g, -ctx.saved[0], ctx.saved[1]),))
+
+
+def _turned(input: Tensor, k: int, dims: Any) -> Tensor:
     n = len(input.shape)
     dims = tuple(dims)
     if len(dims) != 2:
