@@ -9,10 +9,19 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, where
-from facula.engine.graph.node import CALL, CUMMAX, CUMMIN, CUMPROD, CUMSUM, PICK, Formula, Primitive, contiguous_strides
+from facula.engine.graph.node import (
+    CALL,
+    CUMMAX,
+    CUMMIN,
+    CUMPROD,
+    CUMSUM,
+    PICK,
+    Formula,
+    Primitive,
+    contiguous_strides,
+)
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
-from facula.ops.sorting import put
 from facula.ops.pointwise import apply, to_dtype
 from facula.ops.reductions import (
     coordinate,
@@ -24,6 +33,7 @@ from facula.ops.reductions import (
     wrap_dim,
 )
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.sorting import put
 from facula.tensor import Tensor, attach, new, read, view_node
 
 

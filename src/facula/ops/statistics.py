@@ -9,7 +9,7 @@ import numpy as np
 
 from facula import defaults
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, dtype, float32, float64, int64
+from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import SUM, Formula, Node
 from facula.engine.recorder import record
