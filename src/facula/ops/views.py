@@ -1091,3 +1091,24 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 
 _DIAG_EMBED = Rule("DiagEmbedBackward0", _region_add_backward)
+
+
+# ---- conjugation -------------------------------------------------------------------------------------------
+
+@op
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate: a fresh tensor; a real tensor itself."""
+    if not input.dtype.is_complex:
+        return input
+    node = read(input)
+    pairs = view_node(node, (size_of(input.shape), 2), (2, 1), 0, input.dtype.to_real())
+    sign = new(leaf(np.array([1, -1], input.dtype.to_real().numpy), (2,), input.dtype.to_real()))
+    flipped = read(new(pairs) * sign)
+    out = new(view_node(flipped, input.shape, contiguous_strides(input.shape), 0, input.dtype))
+    return attach(out, _CONJ, (input,))
+
+
+_CONJ = Rule("ConjBackward0", lambda ctx, g: (conj(g),))
+
+
+alias_of("conj", "conj_physical")
