@@ -19,7 +19,7 @@ def same(run):
     """`run(module)` gives a list of tensors: those of facula and torch agree."""
     mine, theirs = run(facula), run(torch)
     assert len(mine) == len(theirs)
-    for a, b in zip(mine, theirs):
+    for a, b in zip(mine, theirs, strict=False):
         assert (a is None) == (b is None)
         if a is not None:
             assert tuple(a.shape) == tuple(b.shape)
@@ -290,7 +290,7 @@ def test_modes():
 def test_anomaly():
     for m in BOTH:
         x = m.zeros(2, requires_grad=True)
-        with m.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="returned nan values in its 0th output"):
+        with m.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="returned nan values"):
             (x.sqrt() * 0).sum().backward()
 
 
@@ -496,8 +496,8 @@ def test_gradcheck():
         assert m.autograd.gradgradcheck(lambda a, b: (a * b).tanh(), (x, w))
         assert m.autograd.gradcheck(f["Mul"].apply, (x, w, 2.0))
         with pytest.raises(RuntimeError, match="Jacobian mismatch"):
-            m.autograd.gradcheck(lambda a: f["Two"].apply(a)[1], (x,))
-        assert not m.autograd.gradcheck(lambda a: f["Two"].apply(a)[1], (x,), raise_exception=False)
+            m.autograd.gradcheck(lambda a, f=f: f["Two"].apply(a)[1], (x,))
+        assert not m.autograd.gradcheck(lambda a, f=f: f["Two"].apply(a)[1], (x,), raise_exception=False)
 
 
 def test_functional():

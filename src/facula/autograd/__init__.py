@@ -1,6 +1,9 @@
 """Automatic differentiation: the tape, walking it backwards, and functions with gradients of one's own."""
 
-from facula.autograd import graph
+from facula.autograd import functional, graph, profiler
+from facula.autograd.backward import backward, grad
+from facula.autograd.checks import GradcheckError, gradcheck, gradgradcheck
+from facula.autograd.function import Function, Variable
 from facula.autograd.modes import (
     detect_anomaly,
     enable_grad,
@@ -13,10 +16,6 @@ from facula.autograd.modes import (
     set_detect_anomaly,
     set_grad_enabled,
 )
-from facula.autograd.backward import backward, grad
-from facula.autograd.function import Function, Variable
-from facula.autograd import functional, profiler
-from facula.autograd.checks import GradcheckError, gradcheck, gradgradcheck
 
 __all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",
            "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",

@@ -45,7 +45,7 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], target: Any, e
             up, down = start.copy(), start.copy()
             up.reshape(-1)[k] += step
             down.reshape(-1)[k] -= step
-            row.append([(a - b) / (2 * eps) for a, b in zip(outputs_at(up), outputs_at(down))])
+            row.append([(a - b) / (2 * eps) for a, b in zip(outputs_at(up), outputs_at(down), strict=False)])
         rows.append(row)
     count = len(outputs_at(start))
     return [np.array([[part[o] for part in row] for row in rows]) for o in range(count)]

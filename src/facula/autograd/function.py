@@ -130,7 +130,7 @@ class _FunctionRule:
         ctx = node.__dict__["_ctx"]
         if ctx._materialize:
             grads = tuple([_zeros(m) if g is None and m is not None else g
-                           for g, m in zip(grads, node.__dict__["_out_meta"])])
+                           for g, m in zip(grads, node.__dict__["_out_meta"], strict=False)])
         cls = self.function
         own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
         ctx._node = node
@@ -201,8 +201,8 @@ def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges:
     tensors = [isinstance(a, Tensor) for a in args]
     ctx._inputs = tuple(tensors)
     node = grad_node(_rule_of(cls), edges, (),
-                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors)]),
-                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors)]))
+                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]),
+                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]))
     node.outputs = len(outs)
     node.__dict__["_ctx"] = ctx
     node.__dict__["_out_meta"] = [(o.shape, o.dtype) if isinstance(o, Tensor) else None for o in outs]

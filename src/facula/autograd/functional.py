@@ -37,7 +37,7 @@ def _grad(outputs: tuple[Any, ...], inputs: tuple[Any, ...], weights: Any, creat
           name: str) -> tuple[Any, ...]:
     """`grad`, with zeros for what does not depend; an error instead if `strict`."""
     pairs = [(o, None if weights is None else w) for o, w in
-             zip(outputs, weights if weights is not None else (None,) * len(outputs)) if o.requires_grad]
+             zip(outputs, weights if weights is not None else (None,) * len(outputs), strict=False) if o.requires_grad]
     found: tuple[Any, ...] = (None,) * len(inputs)
     if pairs:
         found = grad(tuple(o for o, _ in pairs), inputs, tuple(w for _, w in pairs), True, create_graph,
@@ -45,7 +45,7 @@ def _grad(outputs: tuple[Any, ...], inputs: tuple[Any, ...], weights: Any, creat
     if strict and any(g is None for g in found):
         raise RuntimeError(f"The output of the user-provided function is independent of input "
                            f"{[g is None for g in found].index(True)}. This is not allowed in strict mode.")
-    return tuple(t.new_zeros(t.shape) if g is None else g for g, t in zip(found, inputs))
+    return tuple(t.new_zeros(t.shape) if g is None else g for g, t in zip(found, inputs, strict=False))
 
 
 def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, strict: bool = False,
@@ -69,11 +69,11 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
             flat = o.reshape(-1)
             for k in range(flat.numel()):
                 found = _grad((flat[k],), given, None, create_graph, strict, "jacobian")
-                for column, g in zip(columns, found):
+                for column, g in zip(columns, found, strict=False):
                     column.append(g)
             rows.append(tuple(
                 (facula.stack(column) if column else t.new_zeros((0, *t.shape))).reshape(tuple(o.shape) + tuple(t.shape))
-                for column, t in zip(columns, given)))
+                for column, t in zip(columns, given, strict=False)))
     rows = [tuple(t if create_graph else t.detach() for t in row) for row in rows]
     table = tuple(row if many_in else row[0] for row in rows)
     return table if many_out else table[0]
@@ -110,7 +110,7 @@ def _vector(v: Any, like: tuple[Any, ...], many: bool, name: str) -> tuple[Any, 
     _, v = _as_tuple(v, "v", name)
     if len(v) != len(like):
         raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(v)}.")
-    for i, (a, b) in enumerate(zip(v, like)):
+    for i, (a, b) in enumerate(zip(v, like, strict=False)):
         if a.shape != b.shape:
             where = f"Entry {i} in v" if many else "v"
             raise RuntimeError(f"{where} has invalid size: should be {b.shape} but got {a.shape}.")
