@@ -11,7 +11,7 @@ import facula.autograd.backward  # noqa: F401
 from facula.autograd.graph import mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import contiguous_strides, size_of
-from facula.ops.registry import METHODS
+from facula.ops.registry import DTYPE_NAMES, METHODS
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, refresh, share, strides_of
 
@@ -351,6 +351,11 @@ Tensor._typed_storage = storage  # type: ignore[attr-defined]
 # ---- autograd -------------------------------------------------------------------------------------------
 
 
+_CPP = {"float64": "double", "float32": "float", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+        "int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char", "uint8": "unsigned char",
+        "bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>"}
+
+
 def _get_grad(self: Tensor) -> Any:
     grad = self._grad
     if grad is None and self._grad_fn is not None and not self._retains:
@@ -369,9 +374,10 @@ def _set_grad(self: Tensor, grad: Any) -> None:
         if grad is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if grad.dtype is not self.dtype:
-            raise RuntimeError("attempting to assign a gradient with dtype "
-                               f"'{grad.dtype}' to a tensor with dtype '{self.dtype}'. Please ensure that the gradient "
-                               "and the tensor have the same dtype")
+            raise RuntimeError(f"attempting to assign a gradient with dtype '{_CPP[grad.dtype.name]}' to a tensor with "
+                               f"grad_dtype '{DTYPE_NAMES[self.dtype.name]}'. The gradient must match the tensor's "
+                               "grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype "
+                               "attribute with a specific dtype, or None to allow any dtype.")
         if grad.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
                                f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the same size")
@@ -411,7 +417,7 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
                            "variable in a subgraph that doesn't require differentiation use var_no_grad = "
                            "var.detach().")
     if requires_grad and self.dtype.category < FLOAT:
-        raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+        raise RuntimeError("only Tensors of floating point dtype can require gradients")
     if requires_grad and self._inference and not mode.inference:
         raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
     self._rg = bool(requires_grad)

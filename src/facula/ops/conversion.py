@@ -9,10 +9,9 @@ import numpy as np
 
 from facula import defaults
 from facula.dtypes import COMPLEX, FLOAT, bfloat16, bool_, dtype, from_numpy_dtype, int64, uint8
-from facula.engine.graph.node import contiguous_strides
-from facula.engine.realize import leaf
+from facula.engine.realize import leaf, value_of
 from facula.ops.creation import _dtype, finish
-from facula.ops.pointwise import constant, to_dtype
+from facula.ops.pointwise import broadcast, constant, to_dtype
 from facula.ops.registry import op
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
@@ -326,7 +325,11 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
                            f"{_title(imag)}")
     from facula.tensor import attach
     of = real.dtype.to_complex()
-    t = new(read(to_dtype(real, of) + to_dtype(imag, of) * 1j))  # type: ignore[operator]
+    shape = broadcast(real.shape, imag.shape)
+    values = np.empty(shape, of.numpy)
+    values.real = value_of(read(real)).reshape(real.shape)
+    values.imag = value_of(read(imag)).reshape(imag.shape)
+    t = new(leaf(values, shape, of))
     t = attach(t, _ComplexRule(), (real, imag))  # type: ignore[arg-type]
     return finish(t, None, False, out, "complex")
 
@@ -334,3 +337,21 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
 def _title(t: Tensor) -> str:
     from facula.ops.registry import DTYPE_NAMES
     return DTYPE_NAMES[t.dtype.name]
+
+
+@op(method=False)
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that tensors of these shapes broadcast to."""
+    result: tuple[int, ...] = ()
+    for shape in shapes:
+        try:
+            result = broadcast(result, (shape,) if isinstance(shape, int) else tuple(shape))
+        except RuntimeError:
+            raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+    return tuple.__new__(Size, result)
+
+
+@op(method=False)
+def fill(input: Tensor, value: Any) -> Tensor:
+    """`value` in the shape and dtype of `input`."""
+    return input.clone().fill_(value)  # type: ignore[attr-defined,no-any-return]

@@ -51,10 +51,14 @@ def sizes_of(size: tuple[Any, ...], what: str) -> Size:
         try:
             s = operator.index(s)
         except TypeError:
+            if len(size) == 1:
+                raise TypeError(f"{what}(): argument 'size' (position 1) must be tuple of ints, not "
+                                f"{type(s).__name__}") from None
             raise TypeError(f"{what}(): argument 'size' (position 1) must be tuple of ints, but found element of "
                             f"type {type(s).__name__} at pos {k}") from None
         if s < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(size)}")
+            raise RuntimeError(f"{what}: Dimension size must be non-negative." if what in ("zeros", "ones") else
+                               f"Trying to create tensor with negative dimension {s}: {list(size)}")
         out.append(s)
     return tuple.__new__(Size, out)
 

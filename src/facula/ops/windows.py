@@ -45,8 +45,8 @@ def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.5
 @op(method=False)
 def blackman_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
     """0.42 - 0.5 cos(2 pi k / N) + 0.08 cos(4 pi k / N)."""
-    return _window(window_length, periodic, "blackman_window", lambda k, n: np.maximum(
-        0.42 - 0.5 * np.cos(k * (2 * np.pi / n)) + 0.08 * np.cos(k * (4 * np.pi / n)), 0), **options)
+    return _window(window_length, periodic, "blackman_window", lambda k, n: (
+        0.42 - 0.5 * np.cos(k * (2 * np.pi / n)) + 0.08 * np.cos(k * (4 * np.pi / n))), **options)
 
 
 @op(method=False)
