@@ -243,7 +243,7 @@ def infer_shape(shape: Ints, n: int) -> Ints:
                 raise RuntimeError("only one dimension can be inferred")
             free = k
         elif s < 0:
-            raise RuntimeError(f"invalid shape dimension {s}")
+            raise RuntimeError(f"invalid shape dimension {s} at index {k} of shape {list(shape)}")
         else:
             known *= s
     if free < 0:
@@ -405,7 +405,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
     old = tuple(input.shape)
     extra = len(target) - len(old)
     if extra < 0:
-        raise RuntimeError(f"expand({input.dtype}{{{list(old)}}}, size={list(target)}): the number of sizes provided "
+        raise RuntimeError(f"expand(torch.{_scalar_type(input.dtype)}Tensor{{{list(old)}}}, size={list(target)}): the number of sizes provided "
                            f"({len(target)}) must be greater or equal to the number of dimensions in the tensor "
                            f"({len(old)})")
     strides, offset = _geometry(input)
@@ -878,9 +878,9 @@ def _view_dtype(t: Tensor, of: dtype) -> Tensor:
     if a == b:
         return _view(t, shape, strides, offset, alias_rule, (), of)
     if not shape:
-        raise RuntimeError(f"self.dim() cannot be 0 to view {t.dtype} as {of} (different element sizes)")
+        raise RuntimeError(f"self.dim() cannot be 0 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element sizes)")
     if strides[-1] != 1:
-        raise RuntimeError(f"self.stride(-1) must be 1 to view {t.dtype} as {of} (different element sizes), but got "
+        raise RuntimeError(f"self.stride(-1) must be 1 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element sizes), but got "
                            f"{strides[-1]}")
     if b < a:
         k = a // b
@@ -888,14 +888,14 @@ def _view_dtype(t: Tensor, of: dtype) -> Tensor:
                      of)
     k = b // a
     if shape[-1] % k:
-        raise RuntimeError(f"self.size(-1) must be divisible by {k} to view {t.dtype} as {of} (different element "
+        raise RuntimeError(f"self.size(-1) must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element "
                            f"sizes), but got {shape[-1]}")
     if offset % k:
-        raise RuntimeError(f"self.storage_offset() must be divisible by {k} to view {t.dtype} as {of} (different "
+        raise RuntimeError(f"self.storage_offset() must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different "
                            f"element sizes), but got {offset}")
     for d, s in enumerate(strides[:-1]):
         if s % k:
-            raise RuntimeError(f"self.stride({d}) must be divisible by {k} to view {t.dtype} as {of} (different "
+            raise RuntimeError(f"self.stride({d}) must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different "
                                f"element sizes), but got {s}")
     return _view(t, (*shape[:-1], shape[-1] // k), (*[s // k for s in strides[:-1]], 1), offset // k, alias_rule, (),
                  of)
