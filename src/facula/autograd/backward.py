@@ -92,7 +92,7 @@ def _walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targ
         edges: Any = [e for e, _ in roots]
         results: Any = [g for _, g in roots]
         while True:
-            for e, g in zip(edges, results):
+            for e, g in zip(edges, results, strict=False):
                 if g is None or e is None:
                     continue
                 number = 0
@@ -169,7 +169,7 @@ def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
 
 def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], g: Any) -> tuple[Any, ...]:
     given = (g,) if node.outputs == 1 else tuple(g)
-    results = tuple(r if e is not None else None for r, e in zip(results, node.edges))
+    results = tuple(r if e is not None else None for r, e in zip(results, node.edges, strict=False))
     for hook in list(cold["post"].values()):
         changed = hook(results, given)
         if changed is not None:
@@ -222,7 +222,7 @@ def _fitted(t: Any, g: Any) -> Any:
 
 
 def _expands(shape: Sequence[int], to: Sequence[int]) -> bool:
-    return len(shape) <= len(to) and all(a == b or a == 1 for a, b in zip(reversed(shape), reversed(to)))
+    return len(shape) <= len(to) and all(a == b or a == 1 for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
 def _own(g: Any) -> Any:
@@ -299,7 +299,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
     if len(grads) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
     roots = []
-    for i, (t, g) in enumerate(zip(outputs, grads)):
+    for i, (t, g) in enumerate(zip(outputs, grads, strict=False)):
         edge = edge_of(t)
         if g is None:
             if edge is not None:
@@ -359,7 +359,7 @@ def _backward(tensors: tuple[Any, ...], grad_tensors: Any, keep: bool, create_gr
     before = mode.grad
     mode.grad = create_graph
     try:
-        for t, edge in zip(inputs, edges):
+        for t, edge in zip(inputs, edges, strict=False):
             g = targets.found.get(_key(edge))
             if g is not None:
                 _accumulate(t, g)
@@ -408,7 +408,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     if materialize_grads:
         from facula.ops.pointwise import constant
         from facula.tensor import new
-        found = [new(constant(0, t.shape, t.dtype)) if g is None else g for g, t in zip(found, inputs)]
+        found = [new(constant(0, t.shape, t.dtype)) if g is None else g for g, t in zip(found, inputs, strict=False)]
     return tuple([g if g is None or create_graph else _detached(g) for g in found])
 
 
@@ -425,7 +425,7 @@ def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tu
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)
             for k in range(count)]
-    return tuple(None if column[0] is None else facula.stack(column) for column in zip(*rows))
+    return tuple(None if column[0] is None else facula.stack(column) for column in zip(*rows, strict=False))
 
 
 # ---- hooks of tensors ---------------------------------------------------------------------------------
