@@ -93,7 +93,7 @@ from facula.tensor_state import TypedStorage, UntypedStorage
 from facula.version import __version__
 
 newaxis = None
-_LAZY = {"save": "serialization", "load": "serialization", "from_dlpack": "dlpack", "to_dlpack": "dlpack",
+_LAZY = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization", "from_dlpack": "dlpack", "to_dlpack": "dlpack",
          **dict.fromkeys(("dropout", "alpha_dropout", "feature_alpha_dropout", "pairwise_distance", "cosine_similarity",
                           "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "rms_norm",
                           "bilinear", "celu", "celu_", "selu", "selu_", "rrelu", "rrelu_", "prelu", "threshold",
