@@ -5,14 +5,15 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
 # Lowest first; a module belongs to the entry with the longest prefix of its name. What no entry names
-# (nn, optim, fft, the package itself) is a public module, above autograd and below the command line.
+# (nn, optim, autograd, the tensor's methods, the package itself) is a public module, above ops and below the command line.
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
      "size", "layouts"],
     ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer"],
     ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
     ["engine", "rng"],
-    ["ops", "tensor", "storage", "autograd", "utils.hooks"],  # an operation makes tensors, a tensor has them
+    # An operation makes tensors and records itself; a tensor has the operations as methods.
+    ["ops", "tensor", "storage", "utils.hooks", "autograd.graph", "autograd.modes"],
     ["printing", "exchange"],
     [""],
     ["testing", "compat", "cli", "__main__"],

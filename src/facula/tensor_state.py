@@ -6,14 +6,14 @@ import sys
 import warnings
 from typing import Any
 
-from facula import devices, layouts
 import facula.autograd.backward  # noqa: F401
+from facula import devices, layouts
 from facula.autograd.graph import mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.registry import DTYPE_NAMES, METHODS
 from facula.size import Size
-from facula.tensor import Tensor, alias, new, refresh, share, strides_of
+from facula.tensor import Tensor, alias, refresh, share, strides_of
 
 _CPU = devices.CPU
 tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the function of that name

@@ -100,7 +100,6 @@ def _run(nodes: list[Node]) -> None:
                 uses[source.slot] += 1
     # From the end: which are held from outside, and which does one of those need? (`source` must not linger:
     # it would count as a holder of the very next node.)
-    source: Node | None = None
     needed = bytearray(len(nodes))
     held = bytearray(len(nodes))
     node = nodes[0]
@@ -114,7 +113,7 @@ def _run(nodes: list[Node]) -> None:
             for source in node.inputs:
                 if source.slot is not None:
                     needed[source.slot] = 1
-            source = None
+            source = node
     parts: list[object] = []
     leaves: list[Node] = []
     numbers: list[Number] = []
@@ -200,7 +199,7 @@ def _execute(key: tuple[object, ...], order: list[Node], leaves: list[Node], out
         else:
             results.append(allocate(size_of(node.shape) * node.dtype.itemsize))
     if any(type(x) is complex for x in numbers):
-        numbers = [x for x in numbers]
+        numbers = list(numbers)
     if _log is None:
         plan.run(memory, numbers, results)  # type: ignore[arg-type]
     else:

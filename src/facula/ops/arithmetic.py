@@ -94,14 +94,14 @@ def sgn(input: Tensor) -> Tensor:
 
 
 for _name in ("floor", "ceil", "trunc"):
-    def _make(name: str = _name, body: Any = unary(_name, X[_name], "any")) -> None:
+    def _make(name: str, body: Any) -> None:
         def rounded(input: Tensor) -> Tensor:
             if input.dtype.is_complex:
                 raise RuntimeError(f"{name} is not supported for complex inputs")
             return input.clone() if input.dtype.category < FLOAT else body(input)
         rounded.__name__ = name
         op(rounded, inplace=True, out=True)
-    _make()
+    _make(_name, unary(_name, X[_name], "any"))
 _round = unary("round", X["round"], "any")
 
 
@@ -282,21 +282,21 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 for _name in ("atan2", "hypot", "copysign", "nextafter"):
-    def _make2(name: str = _name, body: Any = Binary(_name, X[_name], "float")) -> None:
+    def _make2(name: str, body: Any) -> None:
         def two(input: Any, other: Any) -> Tensor:
             return body(input, other)
         two.__name__ = name
         op(two, inplace=True, out=True)
-    _make2()
+    _make2(_name, Binary(_name, X[_name], "float"))
 for _name in ("maximum", "minimum"):
-    def _make3(name: str = _name, body: Any = Binary(_name, X[_name])) -> None:
+    def _make3(name: str, body: Any) -> None:
         def two(input: Tensor, other: Tensor) -> Tensor:
             if not isinstance(other, Tensor):
                 raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
             return body(input, other)
         two.__name__ = name
         op(two, out=True)
-    _make3()
+    _make3(_name, Binary(_name, X[_name]))
 op(Binary("fmax", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X["maximum"](a, b)))).__call__,
    name="fmax", out=True)
 op(Binary("fmin", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X["minimum"](a, b)))).__call__,
@@ -314,12 +314,12 @@ op(Binary("heaviside", lambda a, b: where(X["isnan"](a), a, where(X["eq"](a, 0),
    name="heaviside", inplace=True, out=True)
 
 for _name, _public in (("eq", "eq"), ("ne", "ne"), ("lt", "lt"), ("le", "le"), ("gt", "gt"), ("ge", "ge")):
-    def _make4(name: str = _public, body: Any = Binary(_public, X[_name], "any", "bool")) -> None:
+    def _make4(name: str, body: Any) -> None:
         def compare(input: Any, other: Any) -> Tensor:
             return body(input, other)
         compare.__name__ = name
         op(compare, inplace=True, out=True)
-    _make4()
+    _make4(_public, Binary(_public, X[_name], "any", "bool"))
 
 
 def _truth(x: Expr) -> Expr:
@@ -329,30 +329,30 @@ def _truth(x: Expr) -> Expr:
 for _name, _expr in (("logical_and", lambda a, b: _truth(a) & _truth(b)),
                      ("logical_or", lambda a, b: _truth(a) | _truth(b)),
                      ("logical_xor", lambda a, b: X["xor"](_truth(a), _truth(b)))):
-    def _make5(name: str = _name, body: Any = Binary(_name, _expr, "any", "bool")) -> None:
+    def _make5(name: str, body: Any) -> None:
         def logical(input: Any, other: Any) -> Tensor:
             return body(input, other)
         logical.__name__ = name
         op(logical, inplace=True, out=True)
-    _make5()
+    _make5(_name, Binary(_name, _expr, "any", "bool"))
 for _name, _body in (("bitwise_and", _and), ("bitwise_or", _or), ("bitwise_xor", _xor)):
-    def _make6(name: str = _name, body: Any = _body) -> None:
+    def _make6(name: str, body: Any) -> None:
         def bitwise(input: Any, other: Any) -> Tensor:
             if result_dtype((input, other)).category >= FLOAT:
                 raise RuntimeError(f"\"{name}_cpu\" not implemented for '{_type_word(input)}'")
             return body(input, other)
         bitwise.__name__ = name
         op(bitwise, inplace=True, out=True)
-    _make6()
+    _make6(_name, _body)
 for _name, _fn in (("bitwise_left_shift", "lshift"), ("bitwise_right_shift", "rshift")):
-    def _make7(name: str = _name, body: Any = Binary(_name, X[_fn])) -> None:
+    def _make7(name: str, body: Any) -> None:
         def shift(input: Any, other: Any) -> Tensor:
             if result_dtype((input, other)).category >= FLOAT:
                 raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{_type_word(input)}'")
             return body(input, other)
         shift.__name__ = name
         op(shift, inplace=True, out=True)
-    _make7()
+    _make7(_name, Binary(_name, X[_fn]))
 
 
 def _type_word(x: Any) -> str:
@@ -542,7 +542,7 @@ def _coerce(other: Any) -> Any:
     if isinstance(other, np.generic):
         return other.item()
     if isinstance(other, np.ndarray):
-        from facula.ops.creation import tensor
+        from facula.ops.conversion import tensor
         return tensor(other)
     return NotImplemented
 

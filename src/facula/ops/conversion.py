@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula.dtypes import COMPLEX, FLOAT, bfloat16, bool_, dtype, from_numpy_dtype, int64, uint8
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, from_numpy_dtype, int64, uint8
 from facula.engine.realize import leaf, value_of
 from facula.ops.creation import _dtype, finish
 from facula.ops.pointwise import broadcast, constant, to_dtype

@@ -26,7 +26,7 @@ def _sublists(args: tuple[Any, ...]) -> tuple[list[Tensor], list[Labels], Labels
                 raise ValueError("einsum(): subscripts must be in range [0, 52) or an ellipsis")
         return out
 
-    operands = [x for x in args[:len(args) // 2 * 2:2]]
+    operands = list(args[:len(args) // 2 * 2:2])
     inputs = [letters(s) for s in args[1::2]]
     return operands, inputs, letters(args[-1]) if len(args) % 2 else None
 

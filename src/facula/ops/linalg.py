@@ -18,7 +18,6 @@ from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
 from facula.tensor import Tensor, attach, attach_many, new, read
 
 
-
 class LinAlgError(RuntimeError):
     """A factorization failed: the matrix is singular, or not positive-definite."""
 

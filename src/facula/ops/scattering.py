@@ -44,7 +44,6 @@ from facula.ops.registry import DTYPE_NAMES, op
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read
 
-
 # ---- the primitives -------------------------------------------------------------------------------------
 
 

@@ -299,18 +299,18 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
               ignore_nan: bool) -> Tensor:
     tensor_argument(input, name)
     if size_of(input.shape) == 0:
-        raise RuntimeError(f"quantile() input tensor must be non-empty")
+        raise RuntimeError("quantile() input tensor must be non-empty")
     if input.dtype.name not in ("float32", "float64"):
-        raise RuntimeError(f"quantile() input tensor must be either float or double dtype")
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
         raise RuntimeError(f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but "
                            f"got {interpolation}")
     of = input.dtype
     if isinstance(q, Tensor):
         if len(q.shape) > 1:
-            raise RuntimeError(f"quantile() q must be a scalar or 1D tensor")
+            raise RuntimeError("quantile() q must be a scalar or 1D tensor")
         if q.dtype is not of:
-            raise RuntimeError(f"quantile() q tensor must be same dtype as the input tensor")
+            raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
         levels = new(read(q))
     else:
         if not 0 <= q <= 1:

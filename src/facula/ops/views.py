@@ -15,13 +15,13 @@ import numpy as np
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import dtype
 from facula.dtypes import int64 as INT64
-from facula.engine.graph.node import CONST, SCATTER_ADD, WRITE, Node, contiguous_strides, size_of
+from facula.engine.graph.node import SCATTER_ADD, WRITE, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.pointwise import constant, sum_to, to_dtype
-from facula.ops.registry import FUNCTIONS, METHODS, alias_of, op, store
+from facula.ops.registry import FUNCTIONS, METHODS, alias_of, op
 from facula.size import Size
-from facula.tensor import Tensor, alias, attach, new, read, share, strides_of, view_node
+from facula.tensor import Tensor, alias, attach, new, read, share, view_node
 
 Ints = tuple[int, ...]
 _blocked = object()
