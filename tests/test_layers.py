@@ -5,7 +5,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
 # Lowest first; a module belongs to the entry with the longest prefix of its name. What no entry names
-# (nn, optim, autograd, the tensor's methods, the package itself) is a public module, above ops and below the command line.
+# (nn, optim, autograd, the tensor's methods, the package itself) is a public module, above ops and below the
+# command line.
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
      "size", "layouts"],

@@ -81,7 +81,9 @@ def test_a_full_disk(start, tmp_path):
     # No file may grow past 4 KB: writes stop in the middle with an OSError, as on a full disk.
     limited = "    import resource\n    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n" + WORK
     digest = finish(start(limited, PYTHONDONTWRITEBYTECODE="1"))["digest"]
-    assert finish(start(limited, PYTHONDONTWRITEBYTECODE="1"))["digest"] == digest  # nor is what was left behind taken for an object
+    assert (
+        finish(start(limited, PYTHONDONTWRITEBYTECODE="1"))["digest"] == digest
+    )  # nor is what was left behind taken for an object
     assert finish(start(WORK, FACULA_CACHE_DIR=str(tmp_path / "other")))["digest"] == digest
 
 

@@ -92,8 +92,10 @@ def from_numpy_dtype(numpy_dtype: object) -> dtype:
     found = _BY_NUMPY.get(np.dtype(numpy_dtype))  # type: ignore[call-overload]
     if found is None:
         raise TypeError(
-            f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).type.__name__}. The only supported types are: "  # type: ignore[call-overload]
-            "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool.")
+            f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).type.__name__}. "  # type: ignore[call-overload]
+            "The only supported types are: "
+            "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool."
+        )
     return found
 
 

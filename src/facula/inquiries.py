@@ -7,13 +7,40 @@ from typing import Any
 from facula.dtypes import dtype
 from facula.tensor import Tensor
 
-__all__ = ["are_deterministic_algorithms_enabled", "compile", "get_num_interop_threads", "get_num_threads",
-           "is_complex", "is_floating_point", "is_storage", "is_tensor", "is_warn_always_enabled", "numel",
-           "result_type", "set_float32_matmul_precision", "get_float32_matmul_precision",
-           "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename",
-           "use_deterministic_algorithms", "get_device", "is_conj", "is_inference", "is_neg", "is_nonzero", "is_same_size",
-           "is_signed", "resize_as_", "resolve_conj", "resolve_neg", "set_flush_denormal", "set_deterministic_debug_mode",
-           "get_deterministic_debug_mode", "is_deterministic_algorithms_warn_only_enabled"]
+__all__ = [
+    "are_deterministic_algorithms_enabled",
+    "compile",
+    "get_num_interop_threads",
+    "get_num_threads",
+    "is_complex",
+    "is_floating_point",
+    "is_storage",
+    "is_tensor",
+    "is_warn_always_enabled",
+    "numel",
+    "result_type",
+    "set_float32_matmul_precision",
+    "get_float32_matmul_precision",
+    "set_num_interop_threads",
+    "set_num_threads",
+    "set_warn_always",
+    "typename",
+    "use_deterministic_algorithms",
+    "get_device",
+    "is_conj",
+    "is_inference",
+    "is_neg",
+    "is_nonzero",
+    "is_same_size",
+    "is_signed",
+    "resize_as_",
+    "resolve_conj",
+    "resolve_neg",
+    "set_flush_denormal",
+    "set_deterministic_debug_mode",
+    "get_deterministic_debug_mode",
+    "is_deterministic_algorithms_warn_only_enabled",
+]
 
 
 def is_tensor(obj: Any) -> bool:
@@ -129,9 +156,32 @@ def _forward(name: str) -> Any:
     return function
 
 
-get_device, is_conj, is_inference, is_neg, is_nonzero, is_same_size, is_signed, resize_as_, resolve_conj, resolve_neg = (
-    _forward(name) for name in ("get_device", "is_conj", "is_inference", "is_neg", "is_nonzero", "is_same_size",
-                                "is_signed", "resize_as_", "resolve_conj", "resolve_neg"))
+(
+    get_device,
+    is_conj,
+    is_inference,
+    is_neg,
+    is_nonzero,
+    is_same_size,
+    is_signed,
+    resize_as_,
+    resolve_conj,
+    resolve_neg,
+) = (
+    _forward(name)
+    for name in (
+        "get_device",
+        "is_conj",
+        "is_inference",
+        "is_neg",
+        "is_nonzero",
+        "is_same_size",
+        "is_signed",
+        "resize_as_",
+        "resolve_conj",
+        "resolve_neg",
+    )
+)
 
 
 def set_flush_denormal(mode: bool) -> bool:

@@ -359,11 +359,15 @@ _CPP = {"float64": "double", "float32": "float", "float16": "c10::Half", "bfloat
 def _get_grad(self: Tensor) -> Any:
     grad = self._grad
     if grad is None and self._grad_fn is not None and not self._retains:
-        warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
-                      "won't be populated during autograd.backward(). If you indeed want the .grad field to be populated "
-                      "for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf "
-                      "Tensor by mistake, make sure you access the leaf Tensor instead. See "
-                      "github.com/pytorch/pytorch/pull/30531 for more informations.", UserWarning, stacklevel=2)
+        warnings.warn(
+            "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
+            "won't be populated during autograd.backward(). If you indeed want the .grad field to be populated "
+            "for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf "
+            "Tensor by mistake, make sure you access the leaf Tensor instead. See "
+            "github.com/pytorch/pytorch/pull/30531 for more informations.",
+            UserWarning,
+            stacklevel=2,
+        )
     return grad
 
 
@@ -379,8 +383,10 @@ def _set_grad(self: Tensor, grad: Any) -> None:
                                "grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype "
                                "attribute with a specific dtype, or None to allow any dtype.")
         if grad.shape != self.shape:
-            raise RuntimeError(f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
-                               f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the same size")
+            raise RuntimeError(
+                f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
+                f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the same size"
+            )
     self._grad = grad  # type: ignore[assignment]
 
 
@@ -443,7 +449,12 @@ prop("requires_grad", _get_requires_grad, _set_requires_grad)
 
 def _get_data(self: Tensor) -> Tensor:
     shape = _SHAPE.__get__(self)
-    t = alias(self, shape, contiguous_strides(shape) if self._storage is None else self._strides, self._offset if self._storage is not None else 0)
+    t = alias(
+        self,
+        shape,
+        contiguous_strides(shape) if self._storage is None else self._strides,
+        self._offset if self._storage is not None else 0,
+    )
     if "_device" in self.__dict__:
         t._device = self._device  # type: ignore[attr-defined]
     return t

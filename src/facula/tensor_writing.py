@@ -81,7 +81,9 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
         source = whole
     if size is not None:
         shape = sizes_of((size,), "set_")
-        source = alias(source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset)
+        source = alias(
+            source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset
+        )
     take_over(self, source)
     return self
 
@@ -123,7 +125,7 @@ def apply_(self: Tensor, callable: Any) -> Tensor:
 def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
     """Overwrite every element x with `callable(x, y)`, y from another tensor."""
     other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
-    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)])  # type: ignore[attr-defined]
+    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other, strict=False)])  # type: ignore[attr-defined]
 
 
 def _mapped(self: Tensor, values: list[Any]) -> Tensor:

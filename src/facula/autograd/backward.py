@@ -288,8 +288,12 @@ def _settle(leaves: dict[Any, Any], create_graph: bool, targets: _Targets | None
 
 def _sequence(x: Any) -> tuple[Any, ...]:
     from facula.tensor import Tensor
-    return (x,) if x is None or isinstance(x, Tensor) or not isinstance(x, (tuple, list)) and not hasattr(x, "__iter__") \
+
+    return (
+        (x,)
+        if x is None or isinstance(x, Tensor) or not isinstance(x, (tuple, list)) and not hasattr(x, "__iter__")
         else tuple(x)
+    )
 
 
 def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
@@ -337,8 +341,10 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     """
     if grad_variables is not None:
         if grad_tensors is not None:
-            raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
-                               "Please only use `grad_tensors`.")
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
+                "Please only use `grad_tensors`."
+            )
         grad_tensors = grad_variables
     _backward(_sequence(tensors), grad_tensors, create_graph if retain_graph is None else retain_graph, create_graph,
               inputs)
@@ -403,8 +409,10 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     if not allow_unused:
         for i, g in enumerate(found):
             if g is None:
-                raise RuntimeError(f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
-                                   "Set allow_unused=True if this is the desired behavior.")
+                raise RuntimeError(
+                    f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior."
+                )
     if materialize_grads:
         from facula.ops.pointwise import constant
         from facula.tensor import new

@@ -71,9 +71,14 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
                 found = _grad((flat[k],), given, None, create_graph, strict, "jacobian")
                 for column, g in zip(columns, found, strict=False):
                     column.append(g)
-            rows.append(tuple(
-                (facula.stack(column) if column else t.new_zeros((0, *t.shape))).reshape(tuple(o.shape) + tuple(t.shape))
-                for column, t in zip(columns, given, strict=False)))
+            rows.append(
+                tuple(
+                    (facula.stack(column) if column else t.new_zeros((0, *t.shape))).reshape(
+                        tuple(o.shape) + tuple(t.shape)
+                    )
+                    for column, t in zip(columns, given, strict=False)
+                )
+            )
     rows = [tuple(t if create_graph else t.detach() for t in row) for row in rows]
     table = tuple(row if many_in else row[0] for row in rows)
     return table if many_out else table[0]
@@ -104,8 +109,10 @@ def hessian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, s
 def _vector(v: Any, like: tuple[Any, ...], many: bool, name: str) -> tuple[Any, ...]:
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
-            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with "
-                               "a single element.")
+            raise RuntimeError(
+                "The vector v can only be None if the user-provided function returns a single Tensor with "
+                "a single element."
+            )
         return tuple(t.new_ones(t.shape) for t in like)
     _, v = _as_tuple(v, "v", name)
     if len(v) != len(like):

@@ -204,7 +204,7 @@ def _execute(key: tuple[object, ...], order: list[Node], leaves: list[Node], out
         plan.run(memory, numbers, results)  # type: ignore[arg-type]
     else:
         _logged(plan, memory, numbers, results)
-    for node, buffer in zip(outputs, results):
+    for node, buffer in zip(outputs, results, strict=False):
         _computed(node, buffer)
 
 
@@ -260,7 +260,7 @@ def _logged(plan: Plan, memory: list[Any], numbers: list[Number], results: list[
     record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
     record["runs"] += 1
     record["seconds"] += time.perf_counter() - start
-    record["ns"] = [a + b for a, b in zip(record["ns"], times)]
+    record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
 
 
 def start_plan_log() -> None:
@@ -275,7 +275,7 @@ def plan_log() -> list[dict[str, Any]]:
     for entry in (_log or {}).values():
         spec = entry["plan"].spec
         kernels = []
-        for step, ns in zip(spec.steps, entry["ns"]):
+        for step, ns in zip(spec.steps, entry["ns"], strict=False):
             kernel = getattr(step, "kernel", None)
             kernels.append({
                 "title": kernel.title or kernel.name if kernel else f"host: {step.op.name} ({step.reason})",

@@ -301,8 +301,14 @@ op(Binary("fmax", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X
    name="fmax", out=True)
 op(Binary("fmin", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X["minimum"](a, b)))).__call__,
    name="fmin", out=True)
-op(Binary("xlogy", lambda a, b: where(X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float").__call__,
-   name="xlogy", inplace=True, out=True)
+op(
+    Binary(
+        "xlogy", lambda a, b: where(X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float"
+    ).__call__,
+    name="xlogy",
+    inplace=True,
+    out=True,
+)
 op(Binary("logaddexp", lambda a, b: where(
     X["eq"](a, b), a + 0.6931471805599453,
     X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float").__call__, name="logaddexp", out=True)

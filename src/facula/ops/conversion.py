@@ -237,7 +237,7 @@ def sharing(array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
         raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to "
                          "reallocate the memory.")
     strides = tuple([s // step for s in array.strides])
-    extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if array.size else 0
+    extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=False)) if array.size else 0
     flat = np.lib.stride_tricks.as_strided(array, (extent,), (step,))
     whole = new(leaf(flat, (extent,), of))
     share(whole).shared = True

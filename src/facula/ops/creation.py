@@ -250,7 +250,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
     shape, strides = sizes_of((size,), "empty_strided"), tuple(stride)
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
-    extent = 0 if 0 in shape else 1 + sum((s - 1) * st for s, st in zip(shape, strides))
+    extent = 0 if 0 in shape else 1 + sum((s - 1) * st for s, st in zip(shape, strides, strict=False))
     whole = new(constant(0, (extent,), _dtype(dtype, "empty_strided")))
     return finish(alias(whole, shape, strides, 0), device, requires_grad)
 

@@ -119,7 +119,7 @@ def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
             terms: list[Expr | None] = [None, where(c, seed, 0.0), where(c, 0.0, seed)]
         else:
             terms = [None if p is None else times(seed, p) for p in partials]
-        for arg, term in zip(node.args, terms):
+        for arg, term in zip(node.args, terms, strict=False):
             if term is None or arg not in depends or term is ZERO:
                 continue
             old = grads.get(arg)

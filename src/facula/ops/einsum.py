@@ -114,7 +114,7 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any]) -> tuple
     inner = [m for m in la if m in lb and m not in kept]
     rows = [m for m in la if m not in lb]
     columns = [m for m in lb if m not in la]
-    size = {m: s for labels, x in ((la, a), (lb, b)) for m, s in zip(labels, x.shape)}
+    size = {m: s for labels, x in ((la, a), (lb, b)) for m, s in zip(labels, x.shape, strict=False)}
     x = permute_value(a, tuple([la.index(m) for m in (*batch, *rows, *inner)]))
     y = permute_value(b, tuple([lb.index(m) for m in (*batch, *inner, *columns)]))
     out = [*batch, *rows, *columns]
@@ -142,7 +142,7 @@ def einsum(*args: Any) -> Tensor:
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
         inputs, output = _parse(args[0], operands)
-    labels = [_expand(given, len(x.shape), i) for i, (given, x) in enumerate(zip(inputs, operands))]
+    labels = [_expand(given, len(x.shape), i) for i, (given, x) in enumerate(zip(inputs, operands, strict=False))]
     hidden = max((sum(type(m) is tuple for m in found) for found in labels), default=0)
     dots = [("...", hidden - 1 - k) for k in range(hidden)]
     if output is None:
@@ -151,8 +151,8 @@ def einsum(*args: Any) -> Tensor:
     else:
         output = [m for given in output for m in (dots if given == "..." else [given])]
     sizes: dict[Any, int] = {}
-    for i, (found, x) in enumerate(zip(labels, operands)):
-        for m, s in zip(found, x.shape):
+    for i, (found, x) in enumerate(zip(labels, operands, strict=False)):
+        for m, s in zip(found, x.shape, strict=False):
             old = sizes.get(m, 1)
             if old != s and old != 1 and s != 1:
                 name = m if type(m) is str else "..."

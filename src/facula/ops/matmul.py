@@ -99,7 +99,7 @@ def _matrices(node: Node, batch: tuple[int, ...], flip: bool) -> Node:
     if size_of(shape[:-2]) == 1:
         return view_node(node, (total, *tail[0]), (0, *tail[1]), 0, node.dtype)
     lead = len(batch) - (len(shape) - 2)
-    steps = (0,) * lead + tuple([0 if s == 1 else t for s, t in zip(shape[:-2], strides)])
+    steps = (0,) * lead + tuple([0 if s == 1 else t for s, t in zip(shape[:-2], strides, strict=False)])
     wide = view_node(node, (*batch, *tail[0]), (*steps, *tail[1]), 0, node.dtype)
     return reshaped(wide, (total, *tail[0]))
 
@@ -709,13 +709,13 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(left) != len(right):
         raise RuntimeError("both dimension lists should have the same length")
-    for p, q in zip(left, right):
+    for p, q in zip(left, right, strict=False):
         if a.shape[p] != b.shape[q] and a.shape[p] != 1 and b.shape[q] != 1:
             raise RuntimeError(f"contracted dimensions need to match, but first has size {a.shape[p]} in dim {p} and "
                                f"second has size {b.shape[q]} in dim {q}")
     left = [wrap_dim(d, len(a.shape)) for d in left]
     right = [wrap_dim(d, len(b.shape)) for d in right]
-    for p, q in zip(left, right):  # a size of 1 on one side: the other side is summed
+    for p, q in zip(left, right, strict=False):  # a size of 1 on one side: the other side is summed
         if a.shape[p] != b.shape[q]:
             if a.shape[p] == 1:
                 b = b.sum(q, keepdim=True)
@@ -799,6 +799,6 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     b = (1,) * (rank - len(other.shape)) + tuple(other.shape)
     x = reshape_value(input, tuple([s for n in a for s in (n, 1)]))
     y = reshape_value(other, tuple([s for n in b for s in (1, n)]))
-    return reshape_value(x * y, tuple([p * q for p, q in zip(a, b)]))
+    return reshape_value(x * y, tuple([p * q for p, q in zip(a, b, strict=False)]))
 
 

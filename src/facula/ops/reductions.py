@@ -118,7 +118,7 @@ def result_type(name: str, *fields: str) -> Any:
         base = namedtuple(name, fields)  # type: ignore[misc]
 
         def show(self: Any) -> str:
-            inner = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self))
+            inner = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=False))
             return f"torch.return_types.{name}(\n{inner})"
         found = type(name, (base,), {"__slots__": (), "__module__": "torch.return_types", "__repr__": show})
         _result_types[name, fields] = found

@@ -91,7 +91,7 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             return store_out(out, result, body.__name__)
         if len(out) != len(result):
             raise TypeError(f"{body.__name__}: out= takes {len(result)} tensors, got {len(out)}")
-        for o, r in zip(out, result):
+        for o, r in zip(out, result, strict=False):
             store_out(o, r, body.__name__)
         return type(result)(out) if not hasattr(result, "_fields") else type(result)(*out)
     return form

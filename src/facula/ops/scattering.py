@@ -307,7 +307,7 @@ def _place(what: str, input: Tensor, dim: int, index: Tensor, src: Tensor | None
         if (len(src.shape) or 1) != (len(index.shape) or 1):
             raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
         if src.shape != index.shape:
-            if any(i > s for i, s in zip(index.shape or (1,), src.shape or (1,))):
+            if any(i > s for i, s in zip(index.shape or (1,), src.shape or (1,), strict=False)):
                 raise RuntimeError(
                     f"Expected index {list(index.shape)} to be no larger than self {list(input.shape)} apart from "
                     f"dimension {dim} and to be no larger than src {list(src.shape)}")
@@ -471,7 +471,7 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     if extra > 0 and all(s == 1 for s in value.shape[:extra]):
         value = value.reshape(value.shape[extra:])
     n = len(value.shape)
-    if n > len(shape) or any(s != 1 and s != t for s, t in zip(value.shape, shape[len(shape) - n:])):
+    if n > len(shape) or any(s != 1 and s != t for s, t in zip(value.shape, shape[len(shape) - n:], strict=False)):
         raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
                            f"indexing result of shape {list(shape)}")
     if value.shape == shape:

@@ -67,7 +67,7 @@ def _cat_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     dim, starts = ctx.saved
     strides = contiguous_strides(g.shape)
     out: list[Tensor | None] = []
-    for need, shape, of, start in zip(ctx.needs, ctx.shapes, ctx.dtypes, starts):
+    for need, shape, of, start in zip(ctx.needs, ctx.shapes, ctx.dtypes, starts, strict=False):
         if not need:
             out.append(None)
         elif start < 0:
@@ -110,7 +110,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
         shape = items[k].shape
         if len(shape) != len(first):
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
-        for j, (a, b) in enumerate(zip(first, shape)):
+        for j, (a, b) in enumerate(zip(first, shape, strict=False)):
             if a != b and j != d:
                 raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Expected size {a} but got "
                                    f"size {b} for tensor number {k} in the list.")
@@ -138,8 +138,12 @@ def _stack_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     dim, = ctx.saved
     strides = contiguous_strides(g.shape)
     rest = (*strides[:dim], *strides[dim + 1:])
-    return tuple([_cast_back(region_view(g, tuple(shape), rest, k * strides[dim], "SelectBackward0"), of)
-                  if need else None for k, (need, shape, of) in enumerate(zip(ctx.needs, ctx.shapes, ctx.dtypes))])
+    return tuple(
+        [
+            _cast_back(region_view(g, tuple(shape), rest, k * strides[dim], "SelectBackward0"), of) if need else None
+            for k, (need, shape, of) in enumerate(zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=False))
+        ]
+    )
 
 
 _STACK = Rule("StackBackward0", _stack_backward)
@@ -271,7 +275,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if len(by) != len(along):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
     node = read(input)
-    for s, d in zip(by, along):
+    for s, d in zip(by, along, strict=False):
         d = wrap_dim(d, len(input.shape))
         n = node.shape[d] if node.shape else 0
         if not n or not s % n or not size_of(node.shape):
@@ -334,11 +338,11 @@ def repeat(input: Tensor, *repeats: Any, **kw: Any) -> Tensor:
     shape = (1,) * extra + tuple(input.shape)
     if any(r < 0 for r in times):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(times)}: "
-                           f"{[r * s for r, s in zip(times, shape)]}")
+                           f"{[r * s for r, s in zip(times, shape, strict=False)]}")
     strides = contiguous_strides(shape)
-    split = tuple([x for pair in zip(times, shape) for x in pair])
+    split = tuple([x for pair in zip(times, shape, strict=False) for x in pair])
     steps = tuple([x for s in strides for x in (0, s)])
-    full = tuple([r * s for r, s in zip(times, shape)])
+    full = tuple([r * s for r, s in zip(times, shape, strict=False)])
     if not size_of(full):
         node = constant(0, full, input.dtype)
     else:
@@ -426,12 +430,21 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
         if inner != list(old):
-            node = view_node(node, tuple(inner), strides, sum(c * s for c, s in zip(cut, strides)), input.dtype)
+            node = view_node(
+                node, tuple(inner), strides, sum(c * s for c, s in zip(cut, strides, strict=False)), input.dtype
+            )
         if full != inner:
             shape = tuple(full)
             to = contiguous_strides(shape)
             base = constant(number_for(value or 0, input.dtype), shape, input.dtype)
-            node = record(WRITE, (base, node), (to,), (sum(p * s for p, s in zip(put, to)),), base.shape, input.dtype)
+            node = record(
+                WRITE,
+                (base, node),
+                (to,),
+                (sum(p * s for p, s in zip(put, to, strict=False)),),
+                base.shape,
+                input.dtype,
+            )
     else:
         node = constant(number_for(value or 0, input.dtype), tuple(full), input.dtype)
     return attach(new(node), _PAD, (input,), (pads,))

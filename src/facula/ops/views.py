@@ -63,7 +63,7 @@ def _tensor(t: Any, what: str, arg: str = "input") -> None:
 def _overlaps(shape: Ints, strides: Ints) -> bool:
     """May two indices meet the same element?"""
     reach = 0
-    for stride, n in sorted((abs(st), n) for n, st in zip(shape, strides) if n > 1):
+    for stride, n in sorted((abs(st), n) for n, st in zip(shape, strides, strict=False) if n > 1):
         if stride <= reach:
             return True
         reach += stride * (n - 1)
@@ -92,7 +92,7 @@ def region_add(g: Tensor, shape: Ints, strides: Ints, offset: int) -> Tensor:
         node = record(WRITE, (zero, read(g)), (strides,), (offset,), zero.shape, g.dtype)
     else:
         where = np.full(g.shape, offset, np.int64)
-        for d, (n, stride) in enumerate(zip(g.shape, strides)):
+        for d, (n, stride) in enumerate(zip(g.shape, strides, strict=False)):
             where += (np.arange(n) * stride).reshape([n if k == d else 1 for k in range(len(g.shape))])
         n = where.size
         total = size_of(shape)
@@ -138,7 +138,7 @@ def _as_strided_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     low = min(offset, base_offset)
     high = low
     for s, st, o in ((shape, strides, offset), (base_shape, base_strides, base_offset)):
-        high = max(high, o + sum((n - 1) * k for n, k in zip(s, st) if n))
+        high = max(high, o + sum((n - 1) * k for n, k in zip(s, st, strict=False) if n))
     flat = region_add(g, (high - low + 1,), strides, offset - low)
     return (region_view(flat, base_shape, base_strides, base_offset - low),)
 
@@ -291,7 +291,7 @@ def is_contiguous_geometry(t: Tensor) -> bool:
     if t._storage is None:
         return True
     expected = 1
-    for n, st in zip(reversed(t.shape), reversed(t._strides)):
+    for n, st in zip(reversed(t.shape), reversed(t._strides), strict=False):
         if n == 0:
             return True
         if n != 1:
@@ -405,9 +405,12 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
     old = tuple(input.shape)
     extra = len(target) - len(old)
     if extra < 0:
-        raise RuntimeError(f"expand(torch.{_scalar_type(input.dtype)}Tensor{{{list(old)}}}, size={list(target)}): the number of sizes provided "
-                           f"({len(target)}) must be greater or equal to the number of dimensions in the tensor "
-                           f"({len(old)})")
+        raise RuntimeError(
+            f"expand(torch.{_scalar_type(input.dtype)}Tensor{{{list(old)}}}, size={list(target)}): the "
+            f"number of sizes provided "
+            f"({len(target)}) must be greater or equal to the number of dimensions in the tensor "
+            f"({len(old)})"
+        )
     strides, offset = _geometry(input)
     shape, to = list(target), [0] * len(target)
     for k, s in enumerate(target):
@@ -540,7 +543,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     if not n:
         return alias_view(input)
     order = [-1] * n
-    for s, d in zip(a, b):
+    for s, d in zip(a, b, strict=False):
         order[d] = s
     rest = iter([d for d in range(n) if d not in a])
     return _permuted(input, tuple([next(rest) if d < 0 else d for d in order]), _PERMUTE)
@@ -642,7 +645,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     old, at = _geometry(input)
     offset = at if storage_offset is None else storage_offset
     if size_of(shape):
-        last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
         storage = share(input)
         have = size_of(storage.node.shape) * storage.node.dtype.itemsize // input.dtype.itemsize
         if last >= have:
@@ -878,25 +881,39 @@ def _view_dtype(t: Tensor, of: dtype) -> Tensor:
     if a == b:
         return _view(t, shape, strides, offset, alias_rule, (), of)
     if not shape:
-        raise RuntimeError(f"self.dim() cannot be 0 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element sizes)")
+        raise RuntimeError(
+            f"self.dim() cannot be 0 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element sizes)"
+        )
     if strides[-1] != 1:
-        raise RuntimeError(f"self.stride(-1) must be 1 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element sizes), but got "
-                           f"{strides[-1]}")
+        raise RuntimeError(
+            f"self.stride(-1) must be 1 to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different "
+            f"element sizes), but got "
+            f"{strides[-1]}"
+        )
     if b < a:
         k = a // b
         return _view(t, (*shape[:-1], shape[-1] * k), (*[s * k for s in strides[:-1]], 1), offset * k, alias_rule, (),
                      of)
     k = b // a
     if shape[-1] % k:
-        raise RuntimeError(f"self.size(-1) must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different element "
-                           f"sizes), but got {shape[-1]}")
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {k} to view {_scalar_type(t.dtype)} as "
+            f"{_scalar_type(of)} (different element "
+            f"sizes), but got {shape[-1]}"
+        )
     if offset % k:
-        raise RuntimeError(f"self.storage_offset() must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different "
-                           f"element sizes), but got {offset}")
+        raise RuntimeError(
+            f"self.storage_offset() must be divisible by {k} to view {_scalar_type(t.dtype)} as "
+            f"{_scalar_type(of)} (different "
+            f"element sizes), but got {offset}"
+        )
     for d, s in enumerate(strides[:-1]):
         if s % k:
-            raise RuntimeError(f"self.stride({d}) must be divisible by {k} to view {_scalar_type(t.dtype)} as {_scalar_type(of)} (different "
-                               f"element sizes), but got {s}")
+            raise RuntimeError(
+                f"self.stride({d}) must be divisible by {k} to view {_scalar_type(t.dtype)} as "
+                f"{_scalar_type(of)} (different "
+                f"element sizes), but got {s}"
+            )
     return _view(t, (*shape[:-1], shape[-1] // k), (*[s // k for s in strides[:-1]], 1), offset // k, alias_rule, (),
                  of)
 
@@ -1008,10 +1025,12 @@ FUNCTIONS["as_strided_"] = METHODS["as_strided_"]
 def detach_(input: Tensor) -> Tensor:
     """Cut `input` from its history, in place."""
     if input._base is not None:
-        raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
-                           "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of DDP "
-                           "buckets, and hence detach_() cannot be called on these gradients. To fix this error, please "
-                           "refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution.")
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
+            "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of DDP "
+            "buckets, and hence detach_() cannot be called on these gradients. To fix this error, please "
+            "refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution."
+        )
     input._rg = False
     input._grad_fn = None
     return input
