@@ -368,6 +368,7 @@ def test_map_location():
         for name in source.namelist():
             entry = source.read(name).replace(b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0")
             target.writestr(name, entry)
+    gpu.seek(0)
     with pytest.raises(RuntimeError, match="Attempting to deserialize object on a CUDA device"):
         load(gpu)
     gpu.seek(0)

@@ -38,10 +38,15 @@ def warn_once(old: str, new: str) -> None:
     warnings.warn(message, OldSpellingWarning, stacklevel=3)
 
 
-def accept(release: str) -> None:
-    """Accept the spellings of `release` from here on. A second call changes nothing."""
+def check(release: str) -> None:
+    """Refuse a release whose spellings nobody has written down here."""
     if release not in RELEASES:
         raise ValueError(f"compat: unknown release {release!r}; known: {', '.join(RELEASES)}")
+
+
+def accept(release: str) -> None:
+    """Accept the spellings of `release` from here on. A second call changes nothing."""
+    check(release)
     if _undo:
         return
     # An OldSpellingWarning is shown at most once anyway; "default" would hide none, "ignore" by -W still can.

@@ -113,13 +113,15 @@ def install(compat: str | None = None) -> None:
         RuntimeError: real PyTorch has been imported already; two would not know of each other's tensors.
         ValueError: an unknown `compat`.
     """
+    if compat is not None:
+        from facula.compat import legacy
+        legacy.check(compat)
     loaded = sys.modules.get(STOOD_IN_FOR)
     if loaded is not None and loaded is not facula:
         raise RuntimeError(
             f"facula.compat.install() comes too late: PyTorch ({getattr(loaded, '__file__', 'no file')}) is "
             "already imported in this process. Install first, or start the program with `facula run`.")
     if compat is not None:
-        from facula.compat import legacy
         legacy.accept(compat)
     if not any(isinstance(finder, FaculaAsTorch) for finder in sys.meta_path):
         sys.meta_path.insert(0, FaculaAsTorch())

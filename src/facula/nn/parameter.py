@@ -40,6 +40,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             data = facula.empty(0)
         kind = type(data)
         if kind is Tensor or kind is Parameter:
+            if requires_grad and not (data.is_floating_point() or data.is_complex()):
+                raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
             return Tensor._make_subclass(cls, data, requires_grad)
         # A subclass of Tensor keeps its own type and carries a mark instead.
         wrapped = data.detach().requires_grad_(requires_grad)
