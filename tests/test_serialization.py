@@ -373,6 +373,7 @@ def test_map_location():
         load(gpu)
     gpu.seek(0)
     assert_same(load(gpu, map_location="cpu"), facula.ones(2))
+    gpu.seek(0)
     with pytest.raises(RuntimeError, match="Expected one of cpu"):
         load(gpu, map_location="nowhere")
 
