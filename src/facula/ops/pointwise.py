@@ -40,6 +40,10 @@ class FormulaRule:
     def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved
         scalars = saved[0]
+        # torch's convention for complex numbers: the gradient of a holomorphic f is g * conj(f'), which is
+        # conj(conj(g) * f'). No formula over complex elements is anything but holomorphic (abs refuses).
+        conjugate = g.dtype.is_complex
+        seed = g.conj() if conjugate else g
         out: list[Tensor | None] = []
         for i, needed in enumerate(ctx.needs):
             if not needed:
@@ -49,7 +53,9 @@ class FormulaRule:
             if formula is None:
                 grad = g
             else:
-                grad = apply(formula, (g, *[saved[k + 1] if k >= 0 else saved[-1] for k in reads]), scalars, g.dtype)
+                grad = apply(formula, (seed, *[saved[k + 1] if k >= 0 else saved[-1] for k in reads]), scalars, g.dtype)
+                if conjugate:
+                    grad = grad.conj()
             if grad.shape != ctx.shapes[i]:
                 grad = sum_to(grad, ctx.shapes[i])
             out.append(grad)
