@@ -533,8 +533,20 @@ for _h in ("sin", "cos", "tan"):
 # ---- Python's operators -------------------------------------------------------------------------------
 
 
-def _operator(fn: Any, swap: bool = False) -> Any:
+def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
+    """The dunder of `fn`. `plain`: what `fn` comes to for floats of one dtype and Python numbers, which is
+    recorded straight away: most operators that a program runs are of this kind."""
+    tensors = plain.tt if plain else None
+    number = (plain.st if swap else plain.ts) if plain else None
+
     def forward(self: Tensor, other: Any) -> Any:
+        of = self.dtype
+        if tensors is not None and of.is_floating_point:
+            if isinstance(other, Tensor):
+                if other.dtype is of and not swap:
+                    return apply(tensors, (self, other), None, of)
+            elif type(other) is float or type(other) is int:
+                return apply(number, (self,), (float(other),), of)
         if not isinstance(other, Tensor) and type(other) not in (int, float, bool, complex):
             other = _coerce(other)
             if other is NotImplemented:
@@ -556,8 +568,9 @@ def _coerce(other: Any) -> Any:
 _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
               "pow": pow}
 for _name, _fn in _OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _operator(_fn))
-    setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True))
+    _binary = {"add": _add, "sub": _sub, "mul": _mul, "truediv": _div}.get(_name)
+    setattr(Tensor, f"__{_name}__", _operator(_fn, plain=_binary))
+    setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True, plain=_binary))
 _METHODS = {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
             "rshift": "bitwise_right_shift"}
 for _name, _method in _METHODS.items():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula import defaults
-from facula.autograd.graph import grad_node, mode
+from facula.autograd.graph import GradNode, grad_node, mode
 from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, complex64, dtype, int64
 from facula.engine.graph.expr import Expr, operand
 from facula.engine.graph.expr import scalar as scalar_expr
@@ -23,18 +23,30 @@ from facula.tensor import Saved, Tensor, edge_of, new, read
 class FormulaRule:
     """Gradients of a formula, derived when first asked for."""
 
-    __slots__ = ("name", "formula", "table")
+    __slots__ = ("name", "formula", "table", "reads")
 
     def __init__(self, name: str, formula: Formula) -> None:
         self.name = name
         self.formula = formula
         self.table: dict[int, tuple[Formula | None, tuple[int, ...]]] = {}
+        # which operands need a gradient (bits, the last operand lowest) -> whose values the rule reads
+        self.reads: dict[int, tuple[tuple[int | None, ...], bool]] = {}
 
     def partial(self, i: int) -> tuple[Formula | None, tuple[int, ...]]:
         found = self.table.get(i)
         if found is None:
             from facula.ops.derivatives import vjp
             found = self.table[i] = vjp(self.formula, i)
+        return found
+
+    def reading(self, mask: int, operands: int) -> tuple[tuple[int | None, ...], bool]:
+        """The operands (None where not) whose values the needed gradients read, and whether they read the result."""
+        used: set[int] = set()
+        for i in range(operands):
+            if mask >> (operands - 1 - i) & 1:
+                used.update(self.partial(i)[1])
+        found = tuple([k if k in used else None for k in range(operands)]), -1 in used
+        self.reads[mask] = found
         return found
 
     def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -103,32 +115,44 @@ def apply(formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...
         nodes.append(node if node is not None else read(t))
         if t.shape != shape:
             shape = broadcast(shape, t.shape)
-        if t._rg or t._base is not None:
+        if t._rg or (t._storage is not None and t._base is not None):  # only what shares can be a view
             graded = True
     t = new(record(formula, tuple(nodes), None, scalars or None, shape, out))
-    if graded and mode.grad and (out.is_floating_point or out.is_complex):
-        edges = tuple([edge_of(x) if x.dtype.category >= FLOAT else None for x in tensors])
-        rule = rule_of(formula)
-        needs_out = False
-        used = set()
-        live = False
-        for i, e in enumerate(edges):
-            if e is not None:
-                live = True
-                for k in rule.partial(i)[1]:
-                    if k < 0:
-                        needs_out = True
-                    else:
-                        used.add(k)
-        if live:
-            saved: list[Any] = [scalars]
-            for k, x in enumerate(tensors):
-                saved.append(Saved(nodes[k], edges[k], None, x._rg) if k in used else None)
-            saved.append(Saved(t._node, None, 0, True) if needs_out else None)
-            t._grad_fn = grad_node(rule, edges, tuple(saved), tuple([x.shape for x in tensors]),
-                                   tuple([x.dtype for x in tensors]))
-            t._rg = True
+    if graded and mode.grad and out.category >= FLOAT:
+        _attach(t, formula, tensors, scalars, nodes)
     return t
+
+
+def _attach(t: Tensor, formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...] | None,
+            nodes: list[Node]) -> None:
+    """Put the result `t` on the tape: edges, and of the operands only the values that a gradient reads."""
+    edges = []
+    mask = 0
+    for x in tensors:
+        mask += mask
+        e = None
+        if x._storage is None:
+            if x._rg:
+                e = x._grad_fn
+                if e is None:
+                    e = x
+                elif type(e) is not GradNode or e.outputs != 1:
+                    e = edge_of(x)
+        elif x.dtype.category >= FLOAT:
+            e = edge_of(x)
+        if e is not None:
+            mask += 1
+        edges.append(e)
+    if not mask:
+        return
+    rule = _rules.get(formula) or rule_of(formula)
+    used, needs_out = rule.reads.get(mask) or rule.reading(mask, len(edges))
+    saved: list[Any] = [scalars]
+    for k in used:
+        saved.append(None if k is None else Saved(nodes[k], edges[k], None, tensors[k]._rg))
+    saved.append(Saved(t._node, None, 0, True) if needs_out else None)
+    t._grad_fn = grad_node(rule, tuple(edges), tuple(saved), tuple([x.shape for x in tensors]), None)
+    t._rg = True
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
