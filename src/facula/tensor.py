@@ -319,6 +319,11 @@ def update(t: Tensor, result: Tensor) -> Tensor:
     if history and base is not None:
         if base._rg and base._grad_fn is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if t.dtype is not base.dtype or strides_of(base) != contiguous_strides(base.shape):
+            # write_rule's geometry is that of a row-major base of the view's own dtype
+            raise NotImplementedError(
+                "in-place operation on a view, under autograd: its base must be contiguous and of the same dtype; got "
+                f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
         from facula.ops.views import write_rule
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
