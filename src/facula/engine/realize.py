@@ -1,29 +1,36 @@
-"""From the pending graph to values: key, plan (cached), run.
-
-Everything pending that is still alive is computed at once, so nothing is computed twice; what died in the
-meantime costs nothing. `sys.getrefcount` tells what is alive: a node that is referred to by more than the
-other pending nodes is held by a tensor, by the tape, or by somebody's local variable.
-"""
+"""From the pending graph to values: everything pending that is still alive is computed at once, so nothing is
+computed twice; what died in the meantime costs nothing. steps.py knows what has been seen before."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facula import config
-from facula.engine.graph.node import BUFFER, CONST, Node, Number, size_of
+from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.recorder import lock, pending
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
+from facula.engine.steps import (
+    Key,
+    Step,
+    Work,
+    allocate_results,
+    computed,
+    held_of,
+    numbers_of,
+    signature,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
 
-_plans: dict[tuple[object, ...], Plan | None] = {}
-PLAN_LIMIT = 4096  # plans kept; the oldest goes first
+_steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
+_plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
+LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
 _log: dict[int, dict[str, Any]] | None = None
 _NOTHING: tuple[Node, ...] = ()
 
@@ -64,7 +71,7 @@ def _materialise(node: Node) -> Buffer:
     with lock:
         buffer = allocate(size_of(node.shape) * node.dtype.itemsize)
         buffer.array(node.shape, node.dtype)[...] = interpreter.compute(node, [])
-        _computed(node, buffer)
+        computed(node, buffer)
     return buffer
 
 
@@ -84,128 +91,59 @@ def _compute_alone(node: Node) -> None:
     _run(order)
 
 
-def _computed(node: Node, buffer: Buffer) -> None:
-    node.buffer = buffer
-    node.op = BUFFER
-    node.inputs = _NOTHING
-    node.attrs = node.scalars = None
-
-
 def _run(nodes: list[Node]) -> None:
-    uses = [0] * len(nodes)
-    for i, node in enumerate(nodes):
-        node.slot = i
-        for source in node.inputs:
-            if source.slot is not None:
-                uses[source.slot] += 1
-    # From the end: which are held from outside, and which does one of those need? (`source` must not linger:
-    # it would count as a holder of the very next node.)
-    needed = bytearray(len(nodes))
-    held = bytearray(len(nodes))
-    node = nodes[0]
-    i = len(nodes)
-    while i:
-        i -= 1
-        node = nodes[i]
-        if getrefcount(node) - uses[i] > 3:  # the list, the local name, getrefcount's argument
-            held[i] = needed[i] = 1
-        if needed[i]:
-            for source in node.inputs:
-                if source.slot is not None:
-                    needed[source.slot] = 1
-            source = node
-    parts: list[object] = []
-    leaves: list[Node] = []
-    numbers: list[Number] = []
-    numbers_at: dict[Node, int] = {}
-    order: list[Node] = []
-    outputs: list[Node] = []
-    constants: list[Node] = []
-    written: list[Node] = []
-    for i, node in enumerate(nodes):
-        if not needed[i]:
-            node.slot = None
-            continue
-        node.slot = len(order)
-        order.append(node)
-        parts += (node.op, node.attrs, node.shape, node.dtype, held[i])
-        for source in node.inputs:
-            slot = source.slot
-            if slot is None:
-                if source.op is CONST:
-                    source.slot = slot = -1 - 2 * len(constants)
-                    constants.append(source)
-                    assert source.scalars is not None
-                    numbers_at[source] = len(numbers)
-                    numbers += source.scalars
-                else:
-                    source.slot = slot = -2 - 2 * len(leaves)
-                    leaves.append(source)
-                parts += (source.shape, source.dtype)
-            parts.append(slot)
-        if node.scalars:
-            numbers_at[node] = len(numbers)
-            numbers += node.scalars
-        if held[i]:
-            outputs.append(node)
-        if node.op.kind in ("write", "scatter") and node.inputs[0].op is BUFFER:
-            written.append(node.inputs[0])
-    for node in order:
-        node.slot = None
-    for node in leaves:
-        node.slot = None
-    for node in constants:
-        node.slot = None
-    if not outputs:
-        return
-    del node, nodes
-    donated = _donated(order, leaves, written) if written else frozenset()
-    if donated:
-        parts.append(tuple(leaves.index(d) for d in donated))
-    _execute(tuple(parts), order, leaves, outputs, numbers, numbers_at, donated)
+    key, leaves = signature(nodes)
+    step = _steps.get(key)
+    if step is None:
+        step = step_of(nodes, leaves, held_of(nodes))
+        keep(_steps, key, step)
+    if step.results:
+        run_step(step, nodes, leaves, step.number_picks(numbers_of(nodes, leaves)))
 
 
-def _donated(order: list[Node], leaves: list[Node], written: list[Node]) -> frozenset[Node]:
-    """Leaves that a WRITE may overwrite: nobody holds the node or its memory but this graph."""
-    found = []
-    for leaf in set(written):
-        uses = sum(source is leaf for node in order for source in node.inputs)
-        buffer = leaf.buffer
-        # `leaves`, `written` (perhaps twice), the set, the local name, the argument
-        if getrefcount(leaf) - uses - written.count(leaf) <= 4 and buffer is not None \
-                and buffer.size_class and getrefcount(buffer) <= 3:
-            found.append(leaf)
-    return frozenset(found)
+def keep(cache: dict[Any, Any], key: object, value: object) -> None:
+    """Put an entry into a bounded cache."""
+    if len(cache) >= LIMIT:
+        del cache[next(iter(cache))]
+    cache[key] = value
 
 
-def _execute(key: tuple[object, ...], order: list[Node], leaves: list[Node], outputs: list[Node],
-             numbers: list[Number], numbers_at: dict[Node, int], donated: frozenset[Node]) -> None:
-    try:
-        plan = _plans[key]
-    except KeyError:
-        plan = _build(order, leaves, outputs, numbers_at, donated)
-        if len(_plans) >= PLAN_LIMIT:
-            del _plans[next(iter(_plans))]
-        _plans[key] = plan
+def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: Any) -> None:
+    """Compute what `step` says of `nodes`."""
+    plan = step.plan
     if plan is None:
-        _interpret(order, outputs)
-        return
-    memory = [leaf.buffer for leaf in leaves]
-    aliases = plan.aliases
-    results: list[Buffer] = []
-    for k, node in enumerate(outputs):
-        if k in aliases:
-            results.append(memory[aliases[k]])  # type: ignore[arg-type]
-        else:
-            results.append(allocate(size_of(node.shape) * node.dtype.itemsize))
-    if any(type(x) is complex for x in numbers):
-        numbers = list(numbers)
+        donated = step.donated(leaves) if step.written else ()
+        try:
+            plan = step.plans[donated]
+        except KeyError:
+            plan = step.plans[donated] = _plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated))
+            if not step.written:
+                step.plan = plan
+        if plan is None:
+            _interpret([nodes[i] for i in step.order], [nodes[i] for i, _, _ in step.results])
+            return
+    memory = step.memory(leaves)
+    results = allocate_results(step, plan, memory)
     if _log is None:
-        plan.run(memory, numbers, results)  # type: ignore[arg-type]
+        plan.run(memory, numbers, results)
     else:
         _logged(plan, memory, numbers, results)
-    for node, buffer in zip(outputs, results, strict=False):
-        _computed(node, buffer)
+    for (i, _, _), buffer in zip(step.results, results, strict=False):
+        node = nodes[i]
+        node.buffer = buffer
+        node.op = BUFFER
+        node.inputs = _NOTHING
+        node.attrs = node.scalars = None
+
+
+def _plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
+    key = (*work.key, *(work.leaves.index(leaf) for leaf in donated), "donated") if donated else work.key
+    try:
+        return _plans[key]
+    except KeyError:
+        plan = _build(work.order, work.leaves, work.outputs, work.numbers_at, donated)
+        keep(_plans, key, plan)
+        return plan
 
 
 def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
@@ -250,10 +188,10 @@ def _interpret(order: list[Node], outputs: list[Node]) -> None:
             continue  # a CALL: only its PICKs are values
         buffer = allocate(array.nbytes)
         buffer.array(node.shape, node.dtype)[...] = array
-        _computed(node, buffer)
+        computed(node, buffer)
 
 
-def _logged(plan: Plan, memory: list[Any], numbers: list[Number], results: list[Buffer]) -> None:
+def _logged(plan: Plan, memory: list[Any], numbers: Any, results: list[Buffer]) -> None:
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)

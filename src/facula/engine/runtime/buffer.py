@@ -39,15 +39,21 @@ class Buffer:
         return {"data": (self.ptr, False), "shape": (self.nbytes,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
-        if self.size_class and self.owner is not None:
-            _release(self.size_class, self.ptr, self.owner)
+        global _cached
+        size = self.size_class
+        if size and _cached + size <= CACHE_LIMIT:  # 0: not ours, or it never came to have memory
+            _cached += size
+            try:
+                _free[size].append((self.ptr, self.owner))
+            except KeyError:
+                _free[size] = [(self.ptr, self.owner)]
 
 
-_free: dict[int, list[tuple[int, np.ndarray]]] = {}  # type: ignore[type-arg]
+_free: dict[int, list[tuple[int, np.ndarray | None]]] = {}  # type: ignore[type-arg]
 _cached = 0
 
 
-def _class_of(nbytes: int) -> int:
+def class_of(nbytes: int) -> int:
     """Sizes are rounded up to 64 bytes, then (above 4 KB) to an eighth of a power of two: <= 12.5 % waste."""
     if nbytes <= 4096:
         return (nbytes + 63) & ~63 or 64
@@ -55,30 +61,24 @@ def _class_of(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
-def allocate(nbytes: int) -> Buffer:
-    """Uninitialised memory."""
+def allocate(nbytes: int, size: int = 0) -> Buffer:
+    """Uninitialised memory. `size`: `class_of(nbytes)`, where the caller knows it."""
     global _cached
-    size = _class_of(nbytes)
     buffer = Buffer()
     buffer.nbytes = nbytes
-    buffer.size_class = size
+    buffer.size_class = 0  # until it has memory
+    size = size or class_of(nbytes)
     spare = _free.get(size)
     if spare:
         buffer.ptr, buffer.owner = spare.pop()
         _cached -= size
-        return buffer
-    block = np.empty(size + ALIGN, np.uint8)
-    start: int = block.__array_interface__["data"][0]
-    buffer.ptr = (start + ALIGN - 1) & -ALIGN
-    buffer.owner = block
+    else:
+        block = np.empty(size + ALIGN, np.uint8)
+        start: int = block.__array_interface__["data"][0]
+        buffer.ptr = (start + ALIGN - 1) & -ALIGN
+        buffer.owner = block
+    buffer.size_class = size
     return buffer
-
-
-def _release(size: int, ptr: int, block: np.ndarray) -> None:  # type: ignore[type-arg]
-    global _cached
-    if _cached + size <= CACHE_LIMIT:
-        _cached += size
-        _free.setdefault(size, []).append((ptr, block))
 
 
 def empty_cache() -> None:

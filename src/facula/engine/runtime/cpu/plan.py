@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from facula.engine.runtime.cpu.pool import workers
 if TYPE_CHECKING:  # data only: the runtime does not call the compiler
     from facula.engine.compiler.plan import HostStep, PlanSpec
 
+_address = attrgetter("ptr")
 KEEP_ARENA = 1 << 20  # bytes of temporaries that stay with a plan between runs
 
 
@@ -60,11 +62,11 @@ class Plan:
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
 
-    def run(self, leaves: list[Buffer], numbers: list[Any], outputs: list[Buffer]) -> None:
+    def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
         if self._parallel and not workers.running:
             workers.start()
-        table = self._pack_pointers(*[b.ptr for b in leaves], *[b.ptr for b in outputs])
+        table = self._pack_pointers(*map(_address, leaves), *map(_address, outputs))
         if self._all_native and len(numbers) == len(self._native_numbers):
             packed = self._pack_numbers(*numbers)
         else:

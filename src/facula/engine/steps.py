@@ -1,0 +1,210 @@
+"""A step: a list of pending nodes with what it takes to run it again without looking at it again.
+
+A loop records the same graph each time around. `signature` describes a list of nodes by structure, with C-level
+passes only (about 0.3 us a node); the `Step` found under it knows the plan, which nodes are results, which leaves and
+numbers the plan reads. `arrange` is the slow, readable way to the same facts, taken once a structure.
+
+`sys.getrefcount` tells what is alive: a node that is referred to by more than the other pending nodes is held
+by a tensor, by the tape, or by somebody's local variable. The counts are part of the signature, so equal signatures
+have equal lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, count
+from operator import attrgetter, itemgetter
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+from facula.engine.graph.node import BUFFER, CONST, Node, Number, size_of
+from facula.engine.runtime.buffer import Buffer, allocate, class_of
+
+if TYPE_CHECKING:
+    from facula.engine.runtime.cpu.plan import Plan
+
+Key = tuple[object, ...]
+_op, _attrs, _shape, _dtype = map(attrgetter, ("op", "attrs", "shape", "dtype"))
+_inputs, _scalars, _buffer = map(attrgetter, ("inputs", "scalars", "buffer"))
+_face = attrgetter("op", "shape", "dtype")
+_NOTHING: tuple[Node, ...] = ()
+
+
+def signature(nodes: list[Node], extras: Iterable[Node] = ()) -> tuple[Key, list[Node]]:
+    """The structure of `nodes`, and the nodes they (and `extras`) refer to that are not among them, in order of
+    first appearance. Whoever calls this must hold the nodes by the same references each time."""
+    counts = tuple(map(getrefcount, nodes))
+    inputs = list(map(_inputs, nodes))
+    read = [*chain.from_iterable(inputs), *extras]
+    numbering = dict(zip(dict.fromkeys(chain(nodes, read)), count(), strict=False))
+    leaves = list(numbering)[len(nodes):]
+    key = (tuple(map(_op, nodes)), tuple(map(_attrs, nodes)), tuple(map(_shape, nodes)), tuple(map(_dtype, nodes)),
+           counts, tuple(map(len, inputs)), tuple(map(numbering.__getitem__, read)), tuple(map(_face, leaves)))
+    return key, leaves
+
+
+def numbers_of(nodes: list[Node], leaves: list[Node]) -> list[Number]:
+    """The run-time numbers of `nodes`, then of the constants among `leaves`."""
+    return [*chain.from_iterable(filter(None, map(_scalars, nodes))),
+            *chain.from_iterable(filter(None, map(_scalars, leaves)))]
+
+
+class Step:
+    """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
+
+    __slots__ = ("held", "order", "results", "reads", "number_picks", "written", "plans", "plan")
+
+    def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
+                 reads: Sequence[int], number_picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
+        self.held = held  # per node: does somebody outside hold it?
+        self.order = order  # the nodes that are computed
+        self.results = results  # (node, bytes, size class) of the plan's outputs
+        self.reads = _picker(reads)  # the plan's leaves out of `leaves`
+        self.number_picks = _picker(number_picks)  # the plan's numbers out of all numbers
+        self.written = written  # (leaf, references from the nodes): a WRITE may donate its base
+        self.plans: dict[tuple[int, ...], Plan | None] = {}  # by donated leaves
+        self.plan: Plan | None = None  # plans[()], when nothing can be donated
+
+    def memory(self, leaves: list[Node]) -> list[Buffer]:
+        return list(map(_buffer, self.reads(leaves)))
+
+    def donated(self, leaves: list[Node]) -> tuple[int, ...]:
+        """Leaves that a WRITE may overwrite: nobody holds the node or its memory but this list of nodes."""
+        found = []
+        for place, uses in self.written:
+            leaf = leaves[place]
+            if getrefcount(leaf) - uses <= 3:  # `leaves`, the local name, the argument
+                buffer = leaf.buffer
+                if buffer is not None and buffer.size_class and getrefcount(buffer) <= 3:
+                    found.append(place)
+        return tuple(found)
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A function from a sequence to its elements at `places`."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    if not places:
+        return lambda _: ()
+    only = places[0]
+    return lambda sequence: (sequence[only],)
+
+
+def allocate_results(step: Step, plan: Plan, memory: list[Buffer]) -> list[Buffer]:
+    aliases = plan.aliases
+    if not aliases:
+        return [allocate(nbytes, size) for _, nbytes, size in step.results]
+    return [memory[aliases[k]] if k in aliases else allocate(nbytes, size)
+            for k, (_, nbytes, size) in enumerate(step.results)]
+
+
+def computed(node: Node, buffer: Buffer) -> None:
+    """From now on `node` is a leaf with memory."""
+    node.buffer = buffer
+    node.op = BUFFER
+    node.inputs = _NOTHING
+    node.attrs = node.scalars = None
+
+
+# ---- the slow way -----------------------------------------------------------------------------------------
+
+
+def held_of(nodes: list[Node]) -> bytes:
+    """Per node 1 if somebody beside the nodes themselves holds it. The caller's list is the only other holder."""
+    uses = [0] * len(nodes)
+    for i, node in enumerate(nodes):
+        node.slot = i
+        for source in node.inputs:
+            if source.slot is not None:
+                uses[source.slot] += 1
+    for node in nodes:
+        node.slot = None
+    source = None  # type: ignore[assignment]
+    del node  # lingering, either would count as a holder of a node
+    # the list, what map holds is the argument itself
+    return bytes([references - used > 2 for references, used in zip(map(getrefcount, nodes), uses, strict=True)])
+
+
+class Work:
+    """The live part of a list of nodes, as the compiler wants it."""
+
+    __slots__ = ("key", "order", "leaves", "outputs", "numbers", "numbers_at", "written")
+
+    def __init__(self, nodes: list[Node], held: bytes) -> None:
+        needed = bytearray(held)
+        for i, node in enumerate(nodes):
+            node.slot = i
+        for i in range(len(nodes) - 1, -1, -1):
+            if needed[i]:
+                for source in nodes[i].inputs:
+                    if source.slot is not None:
+                        needed[source.slot] = 1
+        parts: list[object] = []
+        self.leaves: list[Node] = []
+        self.numbers: list[Number] = []
+        self.numbers_at: dict[Node, int] = {}
+        self.order: list[Node] = []
+        self.outputs: list[Node] = []
+        self.written: list[Node] = []  # bases of writes that have been computed: they might be overwritten
+        constants: list[Node] = []
+        for i, node in enumerate(nodes):
+            if not needed[i]:
+                node.slot = None
+                continue
+            node.slot = len(self.order)
+            self.order.append(node)
+            parts += (node.op, node.attrs, node.shape, node.dtype, held[i])
+            for source in node.inputs:
+                slot = source.slot
+                if slot is None:
+                    if source.op is CONST:
+                        source.slot = slot = -1 - 2 * len(constants)
+                        constants.append(source)
+                        self._number(source)
+                    else:
+                        source.slot = slot = -2 - 2 * len(self.leaves)
+                        self.leaves.append(source)
+                    parts += (source.shape, source.dtype)
+                parts.append(slot)
+            if node.scalars:
+                self._number(node)
+            if held[i]:
+                self.outputs.append(node)
+            if node.op.kind in ("write", "scatter") and node.inputs[0].op is BUFFER:
+                self.written.append(node.inputs[0])
+        for node in chain(self.order, self.leaves, constants):
+            node.slot = None
+        self.key = tuple(parts)
+
+    def _number(self, node: Node) -> None:
+        assert node.scalars is not None
+        self.numbers_at[node] = len(self.numbers)
+        self.numbers += node.scalars
+
+
+def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
+    """The Step for `nodes`, whose signature named `leaves`."""
+    work = Work(nodes, held)
+    places = {id(node): i for i, node in enumerate(nodes)}
+    leaf_places = {id(node): i for i, node in enumerate(leaves)}
+    starts = number_starts(nodes, leaves)
+    picks = [starts[id(node)] + k for node in work.numbers_at for k in range(len(node.scalars or ()))]
+    results = []
+    for node in work.outputs:
+        nbytes = size_of(node.shape) * node.dtype.itemsize
+        results.append((places[id(node)], nbytes, class_of(nbytes)))
+    written = [(leaf_places[id(leaf)], sum(source is leaf for node in nodes for source in node.inputs))
+               for leaf in dict.fromkeys(work.written)]
+    return Step(held, [places[id(node)] for node in work.order], results,
+                [leaf_places[id(leaf)] for leaf in work.leaves], picks, written)
+
+
+def number_starts(nodes: list[Node], leaves: list[Node]) -> dict[int, int]:
+    """id of a node -> where its numbers start in `numbers_of(nodes, leaves)`."""
+    starts: dict[int, int] = {}
+    at = 0
+    for node in chain(nodes, leaves):
+        if node.scalars:
+            starts[id(node)] = at
+            at += len(node.scalars)
+    return starts
