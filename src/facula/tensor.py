@@ -74,13 +74,13 @@ class Tensor:
     __hash__ = object.__hash__
 
 
-_blank = object.__new__
+blank = object.__new__
 _size = tuple.__new__
 
 
 def new(node: Node) -> Tensor:
     """A fresh tensor that holds `node`."""
-    t = _blank(Tensor)
+    t = blank(Tensor)
     t._node = node
     shape = node.shape
     t.shape = shape if type(shape) is Size else _size(Size, shape)
@@ -170,7 +170,7 @@ def strides_of(t: Tensor) -> tuple[int, ...]:
 def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: int,
           of: dtype | None = None) -> Tensor:
     """A new tensor over the same elements, without history. (offset is within the storage.)"""
-    out = _blank(Tensor)
+    out = blank(Tensor)
     out._storage = share(t)
     out._node = None
     out.shape = shape if type(shape) is Size else _size(Size, shape)

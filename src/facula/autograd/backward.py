@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from typing import Any
 from weakref import ref
 
+from facula.autograd import replay
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.realize import flush
@@ -346,16 +347,19 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
                 "Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    _backward(_sequence(tensors), grad_tensors, create_graph if retain_graph is None else retain_graph, create_graph,
-              inputs)
-    flush()
-
-
-def _backward(tensors: tuple[Any, ...], grad_tensors: Any, keep: bool, create_graph: bool, inputs: Any) -> None:
-    roots = _roots(tensors, grad_tensors)
-    if inputs is None:
+    roots = _roots(_sequence(tensors), grad_tensors)
+    keep = create_graph if retain_graph is None else retain_graph
+    if inputs is not None:
+        _backward_to(roots, keep, create_graph, inputs)
+        flush()
+    elif create_graph or anomaly.enabled:
         _settle(_walk(roots, keep, create_graph, None), create_graph, None)
-        return
+        flush()
+    else:
+        replay.backward(roots, keep, lambda: _settle(_walk(roots, keep, False, None), False, None))
+
+
+def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:
     inputs = _sequence(inputs)
     if not inputs:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")

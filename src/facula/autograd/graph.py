@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-_next = count().__next__
+next_seq = count().__next__
 
 
 class _Mode(threading.local):
@@ -153,7 +153,7 @@ def grad_node(rule: Any, edges: tuple[Any, ...], saved: tuple[Any, ...], shapes:
     node._saved = saved
     node.shapes = shapes
     node.dtypes = dtypes
-    node.seq = _next()
+    node.seq = next_seq()
     node.outputs = 1
     node._cold = None
     return node

@@ -41,9 +41,9 @@ def flush() -> None:
         return
     with lock:
         nodes = pending[:]
-        pending.clear()
+        del pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
         if nodes:
-            _run(nodes)
+            run(nodes)
 
 
 def realize(node: Node) -> Buffer:
@@ -88,10 +88,11 @@ def _compute_alone(node: Node) -> None:
             seen.add(id(n))
             stack.append((n, True))
             stack.extend((i, False) for i in n.inputs)
-    _run(order)
+    run(order)
 
 
-def _run(nodes: list[Node]) -> None:
+def run(nodes: list[Node]) -> None:
+    """Compute what is alive of `nodes`, which the caller holds in this list only. Under the lock."""
     key, leaves = signature(nodes)
     step = _steps.get(key)
     if step is None:
@@ -116,7 +117,7 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: Any) ->
         try:
             plan = step.plans[donated]
         except KeyError:
-            plan = step.plans[donated] = _plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated))
+            plan = step.plans[donated] = plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated))
             if not step.written:
                 step.plan = plan
         if plan is None:
@@ -136,7 +137,7 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: Any) ->
         node.attrs = node.scalars = None
 
 
-def _plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
+def plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
     key = (*work.key, *(work.leaves.index(leaf) for leaf in donated), "donated") if donated else work.key
     try:
         return _plans[key]

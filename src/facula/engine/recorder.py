@@ -10,24 +10,32 @@ from facula.engine.graph.node import Node, Number, Primitive
 
 pending: list[Node] = []  # in program order; realize.py empties it
 lock = threading.RLock()  # held while the graph is walked and run
-LIMIT = 8192  # pending nodes after which the recorder flushes by itself: the last resort against growth
+# Pending nodes after which the recorder flushes by itself: the last resort against growth. 0: every operation
+# runs at its call.
+LIMIT = 0 if config.EAGER.value else 8192
 
 _append = pending.append
+_blank = object.__new__
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
            scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
     """A new pending node. Shapes and dtypes have been checked by the caller."""
-    node = Node(op, inputs, attrs, scalars, shape, of)
+    node = _blank(Node)
+    node.op = op
+    node.inputs = inputs
+    node.attrs = attrs
+    node.scalars = scalars
+    node.shape = shape
+    node.dtype = of
+    node.buffer = node.slot = None
     _append(node)
-    if EAGER or len(pending) > LIMIT:
-        _flush()
+    if len(pending) > LIMIT:
+        overflow()
     return node
 
 
-def _flush() -> None:
+def overflow() -> None:
+    """Too much is pending: compute it now."""
     from facula.engine.realize import flush
     flush()
-
-
-EAGER = config.EAGER.value

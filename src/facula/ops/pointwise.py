@@ -6,18 +6,18 @@ An operation is one scalar formula per kind of argument (tensor or Python number
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from facula import defaults
-from facula.autograd.graph import GradNode, grad_node, mode
+from facula.autograd.graph import GradNode, grad_node, mode, next_seq
 from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, complex64, dtype, int64
 from facula.engine.graph.expr import Expr, operand
 from facula.engine.graph.expr import scalar as scalar_expr
 from facula.engine.graph.node import CONST, Formula, Node
-from facula.engine.recorder import record
+from facula.engine.recorder import LIMIT, overflow, pending, record
 from facula.size import Size
-from facula.tensor import Saved, Tensor, edge_of, new, read
+from facula.tensor import Tensor, blank, edge_of, new, read, restored
 
 
 class FormulaRule:
@@ -50,26 +50,34 @@ class FormulaRule:
         return found
 
     def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved
+        saved = ctx._saved  # (scalars, the operands' nodes or None ..., the result's node or None)
+        if saved is None:
+            saved = ctx.saved  # raises: freed
         scalars = saved[0]
+        edges = ctx.edges
+        shapes = ctx.shapes
         # torch's convention for complex numbers: the gradient of a holomorphic f is g * conj(f'), which is
         # conj(conj(g) * f'). No formula over complex elements is anything but holomorphic (abs refuses).
         conjugate = g.dtype.is_complex
         seed = g.conj() if conjugate else g
         out: list[Tensor | None] = []
-        for i, needed in enumerate(ctx.needs):
-            if not needed:
+        for i, edge in enumerate(edges):
+            if edge is None:
                 out.append(None)
                 continue
             formula, reads = self.partial(i)
             if formula is None:
                 grad = g
             else:
-                grad = apply(formula, (seed, *[saved[k + 1] if k >= 0 else saved[-1] for k in reads]), scalars, g.dtype)
+                operands = [seed]
+                for k in reads:
+                    operands.append(restored(saved[-1], ctx, True) if k < 0 else
+                                    restored(saved[k + 1], edges[k], edges[k] is not None))
+                grad = apply(formula, operands, scalars, g.dtype)
                 if conjugate:
                     grad = grad.conj()
-            if grad.shape != ctx.shapes[i]:
-                grad = sum_to(grad, ctx.shapes[i])
+            if shapes is not None and grad.shape != shapes[i]:
+                grad = sum_to(grad, shapes[i])
             out.append(grad)
         return tuple(out)
 
@@ -102,7 +110,7 @@ def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple.__new__(Size, out[::-1])
 
 
-def apply(formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
+def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
     """Record `formula` over tensors of ONE dtype (conditions of a `where` aside) and put it on the tape.
 
     `out`: dtype of the result. `scalars`: already of the Python type that the dtype asks for.
@@ -113,21 +121,42 @@ def apply(formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...
     for t in tensors:
         node = t._node
         nodes.append(node if node is not None else read(t))
-        if t.shape != shape:
-            shape = broadcast(shape, t.shape)
+        other = t.shape
+        if other is not shape and other != shape:
+            shape = broadcast(shape, other)
         if t._rg or (t._storage is not None and t._base is not None):  # only what shares can be a view
             graded = True
-    t = new(record(formula, tuple(nodes), None, scalars or None, shape, out))
+    # record() and new(), written out: this is the path of nearly every operation
+    node = blank(Node)
+    node.op = formula
+    node.inputs = tuple(nodes)
+    node.attrs = None
+    node.scalars = scalars or None
+    node.shape = shape
+    node.dtype = out
+    node.buffer = node.slot = None
+    pending.append(node)
+    if len(pending) > LIMIT:
+        overflow()
+    t = blank(Tensor)
+    t._node = node
+    t.shape = shape
+    t.dtype = out
+    t._rg = False
+    t._grad_fn = t._storage = None
+    t._seen = 0
     if graded and mode.grad and out.category >= FLOAT:
         _attach(t, formula, tensors, scalars, nodes)
     return t
 
 
-def _attach(t: Tensor, formula: Formula, tensors: tuple[Tensor, ...], scalars: tuple[Any, ...] | None,
+def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None,
             nodes: list[Node]) -> None:
     """Put the result `t` on the tape: edges, and of the operands only the values that a gradient reads."""
+    shape = t.shape
     edges = []
     mask = 0
+    same = True
     for x in tensors:
         mask += mask
         e = None
@@ -136,22 +165,28 @@ def _attach(t: Tensor, formula: Formula, tensors: tuple[Tensor, ...], scalars: t
                 e = x._grad_fn
                 if e is None:
                     e = x
-                elif type(e) is not GradNode or e.outputs != 1:
+                elif type(e) is not GradNode or e.outputs != 1:  # a leaf restored: its edge
                     e = edge_of(x)
         elif x.dtype.category >= FLOAT:
             e = edge_of(x)
         if e is not None:
             mask += 1
         edges.append(e)
+        if x.shape is not shape:
+            same = False
     if not mask:
         return
     rule = _rules.get(formula) or rule_of(formula)
     used, needs_out = rule.reads.get(mask) or rule.reading(mask, len(edges))
-    saved: list[Any] = [scalars]
-    for k in used:
-        saved.append(None if k is None else Saved(nodes[k], edges[k], None, tensors[k]._rg))
-    saved.append(Saved(t._node, None, 0, True) if needs_out else None)
-    t._grad_fn = grad_node(rule, tuple(edges), tuple(saved), tuple([x.shape for x in tensors]), None)
+    fn = blank(GradNode)
+    fn.rule = rule
+    fn.edges = tuple(edges)
+    fn._saved = (scalars, *[None if k is None else nodes[k] for k in used], t._node if needs_out else None)
+    fn.shapes = None if same else tuple([x.shape for x in tensors])
+    fn.dtypes = fn._cold = None
+    fn.seq = next_seq()
+    fn.outputs = 1
+    t._grad_fn = fn
     t._rg = True
 
 
@@ -232,7 +267,7 @@ def number_for(x: Any, of: dtype) -> Any:
 _CAST = Formula("toCopy", operand(0))
 
 
-class _CastRule:
+class CastRule:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
@@ -244,7 +279,7 @@ class _CastRule:
         return (to_dtype(g, ctx.dtypes[0]),)
 
 
-_CAST_RULE = _CastRule("ToCopyBackward0")
+_CAST_RULE = CastRule("ToCopyBackward0")
 
 
 def to_dtype(t: Tensor, of: dtype) -> Tensor:

@@ -91,7 +91,7 @@ class Plan:
             return _Arena(block, struct.pack(f"={len(addresses)}Q", *addresses))
 
     def _run_segments(self, table: bytes, packed: bytes, buffers: list[Buffer], arena: _Arena | None,
-                      numbers: list[Any]) -> None:
+                      numbers: Sequence[Any]) -> None:
         calls: dict[int, Any] = {}
         for segment in self._segments:
             if isinstance(segment, bytes):
