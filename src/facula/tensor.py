@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from facula.autograd.graph import Rule, Saved, grad_node, mode
-from facula.dtypes import dtype
+from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
+from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.node import CONST, VIEW, WRITE, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
@@ -57,13 +57,14 @@ class Tensor:
     """An n-dimensional array of one dtype. See `facula.tensor` to make one."""
 
     __slots__ = ("_node", "shape", "dtype", "_rg", "_grad_fn", "_storage", "_strides", "_offset", "_seen",
-                 "_cached", "__weakref__", "__dict__")
+                 "_cached", "_base", "_grad_version", "__weakref__", "__dict__")
+
+    _base: Any  # the tensor that this is a view of, or None
+    _grad_version: int  # of a view: the storage's version at which its _grad_fn was made
 
     # Rare state: class-level defaults, overridden in an instance's __dict__
     _grad = None
     _output_nr = 0
-    _base = None  # the tensor that this is a view of
-    _grad_version = 0  # storage version at which _grad_fn of a view was made
     _hooks = None
     _retains = False
     _inference = False
@@ -86,8 +87,7 @@ def new(node: Node) -> Tensor:
     t.shape = shape if type(shape) is Size else _size(Size, shape)
     t.dtype = node.dtype
     t._rg = False
-    t._grad_fn = None
-    t._storage = None
+    t._grad_fn = t._storage = t._base = None
     t._seen = 0
     return t
 
@@ -114,6 +114,13 @@ def read(t: Tensor) -> Node:
 def read_view(t: Tensor) -> Node:
     """The value of a tensor that shares its elements with others."""
     storage = t._storage
+    if getrefcount(storage) <= 3 and not storage.shared:  # t, the local name, the argument: all aliases are gone
+        node = storage.node
+        if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
+            t._node = node
+            t._seen = storage.version
+            t._storage = t._cached = None
+            return node  # type: ignore[no-any-return]
     if storage.shared and storage.pinned():
         # The other side may write at any time: take the elements now.
         array = np.array(strided(t), copy=True, order="C")
@@ -176,7 +183,7 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
     out.shape = shape if type(shape) is Size else _size(Size, shape)
     out.dtype = of or t.dtype
     out._rg = False
-    out._grad_fn = None
+    out._grad_fn = out._base = None
     out._strides = strides
     out._offset = offset
     out._seen = -1
@@ -258,22 +265,42 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
     are kept by value; `out` itself may be among them.
     """
-    if mode.grad:
-        edges = tuple([None if i is None or not (i._rg or i._base is not None) else edge_of(i)
-                       for i in inputs])
-        for e in edges:
+    if not mode.grad:
+        return out
+    edges = []
+    live = False
+    for i in inputs:
+        e = None
+        if i is not None and (i._rg or i._base is not None):
+            e = i._grad_fn if i._storage is None else None
+            if type(e) is not GradNode or e.outputs != 1:
+                e = edge_of(i)
             if e is not None:
-                break
-        else:
-            return out
-        if not (out.dtype.is_floating_point or out.dtype.is_complex):
-            return out
-        kept = tuple([(Saved(read(out), None, 0, True) if s is out else Saved(read(s), edge_of(s), None, s._rg))
-                      if isinstance(s, Tensor) else s for s in saved])
-        out._grad_fn = grad_node(rule, edges, kept,
-                                 tuple([None if i is None else i.shape for i in inputs]),
-                                 tuple([None if i is None else i.dtype for i in inputs]))
-        out._rg = True
+                live = True
+        edges.append(e)
+    if not live or out.dtype.category < FLOAT:
+        return out
+    kept = saved
+    for s in saved:
+        if isinstance(s, Tensor):
+            kept = tuple([(Saved(read(out), None, 0, True) if s is out else Saved(read(s), edge_of(s), None, s._rg))
+                          if isinstance(s, Tensor) else s for s in saved])
+            break
+    fn = blank(GradNode)
+    fn.rule = rule
+    fn.edges = tuple(edges)
+    fn._saved = kept
+    if len(inputs) == 1:
+        fn.shapes = (i.shape,)
+        fn.dtypes = (i.dtype,)
+    else:
+        fn.shapes = tuple([None if i is None else i.shape for i in inputs])
+        fn.dtypes = tuple([None if i is None else i.dtype for i in inputs])
+    fn.seq = next_seq()
+    fn.outputs = 1
+    fn._cold = None
+    out._grad_fn = fn
+    out._rg = True
     return out
 
 

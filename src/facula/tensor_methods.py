@@ -204,7 +204,7 @@ def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
     t._strides = data._strides
     t._offset = data._offset
     t._seen = -1
-    t._grad_fn = None
+    t._grad_fn = t._base = None
     t._rg = False
     if "_device" in data.__dict__:
         t._device = data._device

@@ -8,8 +8,8 @@ from facula import defaults
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
-from facula.ops.pointwise import Binary, apply, number_for, result_dtype, to_dtype, unary
-from facula.ops.registry import alias_of, op
+from facula.ops.pointwise import Binary, apply, apply1, apply2, number_for, result_dtype, to_dtype, unary
+from facula.ops.registry import alias_of, op, write_back
 from facula.tensor import Tensor
 
 X = {n: function(n) for n in (
@@ -142,6 +142,7 @@ _add = Binary("add", X["add"])
 _sub = Binary("sub", X["sub"])
 _mul = Binary("mul", X["mul"])
 _div = Binary("div", X["div"], "float")
+_ADD_SCALED = Formula("add", operand(0) + scalar(0) * operand(1))
 _or = Binary("bitwise_or", X["or"])
 _and = Binary("bitwise_and", X["and"])
 _xor = Binary("bitwise_xor", X["xor"])
@@ -171,6 +172,12 @@ def _scaled(other: Any, alpha: Any, *operands: Any) -> Any:
 @op(inplace=True, out=True)
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other."""
+    if isinstance(other, Tensor) and isinstance(input, Tensor) and input.dtype is other.dtype \
+            and input.dtype.category == FLOAT and type(alpha) is not bool:
+        if alpha == 1:
+            return apply2(_add.tt, input, other, input.dtype)
+        if type(alpha) is float or type(alpha) is int:
+            return apply(_ADD_SCALED, (input, other), (float(alpha),), input.dtype)
     _check("add", input, other)
     if alpha != 1 or isinstance(alpha, bool):
         other = _scaled(other, alpha, input, other)
@@ -182,6 +189,12 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 @op(inplace=True, out=True)
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other."""
+    if isinstance(other, Tensor) and isinstance(input, Tensor) and input.dtype is other.dtype \
+            and input.dtype.category == FLOAT and type(alpha) is not bool:
+        if alpha == 1:
+            return apply2(_sub.tt, input, other, input.dtype)
+        if type(alpha) is float or type(alpha) is int:
+            return apply(_ADD_SCALED, (input, other), (-float(alpha),), input.dtype)
     _check("sub", input, other)
     if _is_bool(input) or _is_bool(other):
         if _is_bool(input) and _is_bool(other):
@@ -538,15 +551,18 @@ def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
     recorded straight away: most operators that a program runs are of this kind."""
     tensors = plain.tt if plain else None
     number = (plain.st if swap else plain.ts) if plain else None
+    powers = {2: _square, 3: _cube} if fn is pow and not swap else {}
 
     def forward(self: Tensor, other: Any) -> Any:
         of = self.dtype
         if tensors is not None and of.is_floating_point:
             if isinstance(other, Tensor):
                 if other.dtype is of and not swap:
-                    return apply(tensors, (self, other), None, of)
+                    return apply2(tensors, self, other, of)
             elif type(other) is float or type(other) is int:
-                return apply(number, (self,), (float(other),), of)
+                return apply1(number, self, (float(other),), of)
+        elif powers and of.is_floating_point and type(other) is int and other in powers:
+            return powers[other](self)
         if not isinstance(other, Tensor) and type(other) not in (int, float, bool, complex):
             other = _coerce(other)
             if other is NotImplemented:
@@ -580,11 +596,32 @@ for _name, _method in _METHODS.items():
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{_name}__", _operator(getattr(Tensor, _name)))
 Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+def _in_place_operator(fn: Any, name: str, plain: Binary | None) -> Any:
+    """`_operator` for `x += y`."""
+    def forward(self: Tensor, other: Any) -> Any:
+        of = self.dtype
+        if plain is not None and of.is_floating_point:
+            if isinstance(other, Tensor):
+                if other.dtype is of:
+                    return write_back(self, apply2(plain.tt, self, other, of), name)
+            elif type(other) is float or type(other) is int:
+                return write_back(self, apply1(plain.ts, self, (float(other),), of), name)
+        if not isinstance(other, Tensor) and type(other) not in (int, float, bool, complex):
+            other = _coerce(other)
+            if other is NotImplemented:
+                return NotImplemented
+        return fn(self, other)
+    return forward
+
+
 for _name, _method in {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv": "div_",
                        "ifloordiv": "floor_divide_", "imod": "remainder_", "ipow": "pow_", "iand": "bitwise_and_",
                        "ior": "bitwise_or_", "ixor": "bitwise_xor_", "ilshift": "bitwise_left_shift_",
                        "irshift": "bitwise_right_shift_"}.items():
-    setattr(Tensor, f"__{_name}__", _operator(getattr(Tensor, _method)))
+    _binary = {"iadd": _add, "isub": _sub, "imul": _mul, "itruediv": _div}.get(_name)
+    setattr(Tensor, f"__{_name}__", _in_place_operator(getattr(Tensor, _method), _method, _binary))
 Tensor.__neg__ = neg  # type: ignore[attr-defined]
 Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
 Tensor.__abs__ = abs  # type: ignore[attr-defined]

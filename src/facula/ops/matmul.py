@@ -6,15 +6,17 @@ its gradients are products again, so derivatives of every order come from the sa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import bool_, dtype
 from facula.engine.graph.expr import operand, scalar
-from facula.engine.graph.node import CONTRACT, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, CONTRACT, VIEW, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, number_for, sum_to, to_dtype
 from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op
+from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
 _C_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
@@ -104,6 +106,26 @@ def _matrices(node: Node, batch: tuple[int, ...], flip: bool) -> Node:
     return reshaped(wide, (total, *tail[0]))
 
 
+@lru_cache(4096)
+def _flat_geometry(p: tuple[int, ...], q: tuple[int, ...], ta: bool, tb: bool) -> tuple[Any, ...]:
+    """One matrix on the right, so the rows of a all together: (shape, strides) of the views of a and of b, the
+    product's shape, and (shape, strides) of the view of the result."""
+    n = q[-2] if tb else q[-1]
+    k = p[-2] if ta else p[-1]
+    m = p[-1] if ta else size_of(p[:-1])
+    out = Size((p[-1], n) if ta else (*p[:-1], n))
+    return ((Size((1, m, k)), (m * k, 1, m) if ta else (m * k, k, 1)),
+            (Size((1, k, n)), (n * k, 1, k) if tb else (n * k, n, 1)),
+            Size((1, m, n)), (out, contiguous_strides(out)))
+
+
+def _seen(node: Node, geometry: Any) -> Node:
+    shape, strides = geometry
+    if node.op is CONST:
+        return Node(CONST, (), None, node.scalars, shape, node.dtype)
+    return record(VIEW, (node,), (strides,), (0,), shape, node.dtype)
+
+
 def _contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
     """The node of op(a) @ op(b). Sizes have been checked; both have two dimensions or more."""
     x, y = a._node, b._node
@@ -112,21 +134,17 @@ def _contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
     if y is None:
         y = read(b)
     p, q = x.shape, y.shape
-    n = q[-2] if tb else q[-1]
     of = x.dtype
     if 0 in p or 0 in q:
-        shape = (*broadcast(p[:-2], q[:-2]), p[-1] if ta else p[-2], n)
+        shape = (*broadcast(p[:-2], q[:-2]), p[-1] if ta else p[-2], q[-2] if tb else q[-1])
         return constant(0, shape, of)
-    if len(q) == 2 and (len(p) == 2 or not ta):  # one matrix on the right: the rows of a, all together
-        k = p[-2] if ta else p[-1]
-        m = p[-1] if ta else size_of(p[:-1])
-        left = view_node(x, (1, m, k), (m * k or 1, 1, m) if ta else (m * k or 1, k, 1), 0, of)
-        right = view_node(y, (1, k, n), (n * k or 1, 1, k) if tb else (n * k or 1, n, 1), 0, of)
-        return reshaped(record(CONTRACT, (left, right), None, None, (1, m, n), of),
-                        (p[-1], n) if ta else (*p[:-1], n))
+    if len(q) == 2 and (len(p) == 2 or not ta):
+        left, right, both, out = _flat_geometry(p, q, ta, tb)
+        product = record(CONTRACT, (_seen(x, left), _seen(y, right)), None, None, both, of)
+        return record(VIEW, (product,), (out[1],), (0,), out[0], of)
     batch = broadcast(p[:-2], q[:-2])
     left, right = _matrices(x, batch, ta), _matrices(y, batch, tb)
-    m = left.shape[1]
+    m, n = left.shape[1], right.shape[2]
     result = record(CONTRACT, (left, right), None, None, (left.shape[0], m, n), of)
     return reshaped(result, (*batch, m, n))
 
@@ -209,7 +227,8 @@ def _check_batch(a: Tensor, b: Tensor) -> None:
 @op(out=True)
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices."""
-    _need_tensors("mm", ("input", input), ("mat2", mat2))
+    if not isinstance(input, Tensor) or not isinstance(mat2, Tensor):
+        _need_tensors("mm", ("input", input), ("mat2", mat2))
     a, b = input.shape, mat2.shape
     if len(a) != 2:
         raise RuntimeError("self must be a matrix")
@@ -348,7 +367,8 @@ class Row:
 @op(out=True)
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The product by torch's rules: vectors are rows or columns, leading dimensions broadcast."""
-    _need_tensors("matmul", ("input", input), ("other", other))
+    if not isinstance(input, Tensor) or not isinstance(other, Tensor):
+        _need_tensors("matmul", ("input", input), ("other", other))
     a, b = input.shape, other.shape
     p, q = len(a), len(b)
     if p == 2 and q == 2:

@@ -7,6 +7,7 @@ An operation is one scalar formula per kind of argument (tensor or Python number
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from facula import defaults
@@ -17,7 +18,7 @@ from facula.engine.graph.expr import scalar as scalar_expr
 from facula.engine.graph.node import CONST, Formula, Node
 from facula.engine.recorder import LIMIT, overflow, pending, record
 from facula.size import Size
-from facula.tensor import Tensor, blank, edge_of, new, read, restored
+from facula.tensor import Tensor, blank, edge_of, new, read, read_view, restored
 
 
 class FormulaRule:
@@ -82,17 +83,15 @@ class FormulaRule:
         return tuple(out)
 
 
-_rules: dict[Formula, FormulaRule] = {}
-
-
 def rule_of(formula: Formula) -> FormulaRule:
-    found = _rules.get(formula)
-    if found is None:
+    rule = formula.rule
+    if rule is None:
         name = formula.name[:1].upper() + formula.name[1:] + "Backward0"
-        found = _rules[formula] = FormulaRule(name, formula)
-    return found
+        rule = formula.rule = FormulaRule(name, formula)
+    return rule  # type: ignore[no-any-return]
 
 
+@lru_cache(4096)
 def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that `a` and `b` broadcast to; RuntimeError, in torch's words, if there is none."""
     if a == b:
@@ -120,7 +119,7 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
     nodes = []
     for t in tensors:
         node = t._node
-        nodes.append(node if node is not None else read(t))
+        nodes.append(node if node is not None else read_view(t))
         other = t.shape
         if other is not shape and other != shape:
             shape = broadcast(shape, other)
@@ -143,10 +142,106 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
     t.shape = shape
     t.dtype = out
     t._rg = False
-    t._grad_fn = t._storage = None
+    t._grad_fn = t._storage = t._base = None
     t._seen = 0
     if graded and mode.grad and out.category >= FLOAT:
         _attach(t, formula, tensors, scalars, nodes)
+    return t
+
+
+def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
+    """`apply` for two tensors and no numbers, which is what most operators come to: no loops, no lists."""
+    x = a._node
+    if x is None:
+        x = read_view(a)
+    y = b._node
+    if y is None:
+        y = read_view(b)
+    shape = a.shape
+    other = b.shape
+    if other is not shape and other != shape:
+        shape = broadcast(shape, other)
+    node = blank(Node)
+    node.op = formula
+    node.inputs = (x, y)
+    node.attrs = node.scalars = None
+    node.shape = shape
+    node.dtype = out
+    node.buffer = node.slot = None
+    pending.append(node)
+    if len(pending) > LIMIT:
+        overflow()
+    t = blank(Tensor)
+    t._node = node
+    t.shape = shape
+    t.dtype = out
+    t._rg = False
+    t._grad_fn = t._storage = t._base = None
+    t._seen = 0
+    if (a._rg or b._rg or a._storage is not None or b._storage is not None) and mode.grad and out.category >= FLOAT:
+        e = a._grad_fn if a._storage is None and a._rg else None
+        if type(e) is not GradNode or e.outputs != 1:
+            e = edge_of(a)
+        f = b._grad_fn if b._storage is None and b._rg else None
+        if type(f) is not GradNode or f.outputs != 1:
+            f = edge_of(b)
+        if e is not None or f is not None:
+            rule = formula.rule or rule_of(formula)
+            mask = 3 if e is not None and f is not None else 2 if e is not None else 1
+            (first, second), result = rule.reads.get(mask) or rule.reading(mask, 2)
+            fn = blank(GradNode)
+            fn.rule = rule
+            fn.edges = (e, f)
+            fn._saved = (None, None if first is None else x, None if second is None else y, node if result else None)
+            fn.shapes = None if other is a.shape else (a.shape, other)
+            fn.dtypes = fn._cold = None
+            fn.seq = next_seq()
+            fn.outputs = 1
+            t._grad_fn = fn
+            t._rg = True
+    return t
+
+
+def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
+    """`apply` for one tensor."""
+    x = a._node
+    if x is None:
+        x = read_view(a)
+    shape = a.shape
+    node = blank(Node)
+    node.op = formula
+    node.inputs = (x,)
+    node.attrs = None
+    node.scalars = scalars
+    node.shape = shape
+    node.dtype = out
+    node.buffer = node.slot = None
+    pending.append(node)
+    if len(pending) > LIMIT:
+        overflow()
+    t = blank(Tensor)
+    t._node = node
+    t.shape = shape
+    t.dtype = out
+    t._rg = False
+    t._grad_fn = t._storage = t._base = None
+    t._seen = 0
+    if (a._rg or a._storage is not None) and mode.grad and out.category >= FLOAT:
+        e = a._grad_fn if a._storage is None and a._rg else None
+        if type(e) is not GradNode or e.outputs != 1:
+            e = edge_of(a)
+        if e is not None:
+            rule = formula.rule or rule_of(formula)
+            (first,), result = rule.reads.get(1) or rule.reading(1, 1)
+            fn = blank(GradNode)
+            fn.rule = rule
+            fn.edges = (e,)
+            fn._saved = (scalars, None if first is None else x, node if result else None)
+            fn.shapes = fn.dtypes = fn._cold = None
+            fn.seq = next_seq()
+            fn.outputs = 1
+            t._grad_fn = fn
+            t._rg = True
     return t
 
 
@@ -176,7 +271,7 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
             same = False
     if not mask:
         return
-    rule = _rules.get(formula) or rule_of(formula)
+    rule = formula.rule or rule_of(formula)
     used, needs_out = rule.reads.get(mask) or rule.reading(mask, len(edges))
     fn = blank(GradNode)
     fn.rule = rule
@@ -332,7 +427,7 @@ def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: 
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         if kind == "float" and input.dtype.category < FLOAT:
             input = to_dtype(input, defaults.get_default_dtype())
-        return apply(formula, (input,), None, bool_ if result == "bool" else input.dtype)
+        return apply1(formula, input, None, bool_ if result == "bool" else input.dtype)
     body.__name__ = body.__qualname__ = name
     return body
 
@@ -354,7 +449,7 @@ class Binary:
         ta, tb = isinstance(a, Tensor), isinstance(b, Tensor)
         if ta and tb:
             if a.dtype is b.dtype and (a.dtype.category >= FLOAT or self.kind == "any"):
-                return apply(self.tt, (a, b), None, bool_ if self.result == "bool" else a.dtype)
+                return apply2(self.tt, a, b, bool_ if self.result == "bool" else a.dtype)
         elif not ta and not tb:
             raise TypeError(f"{self.name}(): at least one argument must be a Tensor, got {type(a).__name__} and "
                             f"{type(b).__name__}")
@@ -363,9 +458,9 @@ class Binary:
             of = defaults.get_default_dtype()
         out = bool_ if self.result == "bool" else of
         if not tb:
-            return apply(self.ts, (to_dtype(a, of),), (number_for(b, of),), out)
+            return apply1(self.ts, to_dtype(a, of), (number_for(b, of),), out)
         if not ta:
-            return apply(self.st, (to_dtype(b, of),), (number_for(a, of),), out)
-        return apply(self.tt, (to_dtype(a, of), to_dtype(b, of)), None, out)
+            return apply1(self.st, to_dtype(b, of), (number_for(a, of),), out)
+        return apply2(self.tt, to_dtype(a, of), to_dtype(b, of), out)
 
 

@@ -73,13 +73,15 @@ def dims_of(dim: Any, rank: int) -> tuple[int, ...]:
     return (k,) if rank else ()
 
 
+@functools.lru_cache(4096)
 def kept(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     """`shape` with 1 in the reduced places."""
     return tuple([1 if k in dims else s for k, s in enumerate(shape)])
 
 
-def dropped(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple([s for k, s in enumerate(shape) if k not in dims])
+@functools.lru_cache(4096)
+def dropped(shape: tuple[int, ...], dims: tuple[int, ...]) -> Size:
+    return Size([s for k, s in enumerate(shape) if k not in dims])
 
 
 def count_of(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
@@ -138,7 +140,7 @@ def reshaped(node: Node, shape: tuple[int, ...]) -> Node:
 def reduce_node(primitive: Primitive, node: Node, dims: tuple[int, ...], keepdim: bool, of: dtype) -> Node:
     if not dims:
         return node
-    out = record(primitive, (node,), (dims,), None, tuple.__new__(Size, dropped(node.shape, dims)), of)
+    out = record(primitive, (node,), (dims,), None, dropped(node.shape, dims), of)
     return reshaped(out, kept(node.shape, dims)) if keepdim else out
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.tensor import Tensor, new, read, update
 
@@ -62,9 +63,19 @@ def alias_of(public: str, *others: str) -> None:
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return store(self, body(self, *args, **kwargs), public + "_")
+        return write_back(self, body(self, *args, **kwargs), public + "_")
     written.__name__ = public + "_"
     return written
+
+
+def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
+    """`store`, with a short way for what nearly always comes: a tensor that shares with nobody, and no history."""
+    if t._storage is None and not result._rg and result.dtype is t.dtype and result.shape == t.shape \
+            and not (t._rg and mode.grad):
+        t._node = result._node or read(result)
+        t._seen += 1
+        return t
+    return store(t, result, what)
 
 
 def store(t: Tensor, result: Tensor, what: str) -> Tensor:

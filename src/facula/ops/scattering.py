@@ -32,7 +32,6 @@ from facula.ops import gathering
 from facula.ops.gathering import checked, index_leaf, rows, shaped, truth, vector_index, want_tensor
 from facula.ops.pointwise import (
     FormulaRule,
-    _rules,
     apply,
     broadcast,
     constant,
@@ -193,7 +192,7 @@ _FILL = Formula("maskedFill", where_expr(_in(0), _num(0), _in(1)))
 _FILL_TENSOR = Formula("maskedFill", where_expr(_in(0), _in(2), _in(1)))
 _PUT_MASK = Formula("indexPut", where_expr(_in(0), _num(0), _in(1)))
 _PUT_MASK_TENSOR = Formula("indexPut", where_expr(_in(0), _in(2), _in(1)))
-_rules[_FILL_TENSOR] = FormulaRule("MaskedFillBackward1", _FILL_TENSOR)
+_FILL_TENSOR.rule = FormulaRule("MaskedFillBackward1", _FILL_TENSOR)
 
 
 def _condition(condition: Any) -> Tensor:

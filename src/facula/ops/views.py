@@ -7,6 +7,7 @@ if it were contiguous, whatever its strides, because gradients are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -168,10 +169,9 @@ def _view(t: Tensor, shape: Ints, strides: Ints, offset: int, rule: Rule, saved:
     out = alias(t, shape, strides, offset, of)
     if t._rg or t._base is not None:
         attach(out, rule, (t,), saved)
-    state = out.__dict__
     base = t._base
-    state["_base"] = t if base is None else base
-    state["_grad_version"] = out._storage.version
+    out._base = t if base is None else base
+    out._grad_version = out._storage.version
     return out
 
 
@@ -233,6 +233,7 @@ _UNSQUEEZE = Rule("UnsqueezeBackward0", _reshape_backward)
 _SQUEEZE = [Rule(f"SqueezeBackward{k}", _reshape_backward) for k in range(3)]
 
 
+@lru_cache(4096)
 def infer_shape(shape: Ints, n: int) -> Ints:
     """`shape` with its -1 filled in for `n` elements."""
     known = 1
@@ -258,6 +259,7 @@ def infer_shape(shape: Ints, n: int) -> Ints:
     return (*shape[:free], n // known, *shape[free + 1:])
 
 
+@lru_cache(4096)
 def view_strides(old: Ints, strides: Ints, shape: Ints) -> Ints | None:
     """Strides by which a tensor (old, strides) is seen in `shape`; None if there are none."""
     n = size_of(old)

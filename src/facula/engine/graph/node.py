@@ -25,7 +25,8 @@ A scalar is a Python float for float results, an int for integers and bools, a c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 from facula.dtypes import dtype
 from facula.dtypes import dtype as DType
@@ -53,11 +54,14 @@ class Primitive:
 class Formula(Primitive):
     """A pointwise primitive: `expr` over `operands` tensor elements and `scalars` run-time numbers."""
 
-    __slots__ = ("expr", "operands", "scalars", "order")
+    __slots__ = ("expr", "operands", "scalars", "order", "rule")
+
+    rule: Any  # how it is differentiated: the concern of ops, which fills it in when first asked
 
     def __init__(self, name: str, expr: Expr) -> None:
         super().__init__(name, "pointwise")
         self.expr = expr
+        self.rule = None
         self.order = postorder(expr)
         self.operands = 1 + max((e.value for e in self.order if e.fn == "in"), default=-1)  # type: ignore[type-var,operator]
         self.scalars = 1 + max((e.value for e in self.order if e.fn == "scalar"), default=-1)  # type: ignore[type-var,operator]
@@ -131,6 +135,7 @@ def size_of(shape: tuple[int, ...]) -> int:
     return n
 
 
+@functools.lru_cache(4096)
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides, in elements. As in torch, a dimension of size 0 counts as 1."""
     out = [1] * len(shape)
