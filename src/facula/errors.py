@@ -13,3 +13,7 @@ class CompileError(RuntimeError):
 
 class BackendUnavailable(RuntimeError):
     """The machine or the installation lacks what a backend needs (llvmlite, a supported processor)."""
+
+
+class OutOfMemoryError(RuntimeError, MemoryError):
+    """Memory could not be had: torch's RuntimeError and Python's MemoryError at once."""

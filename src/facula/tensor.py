@@ -362,9 +362,9 @@ def update(t: Tensor, result: Tensor) -> Tensor:
         t._grad_version = -1
         refresh(t)
         return t
+    edge = edge_of(result if result._rg else t) if history else None
     assign(t, node)
     if history and result._rg:
-        edge = edge_of(result)
         t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
         if isinstance(edge, tuple):
             t._output_nr = edge[1]
@@ -374,10 +374,18 @@ def update(t: Tensor, result: Tensor) -> Tensor:
             from facula.ops.views import alias_rule
             t._grad_fn = grad_node(alias_rule, (edge,), (), (t.shape,), (t.dtype,))
         t._rg = True
-    elif history:
-        t._grad_fn = None
-        t._rg = False
+    elif history:  # the old value no longer counts: its gradient is zero
+        t._grad_fn = grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,))
+        if t._output_nr:
+            t._output_nr = 0
     return t
+
+
+def _zero_gradient(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    return (new(Node(CONST, (), None, (0j if g.dtype.is_complex else 0.0,), g.shape, g.dtype)),)
+
+
+_OVERWRITTEN = Rule("FillBackward0", _zero_gradient)
 
 
 def strides_offset(t: Tensor) -> int:

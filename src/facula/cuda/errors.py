@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
-class OutOfMemoryError(RuntimeError):
-    """A device has no memory left for a tensor."""
+from facula.errors import OutOfMemoryError as OutOfMemoryError
 
 
 class AcceleratorError(RuntimeError):

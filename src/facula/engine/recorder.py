@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from facula import config
@@ -10,6 +11,8 @@ from facula.engine.graph.node import Node, Number, Primitive
 
 pending: list[Node] = []  # in program order; realize.py empties it
 lock = threading.RLock()  # held while the graph is walked and run
+if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread that it does not have
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 # Pending nodes after which the recorder flushes by itself: the last resort against growth. 0: every operation
 # runs at its call.
 LIMIT = 0 if config.EAGER.value else 8192

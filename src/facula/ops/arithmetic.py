@@ -401,6 +401,9 @@ _CLAMPS = {
 @op(inplace=True, out=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Elements below `min` become `min`, above `max` become `max`; bounds are numbers or tensors."""
+    if type(min) is float or type(min) is int:
+        if min == min and max is None and input.dtype.is_floating_point:
+            return apply1(_CLAMPS[True, False], input, (float(min),), input.dtype)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if input.dtype.is_complex:
@@ -474,18 +477,22 @@ _ADDCDIV = Formula("addcdiv", operand(0) + scalar(0) * (operand(1) / operand(2))
 @op(inplace=True, out=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    of = result_dtype((input, tensor1, tensor2))
-    return apply(_ADDCMUL, tuple(to_dtype(t, of) for t in (input, tensor1, tensor2)), (number_for(value, of),), of)
+    of = input.dtype
+    if tensor1.dtype is not of or tensor2.dtype is not of:
+        of = result_dtype((input, tensor1, tensor2))
+    return apply(_ADDCMUL, [to_dtype(t, of) for t in (input, tensor1, tensor2)], (number_for(value, of),), of)
 
 
 @op(inplace=True, out=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
-    of = result_dtype((input, tensor1, tensor2))
+    of = input.dtype
+    if tensor1.dtype is not of or tensor2.dtype is not of:
+        of = result_dtype((input, tensor1, tensor2))
     if of.category < FLOAT:
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv "
                            "will perform a true division of tensor1 and tensor2.")
-    return apply(_ADDCDIV, tuple(to_dtype(t, of) for t in (input, tensor1, tensor2)), (number_for(value, of),), of)
+    return apply(_ADDCDIV, [to_dtype(t, of) for t in (input, tensor1, tensor2)], (number_for(value, of),), of)
 
 
 @op(inplace=True, out=True)

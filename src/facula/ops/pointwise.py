@@ -354,7 +354,14 @@ def number_for(x: Any, of: dtype) -> Any:
         return float(x)
     if of.category == BOOL:
         return bool(x)
-    return int(x)
+    n = int(x)
+    if not -(1 << 63) <= n < 1 << 63:
+        if not isinstance(x, int):
+            raise RuntimeError(f"value cannot be converted to type {of.name}_t without overflow: {x}")
+        if n < 0 or n >= 1 << 64:
+            raise OverflowError("int too big to convert")
+        n -= 1 << 64
+    return n
 
 
 # ---- conversion -----------------------------------------------------------------------------------------
@@ -453,6 +460,8 @@ class Binary:
         elif not ta and not tb:
             raise TypeError(f"{self.name}(): at least one argument must be a Tensor, got {type(a).__name__} and "
                             f"{type(b).__name__}")
+        if ta and a.dtype.is_floating_point and (type(b) is float or type(b) is int):
+            return apply1(self.ts, a, (float(b),), bool_ if self.result == "bool" else a.dtype)
         of = result_dtype((a, b))
         if self.kind == "float" and of.category < FLOAT:
             of = defaults.get_default_dtype()

@@ -7,6 +7,7 @@ from typing import Any
 import facula
 
 from ._scalars import Scalars
+from ._updates import ROOT, SUM_OF_SQUARES, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number
 
 __all__ = ["Adagrad"]
@@ -74,5 +75,5 @@ class Adagrad(TensorOptimizer):
             total, value = state["sum"], param
             if param.is_complex():
                 gradient, total, value = (facula.view_as_real(t) for t in (gradient, total, param))
-            total.addcmul_(gradient, gradient, value=1)
-            value.addcdiv_(gradient, total.sqrt().add_(eps), value=-lr / (1 + (step - 1) * lr_decay))
+            rewrite(total, SUM_OF_SQUARES, (gradient,), ())
+            rewrite(value, ROOT, (gradient, total), (-lr / (1 + (step - 1) * lr_decay), eps))

@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._updates import ADAM, SQUARES, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, number, zeros_for
 
 __all__ = ["Adam"]
@@ -96,18 +97,17 @@ class Adam(TensorOptimizer):
                 gradient, mean, square, value = (facula.view_as_real(t)
                                                  for t in (gradient, mean, square, param))
             mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            rewrite(square, SQUARES, (gradient,), (beta2, 1 - beta2))
             if amsgrad:
                 largest = state["max_exp_avg_sq"]
                 if param.is_complex():
                     largest = facula.view_as_real(largest)
                 largest.copy_(facula.maximum(largest, square))
                 square = largest
-            divisor = (square.sqrt() / root).add_(eps)
             if rate_is_tensor:
-                value.add_(mean / divisor * -rate)
+                value.add_(mean / (square.sqrt() / root).add_(eps) * -rate)
             else:
-                value.addcdiv_(mean, divisor, value=-rate)
+                rewrite(value, ADAM, (mean, square), (-rate, root, eps))
 
 
 def _check_betas(betas: Any, foreach: bool | None, capturable: bool) -> None:

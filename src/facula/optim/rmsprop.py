@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._updates import ROOT, SQUARES, STEP, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number, zeros_for
 
 __all__ = ["RMSprop"]
@@ -58,17 +59,16 @@ class RMSprop(TensorOptimizer):
             self._scalars.advance(state)  # type: ignore[union-attr]
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             square = state["square_avg"]
-            square.mul_(alpha).addcmul_(gradient, gradient, value=1 - alpha)
+            rewrite(square, SQUARES, (gradient,), (alpha, 1 - alpha))
+            variance = square
             if group["centered"]:
                 mean = state["grad_avg"]
                 mean.lerp_(gradient, 1 - alpha)
-                divisor = square.addcmul(mean, mean, value=-1).sqrt_()
-            else:
-                divisor = square.sqrt()
-            divisor = divisor.add_(eps)
+                variance = square.addcmul(mean, mean, value=-1)
             if momentum > 0:
                 buffer = state["momentum_buffer"]
-                buffer.mul_(momentum).addcdiv_(gradient, divisor)
-                param.add_(buffer, alpha=-lr)
+                buffer.mul_(momentum)
+                rewrite(buffer, ROOT, (gradient, variance), (1.0, eps))
+                rewrite(param, STEP, (buffer,), (-lr,))
             else:
-                param.addcdiv_(gradient, divisor, value=-lr)
+                rewrite(param, ROOT, (gradient, variance), (-lr, eps))

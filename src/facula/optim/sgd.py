@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._updates import MOMENTUM, STEP, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, number
 
 __all__ = ["SGD"]
@@ -73,9 +74,9 @@ class SGD(TensorOptimizer):
                 if buffer is None:
                     buffer = entry["momentum_buffer"] = gradient.detach().clone()
                 else:
-                    buffer.mul_(momentum).add_(gradient, alpha=1 - dampening)
+                    rewrite(buffer, MOMENTUM, (gradient,), (momentum, 1 - dampening))
                 gradient = gradient.add(buffer, alpha=momentum) if nesterov else buffer
             if rate_is_tensor:
                 param.add_(gradient * minus_lr)
             else:
-                param.add_(gradient, alpha=minus_lr)
+                rewrite(param, STEP, (gradient,), (minus_lr,))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from facula.dtypes import dtype
+from facula.errors import OutOfMemoryError
 
 ALIGN = 64
 CACHE_LIMIT = 2 << 30  # bytes kept for reuse
@@ -73,7 +74,11 @@ def allocate(nbytes: int, size: int = 0) -> Buffer:
         buffer.ptr, buffer.owner = spare.pop()
         _cached -= size
     else:
-        block = np.empty(size + ALIGN, np.uint8)
+        try:
+            block = np.empty(size + ALIGN, np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise OutOfMemoryError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} "
+                                   "bytes.") from error
         start: int = block.__array_interface__["data"][0]
         buffer.ptr = (start + ALIGN - 1) & -ALIGN
         buffer.owner = block
