@@ -9,7 +9,7 @@ can do (hooks, custom Functions, anomaly mode) is left to it, and so is everythi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, count
+from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Any
 
@@ -23,7 +23,7 @@ from facula.engine.steps import (
     Work,
     held_of,
     number_starts,
-    numbers_of,
+    primitives,
     signature,
 )
 from facula.ops.pointwise import CastRule, FormulaRule
@@ -32,7 +32,8 @@ from facula.tensor import assign, new, read
 
 _PURE = frozenset((Rule, FormulaRule, CastRule))  # rules that depend on nothing but their GradNode
 _STATIC = frozenset((int, bool, str, tuple, Size, type(None)))
-_seq, _edges = attrgetter("seq"), attrgetter("edges")
+_seq, _edges, _rule = map(attrgetter, ("seq", "edges", "rule"))
+_shapes, _dtypes, _cold = map(attrgetter, ("shapes", "dtypes", "_cold"))
 
 
 class Survey:
@@ -64,93 +65,128 @@ class _Replay:
 
 _known: dict[Key, _Replay | int] = {}  # an int: how often it was walked. NEVER: it does not map
 NEVER = -1
+_survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
+
+
+def use_machine_code() -> None:
+    """As steps.use_machine_code."""
+    global _survey
+    from facula.engine.runtime.cpu import fingerprint
+    _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "rule": Rule, "formula_rule": FormulaRule,
+                                    "cast_rule": CastRule, "tuple": tuple})
 
 
 def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
     """None: something here needs a walk."""
     found = Survey()
-    parts, values = found.parts, found.values
-    tape: dict[Any, None] = {}
     for edge, g in roots:
-        if type(edge) is tuple:
-            edge = edge[0]
-            parts.append(edge.outputs)
-        if type(edge) is not GradNode or g._rg:
+        if g._rg:
             return None
-        tape[edge] = None
-        values.append(read(g))
+        if type(edge) is tuple:
+            found.parts.append(edge[1])
+            edge = edge[0]
+        found.tape.append(edge)
+        found.values.append(g._node or read(g))
+    found.parts.append(keep)
+    if len(roots) > 1 and len(set(found.tape)) < len(roots):
+        return None
+    if _survey is not None:
+        statics: list[Any] = []
+        tape = found.tape[:]
+        text = _survey(tape, found.leaves, found.values, found.numbers, statics, found.released)
+        if text is None:
+            return None
+        found.tape = tape
+        found.parts.append(text)
+        for value in statics:
+            if not _add_static(found.parts, value):
+                return None
+    elif not surveyed(found):
+        return None
+    parts, values = found.parts, found.values
+    for t in found.leaves:
+        if t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
+            return None
+        grad = t._grad
+        if grad is None:
+            parts += (t.shape, t.dtype, None)
+        else:
+            if grad._rg or grad.dtype is not t.dtype or grad._storage is not None and grad._storage.shared:
+                return None
+            parts += (t.shape, t.dtype, type(grad))
+            values.append(grad._node or read(grad))
+    for node in values:
+        if node.op is CONST:  # a rule may have folded it
+            parts.append(str(node.scalars))
+    return found
+
+
+def _add_static(parts: list[object], value: Any) -> bool:
+    """What a rule has kept beside tensors becomes part of the key; False if that cannot be."""
+    kind = type(value)
+    if kind is float:
+        value = value, str(value)  # 0.0 == -0.0
+    elif kind not in _STATIC:
+        return False
+    parts.append(value)
+    return True
+
+
+def surveyed(found: Survey) -> bool:
+    """The walk over the tape in Python. False: something there needs a walk backwards."""
+    tape: dict[Any, None] = dict.fromkeys(found.tape)
     stack = list(tape)
-    several = False
+    several = []
     for node in stack:  # it grows
+        if type(node) is not GradNode:
+            return False  # a leaf as a root
         for e in node.edges:
             if e is not None and e not in tape:
                 tape[e] = None
                 if type(e) is GradNode:
                     stack.append(e)
                 elif type(e) is tuple:
-                    several = True
+                    several.append(e)
                     if e[0] not in tape:
                         tape[e[0]] = None
                         stack.append(e[0])
     stack.sort(key=_seq)  # the order of the walk, which decides the order of sums
-    found.tape = stack
+    rules = tuple(map(_rule, stack))
+    if any(map(_cold, stack)) or not _PURE.issuperset(map(type, rules)):
+        return False
     edges = list(chain.from_iterable(map(_edges, stack)))
     numbering = dict(zip(dict.fromkeys(chain(stack, edges)), count(), strict=False))
-    parts += (keep, tuple(map(numbering.__getitem__, edges)), tuple([numbering[edge] if type(edge) is GradNode
-                                                                       else numbering[edge[0]] for edge, _ in roots]))
+    values, parts = found.values, found.parts
+    parts += (tuple(map(numbering.__getitem__, found.tape)), rules, tuple(map(_shapes, stack)),
+              tuple(map(_dtypes, stack)), tuple(map(len, map(_edges, stack))), tuple(map(numbering.__getitem__, edges)))
     if several:
-        parts.append(tuple([(numbering[e[0]], e[1]) for e in numbering if type(e) is tuple]))
+        parts.append(tuple([(numbering[e], numbering[e[0]], e[1]) for e in several]))
+    released = found.released
     for node in stack:
-        rule = node.rule
         saved = node._saved
-        if type(rule) not in _PURE or node._cold is not None or saved is None:
-            return None
-        parts += (rule, len(node.edges), node.shapes, node.dtypes, len(saved))
-        if type(rule) is FormulaRule:
-            if saved[0]:
-                found.numbers += saved[0]
-            bits = 0
-            for value in saved[1:]:
-                bits += bits
-                if value is not None:
-                    values.append(value)
-                    bits += 1
-            parts.append(bits)
-            if bits:
-                found.released.append(node)
+        if saved is None:
+            return False
+        if type(node.rule) is FormulaRule:
+            scalars = saved[0]
+            if scalars:
+                found.numbers += scalars
+            if len(saved) > 1:
+                values += saved[1:]
+                released.append(node)
             continue
+        parts.append(len(saved))
         for value in saved:
             kind = type(value)
             if kind is Saved:
                 values.append(value.node)
                 parts.append(value.own)
-                if not found.released or found.released[-1] is not node:
-                    found.released.append(node)
-            elif kind in _STATIC:
-                parts.append(value)
-            elif kind is float:
-                parts.append((value, str(value)))  # 0.0 == -0.0
-            else:
-                return None
-    for t in numbering:
-        if type(t) is GradNode or type(t) is tuple or t is None:
-            continue
-        if t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
-            return None
-        found.leaves.append(t)
-        grad = t._grad
-        parts += (t.shape, t.dtype)
-        if grad is None:
-            parts.append(None)
-        else:
-            if grad._rg or grad.dtype is not t.dtype or grad._storage is not None and grad._storage.shared:
-                return None
-            parts.append(type(grad))
-            values.append(read(grad))
-    for node in values:
-        if node.op is CONST:  # a rule may have folded it
-            parts.append(str(node.scalars))
-    return found
+                if not released or released[-1] is not node:
+                    released.append(node)
+            elif not _add_static(parts, value):
+                return False
+    found.tape = stack
+    found.leaves += [t for t in islice(numbering, len(stack), None) if t is not None and type(t) is not tuple]
+    return True
 
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], None]) -> None:
@@ -162,7 +198,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], No
         return
     with recorder.lock:
         nodes = recorder.pending[:]
-        structure, leaves = signature(nodes, found.values)
+        structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)
         try:
             entry = _known.get(key, 0)
@@ -170,7 +206,8 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], No
             entry = NEVER
         if type(entry) is _Replay:
             del recorder.pending[:len(nodes)]
-            _run(entry, found, nodes, leaves, keep)
+            numbers += found.numbers
+            _run(entry, found, nodes, leaves, numbers, keep)
             return
         if entry != 1:  # a key that never comes back is not worth a plan
             if entry == 0:
@@ -179,15 +216,14 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], No
             walk()
             realize.flush()
             return
-        scene = _Scene(nodes, leaves, found)
+        scene = _Scene(nodes, leaves, found, len(numbers))
         del nodes, found  # only what the program holds may count as held
         walk()
         _known[key] = _capture(scene)
 
 
-def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], keep: bool) -> None:
-    numbers = numbers_of(nodes, leaves)
-    numbers += found.numbers
+def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], numbers: list[Any],
+         keep: bool) -> None:
     numbers += entry.constants
     for shape, of in entry.fresh:
         nodes.append(Node(BUFFER, (), None, None, shape, of))
@@ -206,21 +242,22 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], k
 class _Scene:
     """What was there before a walk that is being captured, without holding a pending node."""
 
-    __slots__ = ("places", "leaves", "number_starts", "formula_starts", "formula_numbers", "tensors")
+    __slots__ = ("places", "leaves", "number_starts", "formula_starts", "formula_numbers", "tensors", "kept")
 
-    def __init__(self, nodes: list[Node], leaves: list[Node], found: Survey) -> None:
+    def __init__(self, nodes: list[Node], leaves: list[Node], found: Survey, numbers: int) -> None:
         self.places = {id(node): i for i, node in enumerate(nodes)}
         self.leaves = leaves
         self.number_starts = number_starts(nodes, leaves)
         self.tensors = found.leaves
+        self.kept = primitives(nodes, leaves), tuple(map(_rule, found.tape))
         # the tuples themselves are kept, so that no other comes to have their id
         self.formula_numbers = [step._saved[0] for step in found.tape if type(step.rule) is FormulaRule and step._saved]
         self.formula_starts: dict[int, int] = {}
-        at = len(numbers_of(nodes, leaves))
-        for numbers in self.formula_numbers:
-            if numbers:
-                self.formula_starts.setdefault(id(numbers), at)
-                at += len(numbers)
+        at = numbers
+        for kept in self.formula_numbers:
+            if kept:
+                self.formula_starts.setdefault(id(kept), at)
+                at += len(kept)
         self.number_starts[0] = at  # where constants start: no node has this id
 
 
@@ -278,6 +315,9 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
         return NEVER
     step = Step(b"", (), results, [k for _, k in reads], picks, ())
     step.plan = plan
+    step.kept = scene.kept
+    if _survey is None:
+        use_machine_code()
     return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants)
 
 

@@ -20,9 +20,9 @@ from facula.engine.steps import (
     allocate_results,
     computed,
     held_of,
-    numbers_of,
     signature,
     step_of,
+    use_machine_code,
 )
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ def _compute_alone(node: Node) -> None:
 
 def run(nodes: list[Node]) -> None:
     """Compute what is alive of `nodes`, which the caller holds in this list only. Under the lock."""
-    key, leaves = signature(nodes)
+    key, leaves, numbers = signature(nodes, [])
     step = _steps.get(key)
     if step is None:
         step = step_of(nodes, leaves, held_of(nodes))
         keep(_steps, key, step)
     if step.results:
-        run_step(step, nodes, leaves, step.number_picks(numbers_of(nodes, leaves)))
+        run_step(step, nodes, leaves, step.number_picks(numbers))
 
 
 def keep(cache: dict[Any, Any], key: object, value: object) -> None:
@@ -161,7 +161,9 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
     from facula.engine.runtime.cpu.plan import Plan
     try:
         spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().vector_bytes)
-        return Plan(spec)
+        plan = Plan(spec)
+        use_machine_code()
+        return plan
     except Exception as error:
         if config.DEBUG.value:
             raise

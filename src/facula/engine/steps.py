@@ -1,7 +1,7 @@
 """A step: a list of pending nodes with what it takes to run it again without looking at it again.
 
-A loop records the same graph each time around. `signature` describes a list of nodes by structure, with C-level
-passes only (about 0.3 us a node); the `Step` found under it knows the plan, which nodes are results, which leaves and
+A loop records the same graph each time around. `signature` describes a list of nodes by structure, in machine
+code (0.05 us a node); the `Step` found under it knows the plan, which nodes are results, which leaves and
 numbers the plan reads. `arrange` is the slow, readable way to the same facts, taken once a structure.
 
 `sys.getrefcount` tells what is alive: a node that is referred to by more than the other pending nodes is held
@@ -11,7 +11,7 @@ have equal lives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, count
 from operator import attrgetter, itemgetter
 from sys import getrefcount
@@ -30,9 +30,34 @@ _face = attrgetter("op", "shape", "dtype")
 _NOTHING: tuple[Node, ...] = ()
 
 
-def signature(nodes: list[Node], extras: Iterable[Node] = ()) -> tuple[Key, list[Node]]:
-    """The structure of `nodes`, and the nodes they (and `extras`) refer to that are not among them, in order of
-    first appearance. Whoever calls this must hold the nodes by the same references each time."""
+_describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some
+
+
+def use_machine_code() -> None:
+    """From now on the walks run as builtins, where Python takes them. Called when the first kernels have been made:
+    programs on the interpreter never load the machinery."""
+    global _describe
+    if _describe is None:
+        from facula.engine.runtime.cpu import fingerprint
+        _describe = fingerprint.describer(Node)
+
+
+def signature(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], list[Number]]:
+    """The structure of `nodes`; the nodes they (and `extras`) refer to that are not among them, in order of first
+    appearance; the run-time numbers of both. Whoever calls this must hold the nodes by the same references each
+    time. A key has addresses in it: whoever keeps one must keep the primitives alive (`Step.kept`)."""
+    if _describe is not None:
+        leaves: list[Node] = []
+        attrs: list[object] = []
+        numbers: list[Number] = []
+        text = _describe(nodes, extras, leaves, attrs, numbers)
+        if text is not None:
+            return (text, *attrs), leaves, numbers
+    return described(nodes, extras)
+
+
+def described(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], list[Number]]:
+    """`signature`, in Python: C-level passes only."""
     counts = tuple(map(getrefcount, nodes))
     inputs = list(map(_inputs, nodes))
     read = [*chain.from_iterable(inputs), *extras]
@@ -40,7 +65,7 @@ def signature(nodes: list[Node], extras: Iterable[Node] = ()) -> tuple[Key, list
     leaves = list(numbering)[len(nodes):]
     key = (tuple(map(_op, nodes)), tuple(map(_attrs, nodes)), tuple(map(_shape, nodes)), tuple(map(_dtype, nodes)),
            counts, tuple(map(len, inputs)), tuple(map(numbering.__getitem__, read)), tuple(map(_face, leaves)))
-    return key, leaves
+    return key, leaves, numbers_of(nodes, leaves)
 
 
 def numbers_of(nodes: list[Node], leaves: list[Node]) -> list[Number]:
@@ -52,7 +77,7 @@ def numbers_of(nodes: list[Node], leaves: list[Node]) -> list[Number]:
 class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
-    __slots__ = ("held", "order", "results", "reads", "number_picks", "written", "plans", "plan")
+    __slots__ = ("held", "order", "results", "reads", "number_picks", "written", "plans", "plan", "kept")
 
     def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
                  reads: Sequence[int], number_picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
@@ -64,6 +89,7 @@ class Step:
         self.written = written  # (leaf, references from the nodes): a WRITE may donate its base
         self.plans: dict[tuple[int, ...], Plan | None] = {}  # by donated leaves
         self.plan: Plan | None = None  # plans[()], when nothing can be donated
+        self.kept: object = None  # whatever must not die before the key this is found under
 
     def memory(self, leaves: list[Node]) -> list[Buffer]:
         return list(map(_buffer, self.reads(leaves)))
@@ -195,8 +221,15 @@ def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
         results.append((places[id(node)], nbytes, class_of(nbytes)))
     written = [(leaf_places[id(leaf)], sum(source is leaf for node in nodes for source in node.inputs))
                for leaf in dict.fromkeys(work.written)]
-    return Step(held, [places[id(node)] for node in work.order], results,
+    step = Step(held, [places[id(node)] for node in work.order], results,
                 [leaf_places[id(leaf)] for leaf in work.leaves], picks, written)
+    step.kept = primitives(nodes, leaves)
+    return step
+
+
+def primitives(nodes: list[Node], leaves: list[Node]) -> object:
+    """What the addresses in a signature belong to, beside dtypes, which live for ever."""
+    return tuple(map(_op, nodes)), tuple(map(_op, leaves))
 
 
 def number_starts(nodes: list[Node], leaves: list[Node]) -> dict[int, int]:

@@ -31,7 +31,7 @@ class FormulaRule:
         self.formula = formula
         self.table: dict[int, tuple[Formula | None, tuple[int, ...]]] = {}
         # which operands need a gradient (bits, the last operand lowest) -> whose values the rule reads
-        self.reads: dict[int, tuple[tuple[int | None, ...], bool]] = {}
+        self.reads: dict[int, tuple[int, ...]] = {}
 
     def partial(self, i: int) -> tuple[Formula | None, tuple[int, ...]]:
         found = self.table.get(i)
@@ -40,21 +40,22 @@ class FormulaRule:
             found = self.table[i] = vjp(self.formula, i)
         return found
 
-    def reading(self, mask: int, operands: int) -> tuple[tuple[int | None, ...], bool]:
-        """The operands (None where not) whose values the needed gradients read, and whether they read the result."""
+    def reading(self, mask: int, operands: int) -> tuple[int, ...]:
+        """The operands whose values the needed gradients read, -1 (last) for the result."""
         used: set[int] = set()
         for i in range(operands):
             if mask >> (operands - 1 - i) & 1:
                 used.update(self.partial(i)[1])
-        found = tuple([k if k in used else None for k in range(operands)]), -1 in used
+        found = tuple(sorted(used, key=lambda k: k if k >= 0 else operands))
         self.reads[mask] = found
         return found
 
     def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx._saved  # (scalars, the operands' nodes or None ..., the result's node or None)
+        saved = ctx._saved  # (scalars, the nodes that ctx.dtypes, the rule's `reading`, names)
         if saved is None:
             saved = ctx.saved  # raises: freed
         scalars = saved[0]
+        values = dict(zip(ctx.dtypes, saved[1:], strict=True))
         edges = ctx.edges
         shapes = ctx.shapes
         # torch's convention for complex numbers: the gradient of a holomorphic f is g * conj(f'), which is
@@ -72,8 +73,8 @@ class FormulaRule:
             else:
                 operands = [seed]
                 for k in reads:
-                    operands.append(restored(saved[-1], ctx, True) if k < 0 else
-                                    restored(saved[k + 1], edges[k], edges[k] is not None))
+                    operands.append(restored(values[k], ctx, True) if k < 0 else
+                                    restored(values[k], edges[k], edges[k] is not None))
                 grad = apply(formula, operands, scalars, g.dtype)
                 if conjugate:
                     grad = grad.conj()
@@ -81,6 +82,9 @@ class FormulaRule:
                 grad = sum_to(grad, shapes[i])
             out.append(grad)
         return tuple(out)
+
+
+_NOTHING_SAVED = (None,)
 
 
 def rule_of(formula: Formula) -> FormulaRule:
@@ -188,13 +192,16 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
         if e is not None or f is not None:
             rule = formula.rule or rule_of(formula)
             mask = 3 if e is not None and f is not None else 2 if e is not None else 1
-            (first, second), result = rule.reads.get(mask) or rule.reading(mask, 2)
+            used = rule.reads.get(mask)
+            if used is None:
+                used = rule.reading(mask, 2)
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e, f)
-            fn._saved = (None, None if first is None else x, None if second is None else y, node if result else None)
+            fn._saved = (None, *[x if k == 0 else y if k == 1 else node for k in used]) if used else _NOTHING_SAVED
             fn.shapes = None if other is a.shape else (a.shape, other)
-            fn.dtypes = fn._cold = None
+            fn.dtypes = used
+            fn._cold = None
             fn.seq = next_seq()
             fn.outputs = 1
             t._grad_fn = fn
@@ -232,12 +239,15 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
             e = edge_of(a)
         if e is not None:
             rule = formula.rule or rule_of(formula)
-            (first,), result = rule.reads.get(1) or rule.reading(1, 1)
+            used = rule.reads.get(1)
+            if used is None:
+                used = rule.reading(1, 1)
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e,)
-            fn._saved = (scalars, None if first is None else x, node if result else None)
-            fn.shapes = fn.dtypes = fn._cold = None
+            fn._saved = (scalars, *[x if k == 0 else node for k in used])
+            fn.shapes = fn._cold = None
+            fn.dtypes = used
             fn.seq = next_seq()
             fn.outputs = 1
             t._grad_fn = fn
@@ -272,13 +282,16 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
     if not mask:
         return
     rule = formula.rule or rule_of(formula)
-    used, needs_out = rule.reads.get(mask) or rule.reading(mask, len(edges))
+    used = rule.reads.get(mask)
+    if used is None:
+        used = rule.reading(mask, len(edges))
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
-    fn._saved = (scalars, *[None if k is None else nodes[k] for k in used], t._node if needs_out else None)
+    fn._saved = (scalars, *[nodes[k] if k >= 0 else t._node for k in used])
     fn.shapes = None if same else tuple([x.shape for x in tensors])
-    fn.dtypes = fn._cold = None
+    fn.dtypes = used
+    fn._cold = None
     fn.seq = next_seq()
     fn.outputs = 1
     t._grad_fn = fn

@@ -25,6 +25,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from facula.engine.runtime.cpu import jit, launch_code, pool
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD
@@ -63,7 +64,7 @@ def threads_wanted(tiles: int, cost: float) -> int:
     return max(1, min(tiles, int(cost / GRAIN), 1 << 16))
 
 
-def _can_emit_builtin() -> bool:
+def can_emit_builtin() -> bool:
     """Is this CPython with a global interpreter lock, on a system whose mmap takes the flags we pass?"""
     free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
     return sys.implementation.name == "cpython" and not free_threaded and sys.platform in ("linux", "darwin")
@@ -73,7 +74,7 @@ def _can_emit_builtin() -> bool:
 def native() -> dict[str, int]:
     """Addresses of the runtime's own functions, compiled (or loaded) as one module."""
     names = ["walk", "walk_timed"] + (["worker", "spin"] if CAN_THREAD else [])
-    if not _can_emit_builtin():
+    if not can_emit_builtin():
         return jit.module(launch_code.walks(), names)
     imports = {symbol: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, symbol))
                for symbol in launch_code.PYTHON_SYMBOLS}
@@ -89,14 +90,15 @@ _METH_FASTCALL = 0x80
 _definitions: list[_MethodDefinition] = []  # a builtin points to its definition for ever
 
 
-def _builtin(name: str) -> Callable[..., None]:
-    definition = _MethodDefinition(name.encode(), native()[name], _METH_FASTCALL, b"")
+def builtin(name: str, address: int) -> Callable[..., Any]:
+    """The machine code at `address` (self, arguments, their number; METH_FASTCALL) as a builtin function."""
+    definition = _MethodDefinition(name.encode(), address, _METH_FASTCALL, b"")
     _definitions.append(definition)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))  # outlives this module at shutdown
     create = ctypes.pythonapi.PyCFunction_NewEx
     create.restype = ctypes.py_object
     create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    made: Callable[..., None] = create(ctypes.addressof(definition), None, None)
+    made: Callable[..., Any] = create(ctypes.addressof(definition), None, None)
     return made
 
 
@@ -128,10 +130,10 @@ class _Lent:
 @functools.cache
 def run() -> Run:
     """The function `run(program, bufs, nums)`."""
-    return _builtin("run") if "run" in native() else _through_ctypes("walk")
+    return builtin("run", native()["run"]) if "run" in native() else _through_ctypes("walk")
 
 
 @functools.cache
 def run_timed() -> RunTimed:
     """`run_timed(program, bufs, nums, times)`: each step takes, in nanoseconds, as int64 from `times`."""
-    return _builtin("run_timed") if "run_timed" in native() else _through_ctypes("walk_timed")
+    return builtin("run_timed", native()["run_timed"]) if "run_timed" in native() else _through_ctypes("walk_timed")

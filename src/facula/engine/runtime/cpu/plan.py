@@ -149,7 +149,7 @@ class _Host:
         self.places = [(i.slot, i.call, _count(i.shape) * i.dtype.itemsize, i.dtype.numpy, i.shape)
                        for i in step.inputs]
 
-    def run(self, view: Callable[[int, int], Any], numbers: list[Any], calls: dict[int, Any]) -> None:
+    def run(self, view: Callable[[int, int], Any], numbers: Sequence[Any], calls: dict[int, Any]) -> None:
         from facula.engine.runtime import interpreter
 
         step, node = self.step, self.node
