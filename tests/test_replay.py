@@ -1,0 +1,229 @@
+"""Backward passes that are run instead of walked give the same bits, whatever changes from one iteration to the next."""
+
+import pytest
+
+import facula as F
+from facula import nn
+from facula.autograd import replay
+from facula.engine import recorder, steps
+
+pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing is pending, so nothing is replayed")
+
+
+def mlp(k, state):
+    if k == 0:
+        state["model"] = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 1))
+        state["opt"] = F.optim.SGD(state["model"].parameters(), lr=0.1, momentum=0.5)
+    x = F.randn(4, 6)
+    loss = nn.functional.mse_loss(state["model"](x), x.sum(1, keepdim=True))
+    state["opt"].zero_grad()
+    loss.backward()
+    state["opt"].step()
+    return [loss, *state["model"].parameters()]
+
+
+def adam(k, state):
+    if k == 0:
+        state["model"] = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Tanh(), nn.Dropout(0.3), nn.Linear(5, 3))
+        state["opt"] = F.optim.Adam(state["model"].parameters(), lr=0.01)
+    loss = nn.functional.cross_entropy(state["model"](F.randn(4, 6)), F.tensor([k % 3, 0, 1, 2]))
+    state["opt"].zero_grad(set_to_none=k % 2 == 0)
+    loss.backward()
+    state["opt"].step()
+    return [loss, *state["model"].parameters()]
+
+
+def leaves(state):
+    if not state:
+        state["a"], state["b"] = F.randn(3, requires_grad=True), F.randn(2, 3, requires_grad=True)
+    return state["a"], state["b"]
+
+
+def accumulating(k, state):
+    a, b = leaves(state)
+    (a * b).exp().sum().backward()
+    return [a.grad, b.grad]
+
+
+def numbers_change(k, state):
+    a, b = leaves(state)
+    ((a + b * (k + 0.5)).sin() * (1 + k)).sum().backward()
+    return [a.grad, b.grad]
+
+
+def constants_change(k, state):
+    a, b = leaves(state)
+    a.grad = b.grad = None
+    (a * b * F.full((2, 3), float(k))).backward(F.full((2, 3), 0.5 + k))
+    return [a.grad, b.grad]
+
+
+def exponent_changes(k, state):
+    a, b = leaves(state)
+    (a.abs() + b.abs() + 1).pow(k % 3 + 0.5).sum().backward()
+    return [a.grad, b.grad]
+
+
+def walked_twice(k, state):
+    a, b = leaves(state)
+    loss = (a * b).tanh().sum()
+    loss.backward(retain_graph=True)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+    return [a.grad, b.grad]
+
+
+def two_losses(k, state):
+    a, b = leaves(state)
+    x = a * b
+    F.autograd.backward([x.sum(), (x * x).sum()])
+    return [a.grad, b.grad]
+
+
+def shared_and_aliased(k, state):
+    a, b = leaves(state)
+    x = a * a + a
+    x[1] *= 2
+    y = (x + b).view(6)[1:5]
+    (y * y.detach() + y.unfold(0, 2, 1).sum()).sum().backward()
+    a.grad.data.mul_(0.5)
+    return [a.grad, b.grad]
+
+
+def order_of_sums(k, state):
+    a, _ = leaves(state)
+    parts = [a * 1e8, a * 1.25, a * -1e8] if k % 2 else [a * 1.25, a * 1e8, a * -1e8]
+    (parts[0] + parts[1] + parts[2]).sum().backward()
+    return [a.grad]
+
+
+def a_hook_comes(k, state):
+    a, b = leaves(state)
+    if k == 4:
+        a.register_hook(lambda g: g * 3)
+    x = a * b
+    if k == 5:
+        x.register_hook(lambda g: g * 2)
+    x.sum().backward()
+    return [a.grad, b.grad]
+
+
+def a_leaf_freezes(k, state):
+    a, b = leaves(state)
+    b.requires_grad_(k % 3 != 2)
+    (a * b).exp().sum().backward()
+    return [a.grad, b.grad]
+
+
+def own_function(k, state):
+    class Twice(F.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            x, = ctx.saved_tensors
+            return 2 * x * g + k
+
+    a, b = leaves(state)
+    (Twice.apply(a) * b).sum().backward()
+    return [a.grad, b.grad]
+
+
+def several_results(k, state):
+    _, b = leaves(state)
+    values, indices = b.sort(dim=1)
+    low, high = b.chunk(2)
+    (values[:, 0] * low.max(dim=1)[0] + high.cumsum(1).sum()).sum().backward()
+    return [b.grad]
+
+
+def embedding(k, state):
+    if k == 0:
+        state["table"] = nn.Embedding(7, 3)
+    state["table"](F.tensor([k % 7, 2, 2])).square().sum().backward()
+    return [state["table"].weight.grad]
+
+
+def updates_between(k, state):
+    a, b = leaves(state)
+    loss = (a * b).sum() ** 2
+    loss.backward()
+    with F.no_grad():
+        a -= 0.1 * a.grad
+        b -= 0.1 * b.grad
+        a.grad = None
+    return [loss, a, b, b.grad]
+
+
+PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change, exponent_changes, walked_twice, two_losses,
+            shared_and_aliased, order_of_sums, a_hook_comes, a_leaf_freezes, own_function, several_results, embedding,
+            updates_between]
+
+
+def run(program, times=9):
+    F.manual_seed(3)
+    state, history = {}, []
+    for k in range(times):
+        history.append([t.detach().numpy().copy() for t in program(k, state)])
+    return history
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_replayed_as_walked(program, monkeypatch):
+    replayed = run(program)
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "survey", lambda roots, keep: None)
+        walked = run(program)
+    with monkeypatch.context() as patch:  # the walks in Python instead of machine code
+        patch.setattr(replay, "_survey", None)
+        patch.setattr(steps, "_describe", None)
+        patch.setattr(replay, "use_machine_code", lambda: None)
+        in_python = run(program)
+    for one, two, three in zip(replayed, walked, in_python, strict=True):
+        for a, b, c in zip(one, two, three, strict=True):
+            assert a.tobytes() == b.tobytes() == c.tobytes()
+
+
+@pytest.mark.compiled
+def test_a_loop_is_replayed():
+    F.manual_seed(0)
+    calls = []
+    real = replay._run
+    state = {}
+    try:
+        replay._run = lambda *args: (calls.append(1), real(*args))[1]
+        for k in range(8):
+            updates_between(k, state)
+    finally:
+        replay._run = real
+    assert len(calls) >= 4
+
+
+@pytest.mark.compiled
+def test_machine_code_and_python_tell_the_same_graphs_apart():
+    steps.use_machine_code()
+    if steps._describe is None:
+        pytest.skip("this Python takes no builtins")
+    x, y = F.randn(3), F.randn(2, 3)
+    (x.sum() + y.sum()).item()
+    bodies = [lambda: x + y, lambda: y + x, lambda: x + x, lambda: x * y, lambda: y * 2.0, lambda: y * 3.0,
+              lambda: y.double(), lambda: y.sum(0), lambda: y.sum(1), lambda: y.t() + 1, lambda: (x + y) * x,
+              lambda: (x + y) * (x + y), lambda: F.cat([x, x]), lambda: F.cat([x, x, x]), lambda: F.full((2, 3), 1.0) + y]
+    native, python = [], []
+    for body in bodies:
+        for _ in range(2):
+            recorder.pending.clear()
+            held = body()
+            nodes = recorder.pending[:]
+            native.append(steps.signature(nodes, []))
+            python.append(steps.described(nodes, []))
+            recorder.pending.clear()
+            del held
+    for i in range(len(native)):
+        assert native[i][1] == python[i][1] and native[i][2] == python[i][2]  # leaves and numbers
+        for j in range(len(native)):
+            assert (native[i][0] == native[j][0]) == (python[i][0] == python[j][0])
