@@ -165,3 +165,17 @@ def test_round_is_to_the_nearest_even_integer(d: dt.dtype) -> None:
     got = from_memory(run([fn("round", x)])[0], d).astype(np.float64)
     np.testing.assert_array_equal(got, np.rint(from_memory(memory(values, d), d).astype(np.float64)))
     check([fn("mul", fn("round", fn("mul", x, x)), x)])
+
+
+def test_a_chain_of_inlined_values_moves_with_its_reader():
+    """neg(mul(const)) is inlined twice: into a kernel of its own first, then on into the softmax's."""
+    import numpy as np
+
+    import facula
+    x = facula.tensor(np.linspace(-1, 1, 30, dtype=np.float32).reshape(6, 5), requires_grad=True)
+    loss = facula.nn.functional.cross_entropy(x, facula.tensor([0, 1, 2, 3, 4, 0]), reduction="sum")
+    (loss * 0.7).backward()
+    expected = np.exp(x.detach().numpy())
+    expected /= expected.sum(1, keepdims=True)
+    expected[range(6), [0, 1, 2, 3, 4, 0]] -= 1
+    np.testing.assert_allclose(x.grad.numpy(), 0.7 * expected, rtol=1e-5, atol=1e-6)

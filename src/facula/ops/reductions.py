@@ -177,7 +177,7 @@ _EXP_SUB = Formula("exp", _fn["exp"](_a - _b))
 _SUB_LOG = Formula("sub", _a - _b - _fn["log"](_c))
 _FINITE = Formula("where", where(_fn["eq"](_fn["abs"](_a), math.inf), 0.0, _a))
 _LOG_ADD = Formula("add", _fn["log"](_a) + _b)
-_PICK = Formula("where", where(_fn["eq"](_a, _b), _c, 0.0))
+PICK = Formula("where", where(_fn["eq"](_a, _b), _c, 0.0))
 _EQUAL = Formula("eq", _fn["or"](_fn["eq"](_a, _b), _fn["and"](_fn["ne"](_a, _a), _fn["ne"](_b, _b))))
 _MASK = Formula("where", where(_a, _b, 0.0))
 _NAN_ZERO = Formula("where", where(_fn["ne"](_a, _a), 0.0, _a))
@@ -194,7 +194,7 @@ def put_along(g: Tensor, indices: Tensor, dim: int, shape: tuple[int, ...]) -> T
     """`g` (kept dims) at its index along `dim`, 0 elsewhere."""
     if not shape:
         return g.reshape(())
-    return apply(_PICK, (coordinate(shape, dim), indices, g), None, g.dtype)
+    return apply(PICK, (coordinate(shape, dim), indices, g), None, g.dtype)
 
 
 def spread(g: Tensor, shape: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:

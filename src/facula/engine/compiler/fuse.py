@@ -373,18 +373,22 @@ class _Fusion:
             return
         if any(s.op is INDEX for s, _ in graph.reads[node]) or any(e.fn == "index" for e in node.op.order):  # type: ignore[attr-defined]
             return
-        if any(s in into.members or s in home.members for s, _ in graph.reads[node]):
+        chain = self._inlined_chain(node, home)
+        if any(s in into.members or s in home.members for n in chain for s, _ in graph.reads[n]):
             return  # then its own kernel has to write that value instead: nothing gained
         if reader.op.kind == "gather" and graph.reads[reader][1][0] is node:
             return
         row = reader in into.rows and not is_reduction(reader)
         space = into.row_dims if row else into.dims
         cuts = [space]
-        for _, inner in graph.reads[node]:
-            found = compose(at[0], inner)
-            if found is None:
-                return
-            cuts += [_without_ones(found.dims), normal(found).dims]
+        places = {node: at[0]}
+        for n in chain:
+            for source, inner in graph.reads[n]:
+                found = compose(places[n], inner)
+                if found is None:
+                    return
+                cuts += [_without_ones(found.dims), normal(found).dims]
+                places[source] = found
         dims = joined(cuts)
         if dims is None or size_of(dims) != size_of(space):
             return
@@ -395,11 +399,20 @@ class _Fusion:
             if into.reduced is not None:
                 into.reduced = _recut(into.dims, into.reduced, dims)
             into.dims = dims
-        into.inlined.add(node)
+        into.inlined.update(chain)
+        home.inlined.difference_update(chain)
         del home.members[node]
-        self.group_of[node] = into
+        for n in chain:
+            self.group_of[n] = into
         if not home.members:
             del self.groups[home.index]
+
+    def _inlined_chain(self, node: Node, home: Group) -> list[Node]:
+        """`node`, and what has been inlined into `home` for it: that moves along. Each has one reader."""
+        chain = [node]
+        for n in chain:
+            chain += [s for s, _ in self.graph.reads[n] if s in home.inlined]
+        return chain
 
     def ordered(self) -> list[Group]:
         """Depth first by the order in which members were recorded."""

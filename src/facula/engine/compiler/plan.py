@@ -152,7 +152,12 @@ def assign(
     steps: list[Made] = []
     aliases: dict[int, int] = {}
     owners: dict[int, set[object]] = {}  # slot -> values alive in it
+    known = set(leaves)  # values that have been written: a step that reads another one would read garbage
     for k, w in enumerate(work):
+        missing = [value for value in w.reads if value not in known and size(value)]
+        if missing:
+            raise AssertionError(f"step {k} reads {missing}, which no earlier step has computed")
+        known.update(w.writes)
         if w in in_place:
             memory.slots[w.writes[0]] = memory.slots[w.overwrites]
         for value in (*w.writes, *w.reads):  # what is read but never written has no elements

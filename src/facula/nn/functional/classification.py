@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops.picking import has_other, pick
 
 from .._reduction import reduce_values
 from . import activation
@@ -35,21 +36,36 @@ def _check_classes(input: Any, target: Any, weight: Any) -> None:
 
 
 def _picked(log_probabilities: Any, target: Any, weight: Any, ignore_index: int) -> Any:
-    """(loss of each target, weight of each target, which targets count); ignored ones are 0 in both."""
+    """(loss of each target, weight of each target, which targets count); ignored ones are 0 in the first two. The
+    weights are None where all are 1, the last is None where all count.
+
+    Raises:
+        IndexError: a target is no class.
+    """
     dim = 0 if log_probabilities.dim() == 1 else 1
     if target.dtype is not facula.int64:
         target = target.to(facula.int64)
-    counts = target != ignore_index
-    safe = facula.where(counts, target, 0)
+    shape = target.shape
     if dim == 0 and target.dim() == 1:
-        picked = log_probabilities.gather(0, safe)
-    else:
-        picked = log_probabilities.gather(dim, safe.unsqueeze(dim)).squeeze(dim)
-    losses = facula.where(counts, -picked, 0.0)
-    if weight is None:
-        return losses, counts, counts, safe
-    factors = facula.where(counts, weight.index_select(0, safe.reshape(-1)).reshape(safe.shape), 0.0)
-    return losses * factors, factors, counts, safe
+        target = target.reshape(())
+    counts = None
+    if has_other(target, log_probabilities.size(dim), ignore_index):
+        counts = target != ignore_index
+    losses = -pick(log_probabilities, target, dim)
+    factors = None
+    if weight is not None:
+        factors = pick(_per_class(weight, log_probabilities).expand_as(log_probabilities), target, dim)
+    if counts is not None:
+        losses = facula.where(counts, losses, 0.0)
+        factors = counts if factors is None else facula.where(counts, factors, 0.0)
+        counts = counts.reshape(shape)
+    if weight is not None:
+        losses = losses * factors
+    return losses.reshape(shape), factors, counts
+
+
+def _average(losses: Any, factors: Any) -> Any:
+    return losses.sum() / (losses.numel() if factors is None else factors.sum())
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
@@ -67,9 +83,9 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
     """
     reduction = _chosen(reduction, size_average, reduce)
     _check_classes(input, target, weight)
-    losses, factors, _, _ = _picked(input, target, weight, ignore_index)
+    losses, factors, _ = _picked(input, target, weight, ignore_index)
     if reduction == "mean":
-        return losses.sum() / factors.sum()
+        return _average(losses, factors)
     return reduce_values(losses, reduction)
 
 
@@ -103,17 +119,15 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing, class_dim)
     _check_classes(input, target, weight)
     log_probabilities = input.log_softmax(class_dim)
-    losses, factors, counts, _ = _picked(log_probabilities, target, weight, ignore_index)
-    if reduction == "mean":
-        total = factors.sum()
-        result = losses.sum() / total
-    else:
-        result = reduce_values(losses, reduction)
+    losses, factors, counts = _picked(log_probabilities, target, weight, ignore_index)
+    result = _average(losses, factors) if reduction == "mean" else reduce_values(losses, reduction)
     if label_smoothing == 0.0:
         return result
     spread = log_probabilities if weight is None else log_probabilities * _per_class(weight, input)
-    smooth = facula.where(counts, -spread.sum(class_dim), 0.0)
-    smooth = smooth.sum() / total if reduction == "mean" else reduce_values(smooth, reduction)
+    smooth = -spread.sum(class_dim)
+    if counts is not None:
+        smooth = facula.where(counts, smooth, 0.0)
+    smooth = _average(smooth, factors) if reduction == "mean" else reduce_values(smooth, reduction)
     return (1 - label_smoothing) * result + smooth * (label_smoothing / input.size(class_dim))
 
 

@@ -1,0 +1,36 @@
+"""One element of each row, chosen by an index: a masked sum that fuses with whatever computes the rows.
+
+A gather would need the rows in memory, and its gradient a scatter; here both are pointwise. It reads every element
+of a row, which a loss over classes has just computed anyway.
+"""
+
+from __future__ import annotations
+
+from facula.engine.realize import value_of
+from facula.ops.gathering import bounds, first_outside
+from facula.ops.pointwise import apply
+from facula.ops.reductions import PICK, coordinate, summed
+from facula.tensor import Tensor, read
+
+
+def pick(rows: Tensor, index: Tensor, dim: int) -> Tensor:
+    """`rows` at `index` (its shape without `dim`) along `dim`; 0 where the index is no position."""
+    at = index.unsqueeze(dim)  # type: ignore[attr-defined]
+    return summed(apply(PICK, (coordinate(rows.shape, dim), at, rows), None, rows.dtype), dim, False, None)
+
+
+def has_other(target: Tensor, classes: int, other: int) -> bool:
+    """Do some elements of the index tensor equal `other`, all the rest being in [0, classes)?
+
+    Raises:
+        IndexError: an element is neither.
+    """
+    node = read(target)
+    low, high = bounds(node)
+    if low >= 0 and high < classes and not low <= other <= high:
+        return False
+    array = value_of(node).reshape(-1)
+    rest = array[array != other]
+    if rest.size and (rest.min() < 0 or rest.max() >= classes):
+        raise IndexError(f"Target {first_outside(rest, 0, classes)} is out of bounds.")
+    return bool(rest.size < array.size)
