@@ -11,6 +11,7 @@ from facula import devices, layouts
 from facula.autograd.graph import mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.realize import realize
 from facula.ops.registry import DTYPE_NAMES, METHODS
 from facula.size import Size
 from facula.tensor import Tensor, alias, refresh, share, strides_of
@@ -131,6 +132,8 @@ def is_contiguous(self: Tensor, *, memory_format: Any = layouts.contiguous_forma
 @method
 def data_ptr(self: Tensor) -> int:
     """The address of the first element; computes what is pending."""
+    if self._node is not None and 0 not in self.shape:
+        return realize(self._node).ptr
     array = self._memory()[1]  # type: ignore[attr-defined]
     if not size_of(self.shape):
         return 0

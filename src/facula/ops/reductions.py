@@ -169,6 +169,7 @@ def narrowed(node: Node, of: dtype) -> Node:
 _a, _b, _c = operand(0), operand(1), operand(2)
 _fn = {n: function(n) for n in ("exp", "log", "eq", "ne", "abs", "sqrt", "pow", "isnan", "sign", "or", "and")}
 _TO = Formula("toCopy", _a)
+_INVERSE = Formula("reciprocal", 1.0 / _a)
 _DIV_S = Formula("div", _a / scalar(0))
 _SUB = Formula("sub", _a - _b)
 _MUL = Formula("mul", _a * _b)
@@ -625,7 +626,8 @@ def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     if log:
         result = formula_node(_SUB_LOG, (node, top, total), None, x.shape, w)
     else:
-        result = formula_node(_DIV, (e, total), None, x.shape, w)
+        # one division a row; the products differ from quotients by half a unit in the last place at most
+        result = formula_node(_MUL, (e, formula_node(_INVERSE, (total,), None, total.shape, w)), None, x.shape, w)
     out = new(narrowed(result, x.dtype))
     return attach(out, rule, (x,), (out, d))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops import normalization as ops
 
 
 def _widened(input: Any) -> Any:
@@ -55,6 +56,10 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         tensor([-1.0000,  1.0000])
     """
     shape = _check_normalized_shape(input, normalized_shape, weight, bias)
+    kind = input.dtype
+    same = (weight is None or weight.dtype is kind) and (bias is None or bias.dtype is kind)
+    if same and kind.is_floating_point and 0 not in input.shape:
+        return ops.layer_norm(input, len(shape), weight, bias, float(eps))
     result = _normalized(_widened(input), tuple(range(-len(shape), 0)), eps)
     if weight is not None:
         result = result * weight
