@@ -114,12 +114,13 @@ def read(t: Tensor) -> Node:
 def read_view(t: Tensor) -> Node:
     """The value of a tensor that shares its elements with others."""
     storage = t._storage
-    if getrefcount(storage) <= 3 and not storage.shared:  # t, the local name, the argument: all aliases are gone
+    if not storage.shared:
         node = storage.node
         if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
-            t._node = node
-            t._seen = storage.version
-            t._storage = t._cached = None
+            if getrefcount(storage) <= 3:  # t, the local name, the argument: all aliases are gone
+                t._node = node
+                t._seen = storage.version
+                t._storage = t._cached = None
             return node  # type: ignore[no-any-return]
     if storage.shared and storage.pinned():
         # The other side may write at any time: take the elements now.

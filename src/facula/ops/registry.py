@@ -15,6 +15,7 @@ from typing import Any
 
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
+from facula.engine.graph.node import contiguous_strides
 from facula.tensor import Tensor, new, read, update
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public names of `facula`
@@ -69,12 +70,19 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
-    """`store`, with a short way for what nearly always comes: a tensor that shares with nobody, and no history."""
-    if t._storage is None and not result._rg and result.dtype is t.dtype and result.shape == t.shape \
-            and not (t._rg and mode.grad):
-        t._node = result._node or read(result)
-        t._seen += 1
-        return t
+    """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
+        storage = t._storage
+        if storage is None:
+            t._node = result._node or read(result)
+            t._seen += 1
+            return t
+        base = storage.node
+        if t._base is None and not storage.shared and base.shape == t.shape and base.dtype is t.dtype \
+                and t._strides == contiguous_strides(t.shape):
+            storage.node = result._node or read(result)
+            storage.version += 1
+            return t
     return store(t, result, what)
 
 

@@ -41,7 +41,7 @@ def compile_plan(
     in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
         work += _lower(group, in_memory, graph, formats, vector_bytes)
-    steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes)
+    steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes, graph.same)
     count = 1 + max((at for at in formats), default=-1)
     return PlanSpec(
         steps,

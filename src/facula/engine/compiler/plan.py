@@ -6,8 +6,9 @@ its last use; an output may be built in place of a leaf that is donated (`PlanSp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from facula.dtypes import dtype
 from facula.engine.compiler.kernel import Step
@@ -137,9 +138,11 @@ def assign(
     outputs: list[object],
     donated: set[object],
     size: Callable[[object], int],
+    same: Mapping[Any, Any] | None = None,
 ) -> tuple[list[Made], Memory, dict[int, int]]:
     """Walk the steps in order, taking memory at a value's birth and giving it back after its last use.
 
+    `same` maps values to outputs that have their memory.
     Returns the steps, the memory, and which outputs are built in the memory of which donated leaves.
     """
     memory = Memory(leaves, outputs)
@@ -148,6 +151,9 @@ def assign(
         for value in (*w.reads, *w.writes):
             last[value] = k
     fixed = {*leaves, *outputs}
+    for value, output in (same or {}).items():
+        memory.slots[value] = memory.slots[output]
+        fixed.add(value)
     in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
     steps: list[Made] = []
     aliases: dict[int, int] = {}

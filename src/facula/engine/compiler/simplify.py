@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from facula.dtypes import COMPLEX
-from facula.engine.compiler.affine import Affine, broadcast, compose, identity, joined, normal, view_map
+from facula.engine.compiler.affine import Affine, broadcast, compose, identity, is_identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
 from facula.engine.compiler.matmul import supported
 from facula.engine.compiler.values import Read, coordinate_map, steps_of
@@ -27,6 +27,7 @@ class Graph:
     reads    for nodes that loops compute: the values they read, and where
     loops    nodes computed by loop kernels; the other nodes of `order` are steps of their own
     kept     values that must be in memory
+    same     values whose memory an output is: the output is the same elements in another shape
     """
 
     leaves: set[Node]
@@ -36,6 +37,7 @@ class Graph:
     reads: dict[Node, list[Read]] = field(default_factory=dict)
     loops: set[Node] = field(default_factory=set)
     kept: set[Node] = field(default_factory=set)
+    same: dict[Node, Node] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -71,9 +73,26 @@ def simplify(
                 if source not in graph.leaves and not (source.op is CONST and fills(node)):
                     graph.kept.add(source)
                     pending.append(source)
+    _share_memory(graph, needed)
     # constants need not be in `nodes`: they come first
     graph.order = sorted(needed, key=lambda n: position.get(n, -1))
     return graph
+
+
+def _share_memory(graph: Graph, needed: set[Node]) -> None:
+    """An output that is nothing but a reshaped result of a step of its own is not copied from it."""
+    outputs = set(graph.outputs)
+    for view in graph.outputs:
+        if view.op is not VIEW or view not in needed or view not in graph.loops:
+            continue
+        source, map = graph.reads[view][0]
+        if source in graph.leaves or source in outputs or source in graph.loops or source in graph.same:
+            continue
+        if size_of(source.shape) == size_of(view.shape) and is_identity(map, size_of(view.shape)):
+            graph.same[source] = view
+            needed.discard(view)
+            graph.loops.discard(view)
+            del graph.reads[view]
 
 
 def in_loops(node: Node) -> bool:
