@@ -247,6 +247,8 @@ def _store(t: Any, g: Any) -> None:
 def _accumulate(t: Any, g: Any) -> None:
     """Add `g` to `t.grad`: in place, unless the sum itself is to be differentiated."""
     from facula.tensor import assign, read
+    if not t._rg:  # it has stopped since
+        return
     if g.dtype is not t.dtype or g.shape != t.shape:
         g = _fitted(t, g)
     old = t._grad

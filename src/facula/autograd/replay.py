@@ -105,7 +105,7 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         return None
     parts, values = found.parts, found.values
     for t in found.leaves:
-        if t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
+        if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
             return None
         grad = t._grad
         if grad is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structu
 LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
 _log: dict[int, dict[str, Any]] | None = None
 _NOTHING: tuple[Node, ...] = ()
+_READY = frozenset((BUFFER, CONST))
+_op = attrgetter("op")
 
 
 def flush() -> None:
@@ -56,7 +59,8 @@ def realize(node: Node) -> Buffer:
     flush()
     if node.buffer is None:  # it was recorded before somebody else's flush and is not pending any more
         with lock:
-            _compute_alone(node)
+            if node.buffer is None:  # nor has it been computed while we waited
+                _compute_alone(node)
     assert node.buffer is not None
     return node.buffer
 
@@ -76,19 +80,25 @@ def _materialise(node: Node) -> Buffer:
 
 
 def _compute_alone(node: Node) -> None:
-    """Walk back from a node that no flush has reached (its recording thread died half-way, say)."""
+    """A node that no flush has reached (its recording thread died half-way, say)."""
+    run(_closure([node]))
+
+
+def _closure(wanted: list[Node]) -> list[Node]:
+    """What has to be computed for `wanted`, arguments first. A CALL is among it whenever a PICK comes after the flush
+    that ran it: its tuple of results is not kept."""
     order: list[Node] = []
     seen: set[int] = set()
-    stack = [(node, False)]
+    stack = [(node, False) for node in reversed(wanted)]
     while stack:
         n, ready = stack.pop()
         if ready:
             order.append(n)
-        elif n.buffer is None and n.op is not CONST and id(n) not in seen:
+        elif n.op not in _READY and id(n) not in seen:
             seen.add(id(n))
             stack.append((n, True))
             stack.extend((i, False) for i in n.inputs)
-    run(order)
+    return order
 
 
 def run(nodes: list[Node]) -> None:
@@ -96,6 +106,9 @@ def run(nodes: list[Node]) -> None:
     key, leaves, numbers = signature(nodes, [])
     step = _steps.get(key)
     if step is None:
+        if not _READY.issuperset(map(_op, leaves)):
+            run(_closure(leaves) + nodes)
+            return
         step = step_of(nodes, leaves, held_of(nodes))
         keep(_steps, key, step)
     if step.results:

@@ -13,9 +13,9 @@ pending: list[Node] = []  # in program order; realize.py empties it
 lock = threading.RLock()  # held while the graph is walked and run
 if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread that it does not have
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
-# Pending nodes after which the recorder flushes by itself: the last resort against growth. 0: every operation
-# runs at its call.
-LIMIT = 0 if config.EAGER.value else 8192
+# Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
+LIMIT = 0 if config.EAGER.value else 256
+MOST = 8192  # pending nodes after which everything is computed, whatever it looks like
 
 _append = pending.append
 _blank = object.__new__
@@ -38,7 +38,39 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     return node
 
 
+_look_at = LIMIT + 1  # the number of pending nodes at which to look for a loop
+_period = 0  # of the loop that was seen last
+
+
 def overflow() -> None:
-    """Too much is pending: compute it now."""
+    """Much is pending. A loop that never asks for a value would grow a graph without end, so what is recorded is
+    looked at for repetition: once there is some, a whole number of turns is computed, always the same number, so that
+    the graph (and its plan) is the same each time."""
+    global _look_at, _period
+    n = len(pending)
+    if n < _look_at and LIMIT:
+        return
     from facula.engine.realize import flush
-    flush()
+    if not LIMIT or n >= MOST or (_period and _turns(_period, 2)):
+        flush()
+        return
+    _period = next((p for p in range(1, n // 3 + 1) if _turns(p, 3)), 0)
+    if _period:
+        _look_at = _period * -(-(LIMIT + 1) // _period)
+        flush()
+    else:  # look again later
+        _look_at = 2 * n if n < MOST // 2 else MOST
+
+
+def _turns(p: int, times: int) -> bool:
+    """Are the last p * times nodes that many turns of a loop? Layers of a network that is being trained repeat, too;
+    but what they compute is held (by the tape), where the turns of a loop leave little behind."""
+    from facula.engine.steps import held_of
+    last = pending[-1]
+    if pending[-1 - p].op is not last.op:
+        return False
+    seen = [(node.op, node.attrs, node.shape) for node in pending[-p * times:]]
+    if seen[:-p] != seen[p:]:
+        return False
+    del last
+    return 4 * sum(held_of(pending)[-2 * p:-p]) <= p

@@ -17,7 +17,7 @@ from operator import attrgetter, itemgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
-from facula.engine.graph.node import BUFFER, CONST, Node, Number, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ def held_of(nodes: list[Node]) -> bytes:
         node.slot = None
     source = None  # type: ignore[assignment]
     del node  # lingering, either would count as a holder of a node
-    # the list, what map holds is the argument itself
-    return bytes([references - used > 2 for references, used in zip(map(getrefcount, nodes), uses, strict=True)])
+    # the list, what map holds is the argument itself. A CALL is never a value: its PICKs are
+    return bytes([references - used > 2 and op is not CALL
+                  for references, used, op in zip(map(getrefcount, nodes), uses, map(_op, nodes), strict=True)])
 
 
 class Work:
