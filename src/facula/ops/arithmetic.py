@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
+from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.pointwise import Binary, apply, number_for, result_dtype, to_dtype, unary
 from facula.ops.registry import alias_of, op
-from facula.tensor import Tensor
+from facula.tensor import Tensor, attach
 
 X = {n: function(n) for n in (
     "add", "sub", "mul", "div", "neg", "abs", "sign", "floordiv", "truncdiv", "remainder", "fmod", "maximum", "minimum",
@@ -66,15 +67,22 @@ def square(input: Tensor) -> Tensor:
 def abs(input: Tensor) -> Tensor:
     """Absolute value; of complex elements the modulus, as a real tensor."""
     if input.dtype.is_complex:
-        if input._rg:
-            raise NotImplementedError("abs: the gradient for complex tensors is not implemented")
-        return apply(_COMPLEX_ABS, (input,), None, input.dtype.to_real())
+        modulus = apply(_COMPLEX_ABS, (input.detach(),), None, input.dtype.to_real())
+        return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
     if input.dtype is bool_:
         raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
     return _abs(input)  # type: ignore[no-any-return]
 
 
 _COMPLEX_ABS = Formula("abs", X["abs"](operand(0)))
+
+
+def _unit(x: Tensor, modulus: Tensor) -> Tensor:
+    """x / |x|, and 0 at 0."""
+    return x / to_dtype(modulus.masked_fill(modulus == 0, 1), x.dtype)
+
+
+_COMPLEX_ABS_RULE = Rule("AbsBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]) * _unit(*ctx.saved),))
 
 
 @op(inplace=True, out=True)
@@ -87,10 +95,8 @@ def sign(input: Tensor) -> Tensor:
 
 @op(inplace=True, out=True)
 def sgn(input: Tensor) -> Tensor:
-    """sign, for real tensors."""
-    if input.dtype.is_complex:
-        raise NotImplementedError("sgn of complex tensors is not implemented")
-    return sign(input)
+    """sign; of complex elements x / |x|, and 0 at 0."""
+    return _unit(input, abs(input)) if input.dtype.is_complex else sign(input)
 
 
 for _name in ("floor", "ceil", "trunc"):

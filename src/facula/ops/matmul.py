@@ -14,7 +14,7 @@ from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.node import CONTRACT, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, number_for, sum_to, to_dtype
-from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op, store
 from facula.tensor import Tensor, attach, new, read, view_node
 
 _C_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
@@ -531,7 +531,7 @@ def _addbmm_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 _ADDBMM = Rule("AddbmmBackward0", _addbmm_backward)
 
 
-@op(inplace=True, out=True)
+@op(out=True)
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of bmm(batch1, batch2) over the stack."""
     _need_tensors("addbmm", ("input", input), ("batch1", batch1), ("batch2", batch2))
@@ -555,6 +555,17 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
     _check_added(input.shape, (m, n))
     return attach(new(_blend(out, read(input), beta, alpha)), _ADDBMM, (input, batch1, batch2),
                   (batch1, batch2, beta, alpha))
+
+
+@op(name="addbmm_")
+def _addbmm_in_place(self: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """addbmm, written into `self`, which takes the result's shape: alone of its kind, as in torch."""
+    result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
+    if self.shape != result.shape:
+        if self._rg:
+            raise RuntimeError("cannot resize variables that require grad")
+        self.resize_(result.shape)  # type: ignore[attr-defined]
+    return store(self, result, "addbmm_")
 
 
 def _addmv_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

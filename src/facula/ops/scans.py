@@ -195,7 +195,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     parts = [p for p in (prepend, input, append) if p is not None]
     x = FUNCTIONS["cat"](parts, d) if len(parts) > 1 else input
     if n == 0:
-        return x.clone()
+        return input.clone()  # without what is put before and after it
     for _ in range(min(n, x.shape[d])):
         m = x.shape[d] - 1
         high, low = x.narrow(d, 1, m), x.narrow(d, 0, m)
