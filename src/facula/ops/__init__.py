@@ -7,6 +7,7 @@ from facula.ops import (  # noqa: F401
     convolution,
     creation,
     einsum,
+    fourier,
     gathering,
     indexing,
     linalg,
