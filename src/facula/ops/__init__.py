@@ -15,6 +15,7 @@ from facula.ops import (  # noqa: F401
     pooling,
     random,
     reductions,
+    resampling,
     scans,
     scattering,
     shape,

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, int64
+from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
-from facula.ops.convolution import cropped, several, spread_out
-from facula.ops.gathering import index_leaf, rows, shaped
+from facula.ops.convolution import several, spread_out
+from facula.ops.gathering import index_leaf, rows
 from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
@@ -192,7 +192,7 @@ def _adaptive_avg_pool(n: int) -> Any:
             x = window_sums(x, out, kernel, kernel) / float(size_of(kernel))
         else:
             for k, (s, o) in enumerate(zip(size, out, strict=True)):
-                x = along(x, 2 + k, _averaging(s, o))
+                x = taps(x, 2 + k, *_averaging(s, o)) if o else x.narrow(2 + k, 0, 0)
         x = to_dtype(x, of)
         return x if batched else reshape_value(x, tuple(x.shape[1:]))
     body.__name__ = body.__qualname__ = what
@@ -200,22 +200,24 @@ def _adaptive_avg_pool(n: int) -> Any:
     return op(body, method=False, namespace="nn.functional")
 
 
-def _averaging(size: int, out: int) -> Any:
+def _averaging(size: int, out: int) -> tuple[Any, Any]:
     start, end = shares(size, out)
-    at = np.arange(size)
-    return ((at >= start[:, None]) & (at < end[:, None])) / (end - start)[:, None]
+    at = start[:, None] + np.arange(int((end - start).max(initial=1)))
+    return np.minimum(at, end[:, None] - 1), np.where(at < end[:, None], 1 / (end - start)[:, None], 0.0)
 
 
-def along(x: Tensor, dim: int, matrix: Any) -> Tensor:
-    """Dimension `dim` of x multiplied by a matrix (out, size)."""
-    m = new(leaf(np.ascontiguousarray(matrix.T, x.dtype.numpy), matrix.T.shape, x.dtype))
-    if not matrix.size:
-        shape = (*x.shape[:dim], matrix.shape[0], *x.shape[dim + 1:])
-        return severed(new(constant(0, shape, x.dtype)), x, name="AdaptivePoolBackward0")
-    last = len(x.shape) - 1
-    if dim == last:
-        return FUNCTIONS["matmul"](x, m)  # type: ignore[no-any-return]
-    return FUNCTIONS["matmul"](x.movedim(dim, last), m).movedim(last, dim)  # type: ignore
+def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
+    """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each)."""
+    out, each = table.shape
+    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))  # type: ignore[attr-defined]
+    if weights is None:
+        return part  # type: ignore[no-any-return]
+    part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
+    weights = np.ascontiguousarray(weights, x.dtype.numpy).reshape(out, each, *[1] * (len(x.shape) - dim - 1))
+    part = part * new(leaf(weights, weights.shape, x.dtype))
+    if not weights.all():  # nothing, whatever is there: not 0 * inf
+        part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)  # type: ignore[attr-defined]
+    return part.sum(dim + 1)  # type: ignore[attr-defined,no-any-return]
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_avg_pool(n) for n in (1, 2, 3))
@@ -395,7 +397,6 @@ def _unpool(n: int) -> Any:
 
 
 max_unpool1d, max_unpool2d, max_unpool3d = (_unpool(n) for n in (1, 2, 3))
-_ = cropped, shaped
 
 
 # ---- the norm ---------------------------------------------------------------------------------------------

@@ -29,10 +29,12 @@ from .pixelshuffle import *  # noqa: F403
 from .pixelshuffle import __all__ as _pixelshuffle
 from .pooling import *  # noqa: F403
 from .pooling import __all__ as _pooling
+from .resampling import *  # noqa: F403
+from .resampling import __all__ as _resampling
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
 
 __all__ = [  # noqa: PLE0604
     "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
-    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling, *_sparse,
+    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling, *_resampling, *_sparse,
 ]
