@@ -315,9 +315,25 @@ op(
     inplace=True,
     out=True,
 )
-op(Binary("logaddexp", lambda a, b: where(
+_logaddexp = Binary("logaddexp", lambda a, b: where(
     X["eq"](a, b), a + 0.6931471805599453,
-    X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float").__call__, name="logaddexp", out=True)
+    X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float")
+
+
+@op(out=True)
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    if not (input.dtype.is_complex or other.dtype.is_complex):
+        return _logaddexp(input, other)
+    from facula.ops.registry import FUNCTIONS
+    of = result_dtype((input, other))
+    input, other = to_dtype(input, of), to_dtype(other, of)
+    a, b = input.detach(), other.detach()
+    top = FUNCTIONS["where"](a.real >= b.real, a, b)  # its angle stays in the result, as in torch
+    top = FUNCTIONS["where"](FUNCTIONS["isinf"](top.real), 0, top)
+    return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
+
+
 op(Binary("logaddexp2", lambda a, b: where(
     X["eq"](a, b), a + 1.0,
     X["maximum"](a, b) + X["log1p"](X["exp2"](-X["abs"](a - b))) * 1.4426950408889634), "float").__call__,
@@ -484,6 +500,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @op(inplace=True, out=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); with `eps` the input is clamped to [eps, 1 - eps] first."""
+    if input.dtype.category < FLOAT:
+        input = to_dtype(input, defaults.get_default_dtype())
     if eps is not None:
         input = clamp(input, eps, 1 - eps)
     return (input / (1 - input)).log()

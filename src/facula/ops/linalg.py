@@ -189,10 +189,14 @@ class Slogdet(NamedTuple):
     logabsdet: Any
 
 
-def _slogdet_backward(ctx: Any, _: Any, g: Tensor | None) -> tuple[Tensor | None]:
-    if g is None:
-        return (None,)
-    return (_matrix(g) * _adjoint(inv(ctx.saved[0])),)
+def _slogdet_backward(ctx: Any, gs: Tensor | None, g: Tensor | None) -> tuple[Tensor | None]:
+    a, sign = ctx.saved
+    if not a.dtype.is_complex:
+        return (None if g is None else _matrix(g) * _adjoint(inv(a)),)
+    if gs is not None:  # the sign turns with the imaginary part of tr(A^-1 dA)
+        turn = (gs.conj() * sign).imag.to(a.dtype) * -1j
+        g = turn if g is None else g.to(a.dtype) + turn
+    return (None if g is None else _matrix(g.to(a.dtype)) * _adjoint(inv(a)),)
 
 
 _SLOGDET = Rule("LinalgSlogdetBackward0", _slogdet_backward)
@@ -203,7 +207,7 @@ def slogdet(A: Tensor) -> Slogdet:
     """Sign and logarithm of the absolute value of each determinant."""
     _check(A, "linalg.slogdet")
     sign, log = _call("slogdet", (A,), (), ((tuple(A.shape[:-2]), A.dtype), (tuple(A.shape[:-2]), A.dtype.to_real())))
-    attach_many((sign, log), _SLOGDET, (A,), (A,))
+    attach_many((sign, log), _SLOGDET, (A,), (A, ("out", 0)))
     return Slogdet(sign, log)
 
 
@@ -278,8 +282,9 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     lower = ctx.saved[0]
     n = lower.shape[-1]
-    half = _left(lower, g) * _mask(np.tril(np.ones((n, n))) - 0.5 * np.eye(n), lower)
-    both = half + _adjoint(half)
+    low = _left(lower, g) * _mask(np.tril(np.ones((n, n))), lower)
+    # torch leaves the imaginary part on the diagonal; no Hermitian change of the matrix meets it
+    both = low + _adjoint(low * _mask(1 - np.eye(n), lower))
     inverse = inv(lower)
     return (_left(inverse, product(both, inverse)) * 0.5,)
 
@@ -458,7 +463,8 @@ def _qr_backward(ctx: Any, gq: Tensor | None, gr: Tensor | None) -> tuple[Tensor
     assert inner is not None
     low = np.tril(np.ones((k, k)), -1)
     strict = inner * _mask(low, inner)
-    sym = strict + _adjoint(strict) + inner * _eye(k, inner)
+    middle = inner * _eye(k, inner)  # only its real part: R's diagonal is real
+    sym = strict + _adjoint(strict) + (middle + _adjoint(middle)) * 0.5
     total = product(q, sym)
     if gq is not None:
         total = total + gq
@@ -518,7 +524,10 @@ def _svd_backward(ctx: Any, gu: Tensor | None, gs: Tensor | None, gvh: Tensor | 
     inner: Tensor | None = None
     if gu is not None:
         gu = gu[..., :k]
-        inner = _skew(_left(u, gu)) / gaps * off * _row(sc)
+        turned = _skew(_left(u, gu))
+        inner = turned / gaps * off * _row(sc)
+        if u.dtype.is_complex:  # u and vh may turn together
+            inner = inner + turned * _eye(k, turned) / (_row(sc) * 2)
     if gvh is not None:
         gvh = gvh[..., :k, :]
         part = _column(sc) * (_skew(_adjoint(_right(gvh, vh))) / gaps * off)
@@ -860,6 +869,8 @@ def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 def _logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where it is negative."""
     sign, log = slogdet(input)
+    if sign.dtype.is_complex:
+        return sign.log() + log.to(sign.dtype)  # type: ignore[no-any-return]
     return log + FUNCTIONS["where"](sign.detach() < 0, _value(np.nan, log.dtype), _value(0.0, log.dtype))  # type: ignore
 
 

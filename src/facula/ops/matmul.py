@@ -424,17 +424,22 @@ def _times(t: Tensor | None, factor: Any) -> Any:
     return t if t is None or factor == 1 else t * factor
 
 
+def _back_times(g: Tensor, factor: Any) -> Any:
+    """The gradient behind `_times`: a complex factor counts with its conjugate."""
+    return _times(g, factor.conjugate() if isinstance(factor, complex) else factor)
+
+
 def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, ta, tb, beta, alpha = ctx.saved
     needs, shapes = ctx.needs, ctx.shapes
     first = None
     if needs[0]:
-        first = _times(g, beta)
+        first = _back_times(g, beta)
         if first.shape != shapes[0]:
             first = sum_to(first, shapes[0])
     da = db = None
     if needs[1] or needs[2]:
-        da, db = _product_grads(ctx, _times(g, alpha), a, b, ta, tb, needs[1:], shapes[1:])
+        da, db = _product_grads(ctx, _back_times(g, alpha), a, b, ta, tb, needs[1:], shapes[1:])
     return first, da, db
 
 
@@ -521,8 +526,8 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
 
 def _addbmm_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    g = _times(g, alpha)
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    g = _back_times(g, alpha)
     da = product(g, _conj(b), False, True) if ctx.needs[1] else None
     db = product(_conj(a), g, True) if ctx.needs[2] else None
     return first, da, db
@@ -570,8 +575,8 @@ def _addbmm_in_place(self: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any 
 
 def _addmv_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, v, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    return first, *_mv_grads(_times(g, alpha), a, v, ctx.needs[1:])
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    return first, *_mv_grads(_back_times(g, alpha), a, v, ctx.needs[1:])
 
 
 _ADDMV = Rule("AddmvBackward0", _addmv_backward)
@@ -596,8 +601,8 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 
 def _addr_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    g = _times(g, alpha)
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    g = _back_times(g, alpha)
     da = reshape_value(product(g, reshape_value(_conj(b), (b.shape[0], 1))), a.shape) if ctx.needs[1] else None
     db = reshape_value(product(g, reshape_value(_conj(a), (a.shape[0], 1)), True), b.shape) if ctx.needs[2] else None
     return first, da, db

@@ -82,6 +82,8 @@ def _cumprod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     x, out, d = ctx.saved
     if not x.shape:
         return (g,)
+    if x.dtype.is_complex:  # g * conj(f'), and f' is made of these two
+        x, out = x.conj(), out.conj()
     # before the first zero: the quotient; at it: the products without it; behind it: nothing
     zeros = cumsum(x == 0, d)
     first = apply(_FIRST, (zeros, x), None, bool_)
@@ -176,6 +178,8 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     d = wrap_dim(dim, len(x.shape))
     if x.dtype.category < FLOAT:
         raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
+    if x.dtype.is_complex:
+        raise NotImplementedError("logcumsumexp of complex tensors is not implemented")
     if not x.shape:
         return attach(out := new(read(x)), _LCSE, (x,), (x, out, d))
     call = record(CALL, (read(x),), ("logcumsumexp", d), None, x.shape, x.dtype)
