@@ -316,7 +316,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
         return_complex = True
     x = input if len(input.shape) == 2 else input.unsqueeze(0)  # type: ignore[attr-defined]
     if center:
-        from facula.nn.functional import pad
+        from facula.ops.shape import pad
         x = pad(x.unsqueeze(1), [n_fft // 2, n_fft // 2], pad_mode).squeeze(1)
     if not 0 < n_fft <= x.shape[-1]:
         raise RuntimeError(f"stft({DTYPE_NAMES[input.dtype.name]}{list(input.shape)}, n_fft={n_fft}): expected "
