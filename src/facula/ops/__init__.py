@@ -8,6 +8,7 @@ from facula.ops import (  # noqa: F401
     creation,
     einsum,
     elementary,
+    factorizations,
     fourier,
     gathering,
     indexing,
