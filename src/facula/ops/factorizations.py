@@ -28,8 +28,7 @@ from facula.ops.linalg import (
 from facula.ops.matmul import product, reshape_value, transposed
 from facula.ops.reductions import result_type
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
-from facula.ops.severing import severed
-from facula.tensor import Tensor, attach_many, read
+from facula.tensor import Tensor, attach, attach_many, read
 
 LINALG = NAMESPACES["linalg"]
 
@@ -267,6 +266,9 @@ def _reflected(A: Tensor, tau: Tensor, q: Tensor, adjoint: bool = False) -> Tens
     return q
 
 
+_NO_REFLECTIONS = Rule("LinalgHouseholderProductBackward0", lambda ctx, g: (None, None))
+
+
 @op(method=False, out=True, namespace="linalg")
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections that `geqrf` gives."""
@@ -280,7 +282,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
                            "tau.shape[-1]")
     start = _value(np.broadcast_to(np.eye(m, n), A.shape), A.dtype)
     if not tau.shape[-1]:
-        return severed(start, A, tau, name="LinalgHouseholderProductBackward0")
+        return attach(start, _NO_REFLECTIONS, (A, tau))
     return _reflected(A, tau, start)
 
 
