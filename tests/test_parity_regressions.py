@@ -320,3 +320,35 @@ def test_special_functions(name):
     expected, got = on_both(lambda lib, x: getattr(lib.special, name)(x), at)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_packed_sequences(kind):
+    """Each sequence ends where it ends, in both directions, and what was sorted comes back in order."""
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    sequences = [random(n, 3, seed=n).astype("float32") for n in (2, 5, 3)]
+    both = []
+    for lib in (torch, facula):
+        lib.manual_seed(0)
+        layer = getattr(lib.nn, kind)(3, 4, 2, bidirectional=True)
+        tools = lib.nn.utils.rnn
+        out, state = layer(tools.pack_sequence([lib.tensor(s) for s in sequences], enforce_sorted=False))
+        padded, lengths = tools.pad_packed_sequence(out)
+        padded.sum().backward()
+        last = state[1] if kind == "LSTM" else state
+        both.append([padded.detach().numpy(), last.detach().numpy(), lengths.numpy(),
+                     layer.weight_hh_l0.grad.numpy()])
+    for a, b in zip(*both, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_transformer_sees_no_future():
+    facula.manual_seed(0)
+    model = facula.nn.Transformer(8, 2, 1, 1, 16, dropout=0.0, batch_first=True)
+    source, target = facula.rand(1, 4, 8), facula.rand(1, 5, 8)
+    mask = model.generate_square_subsequent_mask(5)
+    before = model(source, target, tgt_mask=mask)
+    target[0, 3:] = 0
+    after = model(source, target, tgt_mask=mask)
+    assert facula.equal(before[0, :3], after[0, :3])
+    assert not facula.equal(before[0, 3:], after[0, 3:])

@@ -31,10 +31,15 @@ from .pooling import *  # noqa: F403
 from .pooling import __all__ as _pooling
 from .resampling import *  # noqa: F403
 from .resampling import __all__ as _resampling
+from .rnn import *  # noqa: F403
+from .rnn import __all__ as _rnn
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
+from .transformer import *  # noqa: F403
+from .transformer import __all__ as _transformer
 
 __all__ = [  # noqa: PLE0604
     "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
-    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling, *_resampling, *_sparse,
+    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
+    *_resampling, *_rnn, *_sparse, *_transformer,
 ]
