@@ -14,6 +14,7 @@ from facula.ops import (  # noqa: F401
     indexing,
     linalg,
     matmul,
+    normalizing,
     pooling,
     random,
     reductions,

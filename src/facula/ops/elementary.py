@@ -40,7 +40,7 @@ def angle(input: Tensor) -> Tensor:
         x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
         plain = x.detach()  # type: ignore[attr-defined]
         out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, math.pi, 0.0))
-        return severed(out, x, name="AngleBackward0")
+        return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
     plain = input.detach()  # type: ignore[attr-defined]
     return attach(FUNCTIONS["atan2"](plain.imag, plain.real), _ANGLE, (input,), (input,))
 

@@ -44,7 +44,8 @@ def _eliminated(a: Any, pivot: bool) -> tuple[Any, Any, int]:
     bad = 0
     for i in range(k):
         if pivot:
-            p = i + int(np.argmax(np.abs(lu[i:, i])))
+            column = lu[i:, i]  # LAPACK measures complex numbers so
+            p = i + int(np.argmax(np.abs(column.real) + np.abs(column.imag)))
             swaps[i] = p + 1
             if p != i:
                 lu[[i, p]] = lu[[p, i]]

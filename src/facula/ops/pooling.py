@@ -145,10 +145,10 @@ def _avg_pool(n: int) -> Any:
         else:
             count = _counts(size, out, kernel, step, pad, count_include_pad)
             first = count.reshape(-1)[0]
-            divisor: Any = float(first)
+            divisor: Any = float(first) if of.category >= FLOAT else int(first)
             if (count != first).any():
                 divisor = new(leaf(np.ascontiguousarray(count, sums.dtype.numpy), count.shape, sums.dtype))
-            result = sums / divisor if of.category >= FLOAT else sums // divisor
+            result = FUNCTIONS["div"](sums, divisor, rounding_mode=None if of.category >= FLOAT else "trunc")
         result = to_dtype(result, of)
         return result if batched else reshape_value(result, tuple(result.shape[1:]))
     body.__name__ = body.__qualname__ = what
