@@ -1,4 +1,4 @@
-"""Backward passes that are run instead of walked give the same bits, whatever changes from one iteration to the next."""
+"""Backward passes that are run instead of walked give the same bits, whatever changes between iterations."""
 
 import pytest
 
@@ -212,7 +212,8 @@ def test_machine_code_and_python_tell_the_same_graphs_apart():
     (x.sum() + y.sum()).item()
     bodies = [lambda: x + y, lambda: y + x, lambda: x + x, lambda: x * y, lambda: y * 2.0, lambda: y * 3.0,
               lambda: y.double(), lambda: y.sum(0), lambda: y.sum(1), lambda: y.t() + 1, lambda: (x + y) * x,
-              lambda: (x + y) * (x + y), lambda: F.cat([x, x]), lambda: F.cat([x, x, x]), lambda: F.full((2, 3), 1.0) + y]
+              lambda: (x + y) * (x + y), lambda: F.cat([x, x]), lambda: F.cat([x, x, x]),
+              lambda: F.full((2, 3), 1.0) + y]
     native, python = [], []
     for body in bodies:
         for _ in range(2):

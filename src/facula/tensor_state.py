@@ -9,7 +9,7 @@ from typing import Any
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
 from facula.autograd.graph import mode
-from facula.dtypes import FLOAT
+from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
 from facula.ops.registry import DTYPE_NAMES, METHODS
@@ -259,7 +259,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions along which `size` would have to be broadcast to give this shape."""
     from facula.ops.creation import sizes_of
     from facula.ops.pointwise import sum_to
-    return sum_to(self, sizes_of(size, "sum_to_size"))
+    out = sum_to(self, sizes_of(size, "sum_to_size"))
+    return out.to(int64) if out.dtype is bool_ else out  # a sum, even of one
 
 
 def _reversed(self: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS
+from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update
 from facula.tensor_state import take_over
@@ -45,7 +46,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
                 raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
                                    f"non-singleton dimension {len(a) - k}")
         src = src.expand(self.shape)  # type: ignore[attr-defined]
-    return update(self, src)
+    return update(self, overwriting(self, src))
 
 
 @method
@@ -56,13 +57,13 @@ def fill_(self: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
                                "dimensions.")
         return copy_(self, value)
-    return update(self, new(constant(value, self.shape, self.dtype)))
+    return update(self, overwriting(self, new(constant(value, self.shape, self.dtype)), "FillBackward0"))
 
 
 @method
 def zero_(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
-    return update(self, new(constant(0, self.shape, self.dtype)))
+    return update(self, overwriting(self, new(constant(0, self.shape, self.dtype)), "ZeroBackward0"))
 
 
 FUNCTIONS["zero_"] = zero_

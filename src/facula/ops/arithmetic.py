@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
+from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.pointwise import Binary, apply, apply1, apply2, number_for, result_dtype, to_dtype, unary
 from facula.ops.registry import alias_of, op, write_back
-from facula.tensor import Tensor
+from facula.tensor import Tensor, attach
 
 X = {n: function(n) for n in (
     "add", "sub", "mul", "div", "neg", "abs", "sign", "floordiv", "truncdiv", "remainder", "fmod", "maximum", "minimum",
@@ -66,15 +67,22 @@ def square(input: Tensor) -> Tensor:
 def abs(input: Tensor) -> Tensor:
     """Absolute value; of complex elements the modulus, as a real tensor."""
     if input.dtype.is_complex:
-        if input._rg:
-            raise NotImplementedError("abs: the gradient for complex tensors is not implemented")
-        return apply(_COMPLEX_ABS, (input,), None, input.dtype.to_real())
+        modulus = apply(_COMPLEX_ABS, (input.detach(),), None, input.dtype.to_real())
+        return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
     if input.dtype is bool_:
         raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
     return _abs(input)  # type: ignore[no-any-return]
 
 
 _COMPLEX_ABS = Formula("abs", X["abs"](operand(0)))
+
+
+def _unit(x: Tensor, modulus: Tensor) -> Tensor:
+    """x / |x|, and 0 at 0."""
+    return x / to_dtype(modulus.masked_fill(modulus == 0, 1), x.dtype)
+
+
+_COMPLEX_ABS_RULE = Rule("AbsBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]) * _unit(*ctx.saved),))
 
 
 @op(inplace=True, out=True)
@@ -87,10 +95,8 @@ def sign(input: Tensor) -> Tensor:
 
 @op(inplace=True, out=True)
 def sgn(input: Tensor) -> Tensor:
-    """sign, for real tensors."""
-    if input.dtype.is_complex:
-        raise NotImplementedError("sgn of complex tensors is not implemented")
-    return sign(input)
+    """sign; of complex elements x / |x|, and 0 at 0."""
+    return _unit(input, abs(input)) if input.dtype.is_complex else sign(input)
 
 
 for _name in ("floor", "ceil", "trunc"):
@@ -322,9 +328,25 @@ op(
     inplace=True,
     out=True,
 )
-op(Binary("logaddexp", lambda a, b: where(
+_logaddexp = Binary("logaddexp", lambda a, b: where(
     X["eq"](a, b), a + 0.6931471805599453,
-    X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float").__call__, name="logaddexp", out=True)
+    X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float")
+
+
+@op(out=True)
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    if not (input.dtype.is_complex or other.dtype.is_complex):
+        return _logaddexp(input, other)
+    from facula.ops.registry import FUNCTIONS
+    of = result_dtype((input, other))
+    input, other = to_dtype(input, of), to_dtype(other, of)
+    a, b = input.detach(), other.detach()
+    top = FUNCTIONS["where"](a.real >= b.real, a, b)  # its angle stays in the result, as in torch
+    top = FUNCTIONS["where"](FUNCTIONS["isinf"](top.real), 0, top)
+    return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
+
+
 op(Binary("logaddexp2", lambda a, b: where(
     X["eq"](a, b), a + 1.0,
     X["maximum"](a, b) + X["log1p"](X["exp2"](-X["abs"](a - b))) * 1.4426950408889634), "float").__call__,
@@ -498,6 +520,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @op(inplace=True, out=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); with `eps` the input is clamped to [eps, 1 - eps] first."""
+    if input.dtype.category < FLOAT:
+        input = to_dtype(input, defaults.get_default_dtype())
     if eps is not None:
         input = clamp(input, eps, 1 - eps)
     return (input / (1 - input)).log()

@@ -364,6 +364,8 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     """`base` to the powers that `linspace(start, end, steps)` gives."""
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "logspace")
+    if of.category < FLOAT:
+        start, end = int(start), int(end)  # as PyTorch: the ends are elements of the dtype too
     line = _line(start, end, int(steps), of)
     values = np.power(line.dtype.type(base), line)
     return finish(_numbers(values, of), device, requires_grad, out, "logspace")

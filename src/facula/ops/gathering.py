@@ -18,6 +18,7 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, to_dtype
 from facula.ops.registry import op
+from facula.ops.severing import severed
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
@@ -184,7 +185,7 @@ def gather_checks(what: str, input: Tensor, dim: int, index: Tensor) -> tuple[tu
     """Shape (of at least one dimension), wrapped dim, index as 1-d if it was 0-d."""
     want_tensor(index, what, "index")
     dim = wrap_dim(dim, len(input.shape))
-    if index.dtype is not int64 and index.dtype is not int32:
+    if size_of(index.shape) and index.dtype is not int64 and index.dtype is not int32:
         raise RuntimeError(f"{what}(): Expected dtype int32/int64 for index")
     if size_of(index.shape) and (len(index.shape) or 1) != (len(input.shape) or 1):
         raise RuntimeError("Index tensor must have the same number of dimensions as "
@@ -204,7 +205,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     """`input`'s elements at `index` along `dim`, every other coordinate being the index element's own."""
     shape, dim, index = gather_checks("gather", input, dim, index)
     if size_of(index.shape) == 0:
-        return new(constant(0, index.shape, input.dtype))
+        return severed(new(constant(0, index.shape, input.dtype)), input, name="GatherBackward0")
     node = checked(index, shape[dim], dim, RuntimeError, False)
     flat, v = along(shape, dim, shaped_index(node))
     return rows(input, flat, v, 1, index.shape, _GATHER_RULE)

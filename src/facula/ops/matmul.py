@@ -15,7 +15,7 @@ from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, number_for, sum_to, to_dtype
-from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op, store
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
@@ -444,17 +444,22 @@ def _times(t: Tensor | None, factor: Any) -> Any:
     return t if t is None or factor == 1 else t * factor
 
 
+def _back_times(g: Tensor, factor: Any) -> Any:
+    """The gradient behind `_times`: a complex factor counts with its conjugate."""
+    return _times(g, factor.conjugate() if isinstance(factor, complex) else factor)
+
+
 def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, ta, tb, beta, alpha = ctx.saved
     needs, shapes = ctx.needs, ctx.shapes
     first = None
     if needs[0]:
-        first = _times(g, beta)
+        first = _back_times(g, beta)
         if first.shape != shapes[0]:
             first = sum_to(first, shapes[0])
     da = db = None
     if needs[1] or needs[2]:
-        da, db = _product_grads(ctx, _times(g, alpha), a, b, ta, tb, needs[1:], shapes[1:])
+        da, db = _product_grads(ctx, _back_times(g, alpha), a, b, ta, tb, needs[1:], shapes[1:])
     return first, da, db
 
 
@@ -541,8 +546,8 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
 
 def _addbmm_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    g = _times(g, alpha)
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    g = _back_times(g, alpha)
     da = product(g, _conj(b), False, True) if ctx.needs[1] else None
     db = product(_conj(a), g, True) if ctx.needs[2] else None
     return first, da, db
@@ -551,7 +556,7 @@ def _addbmm_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 _ADDBMM = Rule("AddbmmBackward0", _addbmm_backward)
 
 
-@op(inplace=True, out=True)
+@op(out=True)
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * the sum of bmm(batch1, batch2) over the stack."""
     _need_tensors("addbmm", ("input", input), ("batch1", batch1), ("batch2", batch2))
@@ -577,10 +582,21 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
                   (batch1, batch2, beta, alpha))
 
 
+@op(name="addbmm_")
+def _addbmm_in_place(self: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """addbmm, written into `self`, which takes the result's shape: alone of its kind, as in torch."""
+    result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
+    if self.shape != result.shape:
+        if self._rg:
+            raise RuntimeError("cannot resize variables that require grad")
+        self.resize_(result.shape)  # type: ignore[attr-defined]
+    return store(self, result, "addbmm_")
+
+
 def _addmv_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, v, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    return first, *_mv_grads(_times(g, alpha), a, v, ctx.needs[1:])
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    return first, *_mv_grads(_back_times(g, alpha), a, v, ctx.needs[1:])
 
 
 _ADDMV = Rule("AddmvBackward0", _addmv_backward)
@@ -605,8 +621,8 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 
 def _addr_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, beta, alpha = ctx.saved
-    first = sum_to(_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
-    g = _times(g, alpha)
+    first = sum_to(_back_times(g, beta), ctx.shapes[0]) if ctx.needs[0] else None
+    g = _back_times(g, alpha)
     da = reshape_value(product(g, reshape_value(_conj(b), (b.shape[0], 1))), a.shape) if ctx.needs[1] else None
     db = reshape_value(product(g, reshape_value(_conj(a), (a.shape[0], 1)), True), b.shape) if ctx.needs[2] else None
     return first, da, db

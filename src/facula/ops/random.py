@@ -15,6 +15,7 @@ from facula.engine.realize import leaf, value_of
 from facula.ops import random_values as draw
 from facula.ops.creation import empty, empty_like
 from facula.ops.registry import op
+from facula.ops.severing import overwriting, severed
 from facula.rng import Engine, default_engine
 from facula.rng.rounding import to_dtype
 from facula.tensor import Tensor, new, read, update
@@ -33,10 +34,11 @@ def values_of(tensor: Tensor) -> Values:
 def overwrite(tensor: Tensor, values: Values) -> Tensor:
     """Replace every element, after the usual in-place checks; returns `tensor`.
 
-    Nothing is recorded for autograd: the gradient of what was there is zero.
+    The gradient of what was there is zero.
     """
     values = np.ascontiguousarray(values, tensor.dtype.numpy)
-    return update(tensor, new(leaf(values, tensor.shape, tensor.dtype)))
+    drawn = new(leaf(values, tensor.shape, tensor.dtype))
+    return update(tensor, overwriting(tensor, drawn, "RandomBackward0"))
 
 
 # ---- filling in place -------------------------------------------------------------------------------------
@@ -299,9 +301,15 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)
-    if not many_stds:
-        return normal_(result, 0.0, std, generator=generator).add_(mean)
-    return normal_(result, generator=generator).mul_(std).add_(mean)
+    given = [x for x in (mean, std) if hasattr(x, "dtype")]
+    mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
+    if many_stds:
+        normal_(result, generator=generator).mul_(std).add_(mean)
+    else:
+        normal_(result, 0.0, std, generator=generator).add_(mean)
+    if out is not None:
+        return result
+    return severed(result, *given, name="NormalBackward0")
 
 
 @op
@@ -315,7 +323,8 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         tensor([0., 1.])
     """
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device, out=out)
-    return bernoulli_(result, input.detach() if p is None else p, generator=generator)
+    drawn = bernoulli_(result, input.detach() if p is None else p, generator=generator)
+    return drawn if out is not None else severed(drawn, input, name="BernoulliBackward0")
 
 
 @op
@@ -346,4 +355,5 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """
     values = draw.poisson(values_of(input), input.dtype, _engine(generator))
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device)
-    return overwrite(result, to_dtype(values, input.dtype).reshape(tuple(input.shape)))
+    overwrite(result, to_dtype(values, input.dtype).reshape(tuple(input.shape)))
+    return severed(result, input, name="PoissonBackward0")

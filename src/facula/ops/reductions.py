@@ -308,6 +308,8 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: dty
 def _prod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     from facula.autograd.graph import mode
     x, dims = ctx.saved
+    if x.dtype.is_complex:  # g * conj(f'), and f' is made of x
+        x = x.conj()
     shape = x.shape
     g = spread(g, shape, dims)
     if mode.grad and x._rg and dims:
@@ -564,6 +566,8 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     tensor_argument(input, "logsumexp")
     x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
     dims = dims_of(dim, len(x.shape))
+    if x.dtype.is_complex:
+        return _complex_logsumexp(x, dims, keepdim)
     node = widened(x)
     if not dims:
         return attach(out := new(reshaped(read(x), ())), _LSE, (x,), (x, out, dims))
@@ -579,6 +583,18 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
         result = reshaped(result, dropped(x.shape, dims))
     out = new(narrowed(result, x.dtype))
     return attach(out, _LSE, (x,), (x, out, dims))
+
+
+def _complex_logsumexp(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """The largest real part is taken out; the imaginary part of the result is an angle in (-pi, pi]."""
+    if count_of(x.shape, dims) == 0:
+        return new(constant(-math.inf, kept(x.shape, dims) if keepdim else dropped(x.shape, dims), x.dtype))
+    real = x.detach().real
+    top = amax(real, dims, True) if dims else real
+    top = to_dtype(new(formula_node(_FINITE, (read(top),), None, top.shape, top.dtype)), x.dtype)
+    total = (x - top).exp()
+    out = (summed(total, dims, True, None) if dims else total).log() + top
+    return out if keepdim else out.reshape(dropped(x.shape, dims))
 
 
 def _softmax_back(ctx: Any, g: Tensor) -> tuple[Tensor]:

@@ -82,6 +82,8 @@ def _cumprod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     x, out, d = ctx.saved
     if not x.shape:
         return (g,)
+    if x.dtype.is_complex:  # g * conj(f'), and f' is made of these two
+        x, out = x.conj(), out.conj()
     # before the first zero: the quotient; at it: the products without it; behind it: nothing
     zeros = cumsum(x == 0, d)
     first = apply(_FIRST, (zeros, x), None, bool_)
@@ -176,6 +178,8 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     d = wrap_dim(dim, len(x.shape))
     if x.dtype.category < FLOAT:
         raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
+    if x.dtype.is_complex:
+        raise NotImplementedError("logcumsumexp of complex tensors is not implemented")
     if not x.shape:
         return attach(out := new(read(x)), _LCSE, (x,), (x, out, d))
     call = record(CALL, (read(x),), ("logcumsumexp", d), None, x.shape, x.dtype)
@@ -195,7 +199,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     parts = [p for p in (prepend, input, append) if p is not None]
     x = FUNCTIONS["cat"](parts, d) if len(parts) > 1 else input
     if n == 0:
-        return x.clone()
+        return input.clone()  # without what is put before and after it
     for _ in range(min(n, x.shape[d])):
         m = x.shape[d] - 1
         high, low = x.narrow(d, 1, m), x.narrow(d, 0, m)

@@ -311,7 +311,7 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
             raise RuntimeError("quantile() q must be a scalar or 1D tensor")
         if q.dtype is not of:
             raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
-        levels = new(read(q))
+        levels = q
     else:
         if not 0 <= q <= 1:
             raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q}")
@@ -395,13 +395,20 @@ def from_host(array: Any, of: dtype) -> Tensor:
     return new(leaf(array, Size(array.shape), of))
 
 
+def _countable(shape: tuple[int, ...], d: int) -> None:
+    if d < len(shape) and shape[d] and 0 in shape:
+        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+
+
 @op
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
            dim: int | None = None) -> Any:
     tensor_argument(input, "unique")
     array = host(input)
     d = None if dim is None else wrap_dim(dim, len(input.shape))
-    if d is not None and input.shape and input.shape[d] == 0 and size_of(input.shape) == 0:
+    if d is not None:
+        _countable(input.shape, d)
+    if d is not None and input.shape and input.shape[d] == 0:
         values, inverse, counts = array, np.zeros(0, np.int64), np.zeros(0, np.int64)
     else:
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=d, equal_nan=False)
@@ -425,8 +432,9 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
         changed = flat[1:] != flat[:-1]
     else:
         d = wrap_dim(dim, len(input.shape))
-        moved = np.moveaxis(array, d, 0)
-        rows = moved.reshape(moved.shape[0], -1)
+        _countable(array.shape, d)
+        moved = np.moveaxis(array.reshape(array.shape or (1,)), d, 0)
+        rows = moved.reshape(len(moved), size_of(moved.shape[1:]))
         changed = (rows[1:] != rows[:-1]).any(axis=1)
     n = moved.shape[0]
     starts = np.concatenate([[True], changed]) if n else np.zeros(0, bool)

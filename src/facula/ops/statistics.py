@@ -29,6 +29,7 @@ from facula.ops.reductions import (
     widened,
 )
 from facula.ops.registry import FUNCTIONS, op
+from facula.ops.severing import severed
 from facula.ops.sorting import from_host, host
 from facula.tensor import Tensor, attach, attach_many, new, read
 
@@ -195,13 +196,11 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     return from_host(counted, float32 if weights.dtype is float32 else float64)
 
 
-@op(method=False)
+@op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     from facula.ops.reductions import result_type
     x = host(input).reshape(-1)
     edges = host(bins) if isinstance(bins, Tensor) else bins
-    if range is None and not isinstance(bins, Tensor) and x.size and x.min() == x.max():
-        range = (float(x.min()) - 1, float(x.max()) + 1)
     weights = None if weight is None else host(weight).reshape(-1)
     counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
     return result_type("histogram", "hist", "bin_edges")(
@@ -283,6 +282,9 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     from facula.ops.reductions import vector_norm
+    if p == 0:  # a count: its gradient is zero, where that of vector_norm is absent
+        differ = vector_norm(x1.detach().unsqueeze(-2) - x2.detach().unsqueeze(-3), p, -1)
+        return severed(differ, x1, x2, name="CdistBackward0")
     if x1.shape[-1] == 0:
         return new(constant(0.0, (*x1.shape[:-1], x2.shape[-2]), x1.dtype))
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
@@ -295,6 +297,8 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     a = FUNCTIONS["index_select"](input, 0, from_host(i, int64))
     b = FUNCTIONS["index_select"](input, 0, from_host(j, int64))
     from facula.ops.reductions import vector_norm
+    if p == 0:
+        return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
     return vector_norm(a - b, p, -1)
 
 

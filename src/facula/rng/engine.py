@@ -242,7 +242,7 @@ class Engine(Twister):
         weights lie in memory: PyTorch draws in that order when it samples without replacement.
         """
         with self.lock:
-            if replacement:
+            if replacement and samples > 1:  # one draw is as good without
                 return combinatorial.draw_with_replacement(
                     weights, partial(self._unit_double, weights.shape[0] * samples), samples)
             waiting = self.exponential(weights.size, of)

@@ -247,4 +247,6 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     total = padded.narrow(1, 0, channels)
     for i in range(1, size):
         total = total + padded.narrow(1, i, channels)
+    if not (total.is_floating_point() or total.is_complex()):
+        return input / (total.div(size, rounding_mode="trunc") * alpha + k).pow(beta)  # a mean of integers
     return input / (total * (alpha / size) + k).pow(beta)

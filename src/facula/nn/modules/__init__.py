@@ -6,6 +6,8 @@ from .batchnorm import *  # noqa: F403
 from .batchnorm import __all__ as _batchnorm
 from .container import *  # noqa: F403
 from .container import __all__ as _container
+from .conv import *  # noqa: F403
+from .conv import __all__ as _conv
 from .distance import *  # noqa: F403
 from .distance import __all__ as _distance
 from .dropout import *  # noqa: F403
@@ -25,10 +27,19 @@ from .padding import *  # noqa: F403
 from .padding import __all__ as _padding
 from .pixelshuffle import *  # noqa: F403
 from .pixelshuffle import __all__ as _pixelshuffle
+from .pooling import *  # noqa: F403
+from .pooling import __all__ as _pooling
+from .resampling import *  # noqa: F403
+from .resampling import __all__ as _resampling
+from .rnn import *  # noqa: F403
+from .rnn import __all__ as _rnn
 from .sparse import *  # noqa: F403
 from .sparse import __all__ as _sparse
+from .transformer import *  # noqa: F403
+from .transformer import __all__ as _transformer
 
 __all__ = [  # noqa: PLE0604
-    "Module", *_activation, *_batchnorm, *_container, *_distance, *_dropout, *_flatten,
-    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_sparse,
+    "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
+    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
+    *_resampling, *_rnn, *_sparse, *_transformer,
 ]

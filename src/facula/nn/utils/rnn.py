@@ -3,11 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import facula
 
-__all__ = ["pad_sequence", "unpad_sequence"]
+__all__ = ["PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence",
+           "pad_sequence", "unpack_sequence", "unpad_sequence"]
+
+
+class _Packed(NamedTuple):
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any
+    unsorted_indices: Any
+
+
+def invert_permutation(permutation: Any) -> Any:
+    """The permutation that undoes this one."""
+    return None if permutation is None else permutation.argsort()
+
+
+class PackedSequence(_Packed):
+    """The elements of several sequences, the longest sequence first, step by step and without padding.
+
+    `data` has them all, `batch_sizes` says how many sequences reach each step; `sorted_indices` brought the
+    sequences in this order and `unsorted_indices` brings them back.
+    """
+
+    def __new__(cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None,
+                unsorted_indices: Any = None) -> Any:
+        if batch_sizes is None:
+            data, batch_sizes = data
+        if unsorted_indices is None:
+            unsorted_indices = invert_permutation(sorted_indices)
+        return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
+
+    def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """The same with its data on another device or of another dtype."""
+        return type(self)(self.data.to(*args, **kwargs), *self[1:])
+
+    def cpu(self) -> PackedSequence:
+        """The same in main memory."""
+        return self.to("cpu")
+
+    def double(self) -> PackedSequence:
+        """The same in double precision."""
+        return self.to(facula.float64)
+
+    def float(self) -> PackedSequence:
+        """The same in single precision."""
+        return self.to(facula.float32)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Is the data on a GPU?"""
+        return bool(self.data.is_cuda)
+
+
+def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
+                         enforce_sorted: bool = True) -> PackedSequence:
+    """Pack (L, B, *), or (B, L, *), of which only `lengths` (B) elements of each sequence count.
+
+    Raises:
+        RuntimeError: a length is not positive, or the lengths do not decrease and `enforce_sorted` is set.
+
+    Example:
+        >>> import facula
+        >>> x = facula.tensor([[1.0, 2.0], [3.0, 0.0]])
+        >>> facula.nn.utils.rnn.pack_padded_sequence(x, [2, 1], batch_first=True).data
+        tensor([1., 3., 2.])
+    """
+    lengths = facula.as_tensor(lengths, dtype=facula.int64)
+    order = None
+    if not enforce_sorted:
+        lengths, order = facula.sort(lengths, descending=True, stable=True)
+        input = input.index_select(0 if batch_first else 1, order)
+    counts = lengths.tolist()
+    if batch_first:
+        input = input.transpose(0, 1)
+    if len(counts) != input.size(1):
+        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(counts)} (batch_size="
+                           f"{input.size(1)})")
+    if not counts or min(counts) <= 0:
+        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that "
+                           "is <= 0")
+    if any(a < b for a, b in zip(counts, counts[1:], strict=False)):
+        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You "
+                           "can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep "
+                           "this requirement if you do not need ONNX exportability.")
+    sizes = [sum(n > step for n in counts) for step in range(counts[0])]
+    data = facula.cat([input[step, :size] for step, size in enumerate(sizes)])
+    return PackedSequence(data, facula.tensor(sizes), order)
+
+
+def pad_packed_sequence(sequence: Any, batch_first: bool = False, padding_value: float = 0.0,
+                        total_length: int | None = None) -> tuple[Any, Any]:
+    """The padded sequences, and how long each is: undoes `pack_padded_sequence`."""
+    sizes = sequence.batch_sizes.tolist()
+    longest = len(sizes)
+    if total_length is not None:
+        if total_length < longest:
+            raise ValueError("Expected total_length to be at least the length of the longest sequence in input, but "
+                             f"got total_length={total_length} and max sequence length being {longest}")
+        longest = total_length
+    steps = []
+    for part in sequence.data.split(sizes):
+        missing = sizes[0] - part.size(0)
+        if missing:
+            part = facula.cat([part, part.new_full((missing, *part.shape[1:]), padding_value)])
+        steps.append(part)
+    steps += [steps[0].new_full(steps[0].shape, padding_value)] * (longest - len(steps))
+    padded = facula.stack(steps, 1 if batch_first else 0)
+    lengths = facula.tensor([sum(size > k for size in sizes) for k in range(sizes[0])])
+    if sequence.unsorted_indices is not None:
+        back = sequence.unsorted_indices
+        return padded.index_select(0 if batch_first else 1, back), lengths[back]
+    return padded, lengths
+
+
+def pack_sequence(sequences: Any, enforce_sorted: bool = True) -> PackedSequence:
+    """Pack sequences (L_i, *)."""
+    lengths = [sequence.size(0) for sequence in sequences]
+    return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
+
+
+def unpack_sequence(packed_sequences: Any) -> list[Any]:
+    """The sequences that `pack_sequence` packed."""
+    padded, lengths = pad_packed_sequence(packed_sequences, batch_first=True)
+    return unpad_sequence(padded, lengths, batch_first=True)
 
 
 def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0,

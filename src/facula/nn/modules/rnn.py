@@ -1,0 +1,411 @@
+"""Recurrent networks: RNN, LSTM and GRU, over whole sequences or a step at a time."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import facula
+
+from .. import functional as F
+from .. import init
+from ..parameter import Parameter
+from ..utils.rnn import PackedSequence
+from .module import Module
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+
+
+# ---- one step -----------------------------------------------------------------------------------------------
+
+def _rnn_step(activation: Any, x: Any, h: Any, w: Any, b: Any) -> Any:
+    """`x` is the input's part of the gates, biases included; `h` a tuple of states."""
+    return (activation(x + F.linear(h[0], w)),)
+
+
+def _gru_step(x: Any, h: Any, w: Any, b: Any) -> Any:
+    xr, xz, xn = x.chunk(3, -1)
+    hr, hz, hn = F.linear(h[0], w, b).chunk(3, -1)
+    r, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
+    n = (xn + r * hn).tanh()
+    return (n + z * (h[0] - n),)
+
+
+def _lstm_step(x: Any, h: Any, w: Any, b: Any, project: Any = None) -> Any:
+    i, f, g, o = (x + F.linear(h[0], w)).chunk(4, -1)
+    c = f.sigmoid() * h[1] + i.sigmoid() * g.tanh()
+    out = o.sigmoid() * c.tanh()
+    return (out if project is None else F.linear(out, project)), c
+
+
+def _input_part(mode: str, x: Any, w: Any, b: Any, b_hidden: Any) -> Any:
+    """The gates' part that does not wait for the state. A GRU's hidden bias belongs inside its reset gate."""
+    if b is not None and mode != "GRU":
+        b = b + b_hidden
+    return F.linear(x, w, b)
+
+
+def _step(mode: str, x: Any, h: Any, w: Any, b: Any, project: Any) -> Any:
+    if mode == "LSTM":
+        return _lstm_step(x, h, w, b, project)
+    if mode == "GRU":
+        return _gru_step(x, h, w, b)
+    return _rnn_step(facula.tanh if mode == "RNN_TANH" else facula.relu, x, h, w, b)
+
+
+def _run(mode: str, x: Any, state: Any, w: Any, b: Any, project: Any, reverse: bool) -> tuple[Any, Any]:
+    """One layer in one direction over x (T, N, gates): outputs (T, N, H) and the last state."""
+    outputs = []
+    steps = list(x.unbind(0))
+    for part in reversed(steps) if reverse else steps:
+        state = _step(mode, part, state, w, b, project)
+        outputs.append(state[0])
+    if reverse:
+        outputs.reverse()
+    return facula.stack(outputs), state
+
+
+def _run_packed(mode: str, x: Any, sizes: list[int], state: Any, w: Any, b: Any, project: Any,
+                reverse: bool) -> tuple[Any, Any]:
+    """The same over the steps of a packed sequence: fewer and fewer sequences are still running."""
+    steps = list(x.split(sizes))
+    outputs: list[Any] = [None] * len(steps)
+    done: list[Any] = []  # states of sequences that have ended, the longest last
+    if reverse:
+        now = tuple([s[:sizes[-1]] for s in state])
+        for k in range(len(steps) - 1, -1, -1):
+            if sizes[k] > now[0].shape[0]:  # shorter sequences start here
+                now = tuple([facula.cat([a, s[a.shape[0]:sizes[k]]]) for a, s in zip(now, state, strict=True)])
+            now = _step(mode, steps[k], now, w, b, project)
+            outputs[k] = now[0]
+        return facula.cat(outputs), now
+    now = state
+    for k, part in enumerate(steps):
+        if sizes[k] < now[0].shape[0]:
+            done.append(tuple([s[sizes[k]:] for s in now]))
+            now = tuple([s[:sizes[k]] for s in now])
+        now = _step(mode, part, now, w, b, project)
+        outputs[k] = now[0]
+    ends = [now, *reversed(done)]
+    return facula.cat(outputs), tuple([facula.cat([e[i] for e in ends]) for i in range(len(now))])
+
+
+# ---- whole sequences ----------------------------------------------------------------------------------------
+
+class RNNBase(Module):
+    """What RNN, LSTM and GRU have in common.
+
+    Parameters are named as PyTorch names them: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`,
+    `weight_hr_l0` of a projection, `_reverse` for the backward direction.
+    """
+
+    __constants__ = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
+                     "bidirectional", "proj_size"]
+
+    def __init__(self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+                 device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element "
+                             "being zeroed")
+        if dropout > 0 and num_layers == 1:
+            warnings.warn("dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
+                          f"expects num_layers greater than 1, but got dropout={dropout} and "
+                          f"num_layers={num_layers}", stacklevel=3)
+        if not isinstance(hidden_size, int):
+            raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
+        if hidden_size <= 0:
+            raise ValueError("hidden_size must be greater than zero")
+        if num_layers <= 0:
+            raise ValueError("num_layers must be greater than zero")
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
+        if mode not in _GATES:
+            raise ValueError(f"Unrecognized RNN mode: {mode}")
+        self.mode = mode
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        directions = 2 if bidirectional else 1
+        out = proj_size or hidden_size
+        gates = _GATES[mode] * hidden_size
+        self._flat_weights_names: list[str] = []
+        self._all_weights: list[list[str]] = []
+        for layer in range(num_layers):
+            for suffix in ("", "_reverse")[:directions]:
+                shapes = {"weight_ih": (gates, input_size if layer == 0 else out * directions),
+                          "weight_hh": (gates, out)}
+                if bias:
+                    shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
+                if proj_size:
+                    shapes["weight_hr"] = (proj_size, hidden_size)
+                names = [f"{name}_l{layer}{suffix}" for name in shapes]
+                for name, shape in zip(names, shapes.values(), strict=True):
+                    setattr(self, name, Parameter(facula.empty(shape, device=device, dtype=dtype)))
+                self._flat_weights_names += names
+                self._all_weights.append(names)
+        self.reset_parameters()
+
+    @property
+    def _flat_weights(self) -> list[Any]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    @property
+    def all_weights(self) -> list[list[Any]]:
+        """The parameters of each layer and direction."""
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: parameters need not lie in one piece of memory."""
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
+        for weight in self.parameters():
+            init.uniform_(weight, -bound, bound)
+
+    def _check(self, input: Any, sizes: Any) -> None:
+        want = 2 if sizes is not None else 3
+        if input.dim() != want:
+            raise RuntimeError(f"input must have {want} dimensions, got {input.dim()}")
+        if self.input_size != input.size(-1):
+            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got "
+                               f"{input.size(-1)}")
+
+    def _states(self, input: Any, count: int, hx: Any, names: str) -> tuple[Any, ...]:
+        """The states to start from, each (layers * directions, N, size)."""
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = [self.proj_size or self.hidden_size]
+        if self.mode == "LSTM":
+            sizes.append(self.hidden_size)
+        if hx is None:
+            return tuple([facula.zeros(layers, count, size, dtype=input.dtype, device=input.device) for size in sizes])
+        given = hx if self.mode == "LSTM" else (hx,)
+        for state, size, name in zip(given, sizes, names.split(), strict=True):
+            if tuple(state.shape) != (layers, count, size):
+                raise RuntimeError(f"Expected {name} {'size' if name == 'hidden' else 'size'} "
+                                   f"{(layers, count, size)}, got {list(state.shape)}")
+        return tuple(given)
+
+    def _layers(self, x: Any, sizes: list[int] | None, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        directions = 2 if self.bidirectional else 1
+        last: list[Any] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                place = layer * directions + direction
+                weights = dict(zip([n.split("_l")[0] for n in self._all_weights[place]],
+                                   [getattr(self, n) for n in self._all_weights[place]], strict=True))
+                b, b_hidden = weights.get("bias_ih"), weights.get("bias_hh")
+                part = _input_part(self.mode, x, weights["weight_ih"], b, b_hidden)
+                start = tuple([s[place] for s in states])
+                rest = weights["weight_hh"], b_hidden, weights.get("weight_hr"), direction == 1
+                if sizes is None:
+                    out, state = _run(self.mode, part, start, *rest)
+                else:
+                    out, state = _run_packed(self.mode, part, sizes, start, *rest)
+                outputs.append(out)
+                last.append(state)
+            x = outputs[0] if directions == 1 else facula.cat(outputs, -1)
+            if self.dropout and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+        return x, tuple([facula.stack([state[i] for state in last]) for i in range(len(states))])
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Outputs of the last layer at each step, and the last state of every layer."""
+        names = "hidden[0] hidden[1]" if self.mode == "LSTM" else "hidden"
+        if isinstance(input, PackedSequence):
+            x, batch_sizes, order, back = input
+            sizes = [int(s) for s in batch_sizes.tolist()]
+            self._check(x, sizes)
+            states = self._states(x, sizes[0], hx, names)
+            if hx is not None and order is not None:
+                states = tuple([s.index_select(1, order) for s in states])
+            out, states = self._layers(x, sizes, states)
+            if back is not None:
+                states = tuple([s.index_select(1, back) for s in states])
+            return PackedSequence(out, batch_sizes, order, back), states if self.mode == "LSTM" else states[0]
+        if input.dim() not in (2, 3):
+            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        batched = input.dim() == 3
+        at = 0 if self.batch_first else 1
+        x = input if batched else input.unsqueeze(at)
+        if not batched and hx is not None:
+            hx = tuple([s.unsqueeze(1) for s in hx]) if self.mode == "LSTM" else hx.unsqueeze(1)
+        self._check(x, None)
+        if self.batch_first:
+            x = x.transpose(0, 1)
+        if not x.size(0):
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        out, states = self._layers(x, None, self._states(x, x.size(1), hx, names))
+        if self.batch_first:
+            out = out.transpose(0, 1)
+        if not batched:
+            out, states = out.squeeze(at), tuple([s.squeeze(1) for s in states])
+        return out, states if self.mode == "LSTM" else states[0]
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        if self.proj_size != 0:
+            text += f", proj_size={self.proj_size}"
+        if self.num_layers != 1:
+            text += f", num_layers={self.num_layers}"
+        if self.bias is not True:
+            text += f", bias={self.bias}"
+        if self.batch_first is not False:
+            text += f", batch_first={self.batch_first}"
+        if self.dropout != 0:
+            text += f", dropout={self.dropout}"
+        if self.bidirectional is not False:
+            text += f", bidirectional={self.bidirectional}"
+        return text
+
+
+class RNN(RNNBase):
+    """h = tanh(W x + b + V h + c), or with `nonlinearity="relu"`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        if len(args) > 3:
+            self.nonlinearity = args[3]
+            args = args[:3] + args[4:]
+        else:
+            self.nonlinearity = kwargs.pop("nonlinearity", "tanh")
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{self.nonlinearity}'. Select from 'tanh' or 'relu'.")
+        super().__init__("RNN_" + self.nonlinearity.upper(), *args, **kwargs)
+
+
+class LSTM(RNNBase):
+    """Long short-term memory: input, forget, cell and output gates, in this order.
+
+    Example:
+        >>> import facula
+        >>> out, (h, c) = facula.nn.LSTM(10, 20, 2)(facula.zeros(5, 3, 10))
+        >>> out.shape, h.shape
+        (torch.Size([5, 3, 20]), torch.Size([2, 3, 20]))
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", *args, **kwargs)
+
+
+class GRU(RNNBase):
+    """Gated recurrent units: reset, update and new gates, in this order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        super().__init__("GRU", *args, **kwargs)
+
+
+# ---- cells --------------------------------------------------------------------------------------------------
+
+class RNNCellBase(Module):
+    """What the cells have in common."""
+
+    __constants__ = ["input_size", "hidden_size", "bias"]
+    bias_ih: Any
+    bias_hh: Any
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None,
+                 dtype: Any = None) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        rows = num_chunks * hidden_size
+        self.weight_ih = Parameter(facula.empty(rows, input_size, device=device, dtype=dtype))
+        self.weight_hh = Parameter(facula.empty(rows, hidden_size, device=device, dtype=dtype))
+        if bias:
+            self.bias_ih = Parameter(facula.empty(rows, device=device, dtype=dtype))
+            self.bias_hh = Parameter(facula.empty(rows, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
+        for weight in self.parameters():
+            init.uniform_(weight, -bound, bound)
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        if self.bias is not True:
+            text += f", bias={self.bias}"
+        if getattr(self, "nonlinearity", "tanh") != "tanh":
+            text += f", nonlinearity={self.nonlinearity}"
+        return text
+
+    def _once(self, mode: str, input: Any, states: Any) -> tuple[Any, ...]:
+        name = type(self).__name__
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        for state in states or ():
+            if state.dim() not in (1, 2):
+                raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {state.dim()}D instead")
+        batched = input.dim() == 2
+        x = input if batched else input.unsqueeze(0)
+        if states is None:
+            zero = facula.zeros(x.size(0), self.hidden_size, dtype=x.dtype, device=x.device)
+            states = (zero,) * (2 if mode == "LSTM" else 1)
+        elif not batched:
+            states = tuple([s.unsqueeze(0) for s in states])
+        part = _input_part(mode, x, self.weight_ih, self.bias_ih, self.bias_hh)
+        found = _step(mode, part, tuple(states), self.weight_hh, self.bias_hh, None)
+        return found if batched else tuple([s.squeeze(0) for s in found])
+
+
+class RNNCell(RNNCellBase):
+    """One step of `RNN`."""
+
+    __constants__ = ["input_size", "hidden_size", "bias", "nonlinearity"]
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh",
+                 device: Any = None, dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 1, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """The new state."""
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+        return self._once("RNN_" + self.nonlinearity.upper(), input, None if hx is None else (hx,))[0]
+
+
+class LSTMCell(RNNCellBase):
+    """One step of `LSTM`."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None,
+                 dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 4, device, dtype)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """The new state and cell."""
+        return self._once("LSTM", input, hx)
+
+
+class GRUCell(RNNCellBase):
+    """One step of `GRU`."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None,
+                 dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 3, device, dtype)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """The new state."""
+        return self._once("GRU", input, None if hx is None else (hx,))[0]
