@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import dtype, int32, int64
+from facula.dtypes import FLOAT, bool_, dtype, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.matmul import matmul, multi_dot, product, reshape_value, transposed, type_name
-from facula.ops.pointwise import sum_to
+from facula.ops.pointwise import sum_to, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
 from facula.tensor import Tensor, attach, attach_many, new, read
 
@@ -587,7 +587,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(A), -n)  # type: ignore[no-any-return]
     if n == 0:
-        return _value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype)
+        identity = _value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype)
+        return A.masked_fill(A.new_ones(A.shape, dtype=bool_), 0) + identity  # type: ignore[attr-defined]  # on the tape
     result = None
     while True:
         if n & 1:
@@ -614,7 +615,7 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
         return LINALG["vector_norm"](A, 2, (p, q), keepdim)  # type: ignore[no-any-return]
     if ord in ("nuc", 2, -2):
         s = svdvals(A.movedim((p, q), (-2, -1)))
-        out = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord == 2 else s.amin(-1)
+        out = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else s.amin(-1)
         if keepdim:
             for d in sorted((p, q)):
                 out = out.unsqueeze(d)
@@ -623,8 +624,13 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     over, along = (p, q) if ord in (1, -1) else (q, p)
     sums = A.abs().sum(over, keepdim=True)
-    out = sums.amax(along, keepdim=True) if ord > 0 else sums.amin(along, keepdim=True)
+    out = _largest(sums, along, True) if ord > 0 else sums.amin(along, keepdim=True)
     return out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q))  # type: ignore[no-any-return]
+
+
+def _largest(lengths: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """The largest of numbers that are not negative: 0 where there are none."""
+    return (lengths.amax if lengths.shape[dim] else lengths.sum)(dim, keepdim=keepdim)  # type: ignore
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -634,7 +640,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
         dim = tuple(dim)
     if ord is not None and (isinstance(dim, tuple) and len(dim) == 2 or dim is None and len(A.shape) == 2):
         return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)  # type: ignore[no-any-return]
-    if isinstance(ord, str):
+    if isinstance(ord, str) or ord is not None and dim is None and len(A.shape) != 1:
         raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
                            f"{len(A.shape)}D.")
     if dtype is not None:
@@ -645,6 +651,8 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 @op(method=False, out=True, namespace="linalg")
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number in a norm."""
+    if 0 in A.shape[-2:] and not isinstance(p, str):
+        return A.new_zeros(A.shape[:-2])  # type: ignore[attr-defined,no-any-return]
     if p is None or p in (2, -2):
         s = svdvals(A)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
@@ -701,7 +709,13 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 @op(method=False, namespace="linalg")
 def vander(x: Tensor, N: int | None = None) -> Tensor:
     """Powers 0 .. N-1 of each element."""
+    if not x.shape:
+        x = x.reshape(1)  # type: ignore[attr-defined]
     n = x.shape[-1] if N is None else N
+    if n <= 1:
+        raise RuntimeError("N must be greater than 1.")
+    if x.dtype.category < FLOAT:
+        x = to_dtype(x, int64)
     return FUNCTIONS["stack"]([x ** k for k in range(n)], -1)  # type: ignore[no-any-return]
 
 
@@ -764,8 +778,10 @@ def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 
 def _logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; NaN where it is negative."""
+    """The logarithm of the determinant; NaN where a real one is negative."""
     sign, log = slogdet(input)
+    if sign.dtype.is_complex:
+        return sign.log() + log  # type: ignore[attr-defined,no-any-return]
     return log + FUNCTIONS["where"](sign.detach() < 0, _value(np.nan, log.dtype), _value(0.0, log.dtype))  # type: ignore
 
 

@@ -176,6 +176,8 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     d = wrap_dim(dim, len(x.shape))
     if x.dtype.category < FLOAT:
         raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{DTYPE_NAMES[x.dtype.name]}\'')
+    if x.dtype.is_complex:
+        raise NotImplementedError("logcumsumexp of complex tensors is not implemented")
     if not x.shape:
         return attach(out := new(read(x)), _LCSE, (x,), (x, out, d))
     call = record(CALL, (read(x),), ("logcumsumexp", d), None, x.shape, x.dtype)
@@ -205,8 +207,8 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
 
 def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float, int]:
     d = wrap_dim(dim, len(y.shape))
-    m = y.shape[d] - 1
-    pair = y.narrow(d, 1, m) + y.narrow(d, 0, m)
+    m = max(y.shape[d] - 1, 0)
+    pair = y.narrow(d, min(1, y.shape[d]), m) + y.narrow(d, 0, m)
     if x is None:
         return pair, 1 if dx is None else dx, d
     if len(x.shape) == 1 and len(y.shape) > 1:

@@ -395,12 +395,24 @@ def from_host(array: Any, of: dtype) -> Tensor:
     return new(leaf(array, Size(array.shape), of))
 
 
+def _no_empty_parts(shape: tuple[int, ...], d: int) -> None:
+    """Parts without elements are neither equal nor different; that there are no parts at all is fine."""
+    empty = [k for k, n in enumerate(shape) if n == 0]
+    if shape and shape[d] == 0:
+        if len(empty) > 1:
+            raise RuntimeError("Number of zero sized dimensions is more than one, so unique cannot be applied ")
+    elif empty:
+        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+
+
 @op
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
            dim: int | None = None) -> Any:
     tensor_argument(input, "unique")
     array = host(input)
     d = None if dim is None else wrap_dim(dim, len(input.shape))
+    if d is not None:
+        _no_empty_parts(input.shape, d)
     if d is not None and input.shape and input.shape[d] == 0 and size_of(input.shape) == 0:
         values, inverse, counts = array, np.zeros(0, np.int64), np.zeros(0, np.int64)
     else:
@@ -425,8 +437,9 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
         changed = flat[1:] != flat[:-1]
     else:
         d = wrap_dim(dim, len(input.shape))
+        _no_empty_parts(input.shape, d)
         moved = np.moveaxis(array, d, 0)
-        rows = moved.reshape(moved.shape[0], -1)
+        rows = moved.reshape(moved.shape[0], -1 if moved.size else 0)
         changed = (rows[1:] != rows[:-1]).any(axis=1)
     n = moved.shape[0]
     starts = np.concatenate([[True], changed]) if n else np.zeros(0, bool)

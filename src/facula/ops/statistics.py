@@ -200,8 +200,11 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
     from facula.ops.reductions import result_type
     x = host(input).reshape(-1)
     edges = host(bins) if isinstance(bins, Tensor) else bins
+    if isinstance(bins, Tensor) and (edges.ndim != 1 or not edges.size):
+        raise RuntimeError("torch.histogramdd: bins tensor should have one dimension and at least 1 element, but got "
+                           f"{edges.size} elements in {edges.ndim} dimensions in the bins tensor for dimension 0")
     if range is None and not isinstance(bins, Tensor) and x.size and x.min() == x.max():
-        range = (float(x.min()) - 1, float(x.max()) + 1)
+        range = (float(x.min()) - 0.5, float(x.max()) + 0.5)
     weights = None if weight is None else host(weight).reshape(-1)
     counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
     return result_type("histogram", "hist", "bin_edges")(
@@ -232,6 +235,8 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
+        if total.item() == 0:
+            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
     else:
         mean = x.sum(1) / n if n else x.sum(1)

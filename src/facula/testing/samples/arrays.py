@@ -73,7 +73,7 @@ def between(low: float, high: float, *shape: int) -> Any:
 def distinct(*shape: int) -> Any:
     """Elements that are far from each other and from integers and halves: no ties, no kinks."""
     n = int(np.prod(shape))
-    return ((_rng.permutation(n) - n // 2) * 0.37 + 0.11).reshape(shape)
+    return ((_rng.permutation(n) - n // 2) * 0.3713 + 0.1127).reshape(shape)
 
 
 X, Y, Z = distinct(3, 4), distinct(3, 4) + 0.05, normal(3, 4)
