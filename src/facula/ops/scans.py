@@ -216,7 +216,8 @@ def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float
             raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
         x = x.reshape([-1 if k == d else 1 for k in range(len(y.shape))])
     e = d - len(y.shape) + len(x.shape)
-    return pair, x.narrow(e, 1, x.shape[e] - 1) - x.narrow(e, 0, x.shape[e] - 1), d
+    k = max(x.shape[e] - 1, 0)
+    return pair, x.narrow(e, min(1, x.shape[e]), k) - x.narrow(e, 0, k), d
 
 
 @op(method=False)

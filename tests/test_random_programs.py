@@ -1,0 +1,163 @@
+"""Random programs of views, in-place writes, indexing and writes through NumPy: the same on torch and on Facula.
+
+CI draws the same programs every time. To look for more: `FACULA_EXAMPLES=5000 pytest tests/test_random_programs.py`,
+which draws new ones.
+"""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_programs import DTYPES, NUMBERS, SHAPES, Drawn, a_key, a_value, a_view, a_write
+from sweep import REFUSALS, look_up
+
+import facula
+
+MORE = int(os.environ.get("FACULA_EXAMPLES", "0"))
+LIMITS = settings(max_examples=MORE or 120, derandomize=not MORE, deadline=None, database=None, print_blob=False,
+                  suppress_health_check=list(HealthCheck))
+LIVE = 8  # tensors that a program holds at once
+
+
+class Machine:
+    """The same program on both libraries; `live` are pairs (ours, theirs)."""
+
+    def __init__(self, torch, drawn):
+        self.libraries = facula, torch
+        self.drawn = drawn
+        self.live = []
+        self.arrays = []
+        self.log = []
+
+    def both(self, name, step):
+        """`step(k)` for library k: the pair of results, or None if both refuse."""
+        self.log.append(name)
+        found = []
+        for k in (1, 0):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found.append(step(k))
+            except REFUSALS as refusal:
+                if k and "memory location" in str(refusal):
+                    return None  # torch forbids what overlaps; Facula reads everything before it writes
+                found.append(refusal)
+        theirs, ours = found
+        if isinstance(theirs, Exception) or isinstance(ours, Exception):
+            assert isinstance(theirs, Exception) and isinstance(ours, Exception), \
+                f"{self.told()}: Facula gives {ours!r}, torch {theirs!r}"
+            return None
+        return ours, theirs
+
+    def told(self):
+        return " ; ".join(self.log)
+
+    def keep(self, pair):
+        if pair is None:
+            return
+        ours, theirs = pair
+        assert tuple(ours.shape) == tuple(theirs.shape), f"{self.told()}: {ours.shape}, not {theirs.shape}"
+        if theirs.numel() > 200:
+            return
+        self.live.append(pair)
+        if len(self.live) > LIVE:
+            del self.live[self.drawn.between(0, LIVE - 1)]
+
+    def pick(self):
+        k = self.drawn.between(0, len(self.live) - 1)
+        return k, self.live[k]
+
+    def compare(self, k):
+        ours, theirs = self.live[k]
+        dtype = str(theirs.dtype)
+        assert str(ours.dtype).replace("facula.", "torch.") == dtype, f"{self.told()}: tensor {k}"
+        np.testing.assert_allclose(np.array(ours.detach().tolist()), np.array(theirs.detach().tolist()), rtol=1e-5,
+                                   atol=1e-5, err_msg=f"{self.told()}: tensor {k}")
+
+    def compare_all(self):
+        for k in range(len(self.live)):
+            self.compare(k)
+
+    # ---- steps
+
+    def create(self):
+        values = self.drawn.values(self.drawn.one_of(SHAPES), self.drawn.one_of(DTYPES))
+        self.keep(self.both(f"new {values.dtype}{values.shape}", lambda k: self.libraries[k].tensor(
+            values.tolist(), dtype=getattr(self.libraries[k], values.dtype.name)).reshape(values.shape)))
+
+    def view(self):
+        k, pair = self.pick()
+        name, step = a_view(self.drawn, tuple(pair[1].shape))
+        self.keep(self.both(f"{k}.{name}", lambda i: step(pair[i])))
+
+    def value(self):
+        k, pair = self.pick()
+        name, step = a_value(self.drawn, tuple(pair[1].shape))
+        self.keep(self.both(f"{k}.{name}", lambda i: step(pair[i], self.libraries[i])))
+
+    def combine(self):
+        (j, a), (k, b) = self.pick(), self.pick()
+        name = self.drawn.one_of(["add", "mul", "maximum", "eq", "where"])
+        steps = {"where": lambda lib, x, y: lib.where(x > 0, x, y)}
+        self.keep(self.both(f"{name}({j}, {k})", lambda i: steps.get(name, lambda lib, x, y: look_up(lib, name)(x, y))(
+            self.libraries[i], a[i], b[i])))
+
+    def read(self):
+        k, pair = self.pick()
+        name, key = a_key(self.drawn, tuple(pair[1].shape))
+        self.keep(self.both(f"{k}[{name}]", lambda i: pair[i][key(self.libraries[i])]))
+
+    def write(self):
+        (k, x), (j, y) = self.pick(), self.pick()
+        name, step = a_write(self.drawn, tuple(x[1].shape))
+        self.both(f"{k}.{name} with {j}", lambda i: step(x[i], y[i], self.libraries[i]) is None)
+
+    def check(self):
+        self.log.append("check")
+        self.compare(self.pick()[0])
+
+    def to_numpy(self):
+        k, pair = self.pick()
+        arrays = self.both(f"{k}.numpy()", lambda i: pair[i].numpy())
+        if arrays:
+            self.arrays.append(arrays)
+
+    def from_numpy(self):
+        values = self.drawn.values(self.drawn.one_of(SHAPES), self.drawn.one_of(DTYPES))
+        arrays = values.copy(), values.copy()
+        self.arrays.append(arrays)
+        self.keep(self.both(f"from_numpy {values.dtype}{values.shape}", lambda i: self.libraries[i].from_numpy(arrays[i])))
+
+    def write_numpy(self):
+        if self.arrays:
+            k = self.drawn.between(0, len(self.arrays) - 1)
+            number = self.drawn.one_of(NUMBERS)
+            half = self.drawn.flag()
+            self.log.append(f"array {k} = {number} {half}")
+            for array in self.arrays[k]:
+                array[(slice(None, None, 2),) if half and array.ndim else ...] = number
+
+    def drop_array(self):
+        if self.arrays:
+            del self.arrays[self.drawn.between(0, len(self.arrays) - 1)]
+
+
+STEPS = ["view", "view", "view", "write", "write", "write", "value", "combine", "read", "check", "create", "to_numpy",
+         "from_numpy", "write_numpy", "drop_array"]
+
+
+@LIMITS
+@given(data=st.data())
+def test_views_and_writes(data, torch):
+    machine = Machine(torch, Drawn(data))
+    machine.create()
+    for _ in range(machine.drawn.between(3, 25)):
+        getattr(machine, machine.drawn.one_of(STEPS))()
+        if not machine.live:
+            machine.create()
+    machine.compare_all()
+    for ours, theirs in machine.arrays:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=machine.told())
