@@ -43,15 +43,15 @@ class Drawn:
 # ---- views ----------------------------------------------------------------------------------------------
 
 
-def a_view(drawn, shape):
-    """(name, step): an alias of the tensor."""
+def a_view(drawn, shape, single=False):
+    """(name, step): an alias of the tensor. `single`: by an operation that gives one."""
     n = len(shape)
     kinds = ["detach", "view", "unsqueeze", "reshape", "slice", "alias", "as_strided", "expand", "squeeze"]
     if n:
         kinds += ["select", "narrow", "chunk", "unbind", "split", "slice", "index", "index", "unfold", "flatten"]
     if n > 1:
         kinds += ["transpose", "permute", "diagonal", "t", "movedim"]
-    kind = drawn.one_of(kinds)
+    kind = drawn.one_of([k for k in kinds if not single or k not in ("chunk", "split", "unbind")])
     d = drawn.between(0, n - 1) if n else 0
     m = shape[d] if n else 1
     if kind == "view":
@@ -208,5 +208,22 @@ def a_write(drawn, shape):
         "cumsum_": lambda x, y, lib: x if x.dtype == lib.bool else x.cumsum_(d),
         "scatter_": lambda x, y, lib: x.scatter_(d, lib.zeros_like(x, dtype=lib.int64).narrow(d, 0, len(at)), number),
         "index_put_": lambda x, y, lib: x.index_put_((lib.tensor(at * 2, dtype=lib.int64),), x[:1] * 0 + 1, accumulate=True),
+    }
+    return f"{kind} {name if 'set' in kind else ''}", steps[kind]
+
+
+def a_gradual_write(drawn, shape):
+    """As `a_write`, of those that gradients go through."""
+    kind = drawn.one_of(["add_", "mul_", "copy_", "sub_", "fill_", "zero_", "masked_fill_", "neg_", "sin_", "setitem",
+                         "settensor", "square_", "mul_number", "detach_"])
+    number = drawn.one_of([0, 1, 0.5, -2])
+    name, key = a_key(drawn, shape)
+    steps = {
+        "add_": lambda x, y, lib: x.add_(y), "mul_": lambda x, y, lib: x.mul_(y), "sub_": lambda x, y, lib: x.sub_(y),
+        "copy_": lambda x, y, lib: x.copy_(y), "fill_": lambda x, y, lib: x.fill_(number),
+        "zero_": lambda x, y, lib: x.zero_(), "masked_fill_": lambda x, y, lib: x.masked_fill_(x > 0, number),
+        "neg_": lambda x, y, lib: x.neg_(), "sin_": lambda x, y, lib: x.sin_(), "square_": lambda x, y, lib: x.square_(),
+        "setitem": lambda x, y, lib: x.__setitem__(key(lib), number), "mul_number": lambda x, y, lib: x.mul_(number),
+        "settensor": lambda x, y, lib: x.__setitem__(key(lib), y), "detach_": lambda x, y, lib: x if x.is_leaf else x.detach_(),
     }
     return f"{kind} {name if 'set' in kind else ''}", steps[kind]
