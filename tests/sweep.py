@@ -12,9 +12,23 @@ from facula.testing.samples import SAMPLES, Dtype, operations
 
 OPERATIONS = sorted(name for name in operations() if name in SAMPLES)
 # Of what the other library refuses too. A KeyboardInterrupt or a MemoryError is no answer.
-REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError, AssertionError)
-PRECISION = {"float64": 1e-9, "complex128": 1e-9, "float32": 2e-5, "complex64": 2e-5, "float16": 4e-3,
-             "bfloat16": 4e-2}
+REFUSALS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    NotImplementedError,
+    AttributeError,
+    AssertionError,
+)
+PRECISION = {
+    "float64": 1e-9,
+    "complex128": 1e-9,
+    "float32": 2e-5,
+    "complex64": 2e-5,
+    "float16": 4e-3,
+    "bfloat16": 4e-2,
+}
 
 
 def look_up(library, name):
@@ -111,19 +125,27 @@ def assert_same(ours, theirs, what, factor=1.0):
     if isinstance(theirs, Exception):
         assert isinstance(ours, Exception), f"{what}: answers {ours}, where {theirs!r} was expected"
     elif isinstance(theirs, tuple) and len(theirs) == 2 and isinstance(theirs[1], np.ndarray):
-        assert isinstance(ours, tuple) and isinstance(ours[1], np.ndarray), f"{what}: {ours} is no tensor"
+        assert isinstance(ours, tuple) and isinstance(ours[1], np.ndarray), (
+            f"{what}: {ours} is no tensor"
+        )
         assert ours[0] == theirs[0], f"{what}: dtype {ours[0]}, not {theirs[0]}"
-        assert ours[1].shape == theirs[1].shape, f"{what}: shape {ours[1].shape}, not {theirs[1].shape}"
+        assert ours[1].shape == theirs[1].shape, (
+            f"{what}: shape {ours[1].shape}, not {theirs[1].shape}"
+        )
         close = PRECISION.get(ours[0], 0.0) * factor
         sizes = np.abs(theirs[1]) if close else np.zeros(0)
         scale = sizes[sizes < 1e4].max(initial=0)  # what a sum of such elements is rounded to
         np.testing.assert_allclose(ours[1], theirs[1], rtol=close, atol=close * scale, err_msg=what)
     elif isinstance(theirs, list):
-        assert isinstance(ours, list) and len(ours) == len(theirs), f"{what}: {ours} is not {theirs}"
+        assert isinstance(ours, list) and len(ours) == len(theirs), (
+            f"{what}: {ours} is not {theirs}"
+        )
         for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             assert_same(a, b, f"{what}, result {k}", factor)
     elif isinstance(theirs, float):
-        assert math.isclose(ours, theirs, rel_tol=1e-5) or ours != ours and theirs != theirs, f"{what}: {ours}, {theirs}"
+        assert math.isclose(ours, theirs, rel_tol=1e-5) or ours != ours and theirs != theirs, (
+            f"{what}: {ours}, {theirs}"
+        )
     else:
         assert ours == theirs and type(ours) is type(theirs), f"{what}: {ours!r}, not {theirs!r}"
 
@@ -131,7 +153,11 @@ def assert_same(ours, theirs, what, factor=1.0):
 def in_place_form(name):
     """The name of the method that does the same in place, or None."""
     plain_name = name.removeprefix("Tensor.")
-    return f"Tensor.{plain_name}_" if f"{plain_name}_" in registry.METHODS and "." not in plain_name else None
+    return (
+        f"Tensor.{plain_name}_"
+        if f"{plain_name}_" in registry.METHODS and "." not in plain_name
+        else None
+    )
 
 
 def has_out(name):

@@ -9,9 +9,10 @@ import warnings
 
 import numpy as np
 import pytest
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+import facula
 from random_programs import (
     DTYPES,
     NUMBERS,
@@ -25,12 +26,16 @@ from random_programs import (
 )
 from sweep import REFUSALS, look_up
 
-import facula
-
 MORE = int(os.environ.get("FACULA_EXAMPLES", "0"))
-LIMITS = settings(max_examples=MORE or 120, derandomize=not MORE, deadline=None, database=None, print_blob=False,
-                  phases=[Phase.generate, Phase.shrink],
-                  suppress_health_check=list(HealthCheck))
+LIMITS = settings(
+    max_examples=MORE or 120,
+    derandomize=not MORE,
+    deadline=None,
+    database=None,
+    print_blob=False,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
 # What torch must refuse and Facula need not: it reads everything before it writes, and what the tape has saved is
 # not overwritten.
 BEYOND_TORCH = ["memory location", "modified by an inplace operation"]
@@ -40,7 +45,9 @@ LIVE = 8  # tensors that a program holds at once
 def overlaps(tensor):
     """Do two indices meet one element? What torch writes there is not defined (or it refuses)."""
     reach = 0
-    for stride, n in sorted((st, n) for n, st in zip(tensor.shape, tensor.stride(), strict=True) if n > 1):
+    for stride, n in sorted(
+        (st, n) for n, st in zip(tensor.shape, tensor.stride(), strict=True) if n > 1
+    ):
         if stride <= reach:
             return True
         reach += stride * (n - 1)
@@ -75,8 +82,9 @@ class Machine:
                 found.append(refusal)
         theirs, ours = found
         if isinstance(theirs, Exception) or isinstance(ours, Exception):
-            assert isinstance(theirs, Exception) and isinstance(ours, Exception), \
+            assert isinstance(theirs, Exception) and isinstance(ours, Exception), (
                 f"{self.told()}: Facula gives {ours!r}, torch {theirs!r}"
+            )
             return None
         return ours, theirs
 
@@ -87,7 +95,9 @@ class Machine:
         if pair is None:
             return
         ours, theirs = pair
-        assert tuple(ours.shape) == tuple(theirs.shape), f"{self.told()}: {ours.shape}, not {theirs.shape}"
+        assert tuple(ours.shape) == tuple(theirs.shape), (
+            f"{self.told()}: {ours.shape}, not {theirs.shape}"
+        )
         if theirs.numel() > 200:
             return
         self.live.append(pair)
@@ -111,8 +121,13 @@ class Machine:
         ours, theirs = self.live[k]
         dtype = str(theirs.dtype)
         assert str(ours.dtype).replace("facula.", "torch.") == dtype, f"{self.told()}: tensor {k}"
-        np.testing.assert_allclose(np.array(ours.detach().tolist()), np.array(theirs.detach().tolist()), rtol=1e-5,
-                                   atol=1e-5, err_msg=f"{self.told()}: tensor {k}")
+        np.testing.assert_allclose(
+            np.array(ours.detach().tolist()),
+            np.array(theirs.detach().tolist()),
+            rtol=1e-5,
+            atol=1e-5,
+            err_msg=f"{self.told()}: tensor {k}",
+        )
 
     def compare_all(self):
         for k in range(len(self.live)):
@@ -122,8 +137,16 @@ class Machine:
 
     def create(self):
         values = self.drawn.values(self.drawn.one_of(SHAPES), self.drawn.one_of(DTYPES))
-        self.keep(self.both(f"new {values.dtype}{values.shape}", lambda k: self.libraries[k].tensor(
-            values.tolist(), dtype=getattr(self.libraries[k], values.dtype.name)).reshape(values.shape)))
+        self.keep(
+            self.both(
+                f"new {values.dtype}{values.shape}",
+                lambda k: (
+                    self.libraries[k]
+                    .tensor(values.tolist(), dtype=getattr(self.libraries[k], values.dtype.name))
+                    .reshape(values.shape)
+                ),
+            )
+        )
 
     def view(self):
         k, pair = self.pick()
@@ -139,8 +162,14 @@ class Machine:
         (j, a), (k, b) = self.pick(), self.pick()
         name = self.drawn.one_of(["add", "mul", "maximum", "eq", "where"])
         steps = {"where": lambda lib, x, y: lib.where(x > 0, x, y)}
-        self.fresh(self.both(f"{name}({j}, {k})", lambda i: steps.get(name, lambda lib, x, y: look_up(lib, name)(x, y))(
-            self.libraries[i], a[i], b[i])))
+        self.fresh(
+            self.both(
+                f"{name}({j}, {k})",
+                lambda i: steps.get(name, lambda lib, x, y: look_up(lib, name)(x, y))(
+                    self.libraries[i], a[i], b[i]
+                ),
+            )
+        )
 
     def read(self):
         k, pair = self.pick()
@@ -168,7 +197,12 @@ class Machine:
         values = self.drawn.values(self.drawn.one_of(SHAPES), self.drawn.one_of(DTYPES))
         arrays = values.copy(), values.copy()
         self.arrays.append(arrays)
-        self.keep(self.both(f"from_numpy {values.dtype}{values.shape}", lambda i: self.libraries[i].from_numpy(arrays[i])))
+        self.keep(
+            self.both(
+                f"from_numpy {values.dtype}{values.shape}",
+                lambda i: self.libraries[i].from_numpy(arrays[i]),
+            )
+        )
 
     def write_numpy(self):
         if self.arrays:
@@ -184,8 +218,23 @@ class Machine:
             del self.arrays[self.drawn.between(0, len(self.arrays) - 1)]
 
 
-STEPS = ["view", "view", "view", "write", "write", "write", "value", "combine", "read", "check", "create", "to_numpy",
-         "from_numpy", "write_numpy", "drop_array"]
+STEPS = [
+    "view",
+    "view",
+    "view",
+    "write",
+    "write",
+    "write",
+    "value",
+    "combine",
+    "read",
+    "check",
+    "create",
+    "to_numpy",
+    "from_numpy",
+    "write_numpy",
+    "drop_array",
+]
 
 
 @LIMITS
@@ -208,12 +257,23 @@ def test_views_and_writes(data, torch):
 class Recording(Machine):
     """Programs over leaves that require gradients."""
 
-    single = True  # torch's autograd forbids to write what unbind and its like give; Facula need not
+    single = (
+        True  # torch's autograd forbids to write what unbind and its like give; Facula need not
+    )
 
     def leaf(self):
-        values = self.drawn.values(self.drawn.one_of([(3,), (2, 3), (3, 4), (2, 2, 2)]), "float64") * 0.25
-        self.leaves.append(self.both(f"leaf {values.shape}", lambda k: self.libraries[k].tensor(
-            values.tolist(), dtype=self.libraries[k].float64, requires_grad=True)))
+        values = (
+            self.drawn.values(self.drawn.one_of([(3,), (2, 3), (3, 4), (2, 2, 2)]), "float64")
+            * 0.25
+        )
+        self.leaves.append(
+            self.both(
+                f"leaf {values.shape}",
+                lambda k: self.libraries[k].tensor(
+                    values.tolist(), dtype=self.libraries[k].float64, requires_grad=True
+                ),
+            )
+        )
         self.keep(self.leaves[-1])
 
     def function(self):
@@ -224,7 +284,9 @@ class Recording(Machine):
     def product(self):
         (j, a), (k, b) = self.pick(), self.pick()
         name = self.drawn.one_of(["mul", "add", "sub"])
-        self.fresh(self.both(f"{name}({j}, {k})", lambda i: look_up(self.libraries[i], name)(a[i], b[i])))
+        self.fresh(
+            self.both(f"{name}({j}, {k})", lambda i: look_up(self.libraries[i], name)(a[i], b[i]))
+        )
 
     def rebase(self):
         """A non-leaf to write into."""
@@ -236,14 +298,19 @@ class Recording(Machine):
         if overlaps(x[1]):
             return
         name, step = a_gradual_write(self.drawn, tuple(x[1].shape))
-        if x[1].requires_grad and not x[1]._is_view() and name.split()[0] in (
-                "fill_", "zero_", "copy_", "setitem", "settensor"):
+        if (
+            x[1].requires_grad
+            and not x[1]._is_view()
+            and name.split()[0] in ("fill_", "zero_", "copy_", "setitem", "settensor")
+        ):
             return  # test_overwritten_tensors_stay_on_the_tape
         self.both(f"{k}.{name} with {j}", lambda i: step(x[i], y[i], self.libraries[i]) is None)
 
     def same_flags(self):
         for k, (ours, theirs) in enumerate(self.live):
-            assert ours.requires_grad == theirs.requires_grad, f"{self.told()}: tensor {k} requires_grad"
+            assert ours.requires_grad == theirs.requires_grad, (
+                f"{self.told()}: tensor {k} requires_grad"
+            )
             assert ours.is_leaf == theirs.is_leaf, f"{self.told()}: tensor {k} is_leaf"
 
     def backward(self):
@@ -254,17 +321,29 @@ class Recording(Machine):
             if total is not None:
                 total.backward()
             return total is None
+
         if self.both("backward", run) is None:
             return
         for k, (ours, theirs) in enumerate(self.leaves):
-            assert (ours.grad is None) == (theirs.grad is None), f"{self.told()}: gradient of leaf {k}"
+            assert (ours.grad is None) == (theirs.grad is None), (
+                f"{self.told()}: gradient of leaf {k}"
+            )
             if ours.grad is not None:
-                np.testing.assert_allclose(np.array(ours.grad.tolist()), np.array(theirs.grad.tolist()), rtol=1e-7,
-                                           atol=1e-7, err_msg=f"{self.told()}: gradient of leaf {k}")
+                np.testing.assert_allclose(
+                    np.array(ours.grad.tolist()),
+                    np.array(theirs.grad.tolist()),
+                    rtol=1e-7,
+                    atol=1e-7,
+                    err_msg=f"{self.told()}: gradient of leaf {k}",
+                )
 
 
-@pytest.mark.xfail(reason="tensor.py, update: what is overwritten without history leaves the tape", strict=True)
-@pytest.mark.parametrize("write", [lambda x: x.fill_(2), lambda x: x.copy_(facula.ones(3))], ids=["fill_", "copy_"])
+@pytest.mark.xfail(
+    reason="tensor.py, update: what is overwritten without history leaves the tape", strict=True
+)
+@pytest.mark.parametrize(
+    "write", [lambda x: x.fill_(2), lambda x: x.copy_(facula.ones(3))], ids=["fill_", "copy_"]
+)
 def test_overwritten_tensors_stay_on_the_tape(write):
     leaf = facula.ones(3, requires_grad=True)
     x = leaf * 2
@@ -280,7 +359,19 @@ def test_writes_to_nothing():
     assert z.tolist() == [[4, 4, 4], [4, 4, 4]]
 
 
-RECORDED = ["view", "view", "view", "write", "write", "function", "product", "rebase", "rebase", "leaf", "check"]
+RECORDED = [
+    "view",
+    "view",
+    "view",
+    "write",
+    "write",
+    "function",
+    "product",
+    "rebase",
+    "rebase",
+    "leaf",
+    "check",
+]
 
 
 @LIMITS

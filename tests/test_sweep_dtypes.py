@@ -7,14 +7,20 @@ import itertools
 
 import numpy as np
 import pytest
-from sweep import OPERATIONS, ask, assert_same, plain, tensors_of
 
 import facula
 from facula.testing.samples import SAMPLES, pointwise
+from sweep import OPERATIONS, ask, assert_same, plain, tensors_of
 
 DTYPES = ["float64", "float16", "bfloat16", "int32", "uint8", "bool", "complex64"]
-MIXED = [*itertools.permutations(("float32", "bfloat16", "int64", "uint8", "bool"), 2), ("float16", "bfloat16"),
-         ("int8", "uint8"), ("uint8", "int8"), ("float32", "complex64"), ("complex64", "float64")]
+MIXED = [
+    *itertools.permutations(("float32", "bfloat16", "int64", "uint8", "bool"), 2),
+    ("float16", "bfloat16"),
+    ("int8", "uint8"),
+    ("uint8", "int8"),
+    ("float32", "complex64"),
+    ("complex64", "float64"),
+]
 # What Facula lacks: asked for, it says so.
 UNSUPPORTED = {("sgn", "complex64"), ("logcumsumexp", "complex64")}
 
@@ -38,7 +44,10 @@ def of_dtypes(first, rest, scalar=False):
         if array.dtype != np.float64:
             return plain(library, array)
         k = next(count)
-        return as_dtype(library, array.reshape(-1)[0] if k and scalar else array, rest if k else first)
+        return as_dtype(
+            library, array.reshape(-1)[0] if k and scalar else array, rest if k else first
+        )
+
     return place
 
 
@@ -56,7 +65,9 @@ def test_one_dtype(name, torch):
             if (name, of) in UNSUPPORTED:
                 ours = ask(facula, name, sample.args, sample.kwargs, place=of_dtypes(of, of))
                 assert isinstance(ours, NotImplementedError)
-            elif any(array.dtype == np.float64 for array in tensors_of([sample.args, sample.kwargs])):
+            elif any(
+                array.dtype == np.float64 for array in tensors_of([sample.args, sample.kwargs])
+            ):
                 check(torch, name, sample, of, of, of)
 
 
@@ -64,7 +75,10 @@ def mixable():
     """Pointwise operations of several tensors, with a sample of each that has two float arrays."""
     for name, samples in pointwise.SAMPLES.items():
         for sample in samples:
-            if name in OPERATIONS and sum(a.dtype == np.float64 for a in tensors_of(sample.args)) > 1:
+            if (
+                name in OPERATIONS
+                and sum(a.dtype == np.float64 for a in tensors_of(sample.args)) > 1
+            ):
                 yield name, sample
                 break
 

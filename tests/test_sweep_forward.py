@@ -1,20 +1,23 @@
 """Every operation, over its samples: the same as PyTorch, and on both back ends; none without samples."""
 
 import pytest
-from sweep import OPERATIONS, ask, assert_same
 
 import facula
 from facula.ops import registry
 from facula.testing.backends import interpreter
 from facula.testing.samples import NOT_SWEPT, SAMPLES, operations
+from sweep import OPERATIONS, ask, assert_same
 
 
 def test_every_operation_has_samples():
     registered = operations()
     missing = [name for name in registered if not SAMPLES.get(name) and name not in NOT_SWEPT]
     assert not missing, "no samples (facula/testing/samples), and not in NOT_SWEPT with a reason"
-    names = {*registry.FUNCTIONS, *(f"Tensor.{n}" for n in registry.METHODS), *(
-        f"{space}.{n}" for space, table in registry.NAMESPACES.items() for n in table)}
+    names = {
+        *registry.FUNCTIONS,
+        *(f"Tensor.{n}" for n in registry.METHODS),
+        *(f"{space}.{n}" for space, table in registry.NAMESPACES.items() for n in table),
+    }
     assert not {*SAMPLES, *NOT_SWEPT} - names, "no such operation any more"
     assert not SAMPLES.keys() & NOT_SWEPT.keys()
 

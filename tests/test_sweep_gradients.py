@@ -5,11 +5,11 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from sweep import OPERATIONS, given, look_up, tensors_of
 
 import facula
 from facula.autograd import gradcheck, gradgradcheck
 from facula.testing.samples import SAMPLES
+from sweep import OPERATIONS, given, look_up, tensors_of
 
 
 def variables(sample):
@@ -34,6 +34,7 @@ def function_of(name, sample):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return flat(sample.of(function(*args, **kwargs)))
+
     return run, leaves
 
 
@@ -48,7 +49,9 @@ def flat(result):
 def differentiable(name):
     """The samples of an operation that have something to differentiate: (sample, function, leaves)."""
     for sample in SAMPLES[name]:
-        if sample.gradient and any(a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])):
+        if sample.gradient and any(
+            a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])
+        ):
             run, leaves = function_of(name, sample)
             if name in MISSING and MISSING[name] == 1 or any(t.requires_grad for t in run()):
                 yield sample, run, leaves
@@ -64,7 +67,11 @@ def test_requires_grad_where_torch_does(torch):
     wrong = []
     for name in OPERATIONS:
         for sample in SAMPLES[name]:
-            if MISSING.get(name) != 1 and sample.gradient and list(tensors_of([sample.args, sample.kwargs])):
+            if (
+                MISSING.get(name) != 1
+                and sample.gradient
+                and list(tensors_of([sample.args, sample.kwargs]))
+            ):
                 run, leaves = function_of(name, sample)
                 ours = any(t.requires_grad for t in run())
                 if leaves and ours != torch_requires_grad(torch, name, sample):

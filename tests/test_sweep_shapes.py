@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sweep import OPERATIONS, ask, assert_same, changed, single, tensors_of
 
 import facula
 from facula.testing.samples import SAMPLES
+from sweep import OPERATIONS, ask, assert_same, changed, single, tensors_of
 
 # ---- empty, 0-d: answers and refusals as PyTorch's ------------------------------------------------------
 
@@ -63,13 +63,47 @@ def repeated(array):
 
 
 # What speaks of the layout itself, or of the storage behind it.
-OF_LAYOUT = {"Tensor.stride", "Tensor.storage_offset", "Tensor.is_contiguous", "Tensor.dim_order", "Tensor.is_set_to",
-             "Tensor.view", "as_strided", "as_strided_copy", "as_strided_scatter", "view_copy", "Tensor.view_as",
-             "Tensor.set_", "Tensor.resize_", "Tensor.resize_as_", "view_as_complex", "view_as_complex_copy"}
+OF_LAYOUT = {
+    "Tensor.stride",
+    "Tensor.storage_offset",
+    "Tensor.is_contiguous",
+    "Tensor.dim_order",
+    "Tensor.is_set_to",
+    "Tensor.view",
+    "as_strided",
+    "as_strided_copy",
+    "as_strided_scatter",
+    "view_copy",
+    "Tensor.view_as",
+    "Tensor.set_",
+    "Tensor.resize_",
+    "Tensor.resize_as_",
+    "view_as_complex",
+    "view_as_complex_copy",
+}
 LAID_OUT = [name for name in OPERATIONS if name not in OF_LAYOUT]
 # Chance fills elements in the order of memory: compared with PyTorch, which does so too.
-BY_CHANCE = {"bernoulli", "normal", "poisson", "rand_like", "randn_like", "randint_like", *(
-    f"Tensor.{n}_" for n in ("bernoulli", "cauchy", "exponential", "geometric", "log_normal", "normal", "random", "uniform"))}
+BY_CHANCE = {
+    "bernoulli",
+    "normal",
+    "poisson",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    *(
+        f"Tensor.{n}_"
+        for n in (
+            "bernoulli",
+            "cauchy",
+            "exponential",
+            "geometric",
+            "log_normal",
+            "normal",
+            "random",
+            "uniform",
+        )
+    ),
+}
 WRITES = BY_CHANCE | {name for name in OPERATIONS if name.endswith("_")}
 
 
@@ -82,23 +116,38 @@ def test_layouts(name, request):
                 expected = ask(request.getfixturevalue("torch"), *call, place=place)
             else:
                 expected = ask(facula, *call)
-            assert_same(ask(facula, *call, place=place), expected, f"{name}{sample} {place.__name__}")
+            assert_same(
+                ask(facula, *call, place=place), expected, f"{name}{sample} {place.__name__}"
+            )
 
 
 @pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in WRITES])
 def test_expanded(name):
     for sample in SAMPLES[name]:
         args, kwargs = changed((sample.args, sample.kwargs), repeated)
-        assert_same(ask(facula, name, sample.args, sample.kwargs, sample.of, place=expanded),
-                    ask(facula, name, args, kwargs, sample.of), f"{name}{sample}")
+        assert_same(
+            ask(facula, name, sample.args, sample.kwargs, sample.of, place=expanded),
+            ask(facula, name, args, kwargs, sample.of),
+            f"{name}{sample}",
+        )
 
 
 @pytest.mark.xfail(reason="tensor.py does not look for elements that share memory", strict=True)
-@pytest.mark.parametrize("write", [
-    lambda x: x.add_(1), lambda x: x.copy_(x + 1), lambda x: x.uniform_(),
-    lambda x: x.__setitem__((slice(None), 2), 5.0)], ids=["add_", "copy_", "uniform_", "setitem"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.copy_(x + 1),
+        lambda x: x.uniform_(),
+        lambda x: x.__setitem__((slice(None), 2), 5.0),
+    ],
+    ids=["add_", "copy_", "uniform_", "setitem"],
+)
 def test_elements_that_share_memory_are_not_written(write):
     x = facula.arange(4.0).expand(3, 4)
-    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor refers to a single memory"):
+    with pytest.raises(
+        RuntimeError,
+        match="more than one element of the written-to tensor refers to a single memory",
+    ):
         write(x)
     assert x[0].tolist() == [0, 1, 2, 3]

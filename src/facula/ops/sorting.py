@@ -464,6 +464,8 @@ def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[An
     side = "right" if right else "left"
     if not lanes:
         return (np.asarray(np.searchsorted(edges, values, side=side)).reshape(values.shape),)
+    if not values.size or not edges.size:
+        return (np.zeros(values.shape, np.int64),)
     rows = edges.reshape(-1, edges.shape[-1])
     wanted = values.reshape(len(rows), -1)
     out = np.empty(wanted.shape, np.int64)

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
-from facula.testing.samples import creation, indices, inplace, matrices, pointwise, reductions, shapes
+from facula.testing.samples import (
+    creation,
+    indices,
+    inplace,
+    matrices,
+    pointwise,
+    reductions,
+    shapes,
+)
 from facula.testing.samples.arrays import Dtype, Sample
 
 __all__ = ["NOT_SWEPT", "SAMPLES", "Dtype", "Sample", "operations"]
@@ -43,13 +51,19 @@ NOT_SWEPT = {
 def operations() -> dict[str, Callable[..., Any]]:
     """Every registered operation once, by its first name; neither in-place forms nor further names."""
     named = dict(FUNCTIONS)
-    named |= {f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()}
+    named |= {
+        f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()
+    }
     named |= {f"Tensor.{name}": fn for name, fn in METHODS.items() if FUNCTIONS.get(name) is not fn}
     found: dict[str, Callable[..., Any]] = {}
     seen: set[int] = set()
     for name, fn in sorted(named.items(), key=lambda item: item[0] not in SAMPLES):
         plain = name.removeprefix("Tensor.")
-        in_place = plain.endswith("_") and not plain.endswith("__") and plain[:-1] in METHODS.keys() | FUNCTIONS.keys()
+        in_place = (
+            plain.endswith("_")
+            and not plain.endswith("__")
+            and plain[:-1] in METHODS.keys() | FUNCTIONS.keys()
+        )
         if (name in SAMPLES or not in_place) and id(fn) not in seen:
             seen.add(id(fn))
             found[name] = fn

@@ -40,7 +40,14 @@ class Sample:
             if isinstance(x, (list, tuple)):
                 return "[" + ", ".join(map(shown, x)) + "]"
             return repr(x)
-        return "(" + ", ".join([*map(shown, self.args), *(f"{k}={shown(v)}" for k, v in self.kwargs.items())]) + ")"
+
+        return (
+            "("
+            + ", ".join(
+                [*map(shown, self.args), *(f"{k}={shown(v)}" for k, v in self.kwargs.items())]
+            )
+            + ")"
+        )
 
 
 def _whole(result: Any) -> Any:

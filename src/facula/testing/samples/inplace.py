@@ -12,8 +12,13 @@ SAMPLES: dict[str, list[Sample]] = {
     "Tensor.resize_": [call(X, 2, 3), call(X, (3, 4)), call(WHOLE, 2)],
     "Tensor.resize_as_": [call(X, ROW)],
     "Tensor.__setitem__": [
-        call(X, 1, 5.0), call(X, (slice(None), 2), ROW[:3]), call(X, slice(None, None, 2), Y[::2]), call(
-            X, WHOLE > 4, -1.0), call(X, ([0, 2], [1, 1]), ROW[:2]), call(CUBE, (Ellipsis, WHOLE[0] % 2), 3)],
+        call(X, 1, 5.0),
+        call(X, (slice(None), 2), ROW[:3]),
+        call(X, slice(None, None, 2), Y[::2]),
+        call(X, WHOLE > 4, -1.0),
+        call(X, ([0, 2], [1, 1]), ROW[:2]),
+        call(CUBE, (Ellipsis, WHOLE[0] % 2), 3),
+    ],
     "Tensor.bernoulli_": [call(X), call(X, 0.3), call(WHOLE, 0.3), call(X, UNIT * UNIT)],
     "Tensor.cauchy_": [call(X), call(X, 1.0, 2.0)],
     "Tensor.exponential_": [call(X), call(X, 2.0)],
