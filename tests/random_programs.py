@@ -1,7 +1,8 @@
 """Random steps of programs: what test_random_programs.py runs on torch and on Facula alike.
 
-A step is a function of tensors (and of nothing else), drawn for tensors of known shapes; the same function is
-called with the tensors of either library. Most are valid; those that are not must be refused by both.
+A step is a function of tensors (and of nothing else), drawn for tensors of known shapes; the same
+function is called with the tensors of either library. Most are valid; those that are not must be
+refused by both.
 """
 
 import math
@@ -40,7 +41,7 @@ class Drawn:
         return flat.reshape(shape).astype(dtype)
 
 
-# ---- views ----------------------------------------------------------------------------------------------
+# ---- views -------------------------------------------------------------------------------------
 
 
 def a_view(drawn, shape, single=False):
@@ -156,7 +157,7 @@ def a_basic_key(drawn, shape):
     return tuple(key)
 
 
-# ---- keys with tensors: copies --------------------------------------------------------------------------
+# ---- keys with tensors: copies -----------------------------------------------------------------
 
 
 def a_key(drawn, shape):
@@ -189,7 +190,7 @@ def a_key(drawn, shape):
     return repr(parts), key
 
 
-# ---- new values -----------------------------------------------------------------------------------------
+# ---- new values --------------------------------------------------------------------------------
 
 
 def a_value(drawn, shape):
@@ -238,7 +239,7 @@ def a_value(drawn, shape):
     }[kind]
 
 
-# ---- writes ---------------------------------------------------------------------------------------------
+# ---- writes ------------------------------------------------------------------------------------
 
 
 def a_write(drawn, shape):

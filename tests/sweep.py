@@ -1,4 +1,5 @@
-"""What the sweeps (test_sweep_*.py) share: asking a library for a sample, and comparing two answers."""
+"""What the sweeps (test_sweep_*.py) share: asking a library for a sample, and comparing two
+answers."""
 
 import inspect
 import math
@@ -119,7 +120,8 @@ def snapshot(library, result):
 
 
 def assert_same(ours, theirs, what, factor=1.0):
-    """Two answers of `ask` agree: in structure, dtype, shape and, to the dtype's precision, in value."""
+    """Two answers of `ask` agree: in structure, dtype, shape and, to the dtype's precision, in
+    value."""
     if isinstance(ours, Exception) and not isinstance(theirs, Exception):
         raise AssertionError(f"{what}: refused: {ours!r}") from ours
     if isinstance(theirs, Exception):

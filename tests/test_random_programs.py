@@ -1,7 +1,8 @@
-"""Random programs of views, in-place writes, indexing and writes through NumPy: the same on torch and on Facula.
+"""Random programs of views, in-place writes, indexing and writes through NumPy: the same on torch
+and on Facula.
 
-CI draws the same programs every time. To look for more: `FACULA_EXAMPLES=5000 pytest tests/test_random_programs.py`,
-which draws new ones.
+CI draws the same programs every time. To look for more: `FACULA_EXAMPLES=5000 pytest
+tests/test_random_programs.py`, which draws new ones.
 """
 
 import os
@@ -36,8 +37,8 @@ LIMITS = settings(
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )
-# What torch must refuse and Facula need not: it reads everything before it writes, and what the tape has saved is
-# not overwritten.
+# What torch must refuse and Facula need not: it reads everything before it writes, and what the
+# tape has saved is not overwritten.
 BEYOND_TORCH = ["memory location", "modified by an inplace operation"]
 LIVE = 8  # tensors that a program holds at once
 
@@ -46,7 +47,7 @@ def overlaps(tensor):
     """Do two indices meet one element? What torch writes there is not defined (or it refuses)."""
     reach = 0
     for stride, n in sorted(
-        (st, n) for n, st in zip(tensor.shape, tensor.stride(), strict=True) if n > 1
+        (s, n) for n, s in zip(tensor.shape, tensor.stride(), strict=True) if n > 1
     ):
         if stride <= reach:
             return True
@@ -105,7 +106,8 @@ class Machine:
             del self.live[self.drawn.between(0, LIVE - 1)]
 
     def fresh(self, pair):
-        """As `keep`; new values are row-major in Facula, while torch's may be laid out as their operands are."""
+        """As `keep`; new values are row-major in Facula, while torch's may be laid out as their
+        operands are."""
         if pair is not None:
             ours, theirs = pair
             memory = theirs.untyped_storage().data_ptr()
@@ -251,7 +253,7 @@ def test_views_and_writes(data, torch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=machine.told())
 
 
-# ---- under autograd -------------------------------------------------------------------------------------
+# ---- under autograd ----------------------------------------------------------------------------
 
 
 class Recording(Machine):

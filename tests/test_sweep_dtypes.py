@@ -1,6 +1,8 @@
-"""Every operation with every kind of dtype, and with mixed ones: result dtypes and values as PyTorch's.
+"""Every operation with every kind of dtype, and with mixed ones: result dtypes and values as
+PyTorch's.
 
-Where PyTorch refuses a dtype (no half on the CPU, no complex), Facula may do more: that is not compared.
+Where PyTorch refuses a dtype (no half on the CPU, no complex), Facula may do more: that is not
+compared.
 """
 
 import itertools
@@ -37,7 +39,8 @@ def as_dtype(library, array, of):
 
 
 def of_dtypes(first, rest, scalar=False):
-    """A `place` for `ask`: the first float array in one dtype, the others in another, perhaps as 0-d tensors."""
+    """A `place` for `ask`: the first float array in one dtype, the others in another, perhaps as
+    0-d tensors."""
     count = itertools.count()
 
     def place(library, array):

@@ -1,4 +1,5 @@
-"""Every operation, over its samples: the same as PyTorch, and on both back ends; none without samples."""
+"""Every operation, over its samples: the same as PyTorch, and on both back ends; none without
+samples."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""Every operation that has a gradient: first and second derivatives by finite differences, in float64."""
+"""Every operation that has a gradient: first and second derivatives by finite differences, in
+float64."""
 
 import warnings
 from contextlib import nullcontext
@@ -47,7 +48,8 @@ def flat(result):
 
 
 def differentiable(name):
-    """The samples of an operation that have something to differentiate: (sample, function, leaves)."""
+    """The samples of an operation that have something to differentiate: (sample, function,
+    leaves)."""
     for sample in SAMPLES[name]:
         if sample.gradient and any(
             a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])
@@ -57,7 +59,8 @@ def differentiable(name):
                 yield sample, run, leaves
 
 
-# The first order of derivative that nobody has written (it needs the polygamma functions): asking for it is an error.
+# The first order of derivative that nobody has written (it needs the polygamma functions): asking
+# for it is an error.
 MISSING = {"digamma": 1, "lgamma": 2}
 DIFFERENTIABLE = [name for name in OPERATIONS if any(True for _ in differentiable(name))]
 

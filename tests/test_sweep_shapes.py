@@ -1,4 +1,5 @@
-"""Every operation on empty tensors, on 0-d ones, and on tensors whose elements do not lie one after another."""
+"""Every operation on empty tensors, on 0-d ones, and on tensors whose elements do not lie one after
+another."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import facula
 from facula.testing.samples import SAMPLES
 from sweep import OPERATIONS, ask, assert_same, changed, single, tensors_of
 
-# ---- empty, 0-d: answers and refusals as PyTorch's ------------------------------------------------------
+# ---- empty, 0-d: answers and refusals as PyTorch's ---------------------------------------------
 
 
 def without_rows(array):
@@ -22,8 +23,9 @@ def as_number(array):
     return np.asarray(array.reshape(-1)[0])
 
 
-# torch.cholesky gives back what is not square if it is empty; it is an error to linalg.cholesky, and here.
-# `resize_` that grows: memory that nobody has filled. The others PyTorch refuses by accident of how it computes them.
+# torch.cholesky gives back what is not square if it is empty; it is an error to linalg.cholesky,
+# and here. `resize_` that grows: memory that nobody has filled. The others PyTorch refuses by
+# accident of how it computes them.
 NOT_COMPARED = {"cholesky", "Tensor.resize_", "norm_except_dim", "index_put"}
 
 
@@ -36,7 +38,7 @@ def test_extreme_shapes(name, change, torch):
             assert_same(ask(facula, *call), ask(torch, *call), f"{name}{sample}")
 
 
-# ---- layouts: the same as of the contiguous tensor ------------------------------------------------------
+# ---- layouts: the same as of the contiguous tensor ---------------------------------------------
 
 
 def transposed(library, array):

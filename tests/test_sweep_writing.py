@@ -1,4 +1,5 @@
-"""Every operation's in-place and out= forms: what the function gives, written where it should be."""
+"""Every operation's in-place and out= forms: what the function gives, written where it should
+be."""
 
 import warnings
 

@@ -1,7 +1,8 @@
 """Samples of every operation: what the tests sweep over (tests/test_sweep_*.py).
 
-An operation is named as its user finds it: `add`, `linalg.inv`, `nn.functional.pad`, `Tensor.expand`. Its
-in-place and out= forms have no samples of their own, and another name of the same operation has none either.
+An operation is named as its user finds it: `add`, `linalg.inv`, `nn.functional.pad`,
+`Tensor.expand`. Its in-place and out= forms have no samples of their own, and another name of the
+same operation has none either.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ for _family in (pointwise, reductions, shapes, indices, matrices, creation, inpl
 
 # Registered names that are no function of tensors that a sweep could call, and why.
 NOT_SWEPT = {
-    "from_numpy": "takes an array, which samples use to stand for a tensor; tests/test_random_programs.py",
+    "from_numpy": "takes an array, which stands for a tensor in a sample; tests/test_random_programs.py",
     "frombuffer": "takes a Python buffer",
     "linalg.LinAlgError": "an exception",
     "Tensor.backward": "has no result; tests/test_autograd.py",
@@ -49,7 +50,8 @@ NOT_SWEPT = {
 
 
 def operations() -> dict[str, Callable[..., Any]]:
-    """Every registered operation once, by its first name; neither in-place forms nor further names."""
+    """Every registered operation once, by its first name; neither in-place forms nor further
+    names."""
     named = dict(FUNCTIONS)
     named |= {
         f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()

@@ -1,4 +1,5 @@
-"""What a sample is, and the arrays that samples are made of: NumPy's, so that any library can be asked."""
+"""What a sample is, and the arrays that samples are made of: NumPy's, so that any library can be
+asked."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import numpy as np
 class Sample:
     """One call of an operation. Arrays among the arguments stand for tensors, `Dtype` for a dtype.
 
-    `gradient`: whether finite differences can confirm its gradients (not where a step of 1e-6 changes which
-    element is the largest, or the number of results). `of` maps a result to what is determined: the absolute values
-    of eigenvectors, whose signs are not.
+    `gradient`: whether finite differences can confirm its gradients (not where a step of 1e-6
+    changes which element is the largest, or the number of results). `of` maps a result to what is
+    determined: the absolute values of eigenvectors, whose signs are not.
     """
 
     __slots__ = ("args", "kwargs", "gradient", "of")

@@ -36,7 +36,7 @@ def _shape(result: Any) -> Any:
     return result.shape, result.dtype
 
 
-# ---- from numbers ---------------------------------------------------------------------------------------
+# ---- from numbers ------------------------------------------------------------------------------
 
 _each("zeros ones", [call(2, 3), call((2, 3)), call(2, dtype=_I64), call(())])
 _each("empty", [s.only(_shape) for s in (call(2, 3), call((2, 3), dtype=_I64), call(0))])
@@ -71,7 +71,7 @@ _each("Tensor.new_empty_strided", [call(X, (2, 3), (1, 2)).only(lambda r: (r.sha
 _each("Tensor.new_full", [call(X, (2, 3), 7), call(WHOLE, (2,), 7)])
 _each("Tensor.new_tensor", [call(X, [1.5, 2]), call(WHOLE, [1, 2])])
 
-# ---- from chance: both libraries are seeded alike -------------------------------------------------------
+# ---- from chance: both libraries are seeded alike ----------------------------------------------
 
 _each("rand randn", [call(2, 3), call((5,), dtype=_F64)])
 _each("rand_like randn_like", [call(X), call(X[0])])
@@ -85,10 +85,11 @@ _each("poisson", [call(POSITIVE)])
 for _name in ("multinomial", "normal", "poisson", "rand_like", "randn_like", "randint_like"):
     SAMPLES[_name] = [s.flat() for s in SAMPLES[_name]]
 
-# ---- conversions ----------------------------------------------------------------------------------------
+# ---- conversions -------------------------------------------------------------------------------
 
 _each(
-    "Tensor.float Tensor.double Tensor.half Tensor.bfloat16 Tensor.long Tensor.int Tensor.short Tensor.char "
+    "Tensor.float Tensor.double Tensor.half Tensor.bfloat16 Tensor.long Tensor.int "
+    "Tensor.short Tensor.char "
     "Tensor.bool Tensor.cfloat Tensor.cdouble",
     [call(X).flat(), call(WHOLE), call(MASK)],
 )
@@ -101,12 +102,15 @@ _each(
 _each("Tensor.type_as", [call(X, WHOLE), call(WHOLE, X)])
 _each("Tensor.cpu Tensor.resolve_conj Tensor.resolve_neg Tensor.to_dense", [call(X)])
 
-# ---- what a tensor says of itself -----------------------------------------------------------------------
+# ---- what a tensor says of itself --------------------------------------------------------------
 
 _each(
-    "Tensor.dim Tensor.numel Tensor.size Tensor.stride Tensor.storage_offset Tensor.element_size Tensor.is_contiguous "
-    "Tensor.is_complex Tensor.is_floating_point Tensor.is_signed Tensor.is_conj Tensor.is_neg Tensor.is_inference "
-    "Tensor.is_distributed Tensor.is_shared Tensor.is_pinned Tensor.dim_order Tensor.get_device Tensor.tolist",
+    "Tensor.dim Tensor.numel Tensor.size Tensor.stride Tensor.storage_offset "
+    "Tensor.element_size Tensor.is_contiguous "
+    "Tensor.is_complex Tensor.is_floating_point Tensor.is_signed Tensor.is_conj "
+    "Tensor.is_neg Tensor.is_inference "
+    "Tensor.is_distributed Tensor.is_shared Tensor.is_pinned Tensor.dim_order "
+    "Tensor.get_device Tensor.tolist",
     [call(X), call(WHOLE), call(SCALAR)],
 )
 SAMPLES["Tensor.size"] = SAMPLES["Tensor.stride"] = [call(CUBE), call(CUBE, 1), call(CUBE, -1)]

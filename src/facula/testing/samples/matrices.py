@@ -29,7 +29,7 @@ def _each(names: str, samples: list[Sample]) -> None:
         SAMPLES[name] = samples
 
 
-# ---- products -------------------------------------------------------------------------------------------
+# ---- products ----------------------------------------------------------------------------------
 
 _each(
     "matmul linalg.matmul",
@@ -89,7 +89,7 @@ _each("linalg.vecdot", [call(X, Y), call(X, Y, dim=0)])
 _each("linalg.cross", [call(SQUARE, SQUARE[::-1].copy()), call(X, Y, dim=0)])
 _each("linalg.vander", [call(ROW), call(ROW, N=3)])
 
-# ---- functions of a square matrix -----------------------------------------------------------------------
+# ---- functions of a square matrix --------------------------------------------------------------
 
 _each("det linalg.det logdet", [call(SPD), call(SPD[:2, :2])])
 SAMPLES["linalg.det"] = SAMPLES["det"] = [*SAMPLES["det"], call(SQUARES)]
@@ -114,11 +114,12 @@ _each(
 _each("matrix_exp linalg.matrix_exp", [call(SQUARE / 4), call(SQUARES / 4)])
 _each("linalg.matrix_rank", [call(X), call(SQUARES)])
 
-# ---- decompositions -------------------------------------------------------------------------------------
+# ---- decompositions ----------------------------------------------------------------------------
 
 
 def _symmetric(fn_samples: list[Sample]) -> list[Sample]:
-    """A step of finite differences leaves the symmetric matrices, where these functions are not defined."""
+    """A step of finite differences leaves the symmetric matrices, where these functions are not
+    defined."""
     return [s.flat() for s in fn_samples]
 
 

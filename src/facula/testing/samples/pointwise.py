@@ -1,4 +1,5 @@
-"""Operations element by element: arithmetic, comparison, logic, elementary functions, activations."""
+"""Operations element by element: arithmetic, comparison, logic, elementary functions,
+activations."""
 
 from __future__ import annotations
 
@@ -22,11 +23,12 @@ from facula.testing.samples.arrays import (
 
 SAMPLES: dict[str, list[Sample]] = {}
 
-# ---- one tensor -----------------------------------------------------------------------------------------
+# ---- one tensor --------------------------------------------------------------------------------
 
-_ANYWHERE = """abs neg sign sgn floor ceil trunc frac round exp exp2 expm1 sin cos tan sinh cosh tanh asinh atan erf
-    erfc sigmoid sinc deg2rad rad2deg square isnan isinf isfinite isposinf isneginf signbit logical_not positive
-    relu nan_to_num selu celu hardshrink conj conj_physical real""".split()
+_ANYWHERE = """abs neg sign sgn floor ceil trunc frac round exp exp2 expm1 sin cos tan sinh cosh tanh
+    asinh atan erf erfc sigmoid sinc deg2rad rad2deg square isnan isinf isfinite isposinf isneginf
+    signbit logical_not positive relu nan_to_num selu celu hardshrink conj conj_physical
+    real""".split()
 _POSITIVE = "sqrt rsqrt log log2 log10 reciprocal lgamma digamma".split()
 _UNIT = "asin acos atanh erfinv log1p".split()
 for _name in _ANYWHERE:
@@ -49,7 +51,7 @@ SAMPLES["imag"] = [call(COMPLEX).flat()]
 SAMPLES["conj"] += [call(COMPLEX).flat()]
 SAMPLES["conj_physical"] += [call(COMPLEX).flat()]
 
-# ---- two ------------------------------------------------------------------------------------------------
+# ---- two ---------------------------------------------------------------------------------------
 
 _BROADCAST = [call(X, Y), call(X, ROW), call(COLUMN, ROW), call(X, SCALAR)]
 _NUMBER = [call(X, 2), call(X, 0.7)]
@@ -110,7 +112,7 @@ SAMPLES["pow"] = [
     call(X, WHOLE % 4),
 ]
 
-# ---- more -----------------------------------------------------------------------------------------------
+# ---- more --------------------------------------------------------------------------------------
 
 SAMPLES["clamp"] = [
     call(X, -0.5, 0.7),
