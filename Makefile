@@ -15,18 +15,19 @@ STAMPS := $(VENV)/stamps
 demo: $(STAMPS)/demo
 	$(PY) -m facula run examples/digits.py
 
-# The whole suite on the compiled back end, then the core of it in the two other ways of computing.
+# The whole suite on both back ends, then the core of it with every operation run at its call.
 test: test-compiled test-interpreter test-eager
 
 CORE := $(wildcard tests/test_random_ops.py tests/test_ops*.py tests/test_autograd*.py tests/test_tensor*.py \
-    tests/test_nn_layers.py tests/test_small_objects.py)
+    tests/test_nn_layers.py tests/test_small_objects.py \
+    tests/test_random_programs.py)
 
 test-compiled: $(STAMPS)/test $(STAMPS)/oracle
 	$(PY) -m pytest -q -n $(JOBS)
 
 # The NumPy interpreter is the reference and what runs where llvmlite is absent: the same tests, same answers.
 test-interpreter: $(STAMPS)/test $(STAMPS)/oracle
-	FACULA_BACKEND=interpreter $(PY) -m pytest -q -n $(JOBS) -m "not compiled and not slow" $(CORE)
+	FACULA_BACKEND=interpreter $(PY) -m pytest -q -n $(JOBS) -m "not compiled and not slow"
 
 # Every op at its call: what differs from the lazy run is a wrong fusion or a wrong liveness.
 test-eager: $(STAMPS)/test $(STAMPS)/oracle

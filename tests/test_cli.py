@@ -68,6 +68,7 @@ def test_version_and_help(command):
 
 
 @pytest.mark.processes
+@pytest.mark.compiled  # what it explains is compiled plans
 def test_explain(command, tmp_path):
     script = tmp_path / "small.py"
     script.write_text("import torch\nx = torch.randn(64, 64)\nprint(torch.relu(x * 2 + 1).sum().item() > 0)\n"

@@ -30,14 +30,9 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         if not isinstance(src, (int, float, complex, np.number, bool)):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
         return fill_(self, src)
-    if src is self:
-        return self
     if src.dtype is not self.dtype:
         src = to_dtype(src, self.dtype)
     if src.shape != self.shape:
-        lead = len(src.shape) - len(self.shape)
-        if lead > 0 and all(n == 1 for n in src.shape[:lead]):
-            src = src.reshape(src.shape[lead:])  # type: ignore[attr-defined]
         a, b = self.shape, src.shape
         if len(b) > len(a):
             raise RuntimeError(f"output with shape {list(a)} doesn't match the broadcast shape {list(b)}")

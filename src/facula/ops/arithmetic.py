@@ -172,6 +172,8 @@ def _scaled(other: Any, alpha: Any, *operands: Any) -> Any:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and result_dtype(operands).category < FLOAT:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if all(_is_bool(x) for x in operands):
+        alpha = bool(alpha)  # a number would make it an integer
     return other * alpha
 
 
@@ -524,6 +526,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
         input = to_dtype(input, defaults.get_default_dtype())
     if eps is not None:
         input = clamp(input, eps, 1 - eps)
+    if input.dtype.category < FLOAT:
+        input = to_dtype(input, defaults.get_default_dtype())
     return (input / (1 - input)).log()
 
 

@@ -354,4 +354,5 @@ def broadcast_shapes(*shapes: Any) -> Size:
 @op(method=False)
 def fill(input: Tensor, value: Any) -> Tensor:
     """`value` in the shape and dtype of `input`."""
-    return input.clone().fill_(value)  # type: ignore[attr-defined,no-any-return]
+    everywhere = new(constant(True, input.shape, bool_))
+    return input.masked_fill(everywhere, value)  # type: ignore[attr-defined,no-any-return]

@@ -16,7 +16,7 @@ from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import CONST, GATHER, INDEX, Formula, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import broadcast, constant, to_dtype
+from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
 from facula.ops.registry import op
 from facula.ops.severing import severed
 from facula.size import Size
@@ -400,6 +400,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         if not isinstance(x, Tensor):
             return np.asarray(x)
         return value_of(read(to_dtype(x, float32) if x.dtype is bfloat16 else x))
+    if isinstance(elements, Tensor) and isinstance(test_elements, Tensor):
+        of = result_dtype((elements, test_elements))  # in which they are compared: as `==` would
+        elements, test_elements = to_dtype(elements, of), to_dtype(test_elements, of)
     a, b = plain(elements), plain(test_elements)
     found = np.array(np.isin(a, b, assume_unique=assume_unique, invert=invert), dtype=np.bool_)
     return new(leaf(found, tuple.__new__(Size, a.shape), bool_))

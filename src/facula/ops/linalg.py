@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import bool_, complex128, dtype, float64, int32, int64
+from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.matmul import matmul, multi_dot, product, reshape_value, transposed, type_name
-from facula.ops.pointwise import constant, sum_to
+from facula.ops.pointwise import constant, sum_to, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
 from facula.ops.severing import severed
 from facula.tensor import Tensor, attach, attach_many, new, read
@@ -695,7 +695,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
         dim = tuple(dim)
     if ord is not None and (isinstance(dim, tuple) and len(dim) == 2 or dim is None and len(A.shape) == 2):
         return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)  # type: ignore[no-any-return]
-    if isinstance(ord, str):
+    if isinstance(ord, str) or ord is not None and dim is None and len(A.shape) != 1:
         raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
                            f"{len(A.shape)}D.")
     if dtype is not None:
@@ -706,6 +706,8 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 @op(method=False, out=True, namespace="linalg")
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number in a norm."""
+    if 0 in A.shape[-2:] and not isinstance(p, str):
+        return A.new_zeros(A.shape[:-2])  # type: ignore[attr-defined,no-any-return]
     if p is None or p in (2, -2):
         s = svdvals(A)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
@@ -790,6 +792,10 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     if not x.shape:
         x = x.reshape(1)
     n = x.shape[-1] if N is None else N
+    if n <= 1:
+        raise RuntimeError("N must be greater than 1.")
+    if x.dtype.category < FLOAT:
+        x = to_dtype(x, int64)
     return FUNCTIONS["stack"]([x ** k for k in range(n)], -1)  # type: ignore[no-any-return]
 
 
@@ -867,7 +873,7 @@ def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 
 def _logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; NaN where it is negative."""
+    """The logarithm of the determinant; NaN where a real one is negative."""
     sign, log = slogdet(input)
     if sign.dtype.is_complex:
         return sign.log() + log.to(sign.dtype)  # type: ignore[no-any-return]

@@ -42,8 +42,9 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
             setattr(Tensor, public, form)
         if inplace:
             written = in_place(body, public)
-            METHODS[public + "_"] = written
-            setattr(Tensor, public + "_", written)
+            if method:
+                METHODS[public + "_"] = written
+                setattr(Tensor, public + "_", written)
             if function and namespace is None:
                 FUNCTIONS[public + "_"] = written
         return form

@@ -209,8 +209,8 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
 
 def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float, int]:
     d = wrap_dim(dim, len(y.shape))
-    m = y.shape[d] - 1
-    pair = y.narrow(d, 1, m) + y.narrow(d, 0, m)
+    m = max(y.shape[d] - 1, 0)
+    pair = y.narrow(d, min(1, y.shape[d]), m) + y.narrow(d, 0, m)
     if x is None:
         return pair, 1 if dx is None else dx, d
     if len(x.shape) == 1 and len(y.shape) > 1:
@@ -218,7 +218,8 @@ def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float
             raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
         x = x.reshape([-1 if k == d else 1 for k in range(len(y.shape))])
     e = d - len(y.shape) + len(x.shape)
-    return pair, x.narrow(e, 1, x.shape[e] - 1) - x.narrow(e, 0, x.shape[e] - 1), d
+    k = max(x.shape[e] - 1, 0)
+    return pair, x.narrow(e, min(1, x.shape[e]), k) - x.narrow(e, 0, k), d
 
 
 @op(method=False)

@@ -274,10 +274,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise RuntimeError("`shifts` required")
     if len(by) != len(along):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    if not input.shape:
+        raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
     node = read(input)
     for s, d in zip(by, along, strict=False):
         d = wrap_dim(d, len(input.shape))
-        n = node.shape[d] if node.shape else 0
+        n = node.shape[d]
         if not n or not s % n or not size_of(node.shape):
             continue
         s %= n
@@ -370,7 +372,7 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
         dim = 0
     d = wrap_dim(dim, len(input.shape))
     if not input.shape:
-        input = reshape(input, (1,))
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     shape = tuple(input.shape)
     if isinstance(repeats, Tensor):
         if repeats.dtype.name not in ("int32", "int64"):
@@ -384,7 +386,7 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
             if len(counts) != shape[d]:
                 raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
                                    f"{len(counts)} and input.size({d}) = {shape[d]}")
-            if min(counts) < 0:
+            if min(counts, default=0) < 0:
                 raise RuntimeError("repeats can not be negative")
             at = np.repeat(np.arange(shape[d]), counts).astype(np.int64)
             return input.index_select(d, new(leaf(at, at.shape, int64)))
@@ -426,6 +428,8 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
             raise RuntimeError(f"The input size {old[d]}, plus negative padding {before} and {after} resulted in a "
                                f"negative output size, which is invalid. Check dimension {d} of your input.")
         inner[d] += min(before, 0) + min(after, 0)
+        if inner[d] < 0:  # what is cut off at both ends overlaps
+            raise RuntimeError("narrow(): length must be non-negative.")
         cut[d], put[d] = max(-before, 0), max(before, 0)
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
@@ -550,6 +554,9 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 def cartesian_prod(*tensors: Any) -> Tensor:
     """Every combination of an element of each."""
     items = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else list(tensors)
+    for x in items:
+        if len(x.shape) != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(x.shape)}")
     if len(items) == 1:
         return items[0]
     return stack([reshape(x, (size_of(x.shape),)) for x in meshgrid(items, indexing="ij")], 1)

@@ -395,8 +395,13 @@ def from_host(array: Any, of: dtype) -> Tensor:
     return new(leaf(array, Size(array.shape), of))
 
 
-def _countable(shape: tuple[int, ...], d: int) -> None:
-    if d < len(shape) and shape[d] and 0 in shape:
+def _no_empty_parts(shape: tuple[int, ...], d: int) -> None:
+    """Parts without elements are neither equal nor different; that there are no parts at all is fine."""
+    empty = [k for k, n in enumerate(shape) if n == 0]
+    if shape and shape[d] == 0:
+        if len(empty) > 1:
+            raise RuntimeError("Number of zero sized dimensions is more than one, so unique cannot be applied ")
+    elif empty:
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
 
 
@@ -407,8 +412,8 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
     array = host(input)
     d = None if dim is None else wrap_dim(dim, len(input.shape))
     if d is not None:
-        _countable(input.shape, d)
-    if d is not None and input.shape and input.shape[d] == 0:
+        _no_empty_parts(input.shape, d)
+    if d is not None and input.shape and input.shape[d] == 0 and size_of(input.shape) == 0:
         values, inverse, counts = array, np.zeros(0, np.int64), np.zeros(0, np.int64)
     else:
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=d, equal_nan=False)
@@ -432,7 +437,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
         changed = flat[1:] != flat[:-1]
     else:
         d = wrap_dim(dim, len(input.shape))
-        _countable(array.shape, d)
+        _no_empty_parts(input.shape, d)
         moved = np.moveaxis(array.reshape(array.shape or (1,)), d, 0)
         rows = moved.reshape(len(moved), size_of(moved.shape[1:]))
         changed = (rows[1:] != rows[:-1]).any(axis=1)
@@ -459,6 +464,8 @@ def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[An
     side = "right" if right else "left"
     if not lanes:
         return (np.asarray(np.searchsorted(edges, values, side=side)).reshape(values.shape),)
+    if not values.size or not edges.size:
+        return (np.zeros(values.shape, np.int64),)
     rows = edges.reshape(-1, edges.shape[-1])
     wanted = values.reshape(len(rows), -1)
     out = np.empty(wanted.shape, np.int64)

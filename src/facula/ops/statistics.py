@@ -231,6 +231,8 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
+        if total.item() == 0:
+            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
     else:
         mean = x.sum(1) / n if n else x.sum(1)

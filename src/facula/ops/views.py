@@ -521,6 +521,8 @@ def t(input: Tensor) -> Tensor:
 @op
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
+    if not input.shape:
+        return input.conj()
     if len(input.shape) < 2:
         raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got "
                            f"{len(input.shape)}-D tensor.")

@@ -84,6 +84,8 @@ def joined(spaces: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
             product *= n
             cuts.add(product)
     cuts.discard(1)
+    if 0 in cuts:
+        return None  # no points: nothing says how their number would factor
     out: list[int] = []
     below = 1
     for cut in sorted(cuts):

@@ -1,0 +1,83 @@
+"""Taking elements by index, and putting them there."""
+
+from __future__ import annotations
+
+from facula.testing.samples.arrays import (
+    CELL,
+    CUBE,
+    MASK,
+    ROW,
+    SMALL,
+    WHOLE,
+    Sample,
+    X,
+    Y,
+    call,
+    distinct,
+)
+
+SAMPLES: dict[str, list[Sample]] = {}
+_AT = WHOLE[0] % 3  # repeats an index
+_SOURCE = distinct(4, 4) + 0.02
+_ONCE = WHOLE[0][:3] * 0 + [2, 0, 1]  # each index once
+
+
+def _each(names: str, samples: list[Sample]) -> None:
+    for name in names.split():
+        SAMPLES[name] = samples
+
+
+_each("gather", [call(X, 0, SMALL), call(X, 1, SMALL[:, :2]), call(X, -1, SMALL[:2])])
+_each("take", [call(X, WHOLE), call(X, WHOLE - 9)])
+_each("take_along_dim", [call(X, SMALL, 0), call(X, WHOLE), call(X, SMALL[:, :1], 1)])
+_each("index_select", [call(X, 0, _AT), call(X, 1, _ONCE), call(CUBE, -1, _AT)])
+_each("masked_select", [call(X, MASK), call(X, MASK[0]), call(WHOLE, MASK)])
+_each("nonzero", [call(WHOLE % 3), call(MASK), call(WHOLE % 2, as_tuple=True)])
+_each("argwhere", [call(WHOLE % 3), call(MASK)])
+_each(
+    "embedding",
+    [call(X, SMALL), call(X, _AT, 1).flat(), call(X, _AT, scale_grad_by_freq=True).flat()],
+)
+_each("nn.functional.one_hot", [call(SMALL), call(SMALL, 5)])
+_each(
+    "masked_fill",
+    [call(X, MASK, 0.5), call(X, MASK[0], 2), call(X, MASK, CELL), call(WHOLE, MASK, 3)],
+)
+_each("masked_scatter", [call(X, MASK, Y), call(X, MASK[0], CUBE)])
+_each(
+    "scatter",
+    [
+        call(X, 0, SMALL, Y),
+        call(X, 1, _ONCE[None], Y[:1]),
+        call(X, 0, SMALL, 0.5),
+        call(X, 1, _ONCE[None], 0.5, reduce="add").flat(),
+        call(X, 1, _ONCE[None], 0.5, reduce="multiply").flat(),
+    ],
+)
+SAMPLES["scatter"][0].flat()  # which of several writes wins is not determined: the gradient neither
+_each(
+    "scatter_add", [call(X, 0, SMALL, Y), call(X, 1, SMALL[:, :2], Y), call(WHOLE, 0, SMALL, WHOLE)]
+)
+_each(
+    "scatter_reduce", [call(X, 0, SMALL, Y, how) for how in ("sum", "prod", "mean", "amax", "amin")]
+)
+SAMPLES["scatter_reduce"] += [
+    call(X, 0, SMALL, Y, "amax", include_self=False),
+    call(X, 0, SMALL, Y, "mean", include_self=False),
+]
+_each("index_add", [call(X, 0, _AT, _SOURCE), call(X, 1, _ONCE, Y[:, :3], alpha=2)])
+_each("index_copy", [call(X, 0, _ONCE, Y), call(X, 1, _ONCE, Y[:, :3])])
+_each("index_fill", [call(X, 0, _ONCE[:2], 0.5), call(X, 1, _AT, 2), call(X, 1, _AT, CELL)])
+_each("index_reduce", [call(X, 0, _AT, _SOURCE, how) for how in ("prod", "mean", "amax", "amin")])
+SAMPLES["index_reduce"] += [call(X, 0, _AT, _SOURCE, "amax", include_self=False)]
+_each(
+    "index_put",
+    [
+        call(X, (_ONCE,), Y),
+        call(X, (_AT, WHOLE[1] % 4), ROW, accumulate=True),
+        call(X, (MASK,), CELL),
+        call(X, (_ONCE[:2], _ONCE[:2]), ROW[:2]),
+    ],
+)
+_each("put", [call(X, _ONCE, ROW[:3]), call(X, WHOLE, Y, accumulate=True)])
+_each("fill", [call(X, 2), call(X, CELL), call(WHOLE, 3)])

@@ -1,0 +1,165 @@
+"""Products and decompositions of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facula.testing.samples.arrays import (
+    BATCH,
+    CUBE,
+    ROW,
+    SPD,
+    SQUARE,
+    SQUARES,
+    Sample,
+    X,
+    Y,
+    call,
+    normal,
+)
+
+SAMPLES: dict[str, list[Sample]] = {}
+_WIDE, _NARROW, _THREE = normal(4, 5), normal(4, 2), normal(3)
+_LOWER = SQUARE.copy()
+_LOWER[[0, 0, 1], [1, 2, 2]] = 0.0
+
+
+def _each(names: str, samples: list[Sample]) -> None:
+    for name in names.split():
+        SAMPLES[name] = samples
+
+
+# ---- products ----------------------------------------------------------------------------------
+
+_each(
+    "matmul linalg.matmul",
+    [
+        call(X, _WIDE),
+        call(X, ROW),
+        call(ROW, _WIDE),
+        call(ROW, ROW),
+        call(CUBE, BATCH),
+        call(CUBE, _WIDE),
+        call(X, CUBE.transpose(0, 2, 1)),
+        call(CUBE, ROW),
+        call(SQUARES[:, None], SQUARES),
+    ],
+)
+_each("mm", [call(X, _WIDE), call(X.T, Y)])
+_each("mv", [call(X, ROW)])
+_each("bmm", [call(CUBE, BATCH)])
+_each("dot vdot", [call(ROW, X[0])])
+_each("inner", [call(X, Y), call(ROW, X[0]), call(CUBE, X)])
+_each("outer", [call(ROW, _THREE)])
+_each("addr", [call(X, _THREE, ROW), call(ROW, _THREE, ROW, beta=0.5, alpha=2)])
+_each(
+    "addmm",
+    [call(SQUARE, X, X.T), call(_THREE, X, X.T, beta=2, alpha=3), call(SQUARE, X, X.T, beta=0)],
+)
+_each("addmv", [call(_THREE, X, ROW), call(_THREE, X, ROW, beta=0.5, alpha=2)])
+_each("addbmm", [call(SQUARE, CUBE, BATCH), call(SQUARE, CUBE, BATCH, beta=0.5, alpha=2)])
+_each("baddbmm", [call(SQUARES, CUBE, BATCH), call(SQUARE, CUBE, BATCH, beta=0.5, alpha=2)])
+_each("chain_matmul", [call(X, _WIDE), call(X, _WIDE, _WIDE.T)])
+_each(
+    "linalg.multi_dot",
+    [call([X, _WIDE]), call([X, _WIDE, _WIDE.T]), call([ROW, _WIDE, _WIDE.T, ROW])],
+)
+_each(
+    "tensordot",
+    [call(X, Y), call(X, Y, ([1], [1])), call(CUBE, X, ((1, 2), (0, 1))), call(X, _WIDE, 1)],
+)
+_each("kron", [call(X, SQUARE[:2, :2]), call(ROW, X)])
+_each(
+    "einsum",
+    [
+        call("ij,jk->ik", X, _WIDE),
+        call("ij->ji", X),
+        call("bij,bjk->bik", CUBE, BATCH),
+        call("ii->i", SQUARE),
+        call("ij,ij", X, Y),
+        call("...i,i", CUBE, ROW),
+        call("i,j->ij", ROW, _THREE),
+    ],
+)
+_each(
+    "nn.functional.linear",
+    [call(X, _WIDE.T), call(X, _WIDE.T, normal(5)), call(CUBE, _WIDE.T, normal(5))],
+)
+_each("linalg.vecdot", [call(X, Y), call(X, Y, dim=0)])
+_each("linalg.cross", [call(SQUARE, SQUARE[::-1].copy()), call(X, Y, dim=0)])
+_each("linalg.vander", [call(ROW), call(ROW, N=3)])
+
+# ---- functions of a square matrix --------------------------------------------------------------
+
+_each("det linalg.det logdet", [call(SPD), call(SPD[:2, :2])])
+SAMPLES["linalg.det"] = SAMPLES["det"] = [*SAMPLES["det"], call(SQUARES)]
+_each("slogdet linalg.slogdet", [call(SPD), call(SQUARES)])
+_each("inverse linalg.inv linalg.inv_ex", [call(SQUARE), call(SQUARES)])
+_each(
+    "linalg.solve",
+    [call(SQUARE, X), call(SQUARE, _THREE), call(SQUARES, CUBE), call(SQUARE, X.T, left=False)],
+)
+_each(
+    "linalg.solve_triangular",
+    [
+        call(_LOWER, X, upper=False),
+        call(_LOWER.T, X, upper=True),
+        call(_LOWER, X.T, upper=False, left=False),
+    ],
+)
+_each(
+    "matrix_power linalg.matrix_power",
+    [call(SQUARE, 2), call(SQUARE, 3), call(SQUARES, -1), call(SQUARE, 0)],
+)
+_each("matrix_exp linalg.matrix_exp", [call(SQUARE / 4), call(SQUARES / 4)])
+_each("linalg.matrix_rank", [call(X), call(SQUARES)])
+
+# ---- decompositions ----------------------------------------------------------------------------
+
+
+def _symmetric(fn_samples: list[Sample]) -> list[Sample]:
+    """A step of finite differences leaves the symmetric matrices, where these functions are not
+    defined."""
+    return [s.flat() for s in fn_samples]
+
+
+def _unsigned(result: Any) -> Any:
+    """Singular and eigenvectors are determined but for their sign."""
+    return tuple(part.abs() for part in result)
+
+
+_each(
+    "cholesky linalg.cholesky linalg.cholesky_ex",
+    _symmetric([call(SPD), call(SPD, upper=True), call(SQUARES @ SQUARES.transpose(0, 2, 1))]),
+)
+_each("cholesky_inverse", [call(_LOWER), call(_LOWER.T, upper=True)])
+_each("cholesky_solve", [call(X, _LOWER), call(X, _LOWER.T, upper=True)])
+_each(
+    "linalg.eigh",
+    [s.only(_unsigned) for s in _symmetric([call(SPD), call(SQUARES), call(SPD, UPLO="U")])],
+)
+_each("linalg.eigvalsh", _symmetric([call(SPD), call(SQUARES)]))
+_each("linalg.eig", [call(SPD).only(lambda r: r[0].real.sort()[0]).flat()])
+_each("linalg.eigvals", [call(SPD).only(lambda r: r.real.sort()[0]).flat()])
+_each("qr linalg.qr", [call(SQUARE), call(X.T), call(SQUARES)])
+_each("svd", [call(X).only(_unsigned), call(SQUARE).only(_unsigned)])
+_each("linalg.svd", [call(X, False).only(_unsigned), call(SQUARE).only(_unsigned)])
+_each("linalg.svdvals", [call(X), call(SQUARES)])
+_each("pinverse linalg.pinv", [call(X), call(SQUARE)])
+_each("linalg.lstsq", [call(X.T, _NARROW).only(lambda r: r[0])])
+_each("linalg.cond", [call(SQUARE), call(X), call(SQUARE, 1), call(SQUARE, "fro")])
+_each(
+    "linalg.matrix_norm",
+    [
+        call(X),
+        call(X, 1),
+        call(X, float("inf")),
+        call(CUBE, "fro", (0, 1)),
+        call(X, "nuc"),
+        call(X, 2),
+    ],
+)
+_each(
+    "linalg.norm",
+    [call(X), call(X, 1), call(ROW, 3), call(X, 2, 1), call(X, "fro"), call(CUBE, dim=(0, 1))],
+)

@@ -1,0 +1,118 @@
+"""Every operation that has a gradient: first and second derivatives by finite differences, in
+float64."""
+
+import warnings
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+import facula
+from facula.autograd import gradcheck, gradgradcheck
+from facula.testing.samples import SAMPLES
+from sweep import OPERATIONS, given, look_up, tensors_of
+
+
+def variables(sample):
+    """The sample as a function of its float arrays, and those as float64 leaves."""
+    leaves = []
+
+    def place(library, array):
+        t = library.from_numpy(array.copy())
+        if array.dtype == np.float64:
+            leaves.append(t.requires_grad_())
+        return t
+
+    args, kwargs = given(facula, (sample.args, sample.kwargs), place)
+    return args, kwargs, leaves
+
+
+def function_of(name, sample):
+    args, kwargs, leaves = variables(sample)
+    function = look_up(facula, name)
+
+    def run(*_):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return flat(sample.of(function(*args, **kwargs)))
+
+    return run, leaves
+
+
+def flat(result):
+    if isinstance(result, facula.Tensor):
+        return (result,)
+    if isinstance(result, (tuple, list)):
+        return tuple(t for part in result for t in flat(part))
+    return ()
+
+
+def differentiable(name):
+    """The samples of an operation that have something to differentiate: (sample, function,
+    leaves)."""
+    for sample in SAMPLES[name]:
+        if sample.gradient and any(
+            a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])
+        ):
+            run, leaves = function_of(name, sample)
+            if name in MISSING and MISSING[name] == 1 or any(t.requires_grad for t in run()):
+                yield sample, run, leaves
+
+
+# The first order of derivative that nobody has written (it needs the polygamma functions): asking
+# for it is an error.
+MISSING = {"digamma": 1, "lgamma": 2}
+DIFFERENTIABLE = [name for name in OPERATIONS if any(True for _ in differentiable(name))]
+
+
+def test_requires_grad_where_torch_does(torch):
+    """So that no operation drops out of the two sweeps below unnoticed."""
+    wrong = []
+    for name in OPERATIONS:
+        for sample in SAMPLES[name]:
+            if (
+                MISSING.get(name) != 1
+                and sample.gradient
+                and list(tensors_of([sample.args, sample.kwargs]))
+            ):
+                run, leaves = function_of(name, sample)
+                ours = any(t.requires_grad for t in run())
+                if leaves and ours != torch_requires_grad(torch, name, sample):
+                    wrong.append(f"{name}{sample}: requires_grad is {ours}")
+    assert not wrong
+
+
+def torch_requires_grad(torch, name, sample):
+    def place(library, array):
+        t = library.from_numpy(array.copy())
+        return t.requires_grad_() if array.dtype == np.float64 else t
+
+    def any_of(result):
+        if isinstance(result, torch.Tensor):
+            return result.requires_grad
+        return isinstance(result, (tuple, list)) and any(any_of(part) for part in result)
+
+    args, kwargs = given(torch, (sample.args, sample.kwargs), place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return any_of(sample.of(look_up(torch, name)(*args, **kwargs)))
+
+
+def missing(name, order):
+    absent = MISSING.get(name, 9) <= order
+    return pytest.raises(NotImplementedError, match="derivative") if absent else nullcontext()
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_first_gradients(name):
+    for sample, run, leaves in differentiable(name):
+        with missing(name, 1):
+            assert gradcheck(run, leaves), f"{name}{sample}"
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_second_gradients(name):
+    facula.manual_seed(3)
+    for sample, run, leaves in differentiable(name):
+        with missing(name, 2):
+            assert gradgradcheck(run, leaves), f"{name}{sample}"

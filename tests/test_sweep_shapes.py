@@ -1,0 +1,155 @@
+"""Every operation on empty tensors, on 0-d ones, and on tensors whose elements do not lie one after
+another."""
+
+import numpy as np
+import pytest
+
+import facula
+from facula.testing.samples import SAMPLES
+from sweep import OPERATIONS, ask, assert_same, changed, single, tensors_of
+
+# ---- empty, 0-d: answers and refusals as PyTorch's ---------------------------------------------
+
+
+def without_rows(array):
+    return array[:0] if array.ndim else array
+
+
+def without_columns(array):
+    return array[..., :0] if array.ndim else array
+
+
+def as_number(array):
+    return np.asarray(array.reshape(-1)[0])
+
+
+# torch.cholesky gives back what is not square if it is empty; it is an error to linalg.cholesky,
+# and here. `resize_` that grows: memory that nobody has filled. The others PyTorch refuses by
+# accident of how it computes them.
+NOT_COMPARED = {"cholesky", "Tensor.resize_", "norm_except_dim", "index_put"}
+
+
+@pytest.mark.parametrize("change", [without_rows, without_columns, as_number])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in NOT_COMPARED])
+def test_extreme_shapes(name, change, torch):
+    for sample in SAMPLES[name]:
+        if any(True for _ in tensors_of([sample.args, sample.kwargs])):
+            call = name, changed(sample.args, change), changed(sample.kwargs, change), sample.of
+            assert_same(ask(facula, *call), ask(torch, *call), f"{name}{sample}")
+
+
+# ---- layouts: the same as of the contiguous tensor ---------------------------------------------
+
+
+def transposed(library, array):
+    """Column-major."""
+    return single(library, array.T).permute(tuple(reversed(range(array.ndim))))
+
+
+def strided(library, array):
+    """Every other element of a larger tensor, from the second on."""
+    if not array.ndim:
+        return single(library, np.stack([array, array]))[1]
+    wide = np.repeat(array, 2, axis=-1)
+    wide[..., ::2] = 0
+    return single(library, wide)[..., 1::2]
+
+
+def expanded(library, array):
+    """The first row, seen once for every row."""
+    return single(library, array[:1]).expand(*array.shape) if array.ndim else single(library, array)
+
+
+def repeated(array):
+    return np.broadcast_to(array[:1], array.shape) if array.ndim else array
+
+
+# What speaks of the layout itself, or of the storage behind it.
+OF_LAYOUT = {
+    "Tensor.stride",
+    "Tensor.storage_offset",
+    "Tensor.is_contiguous",
+    "Tensor.dim_order",
+    "Tensor.is_set_to",
+    "Tensor.view",
+    "as_strided",
+    "as_strided_copy",
+    "as_strided_scatter",
+    "view_copy",
+    "Tensor.view_as",
+    "Tensor.set_",
+    "Tensor.resize_",
+    "Tensor.resize_as_",
+    "view_as_complex",
+    "view_as_complex_copy",
+}
+LAID_OUT = [name for name in OPERATIONS if name not in OF_LAYOUT]
+# Chance fills elements in the order of memory: compared with PyTorch, which does so too.
+BY_CHANCE = {
+    "bernoulli",
+    "normal",
+    "poisson",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    *(
+        f"Tensor.{n}_"
+        for n in (
+            "bernoulli",
+            "cauchy",
+            "exponential",
+            "geometric",
+            "log_normal",
+            "normal",
+            "random",
+            "uniform",
+        )
+    ),
+}
+WRITES = BY_CHANCE | {name for name in OPERATIONS if name.endswith("_")}
+
+
+@pytest.mark.parametrize("name", LAID_OUT)
+def test_layouts(name, request):
+    for sample in SAMPLES[name]:
+        for place in (transposed, strided):
+            call = name, sample.args, sample.kwargs, sample.of
+            if name in BY_CHANCE:
+                expected = ask(request.getfixturevalue("torch"), *call, place=place)
+            else:
+                expected = ask(facula, *call)
+            assert_same(
+                ask(facula, *call, place=place), expected, f"{name}{sample} {place.__name__}"
+            )
+
+
+@pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in WRITES])
+def test_expanded(name):
+    for sample in SAMPLES[name]:
+        args, kwargs = changed((sample.args, sample.kwargs), repeated)
+        assert_same(
+            ask(facula, name, sample.args, sample.kwargs, sample.of, place=expanded),
+            ask(facula, name, args, kwargs, sample.of),
+            f"{name}{sample}",
+        )
+
+
+@pytest.mark.xfail(reason="tensor.py does not look for elements that share memory", strict=True)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.copy_(x + 1),
+        lambda x: x.uniform_(),
+        lambda x: x.__setitem__((slice(None), 2), 5.0),
+    ],
+    ids=["add_", "copy_", "uniform_", "setitem"],
+)
+def test_elements_that_share_memory_are_not_written(write):
+    x = facula.arange(4.0).expand(3, 4)
+    with pytest.raises(
+        RuntimeError,
+        match="more than one element of the written-to tensor refers to a single memory",
+    ):
+        write(x)
+    assert x[0].tolist() == [0, 1, 2, 3]
