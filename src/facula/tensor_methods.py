@@ -109,15 +109,21 @@ def __bool__(self: Tensor) -> bool:
 
 
 def __float__(self: Tensor) -> float:
-    return float(item(self))
+    return float(_single(self))
 
 
 def __int__(self: Tensor) -> int:
-    return int(item(self))
+    return int(_single(self))
+
+
+def _single(self: Tensor) -> Any:
+    if self.numel() != 1:  # type: ignore[attr-defined]
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return item(self)
 
 
 def __complex__(self: Tensor) -> complex:
-    return complex(item(self))
+    return complex(_single(self))
 
 
 def __index__(self: Tensor) -> int:

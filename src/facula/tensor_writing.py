@@ -11,6 +11,7 @@ from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS
+from facula.ops.scattering import scalar_value
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update
 from facula.tensor_state import take_over
@@ -56,7 +57,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
                                "dimensions.")
         return copy_(self, value)
-    return update(self, new(constant(value, self.shape, self.dtype)))
+    return update(self, new(constant(scalar_value(value, self.dtype), self.shape, self.dtype)))
 
 
 @method

@@ -119,7 +119,11 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
         raise TypeError(f"{what}() got an unexpected keyword argument '{next(iter(more))}'")
     if dtype is None and out is not None:
         dtype = out.dtype
-    t = new(constant(value, sizes_of(size, what), _dtype(dtype, what)))
+    of = _dtype(dtype, what)
+    if what == "full":
+        from facula.ops.scattering import scalar_value
+        value = scalar_value(value, of)
+    t = new(constant(value, sizes_of(size, what), of))
     if memory_format is not None:
         t = _order(t, memory_format)
     return finish(t, device, requires_grad, out, what)
@@ -172,7 +176,11 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
           requires_grad: bool = False, memory_format: Any = None, pin_memory: bool = False, out: Any = None) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    t = new(constant(value, input.shape, input.dtype if dtype is None else _dtype(dtype, what)))
+    of = input.dtype if dtype is None else _dtype(dtype, what)
+    if what == "full_like":
+        from facula.ops.scattering import scalar_value
+        value = scalar_value(value, of)
+    t = new(constant(value, input.shape, of))
     if memory_format is not None or input._storage is not None:
         t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
     if device is None and "_device" in input.__dict__:

@@ -31,6 +31,7 @@ from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
     _AT,
     _EVEN,
+    no_complex,
     nonempty,
     numpy_names,
     reduce_node,
@@ -39,7 +40,7 @@ from facula.ops.reductions import (
     tensor_argument,
     wrap_dim,
 )
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
@@ -125,11 +126,17 @@ def _sorted(input: Tensor, d: int, descending: bool, rule: Rule) -> tuple[Tensor
     return attach(values, rule, (input,), (indices, d)), indices
 
 
+def _orderly(input: Tensor, what: str) -> None:
+    if input.dtype.is_complex:
+        raise RuntimeError(f"{what} does not support complex dtypes on CPU")
+
+
 @op(out=True)
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Any:
     tensor_argument(input, "sort")
     d = wrap_dim(dim, len(input.shape))
+    _orderly(input, " Sort")
     values, indices = _sorted(input, d, bool(descending), _SORT if stable is None else _SORT_STABLE)
     return result_type("sort")(values, indices)
 
@@ -138,12 +145,14 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = N
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Tensor:
     tensor_argument(input, "argsort")
+    _orderly(input, " Sort")
     return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending)))
 
 
 @op(out=True)
 def msort(input: Tensor) -> Tensor:
     tensor_argument(input, "msort")
+    _orderly(input, " Sort")
     return _sorted(input, 0, False, _SORT)[0]
 
 
@@ -162,6 +171,9 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     d = wrap_dim(dim, len(input.shape))
     if k < 0 or k > (input.shape[d] if input.shape else 1):
         raise RuntimeError("selected index k out of range")
+    _orderly(input, " topk")
+    if input.dtype is bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     node = read(input)
     if not input.shape:
         values, indices = _sorted(input, 0, False, _TOPK)
@@ -199,6 +211,8 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
         nonempty(input, (d,), False, "kthvalue")
     if not 1 <= k <= n:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(d))
+    if input.dtype is bool_ or input.dtype.is_complex:
+        raise NotImplementedError(f'"kthvalue_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     order = read(input)
     if input.shape:
         order = narrow_node(order_node(order, d, False), d, k - 1, 1)
@@ -239,8 +253,9 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
         tensor_argument(input, name)
         if dim is not None:
             wrap_dim(dim, len(input.shape))
-        if input.dtype is bool_:
-            raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for \'Bool\'')
+        if input.dtype is bool_ or input.dtype.is_complex:
+            raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for '
+                                      f"'{DTYPE_NAMES[input.dtype.name]}'")
         if dim is None:
             node = read(input)
             n = size_of(input.shape)
@@ -283,6 +298,7 @@ def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     tensor_argument(input, "mode")
     d = wrap_dim(dim, len(input.shape))
+    no_complex(input, "mode_cpu")
     order = read(input)
     if input.shape:
         nonempty(input, (d,), False, "mode")
@@ -460,6 +476,9 @@ def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[An
 
 
 def _search(edges: Tensor, values: Any, out_int32: bool, right: bool) -> Tensor:
+    for x in (edges, values):
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise NotImplementedError('"searchsorted_out_cpu" not implemented for \'ComplexFloat\'')
     if not isinstance(values, Tensor):
         of = edges.dtype if isinstance(values, int) else (
             edges.dtype if edges.dtype.category >= FLOAT else defaults.get_default_dtype())

@@ -28,7 +28,7 @@ from facula.ops.reductions import (
     tensor_argument,
     widened,
 )
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.sorting import from_host, host
 from facula.tensor import Tensor, attach, attach_many, new, read
 
@@ -158,6 +158,8 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     tensor_argument(input, "histc")
     if bins <= 0:
         raise RuntimeError("bins must be > 0")
+    if input.dtype.category != FLOAT:
+        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host(input).reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.engine.realize import value_of
+from facula.ops.gathering import bounds, known_within
+from facula.tensor import read
 
 from .._reduction import reduce_values
 from . import activation
@@ -39,16 +42,26 @@ def _picked(log_probabilities: Any, target: Any, weight: Any, ignore_index: int)
     dim = 0 if log_probabilities.dim() == 1 else 1
     if target.dtype is not facula.int64:
         target = target.to(facula.int64)
+    classes = log_probabilities.shape[dim]
+    low, high = bounds(read(target))
+    if low < 0 or high >= classes:
+        values = value_of(read(target)).reshape(-1)
+        wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
+        if wrong.size:
+            raise IndexError(f"Target {wrong[0]} is out of bounds.")
     counts = target != ignore_index
-    safe = facula.where(counts, target, 0)
+    # Checked here, where the target is mostly computed: what follows stays lazy.
+    safe = known_within(facula.where(counts, target, 0), 0, classes - 1)
     if dim == 0 and target.dim() == 1:
         picked = log_probabilities.gather(0, safe)
     else:
-        picked = log_probabilities.gather(dim, safe.unsqueeze(dim)).squeeze(dim)
+        index = known_within(safe.unsqueeze(dim), 0, classes - 1)
+        picked = log_probabilities.gather(dim, index).squeeze(dim)
     losses = facula.where(counts, -picked, 0.0)
     if weight is None:
         return losses, counts, counts, safe
-    factors = facula.where(counts, weight.index_select(0, safe.reshape(-1)).reshape(safe.shape), 0.0)
+    factors = facula.where(counts, weight.index_select(
+        0, known_within(safe.reshape(-1), 0, classes - 1)).reshape(safe.shape), 0.0)
     return losses * factors, factors, counts, safe
 
 
