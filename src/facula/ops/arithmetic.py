@@ -136,6 +136,8 @@ for _name in ("floor", "ceil", "trunc"):
         def rounded(input: Tensor) -> Tensor:
             if input.dtype.is_complex:
                 raise NotImplementedError(f"{name} is not supported for complex inputs")
+            if input.dtype is bool_:
+                raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
             return input.clone() if input.dtype.category < FLOAT else body(input)
         rounded.__name__ = name
         op(rounded, inplace=True, out=True)
@@ -146,8 +148,8 @@ _round = unary("round", X["round"], "any")
 @op(inplace=True, out=True)
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest integer, half to even; with `decimals` to that decimal place."""
-    if input.dtype.is_complex:
-        refuse_complex("round_vml_cpu", input)
+    if input.dtype.is_complex or input.dtype is bool_:
+        raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{_type_word(input)}'")
     if input.dtype.category < FLOAT:
         return input.clone()
     if decimals == 0:
@@ -520,6 +522,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if input.dtype is not end.dtype:
         raise RuntimeError(f"expected dtype {_c_name(input)} for `end` but got dtype {_c_name(end)}")
     if isinstance(weight, Tensor):
+        if weight.dtype is not input.dtype and weight.shape:
+            raise RuntimeError(f"expected dtype {_c_name(input)} for `weight` but got dtype {_c_name(weight)}")
         return apply(_LERP_T, (input, end, to_dtype(weight, input.dtype)), None, input.dtype)
     return apply(_LERP_S, (input, end), (number_for(weight, input.dtype),), input.dtype)
 

@@ -17,7 +17,7 @@ from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.pointwise import constant
-from facula.ops.registry import METHODS, op, store_out
+from facula.ops.registry import DTYPE_NAMES, METHODS, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 from facula.tensor import Tensor, alias, new
@@ -119,6 +119,9 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
         raise TypeError(f"{what}() got an unexpected keyword argument '{next(iter(more))}'")
     if dtype is None and out is not None:
         dtype = out.dtype
+    elif out is not None and dtype is not out.dtype:
+        raise RuntimeError(f"dtype {DTYPE_NAMES[dtype.name]} does not match dtype of out parameter "
+                           f"({DTYPE_NAMES[out.dtype.name]})")
     of = _dtype(dtype, what)
     if what == "full":
         from facula.ops.scattering import scalar_value
@@ -313,8 +316,12 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
     else:
         of = defaults.get_default_dtype()
     if of.category < FLOAT:
+        n = max(0, math.ceil((end - start) / step))
         start, end, step = int(start), int(end), int(step)
-        n = max(0, -((start - end) // step))
+        if of is int64:  # exact beyond 2**53; torch counts the elements of the other types in double
+            if step == 0:
+                raise RuntimeError("step must be nonzero")
+            n = max(0, -((start - end) // step))
         values = start + np.arange(n, dtype=np.int64) * step
     else:
         n = max(0, math.ceil((end - start) / step))
@@ -398,10 +405,17 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
     return finish(_numbers(np.eye(n, m, dtype=np.float32), _dtype(dtype, "eye")), device, requires_grad, out, "eye")
 
 
+def _check_triangle(row: int, col: int) -> None:
+    for name, n in (("row", row), ("col", col)):
+        if n < 0:
+            raise RuntimeError(f"{name} must be non-negative, got{n}")
+
+
 @op(method=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Row and column numbers of the lower triangle, row by row."""
+    _check_triangle(row, col)
     return finish(_numbers(np.stack(np.tril_indices(row, offset, col)), dtype or int64), device)
 
 
@@ -409,4 +423,5 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, dev
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Row and column numbers of the upper triangle, row by row."""
+    _check_triangle(row, col)
     return finish(_numbers(np.stack(np.triu_indices(row, offset, col)), dtype or int64), device)

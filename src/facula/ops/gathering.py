@@ -12,7 +12,7 @@ import numpy as np
 
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, dtype, float32, int32, int64, uint8
-from facula.engine.graph.expr import cast, function, operand
+from facula.engine.graph.expr import cast, function, make, operand, scalar
 from facula.engine.graph.node import CONST, GATHER, INDEX, Formula, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
@@ -121,8 +121,26 @@ def flat_index(shape: tuple[int, ...], nodes: dict[int, Node]) -> tuple[Node, in
     return index_leaf(flat), v, d, (*full, *shape[last:])
 
 
+_linear: dict[tuple[int, int], Formula] = {}
+
+
+def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
+    """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
+    rank = len(shape)
+    formula = _linear.get((rank, dim))
+    if formula is None:
+        total = operand(0) * scalar(dim)
+        for k in range(rank):
+            if k != dim:
+                total = total + make("index", value=k) * scalar(k)
+        formula = _linear[rank, dim] = Formula("linear", total)
+    return record(formula, (indices,), None, contiguous_strides(shape), indices.shape, int64)
+
+
 def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
     """The flat index of `gather`: only the coordinate along `dim` comes from the index tensor. And V."""
+    if node.dtype is int64 and bounds(node)[0] >= 0:
+        return linear_index(node, dim, shape), size_of(shape)
     array = host(node, shape[dim])
     strides = contiguous_strides(shape)
     flat = array * strides[dim]
@@ -190,7 +208,7 @@ def gather_checks(what: str, input: Tensor, dim: int, index: Tensor) -> tuple[tu
     """Shape (of at least one dimension), wrapped dim, index as 1-d if it was 0-d."""
     want_tensor(index, what, "index")
     dim = wrap_dim(dim, len(input.shape))
-    if index.dtype is not int64 and index.dtype is not int32:
+    if index.dtype is not int64 and index.dtype is not int32 and (what != "gather" or size_of(index.shape)):
         raise RuntimeError(f"{what}(): Expected dtype int32/int64 for index")
     if size_of(index.shape) and (len(index.shape) or 1) != (len(input.shape) or 1):
         raise RuntimeError("Index tensor must have the same number of dimensions as "

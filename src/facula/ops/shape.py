@@ -262,7 +262,7 @@ _ROLL = Rule("RollBackward0", lambda ctx, g: (roll(g, tuple([-s for s in ctx.sav
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along `dims`; what falls off the end comes in at the start."""
     by = ints((shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
-    if dims is None or dims == ():
+    if dims is None or isinstance(dims, (tuple, list)) and not dims:
         if len(by) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
         flat = new(view_node(read(input), (size_of(input.shape),), (1,), 0, input.dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, float32, int32, int64
-from facula.engine.graph.expr import function, make, operand, scalar, where
+from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import (
     ARGMAX,
     ARGSORT,
@@ -27,6 +28,7 @@ from facula.engine.graph.node import (
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.gathering import linear_index
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
     _AT,
@@ -45,21 +47,6 @@ from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
 # ---- elements by their index along a dimension ------------------------------------------------------------
-
-_linear: dict[tuple[int, int], Formula] = {}
-
-
-def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
-    """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
-    rank = len(shape)
-    formula = _linear.get((rank, dim))
-    if formula is None:
-        total = operand(0) * scalar(dim)
-        for k in range(rank):
-            if k != dim:
-                total = total + make("index", value=k) * scalar(k)
-        formula = _linear[rank, dim] = Formula("linear", total)
-    return record(formula, (indices,), None, contiguous_strides(shape), indices.shape, int64)
 
 
 def take_node(node: Node, indices: Node, dim: int) -> Node:
@@ -205,6 +192,7 @@ def _chosen(name: str, rule: Rule, input: Tensor, order: Node, d: int, keepdim: 
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     tensor_argument(input, "kthvalue")
+    k = index(k)
     d = wrap_dim(dim, len(input.shape))
     n = input.shape[d] if input.shape else 1
     if n == 0:
