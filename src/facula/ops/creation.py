@@ -403,25 +403,3 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
     if dtype is None and out is not None:
         dtype = out.dtype
     return finish(_numbers(np.eye(n, m, dtype=np.float32), _dtype(dtype, "eye")), device, requires_grad, out, "eye")
-
-
-def _check_triangle(row: int, col: int) -> None:
-    for name, n in (("row", row), ("col", col)):
-        if n < 0:
-            raise RuntimeError(f"{name} must be non-negative, got{n}")
-
-
-@op(method=False)
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
-                 layout: Any = None) -> Tensor:
-    """Row and column numbers of the lower triangle, row by row."""
-    _check_triangle(row, col)
-    return finish(_numbers(np.stack(np.tril_indices(row, offset, col)), dtype or int64), device)
-
-
-@op(method=False)
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
-                 layout: Any = None) -> Tensor:
-    """Row and column numbers of the upper triangle, row by row."""
-    _check_triangle(row, col)
-    return finish(_numbers(np.stack(np.triu_indices(row, offset, col)), dtype or int64), device)

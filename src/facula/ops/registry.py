@@ -79,7 +79,7 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
 
 def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
     """Raise TypeError if an argument does not have the type that `body`'s annotation asks for."""
-    if type(error) is TypeError and "must be" in str(error):
+    if type(error) is TypeError and str(error).startswith(body.__name__ + "()"):
         return
     try:
         signature = inspect.signature(body)

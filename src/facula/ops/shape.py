@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import bool_, dtype, int64
+from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.pointwise import apply, broadcast, constant, number_for, result_dtype, to_dtype
-from facula.ops.registry import FUNCTIONS, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.views import (
     Ints,
     diagonal,
@@ -607,6 +607,12 @@ for _name in ("tril_", "triu_"):
 
 def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
     of = of or int64
+    for name, n in (("row", row), ("col", col)):
+        if n < 0:
+            raise RuntimeError(f"{name} must be non-negative, got{n}")
+    if of.category >= FLOAT:
+        raise NotImplementedError(f"\"{'tril' if lower else 'triu'}_indices\" not implemented for "
+                                  f"'{DTYPE_NAMES[of.name]}'")
     r, c = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
     return new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
 

@@ -486,6 +486,9 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
         if right and side == "left":
             raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left "
                                "while right was True")
+    if not sorted_sequence.shape:
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 "
+                           "dimension")
     edges = new(read(sorted_sequence))
     if len(edges.shape) != 1:
         if not isinstance(input, Tensor) or len(input.shape) == 0:
