@@ -288,9 +288,9 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         torch.Size([2])
     """
     mean, std = (
-        x.item() if isinstance(x, np.generic) or size is not None and isinstance(x, Tensor) and x.numel() == 1  # type: ignore
-        else x for x in (mean, std))
-    many_means, many_stds = isinstance(mean, Tensor), isinstance(std, Tensor)
+        x.item() if isinstance(x, np.generic) or size is not None and hasattr(x, "dtype") and x.numel() == 1 else x
+        for x in (mean, std))
+    many_means, many_stds = hasattr(mean, "dtype"), hasattr(std, "dtype")
     if size is not None and (many_means or many_stds):
         raise TypeError("normal(): a size goes with numbers for mean and std, not with tensors")
     if not many_means and not many_stds:
