@@ -153,6 +153,15 @@ def test_softmax_is_one_kernel() -> None:
     check([out, top, e])
 
 
+def test_a_value_inlined_into_one_that_is_inlined() -> None:
+    x = sample((3, 4))
+    first = fn("neg", x)  # (3, 4), computed by its reader
+    second = fn("abs", reshape(first, (2, 6)))  # (2, 6): its reader would compute it too
+    check([fn("neg", reshape(second, (3, 4)))])
+    transposed = fn("abs", permute(first, (1, 0)))
+    check([fn("add", x, fn("neg", permute(transposed, (1, 0))))])
+
+
 def test_empty() -> None:
     x = sample((0, 4))
     check([fn("add", x, x), reduce(g.SUM, x, (0,)), reduce(g.SUM, fn("add", x, x), (0, 1))])

@@ -109,15 +109,21 @@ def __bool__(self: Tensor) -> bool:
 
 
 def __float__(self: Tensor) -> float:
-    return float(item(self))
+    return float(_single(self))
 
 
 def __int__(self: Tensor) -> int:
-    return int(item(self))
+    return int(_single(self))
+
+
+def _single(self: Tensor) -> Any:
+    if self.numel() != 1:  # type: ignore[attr-defined]
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return item(self)
 
 
 def __complex__(self: Tensor) -> complex:
-    return complex(item(self))
+    return complex(_single(self))
 
 
 def __index__(self: Tensor) -> int:
@@ -322,7 +328,11 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
             from facula.defaults import get_default_dtype
             return to_dtype(self, get_default_dtype())
         raise ValueError(f"invalid type: {dtype!r}")
-    return to_dtype(self, getattr(dtype, "dtype", dtype) if not isinstance(dtype, dtypes.dtype) else dtype)
+    if isinstance(dtype, type):  # torch.FloatTensor and the like
+        dtype = getattr(dtype, "dtype", None)
+    if not isinstance(dtype, dtypes.dtype):
+        raise TypeError("dtype must be a type, str, or dtype object")
+    return to_dtype(self, dtype)
 
 
 METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
@@ -331,4 +341,6 @@ METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
 @method
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of `other`."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
     return to_dtype(self, other.dtype)

@@ -11,6 +11,7 @@ from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS
+from facula.ops.scattering import scalar_value
 from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update
@@ -52,7 +53,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
                                "dimensions.")
         return copy_(self, value)
-    return update(self, overwriting(self, new(constant(value, self.shape, self.dtype)), "FillBackward0"))
+    filled = new(constant(scalar_value(value, self.dtype), self.shape, self.dtype))
+    return update(self, overwriting(self, filled, "FillBackward0"))
 
 
 @method

@@ -9,7 +9,7 @@ from facula.dtypes import FLOAT
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.pointwise import apply, number_for
-from facula.ops.registry import FUNCTIONS, METHODS, in_place, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, in_place, op
 from facula.tensor import Tensor
 
 F = {n: function(n) for n in ("exp", "expm1", "log1p", "tanh", "erf", "abs", "minimum", "maximum", "sign")}
@@ -52,6 +52,8 @@ def relu(input: Tensor) -> Tensor:
     """max(x, 0); the gradient at 0 is 0."""
     if input.dtype.name == "bool":
         raise RuntimeError("Boolean inputs not supported for relu")
+    if input.dtype.is_complex:
+        raise NotImplementedError("clamp is not supported for complex types")
     return apply(_RELU, (input,), None, input.dtype)
 
 
@@ -156,6 +158,9 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
 @op
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, else weight * x; weight of one element, or one for each channel (dimension 1)."""
+    if input.dtype is not weight.dtype:
+        raise RuntimeError("prelu: Type promoting not supported. Got "
+                           f"{DTYPE_NAMES[input.dtype.name]} and {DTYPE_NAMES[weight.dtype.name]}")
     if weight.dim() > 1:
         raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}")
     if weight.numel() != 1:

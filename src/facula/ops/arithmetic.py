@@ -8,10 +8,11 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
-from facula.engine.graph.node import Formula
+from facula.engine.graph.node import CONST, Formula
+from facula.engine.realize import value_of
 from facula.ops.pointwise import Binary, apply, apply1, apply2, number_for, result_dtype, to_dtype, unary
 from facula.ops.registry import alias_of, op, write_back
-from facula.tensor import Tensor, attach
+from facula.tensor import Tensor, attach, read
 
 X = {n: function(n) for n in (
     "add", "sub", "mul", "div", "neg", "abs", "sign", "floordiv", "truncdiv", "remainder", "fmod", "maximum", "minimum",
@@ -20,13 +21,47 @@ X = {n: function(n) for n in (
     "erfc", "erfinv", "lgamma", "digamma", "eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "signbit", "copysign",
     "nextafter", "hypot", "and", "or", "xor", "not", "lshift", "rshift")}
 
+# ---- dtypes that an operation refuses -------------------------------------------------------------------
+
+
+def _type_word(x: Any) -> str:
+    from facula.ops.registry import DTYPE_NAMES
+    return DTYPE_NAMES[x.dtype.name] if isinstance(x, Tensor) else type(x).__name__
+
+
+def _result_word(*operands: Any) -> str:
+    from facula.ops.registry import DTYPE_NAMES
+    return DTYPE_NAMES[result_dtype(operands).name]
+
+
+def refuse_complex(kernel: str, *operands: Any) -> None:
+    """Raise what torch raises where its `kernel` has no complex numbers, and there is no order among them."""
+    for x in operands:
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise NotImplementedError(f"\"{kernel}\" not implemented for '{_result_word(*operands)}'")
+
+
+def _no_order(name: str, *operands: Any) -> None:
+    for x in operands:
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
+
+
 # ---- one tensor -----------------------------------------------------------------------------------------
 
 _FLOAT_UNARY = ("sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
-                "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma",
-                "digamma")
+                "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")
 for _name in _FLOAT_UNARY:
     op(unary(_name, X[_name]), inplace=True, out=True)
+for _name in ("erf", "erfc", "erfinv", "lgamma", "digamma"):
+    def _make_real(name: str, body: Any) -> None:
+        def real(input: Tensor) -> Tensor:
+            if isinstance(input, Tensor) and input.dtype.is_complex:
+                refuse_complex(name if name == "digamma" else f"{name}_vml_cpu", input)
+            return body(input)
+        real.__name__ = name
+        op(real, inplace=True, out=True)
+    _make_real(_name, unary(_name, X[_name]))
 
 op(unary("sigmoid", lambda x: 1.0 / (1.0 + X["exp"](-x))), inplace=True, out=True)
 op(unary("sinc", lambda x: where(X["eq"](x, 0.0), 1.0, X["sin"](x * 3.141592653589793) / where(
@@ -90,6 +125,9 @@ def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. NaN gives 0, as in torch."""
     if input.dtype is bool_:
         return input.clone()
+    if input.dtype.is_complex:
+        raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex numbers. Please "
+                                  "use torch.sgn instead.")
     return _sign(input)  # type: ignore[no-any-return]
 
 
@@ -103,7 +141,9 @@ for _name in ("floor", "ceil", "trunc"):
     def _make(name: str, body: Any) -> None:
         def rounded(input: Tensor) -> Tensor:
             if input.dtype.is_complex:
-                raise RuntimeError(f"{name} is not supported for complex inputs")
+                raise NotImplementedError(f"{name} is not supported for complex inputs")
+            if input.dtype is bool_:
+                raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
             return input.clone() if input.dtype.category < FLOAT else body(input)
         rounded.__name__ = name
         op(rounded, inplace=True, out=True)
@@ -114,6 +154,8 @@ _round = unary("round", X["round"], "any")
 @op(inplace=True, out=True)
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest integer, half to even; with `decimals` to that decimal place."""
+    if input.dtype.is_complex or input.dtype is bool_:
+        raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{_type_word(input)}'")
     if input.dtype.category < FLOAT:
         return input.clone()
     if decimals == 0:
@@ -129,6 +171,8 @@ def _magnitude(n: int) -> int:
 @op(inplace=True, out=True)
 def frac(input: Tensor) -> Tensor:
     """The fractional part, with the sign of the element."""
+    if input.dtype.category < FLOAT:
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{_type_word(input)}'")
     return input - input.trunc()
 
 
@@ -136,7 +180,7 @@ def frac(input: Tensor) -> Tensor:
 def bitwise_not(input: Tensor) -> Tensor:
     """~x: bitwise for integers, logical for bool."""
     if input.dtype.category >= FLOAT:
-        raise RuntimeError(f"\"bitwise_not_cpu\" not implemented for '{_type_word(input)}'")
+        raise NotImplementedError(f"\"bitwise_not_cpu\" not implemented for '{_type_word(input)}'")
     return _not(input)  # type: ignore[no-any-return]
 
 
@@ -243,19 +287,33 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
                            f"'{rounding_mode}'")
-    return (_truncdiv if rounding_mode == "trunc" else floor_divide)(input, other)
+    _check_divisor(f"div_{rounding_mode}_cpu", input, other)
+    return (_truncdiv if rounding_mode == "trunc" else _floordiv)(input, other)
 
 
 @op(inplace=True, out=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Division rounded down, as Python's //."""
-    _zero_check(input, other)
+    _check_divisor("div_floor_cpu", input, other)
     return _floordiv(input, other)
 
 
-def _zero_check(input: Any, other: Any) -> None:
-    if not isinstance(other, Tensor) and other == 0 and isinstance(input, Tensor) and input.dtype.category < FLOAT \
-            and not isinstance(other, float):
+def _check_divisor(kernel: str, input: Any, other: Any) -> None:
+    """Integers are not divided by zero. Kernels have no way to raise, so a divisor that is still pending is
+    computed here: dividing integers by a tensor is rare enough."""
+    refuse_complex(kernel, input, other)
+    if isinstance(other, Tensor):
+        if other.dtype.category >= FLOAT or isinstance(input, float) or isinstance(input, Tensor) and (
+                input.dtype.category >= FLOAT or not input.numel()):  # type: ignore[attr-defined]
+            return
+        node = read(other)
+        if node.op is not CONST:
+            zero = not value_of(node).all()
+        else:
+            zero = node.scalars[0] == 0  # type: ignore[index]
+    else:
+        zero = other == 0 and not isinstance(other, float) and input.dtype.category < FLOAT
+    if zero:
         raise RuntimeError("ZeroDivisionError")
 
 
@@ -266,14 +324,14 @@ _fmod = Binary("fmod", X["fmod"])
 @op(inplace=True, out=True)
 def remainder(input: Any, other: Any) -> Tensor:
     """Python's %: the sign of the divisor."""
-    _zero_check(input, other)
+    _check_divisor("remainder_cpu", input, other)
     return _remainder(input, other)
 
 
 @op(inplace=True, out=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """C's fmod: the sign of the dividend."""
-    _zero_check(input, other)
+    _check_divisor("fmod_cpu", input, other)
     return _fmod(input, other)
 
 
@@ -305,6 +363,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 for _name in ("atan2", "hypot", "copysign", "nextafter"):
     def _make2(name: str, body: Any) -> None:
         def two(input: Any, other: Any) -> Tensor:
+            refuse_complex(f"{name}_cpu", input, other)
             return body(input, other)
         two.__name__ = name
         op(two, inplace=True, out=True)
@@ -314,22 +373,32 @@ for _name in ("maximum", "minimum"):
         def two(input: Tensor, other: Tensor) -> Tensor:
             if not isinstance(other, Tensor):
                 raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
+            if input.dtype.is_complex or other.dtype.is_complex:
+                _no_order(name, input, other)
             return body(input, other)
         two.__name__ = name
         op(two, out=True)
     _make3(_name, Binary(_name, X[_name]))
-op(Binary("fmax", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X["maximum"](a, b)))).__call__,
-   name="fmax", out=True)
-op(Binary("fmin", lambda a, b: where(X["isnan"](b), a, where(X["isnan"](a), b, X["minimum"](a, b)))).__call__,
-   name="fmin", out=True)
-op(
-    Binary(
-        "xlogy", lambda a, b: where(X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float"
-    ).__call__,
-    name="xlogy",
-    inplace=True,
-    out=True,
-)
+for _name, _other in (("fmax", "maximum"), ("fmin", "minimum")):
+    def _make_skipping(name: str, body: Any) -> None:
+        def skipping(input: Tensor, other: Tensor) -> Tensor:
+            _no_order(name, input, other)
+            return body(input, other)
+        skipping.__name__ = name
+        op(skipping, out=True)
+    _make_skipping(_name, Binary(_name, lambda a, b, of=X[_other]: where(
+        X["isnan"](b), a, where(X["isnan"](a), b, of(a, b)))))
+_xlogy = Binary("xlogy", lambda a, b: where(
+    X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float")
+
+
+@op(inplace=True, out=True)
+def xlogy(input: Any, other: Any) -> Tensor:
+    """input * log(other), 0 where input is 0."""
+    refuse_complex("xlogy_cpu", input, other)
+    return _xlogy(input, other)
+
+
 _logaddexp = Binary("logaddexp", lambda a, b: where(
     X["eq"](a, b), a + 0.6931471805599453,
     X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float")
@@ -353,16 +422,33 @@ op(Binary("logaddexp2", lambda a, b: where(
     X["eq"](a, b), a + 1.0,
     X["maximum"](a, b) + X["log1p"](X["exp2"](-X["abs"](a - b))) * 1.4426950408889634), "float").__call__,
    name="logaddexp2", out=True)
-op(Binary("heaviside", lambda a, b: where(X["isnan"](a), a, where(X["eq"](a, 0), b, where(a > 0, 1, 0)))).__call__,
-   name="heaviside", inplace=True, out=True)
+_heaviside = Binary("heaviside", lambda a, b: where(
+    X["isnan"](a), a, where(X["eq"](a, 0), b, where(a > 0, 1, 0))))
+
+
+@op(inplace=True, out=True)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 below zero, 1 above, and `values` at zero."""
+    for k, x in enumerate((input, values)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"heaviside(): argument '{('input', 'values')[k]}' (position {k + 1}) must be Tensor, "
+                            f"not {type(x).__name__}")
+    if input.dtype.is_complex or values.dtype.is_complex:
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if input.dtype is not values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    return _heaviside(input, values)
+
 
 for _name, _public in (("eq", "eq"), ("ne", "ne"), ("lt", "lt"), ("le", "le"), ("gt", "gt"), ("ge", "ge")):
-    def _make4(name: str, body: Any) -> None:
+    def _make4(name: str, body: Any, ordered: bool) -> None:
         def compare(input: Any, other: Any) -> Tensor:
+            if ordered:
+                refuse_complex(f"{name}_cpu", input, other)
             return body(input, other)
         compare.__name__ = name
         op(compare, inplace=True, out=True)
-    _make4(_public, Binary(_public, X[_name], "any", "bool"))
+    _make4(_public, Binary(_public, X[_name], "any", "bool"), _name not in ("eq", "ne"))
 
 
 def _truth(x: Expr) -> Expr:
@@ -382,7 +468,7 @@ for _name, _body in (("bitwise_and", _and), ("bitwise_or", _or), ("bitwise_xor",
     def _make6(name: str, body: Any) -> None:
         def bitwise(input: Any, other: Any) -> Tensor:
             if result_dtype((input, other)).category >= FLOAT:
-                raise RuntimeError(f"\"{name}_cpu\" not implemented for '{_type_word(input)}'")
+                raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{_result_word(input, other)}'")
             return body(input, other)
         bitwise.__name__ = name
         op(bitwise, inplace=True, out=True)
@@ -396,11 +482,6 @@ for _name, _fn in (("bitwise_left_shift", "lshift"), ("bitwise_right_shift", "rs
         shift.__name__ = name
         op(shift, inplace=True, out=True)
     _make7(_name, Binary(_name, X[_fn]))
-
-
-def _type_word(x: Any) -> str:
-    from facula.ops.registry import DTYPE_NAMES
-    return DTYPE_NAMES[x.dtype.name] if isinstance(x, Tensor) else type(x).__name__
 
 
 # ---- three --------------------------------------------------------------------------------------------
@@ -431,8 +512,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if input.dtype.is_complex:
-        raise RuntimeError("clamp is not supported for complex types")
+        raise NotImplementedError("clamp is not supported for complex types")
     bounds = [b for b in (min, max) if b is not None]
+    refuse_complex("clamp_cpu", *bounds)
     of = result_dtype((input, *bounds))
     x = to_dtype(input, of)
     if not any(isinstance(b, Tensor) for b in bounds):
@@ -480,6 +562,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if input.dtype is not end.dtype:
         raise RuntimeError(f"expected dtype {_c_name(input)} for `end` but got dtype {_c_name(end)}")
     if isinstance(weight, Tensor):
+        if weight.dtype is not input.dtype and weight.shape:
+            raise RuntimeError(f"expected dtype {_c_name(input)} for `weight` but got dtype {_c_name(weight)}")
         return apply(_LERP_T, (input, end, to_dtype(weight, input.dtype)), None, input.dtype)
     return apply(_LERP_S, (input, end), (number_for(weight, input.dtype),), input.dtype)
 
@@ -616,6 +700,12 @@ def _coerce(other: Any) -> Any:
     return NotImplemented
 
 
+def _invert(self: Tensor) -> Tensor:
+    if self.dtype.category >= FLOAT:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return bitwise_not(self)  # type: ignore[no-any-return]
+
+
 _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
               "pow": pow}
 for _name, _fn in _OPERATORS.items():
@@ -660,4 +750,4 @@ for _name, _method in {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv
 Tensor.__neg__ = neg  # type: ignore[attr-defined]
 Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
 Tensor.__abs__ = abs  # type: ignore[attr-defined]
-Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+Tensor.__invert__ = _invert  # type: ignore[attr-defined]

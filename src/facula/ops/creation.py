@@ -17,7 +17,7 @@ from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.pointwise import constant
-from facula.ops.registry import METHODS, op, store_out
+from facula.ops.registry import DTYPE_NAMES, METHODS, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 from facula.tensor import Tensor, alias, new
@@ -119,7 +119,14 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
         raise TypeError(f"{what}() got an unexpected keyword argument '{next(iter(more))}'")
     if dtype is None and out is not None:
         dtype = out.dtype
-    t = new(constant(value, sizes_of(size, what), _dtype(dtype, what)))
+    elif out is not None and dtype is not out.dtype:
+        raise RuntimeError(f"dtype {DTYPE_NAMES[dtype.name]} does not match dtype of out parameter "
+                           f"({DTYPE_NAMES[out.dtype.name]})")
+    of = _dtype(dtype, what)
+    if what == "full":
+        from facula.ops.scattering import scalar_value
+        value = scalar_value(value, of)
+    t = new(constant(value, sizes_of(size, what), of))
     if memory_format is not None:
         t = _order(t, memory_format)
     return finish(t, device, requires_grad, out, what)
@@ -172,7 +179,11 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
           requires_grad: bool = False, memory_format: Any = None, pin_memory: bool = False, out: Any = None) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    t = new(constant(value, input.shape, input.dtype if dtype is None else _dtype(dtype, what)))
+    of = input.dtype if dtype is None else _dtype(dtype, what)
+    if what == "full_like":
+        from facula.ops.scattering import scalar_value
+        value = scalar_value(value, of)
+    t = new(constant(value, input.shape, of))
     if memory_format is not None or input._storage is not None:
         t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
     if device is None and "_device" in input.__dict__:
@@ -305,8 +316,12 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
     else:
         of = defaults.get_default_dtype()
     if of.category < FLOAT:
+        n = max(0, math.ceil((end - start) / step))
         start, end, step = int(start), int(end), int(step)
-        n = max(0, -((start - end) // step))
+        if of is int64:  # exact beyond 2**53; torch counts the elements of the other types in double
+            if step == 0:
+                raise RuntimeError("step must be nonzero")
+            n = max(0, -((start - end) // step))
         values = start + np.arange(n, dtype=np.int64) * step
     else:
         n = max(0, math.ceil((end - start) / step))
@@ -390,17 +405,3 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
     if dtype is None and out is not None:
         dtype = out.dtype
     return finish(_numbers(np.eye(n, m, dtype=np.float32), _dtype(dtype, "eye")), device, requires_grad, out, "eye")
-
-
-@op(method=False)
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
-                 layout: Any = None) -> Tensor:
-    """Row and column numbers of the lower triangle, row by row."""
-    return finish(_numbers(np.stack(np.tril_indices(row, offset, col)), dtype or int64), device)
-
-
-@op(method=False)
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None,
-                 layout: Any = None) -> Tensor:
-    """Row and column numbers of the upper triangle, row by row."""
-    return finish(_numbers(np.stack(np.triu_indices(row, offset, col)), dtype or int64), device)

@@ -12,7 +12,7 @@ import numpy as np
 
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, dtype, float32, int32, int64, uint8
-from facula.engine.graph.expr import cast, function, operand
+from facula.engine.graph.expr import cast, function, make, operand, scalar
 from facula.engine.graph.node import CONST, GATHER, INDEX, Formula, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
@@ -44,6 +44,12 @@ def bounds(node: Node) -> tuple[int, int]:
         found = (int(array.min()), int(array.max()))
     node.range = found
     return found
+
+
+def known_within(index: Tensor, low: int, high: int) -> Tensor:
+    """Note that the elements of `index` lie in [low, high]: a use of it need not compute it to check."""
+    read(index).range = (low, high)
+    return index
 
 
 def first_outside(array: Array, low: int, high: int) -> int:
@@ -116,8 +122,26 @@ def flat_index(shape: tuple[int, ...], nodes: dict[int, Node]) -> tuple[Node, in
     return index_leaf(flat), v, d, (*full, *shape[last:])
 
 
+_linear: dict[tuple[int, int], Formula] = {}
+
+
+def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
+    """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
+    rank = len(shape)
+    formula = _linear.get((rank, dim))
+    if formula is None:
+        total = operand(0) * scalar(dim)
+        for k in range(rank):
+            if k != dim:
+                total = total + make("index", value=k) * scalar(k)
+        formula = _linear[rank, dim] = Formula("linear", total)
+    return record(formula, (indices,), None, contiguous_strides(shape), indices.shape, int64)
+
+
 def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
     """The flat index of `gather`: only the coordinate along `dim` comes from the index tensor. And V."""
+    if node.dtype is int64 and bounds(node)[0] >= 0:
+        return linear_index(node, dim, shape), size_of(shape)
     array = host(node, shape[dim])
     strides = contiguous_strides(shape)
     flat = array * strides[dim]

@@ -85,6 +85,7 @@ class FormulaRule:
 
 
 _NOTHING_SAVED = (None,)
+_BOTH = (0, 1)
 
 
 def rule_of(formula: Formula) -> FormulaRule:
@@ -198,7 +199,15 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e, f)
-            fn._saved = (None, *[x if k == 0 else y if k == 1 else node for k in used]) if used else _NOTHING_SAVED
+            if not used:
+                fn._saved = _NOTHING_SAVED
+            elif len(used) == 1:
+                k = used[0]
+                fn._saved = None, x if k == 0 else y if k == 1 else node
+            elif used == _BOTH:
+                fn._saved = None, x, y
+            else:
+                fn._saved = (None, *[x if k == 0 else y if k == 1 else node for k in used])
             fn.shapes = None if other is a.shape else (a.shape, other)
             fn.dtypes = used
             fn._cold = None
@@ -245,7 +254,12 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e,)
-            fn._saved = (scalars, *[x if k == 0 else node for k in used])
+            if not used:
+                fn._saved = (scalars,)
+            elif len(used) == 1:
+                fn._saved = scalars, node if used[0] else x
+            else:
+                fn._saved = scalars, x, node
             fn.shapes = fn._cold = None
             fn.dtypes = used
             fn.seq = next_seq()

@@ -289,7 +289,12 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         >>> facula.normal(0.0, 1.0, (2,)).shape
         torch.Size([2])
     """
+    mean, std = (
+        x.item() if isinstance(x, np.generic) or size is not None and hasattr(x, "dtype") and x.numel() == 1 else x
+        for x in (mean, std))
     many_means, many_stds = hasattr(mean, "dtype"), hasattr(std, "dtype")
+    if size is not None and (many_means or many_stds):
+        raise TypeError("normal(): a size goes with numbers for mean and std, not with tensors")
     if not many_means and not many_stds:
         if size is None:
             raise TypeError("normal(): a size is needed where mean and std are numbers")

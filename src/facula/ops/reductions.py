@@ -287,6 +287,8 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: dtyp
     tensor_argument(input, "nansum")
     if input.dtype.category < FLOAT:
         return summed(input, dim, keepdim, dtype)
+    if input.dtype.is_complex:
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     x = input if dtype is None else to_dtype(input, dtype)
     dims = dims_of(dim, len(x.shape))
     node = formula_node(_NAN_ZERO, (read(x),), None, x.shape, x.dtype)
@@ -300,6 +302,8 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: dty
     if input.dtype.category < FLOAT:
         raise RuntimeError("nanmean(): expected input to have floating point or complex dtype but got "
                            f"{DTYPE_NAMES[input.dtype.name]}")
+    if input.dtype.is_complex:
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     there = apply(_NOT_NAN, (input,), None, bool_)
     total = nansum(input, dim, keepdim, dtype=dtype)
     return total / to_dtype(summed(there, dim, keepdim, None), total.dtype)
@@ -389,7 +393,7 @@ _OF = {"max": (MAX, ARGMAX), "min": (MIN, ARGMIN)}
 def no_complex(input: Tensor, what: str) -> None:
     tensor_argument(input, what)
     if input.dtype.is_complex:
-        raise RuntimeError(f'"{what}" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+        raise NotImplementedError(f'"{what}" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
 
 
 def nonempty(input: Tensor, dims: tuple[int, ...], full: bool, what: str) -> None:
@@ -453,8 +457,9 @@ min = _extremum_op("min")
 
 def _am(name: str, primitive: Primitive) -> Callable[..., Any]:
     def body(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-        no_complex(input, name)
+        tensor_argument(input, name)
         dims = dims_of(dim, len(input.shape))
+        no_complex(input, f"{name[1:]}_values_cpu")
         if 0 in input.shape:
             if dim is None or dim == ():
                 raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "

@@ -9,6 +9,7 @@ gives `facula.cumsum`, `Tensor.cumsum`, `Tensor.cumsum_` and `facula.cumsum(...,
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,7 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
         if namespace is not None:
             NAMESPACES.setdefault(namespace, {})[public] = form
         elif function:
-            FUNCTIONS[public] = form
+            FUNCTIONS[public] = form if out else explained(body)
         if method and namespace is None:
             METHODS[public] = form
             setattr(Tensor, public, form)
@@ -62,10 +63,59 @@ def alias_of(public: str, *others: str) -> None:
                 setattr(Tensor, other + suffix, METHODS[public + suffix])
 
 
+# What a body stumbles over when an argument is of a type that it does not expect. Bodies do not look at the
+# types of all their arguments: on the way to an error there is time for it, on the way to a result there is none.
+MISTAKES = (AttributeError, TypeError, StopIteration, LookupError, ValueError, OverflowError, RuntimeError)
+
+
+def explained(body: Callable[..., Any]) -> Callable[..., Any]:
+    """`body`, with torch's TypeError for an argument of the wrong type."""
+    @functools.wraps(body)
+    def form(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return body(*args, **kwargs)
+        except MISTAKES as error:
+            explain(body, args, kwargs, error)
+            raise
+    return form
+
+
+def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
+    """Raise TypeError if an argument does not have the type that `body`'s annotation asks for."""
+    if type(error) is TypeError and str(error).startswith(body.__name__ + "()"):
+        return
+    try:
+        signature = inspect.signature(body)
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:
+        return
+    for place, (name, parameter) in enumerate(signature.parameters.items()):
+        if name not in bound.arguments or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        value = bound.arguments[name]
+        wanted = str(parameter.annotation)
+        if wanted == "Tensor" and not isinstance(value, Tensor):
+            expected = "Tensor"
+        elif wanted == "int" and not hasattr(type(value), "__index__"):
+            expected = "int"
+        else:
+            continue
+        kind = type(value)
+        module = kind.__module__.partition(".")[0]
+        word = f"{module}.{kind.__name__}" if module == "numpy" else kind.__name__
+        where = f" (position {place + 1})" if place < len(args) else ""
+        raise TypeError(f"{body.__name__}(): argument '{name}'{where} must be {expected}, not {word}") from error
+
+
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return write_back(self, body(self, *args, **kwargs), public + "_")
+        try:
+            result = body(self, *args, **kwargs)
+        except MISTAKES as error:
+            explain(body, (self, *args), kwargs, error)
+            raise
+        return write_back(self, result, public + "_")
     written.__name__ = public + "_"
     return written
 
@@ -105,7 +155,11 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(body)
     def form(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
-            return body(*args, **kwargs)
+            try:
+                return body(*args, **kwargs)
+            except MISTAKES as error:
+                explain(body, args, kwargs, error)
+                raise
         result = body(*args, **kwargs)
         if isinstance(out, Tensor):
             return store_out(out, result, body.__name__)

@@ -27,6 +27,7 @@ from facula.ops.reductions import (
     coordinate,
     mask,
     mask_zero,
+    no_complex,
     numpy_names,
     result_type,
     tensor_argument,
@@ -124,6 +125,7 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
         if not input.shape and dim not in (0, -1):
             raise IndexError(f"{name}(): Expected reduction dim -1 or 0 for scalar but got {dim}")
         d = wrap_dim(dim, len(input.shape))
+        no_complex(input, f"{name}_cpu")
         values = scanned(primitive, input, d)
         if not input.shape:
             from facula.ops.pointwise import constant

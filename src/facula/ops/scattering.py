@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype, int64, uint8
+from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype, float32, int64, uint8
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.expr import where as where_expr
 from facula.engine.graph.node import (
@@ -228,15 +228,30 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 def scalar_value(x: Any, of: dtype) -> Any:
     """A number to be written into a tensor of dtype `of`."""
-    if isinstance(x, complex) and of.category != COMPLEX:
-        if x.imag:
-            raise RuntimeError("value cannot be converted to type "
-                               + {"float32": "float", "float64": "double"}.get(of.name, of.name + "_t")
-                               + " without overflow")
-        x = x.real
-    if of.category < FLOAT and of.category != BOOL and isinstance(x, float) and not math.isfinite(x):
-        raise RuntimeError(f"value cannot be converted to type {of.name}_t without overflow")
+    if isinstance(x, int) and not -1 << 63 <= x < 1 << 64:
+        raise OverflowError("int too big to convert")
+    if of.category == COMPLEX or of.category == BOOL:
+        return number_for(x, of)
+    if isinstance(x, complex):
+        fits = not x.imag
+        x = x.real if fits else x
+    else:
+        fits = True
+    if fits and of.category == FLOAT:  # half types become infinite, as torch's own assignment makes them
+        fits = of is not float32 or not math.isfinite(x) or -_FLOAT32_MAX <= x <= _FLOAT32_MAX
+    elif fits:
+        info = np.iinfo(of.numpy)
+        least = -info.max if info.min == 0 and isinstance(x, int) else info.min  # -1 is 255, as in C
+        fits = math.isfinite(x) and least <= x <= info.max
+    if not fits:
+        raise RuntimeError(f"value cannot be converted to type {_C_NUMBERS.get(of.name, of.name + '_t')} without "
+                           "overflow")
     return number_for(x, of)
+
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_C_NUMBERS = {"float32": "float", "float64": "double", "int32": "int", "float16": "c10::Half",
+              "bfloat16": "c10::BFloat16"}
 
 
 @op(inplace=True)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from facula.autograd.graph import Rule
-from facula.dtypes import bool_, dtype, int64
+from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.pointwise import apply, broadcast, constant, number_for, result_dtype, to_dtype
-from facula.ops.registry import FUNCTIONS, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.views import (
     Ints,
     diagonal,
@@ -262,7 +262,7 @@ _ROLL = Rule("RollBackward0", lambda ctx, g: (roll(g, tuple([-s for s in ctx.sav
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along `dims`; what falls off the end comes in at the start."""
     by = ints((shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
-    if dims is None or dims == ():
+    if dims is None or isinstance(dims, (tuple, list)) and not dims:
         if len(by) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
         flat = new(view_node(read(input), (size_of(input.shape),), (1,), 0, input.dtype))
@@ -614,6 +614,12 @@ for _name in ("tril_", "triu_"):
 
 def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
     of = of or int64
+    for name, n in (("row", row), ("col", col)):
+        if n < 0:
+            raise RuntimeError(f"{name} must be non-negative, got{n}")
+    if of.category >= FLOAT:
+        raise NotImplementedError(f"\"{'tril' if lower else 'triu'}_indices\" not implemented for "
+                                  f"'{DTYPE_NAMES[of.name]}'")
     r, c = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
     return new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
 

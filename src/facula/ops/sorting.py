@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, float32, int32, int64
-from facula.engine.graph.expr import function, make, operand, scalar, where
+from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import (
     ARGMAX,
     ARGSORT,
@@ -27,10 +28,12 @@ from facula.engine.graph.node import (
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.gathering import linear_index
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
     _AT,
     _EVEN,
+    no_complex,
     nonempty,
     numpy_names,
     reduce_node,
@@ -39,26 +42,11 @@ from facula.ops.reductions import (
     tensor_argument,
     wrap_dim,
 )
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
 # ---- elements by their index along a dimension ------------------------------------------------------------
-
-_linear: dict[tuple[int, int], Formula] = {}
-
-
-def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
-    """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
-    rank = len(shape)
-    formula = _linear.get((rank, dim))
-    if formula is None:
-        total = operand(0) * scalar(dim)
-        for k in range(rank):
-            if k != dim:
-                total = total + make("index", value=k) * scalar(k)
-        formula = _linear[rank, dim] = Formula("linear", total)
-    return record(formula, (indices,), None, contiguous_strides(shape), indices.shape, int64)
 
 
 def take_node(node: Node, indices: Node, dim: int) -> Node:
@@ -125,11 +113,17 @@ def _sorted(input: Tensor, d: int, descending: bool, rule: Rule) -> tuple[Tensor
     return attach(values, rule, (input,), (indices, d)), indices
 
 
+def _orderly(input: Tensor, what: str) -> None:
+    if input.dtype.is_complex:
+        raise RuntimeError(f"{what} does not support complex dtypes on CPU")
+
+
 @op(out=True)
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Any:
     tensor_argument(input, "sort")
     d = wrap_dim(dim, len(input.shape))
+    _orderly(input, " Sort")
     values, indices = _sorted(input, d, bool(descending), _SORT if stable is None else _SORT_STABLE)
     return result_type("sort")(values, indices)
 
@@ -138,12 +132,14 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = N
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Tensor:
     tensor_argument(input, "argsort")
+    _orderly(input, " Sort")
     return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending)))
 
 
 @op(out=True)
 def msort(input: Tensor) -> Tensor:
     tensor_argument(input, "msort")
+    _orderly(input, " Sort")
     return _sorted(input, 0, False, _SORT)[0]
 
 
@@ -162,6 +158,9 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     d = wrap_dim(dim, len(input.shape))
     if k < 0 or k > (input.shape[d] if input.shape else 1):
         raise RuntimeError("selected index k out of range")
+    _orderly(input, " topk")
+    if input.dtype is bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     node = read(input)
     if not input.shape:
         values, indices = _sorted(input, 0, False, _TOPK)
@@ -193,12 +192,15 @@ def _chosen(name: str, rule: Rule, input: Tensor, order: Node, d: int, keepdim: 
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     tensor_argument(input, "kthvalue")
+    k = index(k)
     d = wrap_dim(dim, len(input.shape))
     n = input.shape[d] if input.shape else 1
     if n == 0:
         nonempty(input, (d,), False, "kthvalue")
     if not 1 <= k <= n:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(d))
+    if input.dtype is bool_ or input.dtype.is_complex:
+        raise NotImplementedError(f'"kthvalue_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     order = read(input)
     if input.shape:
         order = narrow_node(order_node(order, d, False), d, k - 1, 1)
@@ -239,8 +241,9 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
         tensor_argument(input, name)
         if dim is not None:
             wrap_dim(dim, len(input.shape))
-        if input.dtype is bool_:
-            raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for \'Bool\'')
+        if input.dtype is bool_ or input.dtype.is_complex:
+            raise NotImplementedError(f'"median_{"cpu" if dim is None else "out"}" not implemented for '
+                                      f"'{DTYPE_NAMES[input.dtype.name]}'")
         if dim is None:
             node = read(input)
             n = size_of(input.shape)
@@ -283,6 +286,7 @@ def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     tensor_argument(input, "mode")
     d = wrap_dim(dim, len(input.shape))
+    no_complex(input, "mode_cpu")
     order = read(input)
     if input.shape:
         nonempty(input, (d,), False, "mode")
@@ -475,6 +479,9 @@ def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[An
 
 
 def _search(edges: Tensor, values: Any, out_int32: bool, right: bool) -> Tensor:
+    for x in (edges, values):
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise NotImplementedError('"searchsorted_out_cpu" not implemented for \'ComplexFloat\'')
     if not isinstance(values, Tensor):
         of = edges.dtype if isinstance(values, int) else (
             edges.dtype if edges.dtype.category >= FLOAT else defaults.get_default_dtype())
@@ -494,6 +501,9 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
         if right and side == "left":
             raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left "
                                "while right was True")
+    if not sorted_sequence.shape:
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 "
+                           "dimension")
     edges = new(read(sorted_sequence))
     if len(edges.shape) != 1:
         if not isinstance(input, Tensor) or len(input.shape) == 0:

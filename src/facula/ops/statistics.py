@@ -28,7 +28,7 @@ from facula.ops.reductions import (
     tensor_argument,
     widened,
 )
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
 from facula.ops.sorting import from_host, host
 from facula.tensor import Tensor, attach, attach_many, new, read
@@ -159,6 +159,8 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     tensor_argument(input, "histc")
     if bins <= 0:
         raise RuntimeError("bins must be > 0")
+    if input.dtype.category != FLOAT:
+        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host(input).reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:
@@ -279,6 +281,11 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
     if len(x1.shape) < 2 or len(x2.shape) < 2:
         raise RuntimeError("cdist only supports at least 2D tensors, X1 got: "
                            f"{min(len(x1.shape), len(x2.shape))}D")
+    for k, x in enumerate((x1, x2)):
+        if not x.dtype.is_floating_point:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{k + 1} got: {DTYPE_NAMES[x.dtype.name]}")
+    if x1.dtype is not x2.dtype:
+        raise RuntimeError(f"expected scalar type {DTYPE_NAMES[x1.dtype.name]} but found {DTYPE_NAMES[x2.dtype.name]}")
     if x1.shape[-1] != x2.shape[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     if p < 0:

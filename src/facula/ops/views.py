@@ -605,6 +605,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     _tensor(input, "narrow")
     if not input.shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    length = index(length)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     d = wrap_dim(dim, len(input.shape))
@@ -664,6 +665,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size`, `step` apart, along a dimension; the window is a new last dimension."""
     shape = tuple(input.shape)
+    size, step = index(size), index(step)
     d = wrap_dim(dimension, len(shape))
     n = shape[d] if shape else 1
     if size > n:
@@ -685,6 +687,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     """The diagonal of the planes (dim1, dim2), as the last dimension."""
     _tensor(input, "diagonal")
     shape = tuple(input.shape)
+    offset = index(offset)
     a, b = wrap_dim(dim1, len(shape)), wrap_dim(dim2, len(shape))
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")

@@ -376,6 +376,8 @@ class _Fusion:
         chain = self._inlined_chain(node, home)
         if any(s in into.members or s in home.members for n in chain for s, _ in graph.reads[n]):
             return  # then its own kernel has to write that value instead: nothing gained
+        if any(s in home.inlined for s, _ in graph.reads[node]):
+            return  # its kernel computes that value for it, and nobody else does
         if reader.op.kind == "gather" and graph.reads[reader][1][0] is node:
             return
         row = reader in into.rows and not is_reduction(reader)

@@ -13,6 +13,7 @@ from typing import Any
 from facula.dtypes import dtype
 from facula.engine.compiler.kernel import Step
 from facula.engine.graph.node import Primitive
+from facula.errors import CompileError
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def assign(
     in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
     steps: list[Made] = []
     aliases: dict[int, int] = {}
+    written = set(leaves)
     owners: dict[int, set[object]] = {}  # slot -> values alive in it
     known = set(leaves)  # values that have been written: a step that reads another one would read garbage
     for k, w in enumerate(work):
@@ -166,7 +168,11 @@ def assign(
         known.update(w.writes)
         if w in in_place:
             memory.slots[w.writes[0]] = memory.slots[w.overwrites]
-        for value in (*w.writes, *w.reads):  # what is read but never written has no elements
+        written.update(w.writes)
+        for value in w.reads:
+            if value not in written and size(value):  # rather no plan than one that reads garbage
+                raise CompileError(f"no step computes {value!r}, and one reads it")
+        for value in (*w.writes, *w.reads):
             if value not in memory.slots:
                 memory.take(value, size(value))
             owners.setdefault(memory.slots[value], set()).add(value)

@@ -167,6 +167,8 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
                       "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
                       "release.",
                       stacklevel=2)
+    if not input.dtype.is_floating_point or not target.dtype.is_floating_point:
+        raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:
         values = target.exp() * (target - input)
     else:

@@ -20,6 +20,14 @@ def _narrowed(result: Any, input: Any) -> Any:
     return result if result.dtype is input.dtype else result.to(input.dtype)
 
 
+def _check_dtypes(input: Any, *parameters: Any) -> None:
+    """One dtype, or half-precision input with parameters in float32."""
+    for p in parameters:
+        if p is not None and p.dtype is not input.dtype and (p.dtype is not facula.float32 or input.dtype not in (
+                facula.float16, facula.bfloat16)):
+            raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
+
+
 def _normalized(x: Any, dims: Any, eps: float) -> Any:
     """x with mean 0 and variance 1 over `dims`."""
     centred = x - x.mean(dims, keepdim=True)
@@ -56,6 +64,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         tensor([-1.0000,  1.0000])
     """
     shape = _check_normalized_shape(input, normalized_shape, weight, bias)
+    _check_dtypes(input, weight, bias)
     kind = input.dtype
     same = (weight is None or weight.dtype is kind) and (bias is None or bias.dtype is kind)
     if same and kind.is_floating_point and 0 not in input.shape:
@@ -123,6 +132,9 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         result = result if weight is None else result * weight[0]
         return result if bias is None else result + bias[0]
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"\"batch_norm\" not implemented for '{input.type()[6:-6]}'")
+    _check_dtypes(input, running_mean, running_var, weight, bias)
     x = _widened(input)
     channel = (1, -1) + (1,) * (input.dim() - 2)
     if training:
@@ -175,6 +187,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
             raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in "
                                f"input, but got {name} of shape {list(tensor.shape)} and input of shape "
                                f"{list(input.shape)}")
+    _check_dtypes(input, weight, bias)
     size = 1
     for n in input.shape[2:]:
         size *= n
