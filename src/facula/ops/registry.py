@@ -9,7 +9,6 @@ gives `facula.cumsum`, `Tensor.cumsum`, `Tensor.cumsum_` and `facula.cumsum(...,
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -84,6 +83,7 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     """Raise TypeError if an argument does not have the type that `body`'s annotation asks for."""
     if type(error) is TypeError and str(error).startswith(body.__name__ + "()"):
         return
+    import inspect
     try:
         signature = inspect.signature(body)
         bound = signature.bind(*args, **kwargs)
