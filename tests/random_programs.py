@@ -318,7 +318,6 @@ def a_gradual_write(drawn, shape):
             "settensor",
             "square_",
             "mul_number",
-            "detach_",
         ]
     )
     number = drawn.one_of([0, 1, 0.5, -2])
@@ -337,6 +336,5 @@ def a_gradual_write(drawn, shape):
         "setitem": lambda x, y, lib: x.__setitem__(key(lib), number),
         "mul_number": lambda x, y, lib: x.mul_(number),
         "settensor": lambda x, y, lib: x.__setitem__(key(lib), y),
-        "detach_": lambda x, y, lib: x if x.is_leaf else x.detach_(),
     }
     return f"{kind} {name if 'set' in kind else ''}", steps[kind]

@@ -103,6 +103,16 @@ def missing(name, order):
     return pytest.raises(NotImplementedError, match="derivative") if absent else nullcontext()
 
 
+def test_as_strided_of_elements_that_share_memory():
+    """Each of them has a part of the gradient."""
+
+    def run(x):
+        return x.expand(2, 3).as_strided((2, 2), (1, 1)) * 3
+
+    x = facula.ones(3, dtype=facula.float64, requires_grad=True)
+    assert gradcheck(run, (x,)) and gradgradcheck(run, (x,))
+
+
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_first_gradients(name):
     for sample, run, leaves in differentiable(name):

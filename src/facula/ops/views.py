@@ -141,6 +141,11 @@ def _as_strided_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     for s, st, o in ((shape, strides, offset), (base_shape, base_strides, base_offset)):
         high = max(high, o + sum((n - 1) * k for n, k in zip(s, st, strict=False) if n))
     flat = region_add(g, (high - low + 1,), strides, offset - low)
+    if _overlaps(base_shape, base_strides):
+        # several elements of the base are one in memory: each takes its part, so that they sum to the gradient
+        ones = new(constant(1, base_shape, g.dtype))
+        shares = region_add(ones, (high - low + 1,), base_strides, base_offset - low)
+        flat = flat / shares.clamp_min(1)  # type: ignore[attr-defined]
     return (region_view(flat, base_shape, base_strides, base_offset - low),)
 
 

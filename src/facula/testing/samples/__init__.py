@@ -30,7 +30,7 @@ for _family in (pointwise, reductions, shapes, indices, matrices, creation, inpl
 
 # Registered names that are no function of tensors that a sweep could call, and why.
 NOT_SWEPT = {
-    "from_numpy": "takes an array, which stands for a tensor in a sample; tests/test_random_programs.py",
+    "from_numpy": "takes an array, in a sample a tensor; tests/test_random_programs.py",
     "frombuffer": "takes a Python buffer",
     "linalg.LinAlgError": "an exception",
     "Tensor.backward": "has no result; tests/test_autograd.py",

@@ -25,9 +25,9 @@ SAMPLES: dict[str, list[Sample]] = {}
 
 # ---- one tensor --------------------------------------------------------------------------------
 
-_ANYWHERE = """abs neg sign sgn floor ceil trunc frac round exp exp2 expm1 sin cos tan sinh cosh tanh
-    asinh atan erf erfc sigmoid sinc deg2rad rad2deg square isnan isinf isfinite isposinf isneginf
-    signbit logical_not positive relu nan_to_num selu celu hardshrink conj conj_physical
+_ANYWHERE = """abs neg sign sgn floor ceil trunc frac round exp exp2 expm1 sin cos tan sinh cosh
+    tanh asinh atan erf erfc sigmoid sinc deg2rad rad2deg square isnan isinf isfinite isposinf
+    isneginf signbit logical_not positive relu nan_to_num selu celu hardshrink conj conj_physical
     real""".split()
 _POSITIVE = "sqrt rsqrt log log2 log10 reciprocal lgamma digamma".split()
 _UNIT = "asin acos atanh erfinv log1p".split()
