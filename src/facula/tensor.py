@@ -9,7 +9,7 @@ the recording path stands on.
 from __future__ import annotations
 
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from facula.engine.graph.node import CONST, VIEW, WRITE, Node, contiguous_stride
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.size import Size
+
+if TYPE_CHECKING:
+    from facula.tensor_types import Declared
+else:
+    Declared = object
 
 
 class Storage:
@@ -53,19 +58,16 @@ class Storage:
         return value_of(node).reshape(-1)
 
 
-class Tensor:
+class Tensor(Declared):
     """An n-dimensional array of one dtype. See `facula.tensor` to make one."""
 
     __slots__ = ("_node", "shape", "dtype", "_rg", "_grad_fn", "_storage", "_strides", "_offset", "_seen",
                  "_cached", "_base", "_grad_version", "__weakref__", "__dict__")
 
-    _base: Any  # the tensor that this is a view of, or None
-    _grad_version: int  # of a view: the storage's version at which its _grad_fn was made
-
     # Rare state: class-level defaults, overridden in an instance's __dict__
-    _grad = None
+    _grad: Any = None
     _output_nr = 0
-    _hooks = None
+    _hooks: Any = None
     _retains = False
     _inference = False
 

@@ -43,6 +43,15 @@ class GradNode:
     __slots__ = ("rule", "edges", "_saved", "shapes", "dtypes", "seq", "outputs", "_cold", "__weakref__",
                  "__dict__")
 
+    rule: Any  # a Rule, or what has its `name` and `backward`
+    edges: tuple[Any, ...]
+    _saved: Any
+    shapes: Any
+    dtypes: Any
+    seq: int
+    outputs: int
+    _cold: Any
+
     def name(self) -> str:
         return str(self.rule.name)
 

@@ -451,7 +451,7 @@ def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
 
 # ---- making operations --------------------------------------------------------------------------------
 
-def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: str = "same") -> Callable[..., Any]:
+def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: str = "same") -> Callable[..., Tensor]:
     """A function of one tensor. kind 'float': integers become the default float first; 'any': no conversion.
     result 'same' or 'bool'."""
     formula = Formula(name, expr(operand(0)))

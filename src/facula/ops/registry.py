@@ -11,12 +11,18 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides
 from facula.tensor import Tensor, new, read, update
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+Result = TypeVar("Result")
+Body = TypeVar("Body", bound=Callable[..., Any])
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public names of `facula`
 NAMESPACES: dict[str, dict[str, Callable[..., Any]]] = {}  # "linalg", "special", "nn.functional", ...
@@ -27,6 +33,21 @@ DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int"
                "complex128": "ComplexDouble", "bool": "Bool", "bfloat16": "BFloat16"}
 
 
+@overload
+def op(fn: Body) -> Body: ...
+@overload
+def op(fn: Callable[..., Result], *, out: Literal[True], name: str | None = ..., function: bool = ...,
+       method: bool = ..., inplace: bool = ..., namespace: str | None = ...) -> Callable[..., Result]: ...
+@overload
+def op(fn: Body, *, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
+       out: bool = ..., namespace: str | None = ...) -> Body: ...
+@overload
+def op(*, out: Literal[True], name: str | None = ..., function: bool = ..., method: bool = ...,
+       inplace: bool = ..., namespace: str | None = ...
+       ) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
+@overload
+def op(*, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
+       out: bool = ..., namespace: str | None = ...) -> Callable[[Body], Body]: ...
 def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, function: bool = True,
        method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None) -> Any:
     """Register an operation. `namespace` puts the function there instead of at the root."""

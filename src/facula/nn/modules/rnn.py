@@ -144,8 +144,9 @@ class RNNBase(Module):
         self._all_weights: list[list[str]] = []
         for layer in range(num_layers):
             for suffix in ("", "_reverse")[:directions]:
-                shapes = {"weight_ih": (gates, input_size if layer == 0 else out * directions),
-                          "weight_hh": (gates, out)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (gates, input_size if layer == 0 else out * directions),
+                    "weight_hh": (gates, out)}
                 if bias:
                     shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
                 if proj_size:
