@@ -7,6 +7,8 @@ elements travel as `uint16` bit patterns, and whoever computes with them widens 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 BOOL, UNSIGNED, SIGNED, FLOAT, COMPLEX = range(5)  # categories, in promotion order
@@ -29,7 +31,7 @@ class dtype:
     name: str
     itemsize: int
     category: int
-    numpy: np.dtype[np.generic]
+    numpy: np.dtype[Any]
     index: int
     is_floating_point: bool
     is_complex: bool

@@ -149,7 +149,7 @@ def is_lazy(tensor: object) -> bool:
     return isinstance(tensor, UninitializedTensorMixin)
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[override]
     """A parameter whose shape is learned from the first input (see `LazyModuleMixin`).
 
     Example:
@@ -177,7 +177,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return UninitializedParameter, (self.requires_grad, self.data.device, self.data.dtype)
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[override]
     """A buffer whose shape is learned from the first input."""
 
     cls_to_become = Tensor

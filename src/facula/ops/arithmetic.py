@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from facula import defaults
@@ -54,7 +55,7 @@ _FLOAT_UNARY = ("sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10",
 for _name in _FLOAT_UNARY:
     op(unary(_name, X[_name]), inplace=True, out=True)
 for _name in ("erf", "erfc", "erfinv", "lgamma", "digamma"):
-    def _make_real(name: str, body: Any) -> None:
+    def _make_real(name: str, body: Callable[..., Tensor]) -> None:
         def real(input: Tensor) -> Tensor:
             if isinstance(input, Tensor) and input.dtype.is_complex:
                 refuse_complex(name if name == "digamma" else f"{name}_vml_cpu", input)
@@ -138,7 +139,7 @@ def sgn(input: Tensor) -> Tensor:
 
 
 for _name in ("floor", "ceil", "trunc"):
-    def _make(name: str, body: Any) -> None:
+    def _make(name: str, body: Callable[..., Tensor]) -> None:
         def rounded(input: Tensor) -> Tensor:
             if input.dtype.is_complex:
                 raise NotImplementedError(f"{name} is not supported for complex inputs")
@@ -348,11 +349,11 @@ def pow(input: Any, exponent: Any) -> Tensor:
             if exponent == 2:
                 return _square(input)  # type: ignore[no-any-return]
             if exponent == 1:
-                return input.clone()
+                return input.clone()  # type: ignore[no-any-return]
             if exponent == 3:
                 return _cube(input)  # type: ignore[no-any-return]
             if exponent == 0.5 and of.category == FLOAT:
-                return input.sqrt()
+                return input.sqrt()  # type: ignore[no-any-return]
             if exponent == -1 and of.category == FLOAT:
                 return _reciprocal(input)  # type: ignore[no-any-return]
         if of.category < FLOAT and exponent < 0:
@@ -361,7 +362,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 for _name in ("atan2", "hypot", "copysign", "nextafter"):
-    def _make2(name: str, body: Any) -> None:
+    def _make2(name: str, body: Callable[..., Tensor]) -> None:
         def two(input: Any, other: Any) -> Tensor:
             refuse_complex(f"{name}_cpu", input, other)
             return body(input, other)
@@ -369,7 +370,7 @@ for _name in ("atan2", "hypot", "copysign", "nextafter"):
         op(two, inplace=True, out=True)
     _make2(_name, Binary(_name, X[_name], "float"))
 for _name in ("maximum", "minimum"):
-    def _make3(name: str, body: Any) -> None:
+    def _make3(name: str, body: Callable[..., Tensor]) -> None:
         def two(input: Tensor, other: Tensor) -> Tensor:
             if not isinstance(other, Tensor):
                 raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
@@ -380,13 +381,13 @@ for _name in ("maximum", "minimum"):
         op(two, out=True)
     _make3(_name, Binary(_name, X[_name]))
 for _name, _other in (("fmax", "maximum"), ("fmin", "minimum")):
-    def _make_skipping(name: str, body: Any) -> None:
+    def _make_skipping(name: str, body: Callable[..., Tensor]) -> None:
         def skipping(input: Tensor, other: Tensor) -> Tensor:
             _no_order(name, input, other)
             return body(input, other)
         skipping.__name__ = name
         op(skipping, out=True)
-    _make_skipping(_name, Binary(_name, lambda a, b, of=X[_other]: where(
+    _make_skipping(_name, Binary(_name, lambda a, b, of=X[_other]: where(  # type: ignore[misc]
         X["isnan"](b), a, where(X["isnan"](a), b, of(a, b)))))
 _xlogy = Binary("xlogy", lambda a, b: where(
     X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float")
@@ -441,7 +442,7 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 
 for _name, _public in (("eq", "eq"), ("ne", "ne"), ("lt", "lt"), ("le", "le"), ("gt", "gt"), ("ge", "ge")):
-    def _make4(name: str, body: Any, ordered: bool) -> None:
+    def _make4(name: str, body: Callable[..., Tensor], ordered: bool) -> None:
         def compare(input: Any, other: Any) -> Tensor:
             if ordered:
                 refuse_complex(f"{name}_cpu", input, other)
@@ -458,14 +459,14 @@ def _truth(x: Expr) -> Expr:
 for _name, _expr in (("logical_and", lambda a, b: _truth(a) & _truth(b)),
                      ("logical_or", lambda a, b: _truth(a) | _truth(b)),
                      ("logical_xor", lambda a, b: X["xor"](_truth(a), _truth(b)))):
-    def _make5(name: str, body: Any) -> None:
+    def _make5(name: str, body: Callable[..., Tensor]) -> None:
         def logical(input: Any, other: Any) -> Tensor:
             return body(input, other)
         logical.__name__ = name
         op(logical, inplace=True, out=True)
     _make5(_name, Binary(_name, _expr, "any", "bool"))
 for _name, _body in (("bitwise_and", _and), ("bitwise_or", _or), ("bitwise_xor", _xor)):
-    def _make6(name: str, body: Any) -> None:
+    def _make6(name: str, body: Callable[..., Tensor]) -> None:
         def bitwise(input: Any, other: Any) -> Tensor:
             if result_dtype((input, other)).category >= FLOAT:
                 raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{_result_word(input, other)}'")
@@ -474,7 +475,7 @@ for _name, _body in (("bitwise_and", _and), ("bitwise_or", _or), ("bitwise_xor",
         op(bitwise, inplace=True, out=True)
     _make6(_name, _body)
 for _name, _fn in (("bitwise_left_shift", "lshift"), ("bitwise_right_shift", "rshift")):
-    def _make7(name: str, body: Any) -> None:
+    def _make7(name: str, body: Callable[..., Tensor]) -> None:
         def shift(input: Any, other: Any) -> Tensor:
             if result_dtype((input, other)).category >= FLOAT:
                 raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{_type_word(input)}'")
@@ -669,7 +670,7 @@ def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
     """The dunder of `fn`. `plain`: what `fn` comes to for floats of one dtype and Python numbers, which is
     recorded straight away: most operators that a program runs are of this kind."""
     tensors = plain.tt if plain else None
-    number = (plain.st if swap else plain.ts) if plain else None
+    number: Any = (plain.st if swap else plain.ts) if plain else None
     powers = {2: _square, 3: _cube} if fn is pow and not swap else {}
 
     def forward(self: Tensor, other: Any) -> Any:
@@ -708,10 +709,10 @@ def _invert(self: Tensor) -> Tensor:
 
 _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
               "pow": pow}
-for _name, _fn in _OPERATORS.items():
+for _name, _public_fn in _OPERATORS.items():
     _binary = {"add": _add, "sub": _sub, "mul": _mul, "truediv": _div}.get(_name)
-    setattr(Tensor, f"__{_name}__", _operator(_fn, plain=_binary))
-    setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True, plain=_binary))
+    setattr(Tensor, f"__{_name}__", _operator(_public_fn, plain=_binary))
+    setattr(Tensor, f"__r{_name}__", _operator(_public_fn, swap=True, plain=_binary))
 _METHODS = {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
             "rshift": "bitwise_right_shift"}
 for _name, _method in _METHODS.items():
@@ -720,7 +721,7 @@ for _name, _method in _METHODS.items():
     setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Tensor, f"__{_name}__", _operator(getattr(Tensor, _name)))
-Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]
+Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]
 
 
 def _in_place_operator(fn: Any, name: str, plain: Binary | None) -> Any:
@@ -747,7 +748,7 @@ for _name, _method in {"iadd": "add_", "isub": "sub_", "imul": "mul_", "itruediv
                        "irshift": "bitwise_right_shift_"}.items():
     _binary = {"iadd": _add, "isub": _sub, "imul": _mul, "itruediv": _div}.get(_name)
     setattr(Tensor, f"__{_name}__", _in_place_operator(getattr(Tensor, _method), _method, _binary))
-Tensor.__neg__ = neg  # type: ignore[attr-defined]
-Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
-Tensor.__abs__ = abs  # type: ignore[attr-defined]
-Tensor.__invert__ = _invert  # type: ignore[attr-defined]
+Tensor.__neg__ = neg  # type: ignore[method-assign]
+Tensor.__pos__ = lambda self: self  # type: ignore[assignment,method-assign,return-value]
+Tensor.__abs__ = abs  # type: ignore[method-assign]
+Tensor.__invert__ = _invert  # type: ignore[assignment,method-assign]

@@ -103,8 +103,8 @@ def elements(data: Any) -> tuple[np.ndarray, dtype]:  # type: ignore[type-arg]
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         if hasattr(data, "__array__"):
-            array = np.asarray(data)
-            return array, from_numpy_dtype(array.dtype)
+            values = np.asarray(data)
+            return values, from_numpy_dtype(values.dtype)
         for convert in ("__index__", "__float__"):
             if hasattr(data, convert):
                 value = getattr(data, convert)()
@@ -113,7 +113,7 @@ def elements(data: Any) -> tuple[np.ndarray, dtype]:  # type: ignore[type-arg]
     first = data
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
-    array = None
+    array: Any = None
     if not isinstance(first, (Tensor, np.ndarray, np.generic)):
         try:
             array = np.array(data)

@@ -318,7 +318,8 @@ def _mv_grads(g: Tensor, a: Any, v: Any, needs: tuple[bool, ...]) -> tuple[Tenso
 
 
 def _mv_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    return _mv_grads(g, *ctx.saved, ctx.needs)
+    a, v = ctx.saved
+    return _mv_grads(g, a, v, ctx.needs)
 
 
 _MV = Rule("MvBackward0", _mv_backward)
@@ -419,8 +420,8 @@ def _reflected(self: Tensor, other: Any) -> Any:
     return matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
-Tensor.__matmul__ = _dunder  # type: ignore[attr-defined]
-Tensor.__rmatmul__ = _reflected  # type: ignore[attr-defined]
+Tensor.__matmul__ = _dunder  # type: ignore[assignment,method-assign]
+Tensor.__rmatmul__ = _reflected  # type: ignore[assignment,method-assign]
 
 
 # ---- with something added ---------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
         nodes.append(node if node is not None else read_view(t))
         other = t.shape
         if other is not shape and other != shape:
-            shape = broadcast(shape, other)
+            shape = broadcast(shape, other)  # type: ignore[assignment]  # a Size, as these are
         if t._rg or (t._storage is not None and t._base is not None):  # only what shares can be a view
             graded = True
     # record() and new(), written out: this is the path of nearly every operation
@@ -165,7 +165,7 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
     shape = a.shape
     other = b.shape
     if other is not shape and other != shape:
-        shape = broadcast(shape, other)
+        shape = broadcast(shape, other)  # type: ignore[assignment]
     node = blank(Node)
     node.op = formula
     node.inputs = (x, y)

@@ -35,7 +35,7 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.ops.pointwise import apply, constant, to_dtype
-from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.registry import DTYPE_NAMES, Result, op
 from facula.size import Size
 from facula.tensor import Tensor, attach, attach_many, new, read, view_node
 
@@ -91,10 +91,10 @@ def count_of(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
     return n
 
 
-def numpy_names(body: Callable[..., Any]) -> Callable[..., Any]:
+def numpy_names(body: Callable[..., Result]) -> Callable[..., Result]:
     """Accept `axis` and `keepdims` for `dim` and `keepdim`, as torch does."""
     @functools.wraps(body)
-    def form(*args: Any, **kwargs: Any) -> Any:
+    def form(*args: Any, **kwargs: Any) -> Result:
         if kwargs:
             if "axis" in kwargs:
                 kwargs["dim"] = kwargs.pop("axis")
@@ -341,7 +341,7 @@ def _product_of_others(x: Tensor, dims: tuple[int, ...]) -> Tensor:
         return x
     d = len(rest)
     one = new(constant(1, (*flat.shape[:-1], 1), x.dtype))
-    cat = FUNCTIONS["cat"]
+    cat: Callable[..., Tensor] = FUNCTIONS["cat"]
     left = cat([one, flat.narrow(d, 0, n - 1)], d).cumprod(d)
     right = cat([one, flat.flip(d).narrow(d, 0, n - 1)], d).cumprod(d).flip(d)
     others = (left * right).reshape([shape[k] for k in order])
@@ -787,7 +787,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     if p == "nuc":
         from facula.ops.registry import NAMESPACES
         table = NAMESPACES["linalg"]
-        result = table["matrix_norm"](input, "nuc", dim if dim is not None else (-2, -1), keepdim, dtype=dtype)
+        result: Tensor = table["matrix_norm"](input, "nuc", dim if dim is not None else (-2, -1), keepdim, dtype=dtype)
     else:
         if isinstance(p, str) and p != "fro":
             raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")

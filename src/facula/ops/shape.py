@@ -216,9 +216,6 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 # ---- rearranging ---------------------------------------------------------------------------------------------
 
-_FLIP = Rule("FlipBackward0", lambda ctx, g: (flip(g, ctx.saved[0]),))
-
-
 @op
 def flip(input: Tensor, *dims: Any, **kw: Any) -> Tensor:
     """The order along `dims` reversed."""
@@ -239,6 +236,9 @@ def flip(input: Tensor, *dims: Any, **kw: Any) -> Tensor:
     return attach(out, _FLIP, (input,), (tuple(wanted),))
 
 
+_FLIP = Rule("FlipBackward0", lambda ctx, g: (flip(g, ctx.saved[0]),))
+
+
 @op
 def fliplr(input: Tensor) -> Tensor:
     """Columns in reverse order."""
@@ -253,9 +253,6 @@ def flipud(input: Tensor) -> Tensor:
     if not input.shape:
         raise RuntimeError("Input must be >= 1-d.")
     return flip(input, (0,))
-
-
-_ROLL = Rule("RollBackward0", lambda ctx, g: (roll(g, tuple([-s for s in ctx.saved[0]]), ctx.saved[1]),))
 
 
 @op
@@ -287,9 +284,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         shape = tuple(node.shape)
         tail = view_node(node, (*shape[:d], s, *shape[d + 1:]), strides, (n - s) * strides[d], node.dtype)
         head = view_node(node, (*shape[:d], n - s, *shape[d + 1:]), strides, 0, node.dtype)
-        out = record(WRITE, (constant(0, shape, node.dtype), tail), (strides,), (0,), node.shape, node.dtype)
-        node = record(WRITE, (out, head), (strides,), (s * strides[d],), node.shape, node.dtype)
+        whole = record(WRITE, (constant(0, shape, node.dtype), tail), (strides,), (0,), node.shape, node.dtype)
+        node = record(WRITE, (whole, head), (strides,), (s * strides[d],), node.shape, node.dtype)
     return attach(new(node), _ROLL, (input,), (by, along))
+
+
+_ROLL = Rule("RollBackward0", lambda ctx, g: (roll(g, tuple([-s for s in ctx.saved[0]]), ctx.saved[1]),))
 
 
 @op
@@ -553,7 +553,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 @op(method=False)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """Every combination of an element of each."""
-    items = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else list(tensors)
+    items: list[Tensor] = list(
+        tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors)
     for x in items:
         if len(x.shape) != 1:
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(x.shape)}")

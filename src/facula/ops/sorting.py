@@ -465,7 +465,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
 
 @register("searchsorted")
 def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[Any, ...]:
-    side = "right" if right else "left"
+    side: Any = "right" if right else "left"
     if not lanes:
         return (np.asarray(np.searchsorted(edges, values, side=side)).reshape(values.shape),)
     if not values.size or not edges.size:

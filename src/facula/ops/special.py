@@ -21,7 +21,7 @@ from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.pointwise import Binary, broadcast, constant, result_dtype, sum_to, to_dtype, unary
-from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
+from facula.ops.registry import FUNCTIONS, NAMESPACES, op
 from facula.tensor import Tensor, attach, new, read
 
 Array = np.ndarray[Any, Any]
@@ -392,4 +392,3 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 
 _SPECIAL["multigammaln"] = mvlgamma
-_ = METHODS

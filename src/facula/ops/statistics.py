@@ -10,7 +10,7 @@ import numpy as np
 from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
-from facula.engine.graph.expr import function, operand, scalar, where
+from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node
 from facula.engine.recorder import record
 from facula.ops.pointwise import constant, to_dtype
@@ -31,12 +31,11 @@ from facula.ops.reductions import (
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
 from facula.ops.sorting import from_host, host
-from facula.tensor import Tensor, attach, attach_many, new, read
+from facula.tensor import Tensor, attach, attach_many, new
 
 _a, _b = operand(0), operand(1)
 _SQUARE_DIFF = Formula("var", (_a - _b) * (_a - _b))
 _SQRT = Formula("sqrt", function("sqrt")(_a))
-_ = (scalar, where)
 
 # ---- variance -----------------------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     right = centred if w is None else centred * w
     right = right.t()
     product = FUNCTIONS["mm"](centred, right.conj() if x.dtype.is_complex else right)
-    out = product / norm
+    out: Tensor = product / norm
     return out.squeeze()
 
 
@@ -309,6 +308,3 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p == 0:
         return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
     return vector_norm(a - b, p, -1)
-
-
-_ = read

@@ -190,7 +190,7 @@ def _region(t: Tensor, shape: Ints, move: Callable[[Ints, int], tuple[Ints, int]
     """A view of part of `t`; `move` maps the geometry of `t` to that of the part."""
     strides, offset = _geometry(t)
     to = move(strides, offset)
-    saved = ()
+    saved: tuple[Any, ...] = ()
     if t._rg or t._base is not None:
         plain = contiguous_strides(t.shape)
         saved = to if offset == 0 and strides == plain else move(plain, 0)
@@ -599,7 +599,7 @@ def _mH(self: Tensor) -> Tensor:
     return adjoint(self)
 
 
-Tensor.T, Tensor.mT, Tensor.H, Tensor.mH = _T_property, _mT, _H, _mH  # type: ignore[attr-defined]
+Tensor.T, Tensor.mT, Tensor.H, Tensor.mH = _T_property, _mT, _H, _mH  # type: ignore[assignment]
 
 
 # ---- parts -------------------------------------------------------------------------------------------------
@@ -930,8 +930,6 @@ def _view_dtype(t: Tensor, of: dtype) -> Tensor:
                  of)
 
 
-_AS_REAL = Rule("ViewAsRealBackward0", lambda ctx, g: (view_as_complex(g.contiguous()),))
-_AS_COMPLEX = Rule("ViewAsComplexBackward0", lambda ctx, g: (view_as_real(g),))
 _REAL = Rule("SelectBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]),))
 _IMAG = Rule("SelectBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]) * 1j,))
 
@@ -968,6 +966,10 @@ def view_as_complex(input: Tensor) -> Tensor:
                  input.dtype.to_complex())
 
 
+_AS_REAL = Rule("ViewAsRealBackward0", lambda ctx, g: (view_as_complex(g.contiguous()),))
+_AS_COMPLEX = Rule("ViewAsComplexBackward0", lambda ctx, g: (view_as_real(g),))
+
+
 def _scalar_type(of: dtype) -> str:
     from facula.ops.registry import DTYPE_NAMES
     return DTYPE_NAMES.get(of.name, of.name)
@@ -1002,8 +1004,8 @@ def _lift(value: Any, of: dtype) -> Tensor:
     return new(constant(value, (), of))
 
 
-Tensor.real = _component_property(real)  # type: ignore[attr-defined]
-Tensor.imag = _component_property(imag)  # type: ignore[attr-defined]
+Tensor.real = _component_property(real)  # type: ignore[assignment]
+Tensor.imag = _component_property(imag)  # type: ignore[assignment]
 
 
 # ---- in place: the same elements, another shape ----------------------------------------------------------------
@@ -1027,6 +1029,7 @@ def _reshaped(body: Callable[..., Tensor], name: str) -> None:
     setattr(Tensor, name, written)
 
 
+_body: Callable[..., Any]
 for _name, _body in (("squeeze_", squeeze), ("unsqueeze_", unsqueeze), ("transpose_", transpose), ("t_", t),
                      ("swapaxes_", swapaxes), ("swapdims_", swapdims), ("as_strided_", as_strided)):
     _reshaped(_body, _name)
