@@ -90,7 +90,7 @@ def neg(input: Tensor) -> Tensor:
     if input.dtype is bool_:
         raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
                            "invert a mask, use the `~` or `logical_not()` operator instead.")
-    return _neg(input)  # type: ignore[no-any-return]
+    return _neg(input)
 
 
 @op(inplace=True, out=True)
@@ -107,7 +107,7 @@ def abs(input: Tensor) -> Tensor:
         return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
     if input.dtype is bool_:
         raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
-    return _abs(input)  # type: ignore[no-any-return]
+    return _abs(input)
 
 
 _COMPLEX_ABS = Formula("abs", X["abs"](operand(0)))
@@ -129,7 +129,7 @@ def sign(input: Tensor) -> Tensor:
     if input.dtype.is_complex:
         raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex numbers. Please "
                                   "use torch.sgn instead.")
-    return _sign(input)  # type: ignore[no-any-return]
+    return _sign(input)
 
 
 @op(inplace=True, out=True)
@@ -160,9 +160,9 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     if input.dtype.category < FLOAT:
         return input.clone()
     if decimals == 0:
-        return _round(input)  # type: ignore[no-any-return]
+        return _round(input)
     scale = 10.0 ** _magnitude(decimals)
-    return _round(input * scale) / scale if decimals > 0 else _round(input / scale) * scale  # type: ignore
+    return _round(input * scale) / scale if decimals > 0 else _round(input / scale) * scale
 
 
 def _magnitude(n: int) -> int:
@@ -182,7 +182,7 @@ def bitwise_not(input: Tensor) -> Tensor:
     """~x: bitwise for integers, logical for bool."""
     if input.dtype.category >= FLOAT:
         raise NotImplementedError(f"\"bitwise_not_cpu\" not implemented for '{_type_word(input)}'")
-    return _not(input)  # type: ignore[no-any-return]
+    return _not(input)
 
 
 _not = unary("bitwise_not", X["not"], "any")
@@ -263,7 +263,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 @op
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
-    return sub(other, input, alpha=alpha)  # type: ignore[no-any-return]
+    return sub(other, input, alpha=alpha)
 
 
 @op(inplace=True, out=True)
@@ -305,7 +305,7 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
     refuse_complex(kernel, input, other)
     if isinstance(other, Tensor):
         if other.dtype.category >= FLOAT or isinstance(input, float) or isinstance(input, Tensor) and (
-                input.dtype.category >= FLOAT or not input.numel()):  # type: ignore[attr-defined]
+                input.dtype.category >= FLOAT or not input.numel()):
             return
         node = read(other)
         if node.op is not CONST:
@@ -347,15 +347,15 @@ def pow(input: Any, exponent: Any) -> Tensor:
             of = input.dtype
         if of is not bool_:
             if exponent == 2:
-                return _square(input)  # type: ignore[no-any-return]
+                return _square(input)
             if exponent == 1:
                 return input.clone()  # type: ignore[no-any-return]
             if exponent == 3:
-                return _cube(input)  # type: ignore[no-any-return]
+                return _cube(input)
             if exponent == 0.5 and of.category == FLOAT:
                 return input.sqrt()  # type: ignore[no-any-return]
             if exponent == -1 and of.category == FLOAT:
-                return _reciprocal(input)  # type: ignore[no-any-return]
+                return _reciprocal(input)
         if of.category < FLOAT and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
     return _pow(input, exponent)
@@ -532,12 +532,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 @op(inplace=True, out=True)
 def clamp_min(input: Tensor, min: Any) -> Tensor:
-    return clamp(input, min)  # type: ignore[no-any-return]
+    return clamp(input, min)
 
 
 @op(inplace=True, out=True)
 def clamp_max(input: Tensor, max: Any) -> Tensor:
-    return clamp(input, None, max)  # type: ignore[no-any-return]
+    return clamp(input, None, max)
 
 
 @op(inplace=True, out=True)
@@ -704,7 +704,7 @@ def _coerce(other: Any) -> Any:
 def _invert(self: Tensor) -> Tensor:
     if self.dtype.category >= FLOAT:
         raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
-    return bitwise_not(self)  # type: ignore[no-any-return]
+    return bitwise_not(self)
 
 
 _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,

@@ -84,7 +84,7 @@ def _fits(value: int, of: dtype) -> None:
         raise RuntimeError(f"value cannot be converted to type {name} without overflow")
 
 
-def from_array(array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
+def from_array(array: np.ndarray, of: dtype) -> Tensor:
     """A tensor with a copy of the elements of an array."""
     if array.dtype == of.numpy and of is not bfloat16:
         values = np.array(array, order="C")
@@ -97,7 +97,7 @@ def from_array(array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg
     return new(leaf(values, tuple(array.shape), of))
 
 
-def elements(data: Any) -> tuple[np.ndarray, dtype]:  # type: ignore[type-arg]
+def elements(data: Any) -> tuple[np.ndarray, dtype]:
     """Nested sequences as an array, and the dtype that torch infers for them."""
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
@@ -162,7 +162,7 @@ def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
     if isinstance(data, Tensor):
         _checked(tuple(data.shape), dim, shape)
         found.append(data.dtype)
-        return data.detach().tolist()  # type: ignore[attr-defined]
+        return data.detach().tolist()
     if isinstance(data, (np.ndarray, np.generic)):
         _checked(data.shape, dim, shape)
         found.append(from_numpy_dtype(data.dtype))
@@ -222,7 +222,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     return sharing(ndarray, of)
 
 
-def sharing(array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
+def sharing(array: np.ndarray, of: dtype) -> Tensor:
     """A tensor over an array's own memory."""
     shape, step = tuple(array.shape), array.itemsize
     if array.flags.c_contiguous:
@@ -250,7 +250,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if dtype is not None:
         dtype = _dtype(dtype, "as_tensor")
     if isinstance(data, Tensor):
-        return data if dtype in (None, data.dtype) and device is None else data.to(dtype=dtype, device=device)  # type: ignore
+        return data if dtype in (None, data.dtype) and device is None else data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray):
         of = from_numpy_dtype(data.dtype)
         if dtype in (None, of) and not any(s < 0 for s in data.strides):
@@ -275,7 +275,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     if requires_grad and not t._rg:
         t = alias(t, t.shape, t._strides, t._offset) if t is obj else t
         t._rg = True
-    return t  # type: ignore[no-any-return]
+    return t
 
 
 @op(method=False)
@@ -304,14 +304,14 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 @op(method=False)
 def polar(abs: Tensor, angle: Tensor, *, out: Any = None) -> Tensor:
     """Complex numbers from their absolute values and angles."""
-    return complex_(abs * angle.cos(), abs * angle.sin(), out=out)  # type: ignore
+    return complex_(abs * angle.cos(), abs * angle.sin(), out=out)
 
 
 class _ComplexRule:
     name = "ComplexBackward0"
 
     def backward(self, ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        return g.real, g.imag  # type: ignore[attr-defined]
+        return g.real, g.imag
 
 
 @op(method=False, name="complex")
@@ -355,4 +355,4 @@ def broadcast_shapes(*shapes: Any) -> Size:
 def fill(input: Tensor, value: Any) -> Tensor:
     """`value` in the shape and dtype of `input`."""
     everywhere = new(constant(True, input.shape, bool_))
-    return input.masked_fill(everywhere, value)  # type: ignore[attr-defined,no-any-return]
+    return input.masked_fill(everywhere, value)

@@ -80,7 +80,7 @@ def turned_round(w: Tensor, groups: int) -> Tensor:
     order = (0, 2, 1, *range(3, 3 + len(kernel)))
     w = permute_value(reshape_value(w, (groups, a // groups, b, *kernel)), order)
     w = reshape_value(w, (groups * b, a // groups, *kernel))
-    return w.flip(tuple(range(2, 2 + len(kernel))))  # type: ignore[attr-defined,no-any-return]
+    return w.flip(tuple(range(2, 2 + len(kernel))))
 
 
 def back(g: Tensor, w: Tensor, size: Ints, stride: Ints, dilation: Ints, groups: int) -> Tensor:

@@ -28,7 +28,7 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
     if device is not None or parse_device() is not CPU:
         place = parse_device(device, what)
         if place is not CPU:
-            t._device = place  # type: ignore[attr-defined]
+            t._device = place
     if out is not None:
         return store_out(out, t, what)
     if requires_grad:
@@ -45,7 +45,7 @@ def sizes_of(size: tuple[Any, ...], what: str) -> Size:
         if isinstance(first, (tuple, list)):
             size = tuple(first)
         elif isinstance(first, Tensor) and first.shape:
-            size = tuple(first.tolist())  # type: ignore[attr-defined]
+            size = tuple(first.tolist())
     out = []
     for k, s in enumerate(size):
         try:
@@ -155,7 +155,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Te
     """`fill_value` everywhere; its Python type gives the dtype where none is named."""
     if isinstance(fill_value, Tensor):
         dtype = dtype or fill_value.dtype
-        fill_value = fill_value.item()  # type: ignore[attr-defined]
+        fill_value = fill_value.item()
     if dtype is None and options.get("out") is None:
         dtype = scalar_dtype(fill_value)
     return _filled((size,), fill_value, "full", dtype=dtype, **options)
@@ -187,7 +187,7 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     if memory_format is not None or input._storage is not None:
         t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
     if device is None and "_device" in input.__dict__:
-        device = input.device  # type: ignore[attr-defined]
+        device = input.device
     return finish(t, device, requires_grad, out, what)
 
 
@@ -213,7 +213,7 @@ def empty_like(input: Tensor, **options: Any) -> Tensor:
 def full_like(input: Tensor, fill_value: Any, **options: Any) -> Tensor:
     """`fill_value` in the shape and dtype of `input`."""
     if isinstance(fill_value, Tensor):
-        fill_value = fill_value.item()  # type: ignore[attr-defined]
+        fill_value = fill_value.item()
     return _like(input, fill_value, "full_like", **options)
 
 
@@ -240,18 +240,18 @@ def new_empty(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Te
 
 @_method
 def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return full(size, fill_value, dtype=dtype or self.dtype, **options)  # type: ignore[no-any-return]
+    return full(size, fill_value, dtype=dtype or self.dtype, **options)
 
 
 @_method
 def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     from facula.ops.conversion import tensor
-    return tensor(data, dtype=dtype or self.dtype, **options)  # type: ignore[no-any-return]
+    return tensor(data, dtype=dtype or self.dtype, **options)
 
 
 @_method
 def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return empty_strided(size, stride, dtype=dtype or self.dtype, **options)  # type: ignore[no-any-return]
+    return empty_strided(size, stride, dtype=dtype or self.dtype, **options)
 
 
 @op(method=False)
@@ -273,13 +273,13 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
     for d in reversed(physical_layout):
         strides[d] = step
         step *= size[d]
-    return empty_strided(size, strides, **options)  # type: ignore[no-any-return]
+    return empty_strided(size, strides, **options)
 
 
 # ---- sequences of numbers -------------------------------------------------------------------------------
 
 
-def _numbers(values: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
+def _numbers(values: np.ndarray, of: dtype) -> Tensor:
     array = np.ascontiguousarray(to_carrier(values, of))
     return new(leaf(array, tuple(values.shape), of))
 
@@ -343,7 +343,7 @@ def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any)
                   options.get("requires_grad", False), options.get("out"))
 
 
-def _line(start: Any, end: Any, steps: int, of: dtype) -> np.ndarray:  # type: ignore[type-arg]
+def _line(start: Any, end: Any, steps: int, of: dtype) -> np.ndarray:
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     if of.category < FLOAT:

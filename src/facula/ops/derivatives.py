@@ -128,8 +128,8 @@ def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
         total = ZERO
     if total is g:
         return None, ()
-    reads = sorted({e.value for e in postorder(total) if e.fn == "in" and e.value < 1000})  # type: ignore
-    used: list[int] = list(reads)  # type: ignore[arg-type]
+    operands = {e.value for e in postorder(total) if e.fn == "in" and isinstance(e.value, int)}
+    used = sorted([k for k in operands if k < 1000])
     table = {g: operand(0)}
     if any(e is result for e in postorder(total)):
         used.append(-1)

@@ -38,10 +38,10 @@ def angle(input: Tensor) -> Tensor:
     """The angle of each number: of real ones 0, or pi if negative."""
     if not input.dtype.is_complex:
         x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
-        plain = x.detach()  # type: ignore[attr-defined]
+        plain = x.detach()
         out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, math.pi, 0.0))
         return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
-    plain = input.detach()  # type: ignore[attr-defined]
+    plain = input.detach()
     return attach(FUNCTIONS["atan2"](plain.imag, plain.real), _ANGLE, (input,), (input,))
 
 
@@ -119,7 +119,7 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge: int) -> Tensor:
         raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
 
     def part(start: int, count: int) -> Tensor:
-        return x.narrow(dim, start, count)  # type: ignore[attr-defined,no-any-return]
+        return x.narrow(dim, start, count)
 
     if not isinstance(spacing, Tensor):
         h: Any = spacing
@@ -138,7 +138,7 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge: int) -> Tensor:
               + part(2, n - 2) * (low / (high * (low + high))))
 
     def gap(k: int) -> Tensor:
-        return gaps.narrow(dim, k, 1)  # type: ignore[no-any-return]
+        return gaps.narrow(dim, k, 1)
 
     if edge == 1:
         first, last = (part(1, 1) - part(0, 1)) / gap(0), (part(n - 1, 1) - part(n - 2, 1)) / gap(n - 2)
@@ -230,7 +230,8 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     found = FUNCTIONS["nonzero"](input)
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
-    return FUNCTIONS["constant_pad_nd"](found, [0, 0, 0, size - found.shape[0]], fill_value)  # type: ignore
+    return FUNCTIONS["constant_pad_nd"](  # type: ignore[no-any-return]
+        found, [0, 0, 0, size - found.shape[0]], fill_value)
 
 
 @op(method=False)
@@ -285,13 +286,13 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     step = sum(math.prod(shape[k + 1:]) for k in builtins_range(len(shape)))
     stop = flat.size if wrap or len(shape) > 2 else min(flat.size, shape[1] * shape[1])
     flat.reshape(-1)[:stop:step] = True
-    return self.masked_fill_(new(leaf(flat, shape, bool_)), fill_value)  # type: ignore[attr-defined,no-any-return]
+    return self.masked_fill_(new(leaf(flat, shape, bool_)), fill_value)
 
 
 @op(method=False)
 def alias_copy(input: Tensor) -> Tensor:
     """A copy."""
-    return input.clone()  # type: ignore[attr-defined,no-any-return]
+    return input.clone()
 
 
 @op(function=False)
@@ -306,7 +307,7 @@ Tensor.narrow_copy = FUNCTIONS["narrow_copy"]  # type: ignore[attr-defined]
 
 def _conj_physical_in_place(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
-    return self.copy_(self.conj()) if self.dtype.is_complex else self  # type: ignore[attr-defined,no-any-return]
+    return self.copy_(self.conj()) if self.dtype.is_complex else self
 
 
 FUNCTIONS["conj_physical_"] = METHODS["conj_physical_"] = _conj_physical_in_place

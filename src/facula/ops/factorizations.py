@@ -181,13 +181,13 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
         y = solve_triangular(_adjoint(upper), B, upper=False)
         return product(p, solve_triangular(_adjoint(lower), y, upper=True, unitriangular=True))
     y = solve_triangular(lower, product(transposed(p), B), upper=False, unitriangular=True)
-    return solve_triangular(upper, y, upper=True)  # type: ignore[no-any-return]
+    return solve_triangular(upper, y, upper=True)
 
 
 @op(name="lu_solve")
 def _lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """X with A X = b, given A's LU factorization."""
-    return lu_solve(LU_data, LU_pivots, b)  # type: ignore[no-any-return]
+    return lu_solve(LU_data, LU_pivots, b)
 
 
 @op(name="lu")
@@ -234,7 +234,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     if dims is not None:
         rank = len(A.shape)
         last = [d % rank for d in dims]
-        A = A.permute([d for d in range(rank) if d not in last] + last)  # type: ignore[attr-defined]
+        A = A.permute([d for d in range(rank) if d not in last] + last)
     rest = tuple(A.shape[len(B.shape):])
     n = size_of(tuple(B.shape))
     if n != size_of(rest):
@@ -249,7 +249,7 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
     """X with A X = b for a triangle of A, and A itself."""
     m = transposed(A) if transpose else A
     x = solve_triangular(m, b, upper=upper != transpose, unitriangular=unitriangular)
-    return result_type("triangular_solve", "solution", "cloned_coefficient")(x, A.clone())  # type: ignore
+    return result_type("triangular_solve", "solution", "cloned_coefficient")(x, A.clone())
 
 
 # ---- Householder ------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ FUNCTIONS["orgqr"] = Tensor.orgqr = householder_product  # type: ignore[attr-def
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """`other` multiplied by the whole product of the reflections (or its adjoint), from the left or the right."""
     if not size_of(other.shape):  # no gradient for the reflections, as in torch
-        input, tau = input.detach(), tau.detach()  # type: ignore[attr-defined]
+        input, tau = input.detach(), tau.detach()
     if left:
         return _reflected(input, tau, other, transpose)
     return _adjoint(_reflected(input, tau, _adjoint(other), not transpose))

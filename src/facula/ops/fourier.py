@@ -162,11 +162,11 @@ def _irfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
 
 
 def _hfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
-    return _irfft1(x.conj(), n, d, _OPPOSITE[norm])  # type: ignore[attr-defined]
+    return _irfft1(x.conj(), n, d, _OPPOSITE[norm])
 
 
 def _ihfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
-    return _rfft1(x, n, d, _OPPOSITE[norm]).conj()  # type: ignore[attr-defined,no-any-return]
+    return _rfft1(x, n, d, _OPPOSITE[norm]).conj()
 
 
 _single("fft", "complex", lambda x, n, d, norm: _fft1(x, n, d, norm, True), "The Fourier transform.")
@@ -261,7 +261,7 @@ def rfftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
 def _shift(x: Tensor, dim: Any, by: Any) -> Tensor:
     dims = range(len(x.shape)) if dim is None else (dim,) if isinstance(dim, int) else dim
     dims = [wrap_dim(d, len(x.shape)) for d in dims]
-    return FUNCTIONS["roll"](x, [by(x.shape[d]) for d in dims], dims) if dims else x  # type: ignore
+    return FUNCTIONS["roll"](x, [by(x.shape[d]) for d in dims], dims) if dims else x
 
 
 @op(method=False, namespace="fft")
@@ -314,7 +314,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
             raise RuntimeError("stft requires the return_complex parameter be given for real inputs, and will further "
                                "require that return_complex=True in a future PyTorch release.")
         return_complex = True
-    x = input if len(input.shape) == 2 else input.unsqueeze(0)  # type: ignore[attr-defined]
+    x = input if len(input.shape) == 2 else input.unsqueeze(0)
     if center:
         from facula.ops.shape import pad
         x = pad(x.unsqueeze(1), [n_fft // 2, n_fft // 2], pad_mode).squeeze(1)
@@ -336,10 +336,10 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
         out = _half(pieces, 2, norm)
     else:
         out = _complex(to_dtype(pieces, pieces.dtype.to_complex()), 2, norm, True)
-    out = out.transpose(1, 2)  # type: ignore[attr-defined]
+    out = out.transpose(1, 2)
     if len(input.shape) == 1:
         out = out.squeeze(0)
-    return out if return_complex else FUNCTIONS["view_as_real"](out.contiguous())  # type: ignore
+    return out if return_complex else FUNCTIONS["view_as_real"](out.contiguous())
 
 
 @op
@@ -353,7 +353,7 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     if len(input.shape) not in (2, 3):
         raise RuntimeError(f"istft({DTYPE_NAMES[input.dtype.name]}{list(input.shape)}): expected a tensor with 2 or 3 "
                            "dimensions")
-    x = input if len(input.shape) == 3 else input.unsqueeze(0)  # type: ignore[attr-defined]
+    x = input if len(input.shape) == 3 else input.unsqueeze(0)
     bins, count = x.shape[-2:]
     if onesided is None:
         onesided = bins != n_fft
@@ -382,7 +382,7 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     signal = signal / envelope
     if end > total:
         signal = FUNCTIONS["constant_pad_nd"](signal, [0, end - total], 0)
-    return signal.squeeze(0) if len(input.shape) == 2 else signal  # type: ignore[no-any-return]
+    return signal.squeeze(0) if len(input.shape) == 2 else signal
 
 
 def _added_up(pieces: Tensor, hop: int, total: int) -> Tensor:

@@ -339,6 +339,6 @@ def _vector(i: Any) -> Any:
 
 def index(input: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     """`input[indices]`, as the aten operator has it."""
-    return getitem(input, tuple([_FULL if i is None else i for i in indices]))  # type: ignore[no-any-return]
+    return getitem(input, tuple([_FULL if i is None else i for i in indices]))
 
 

@@ -274,7 +274,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
     A = A * _mask(np.triu(ones, k) if upper else np.tril(ones, -k), A)
     if unitriangular:
         A = A + _eye(n, A)
-    return solve(A, B, left=left)  # type: ignore[no-any-return]
+    return solve(A, B, left=left)
 
 
 # ---- factorizations ---------------------------------------------------------------------------------------
@@ -629,7 +629,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     if 0 in A.shape[-2:]:
         return _value(np.zeros(A.shape[:-2]), int64)
     least = _tolerances(A, s.amax(-1, keepdim=True), tol if atol is None else atol, rtol)
-    return (s > least).sum(-1)  # type: ignore[no-any-return]
+    return (s > least).sum(-1)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -641,7 +641,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by "
                            f"{A.shape[-1]} matrices")
     if n < 0:
-        return matrix_power(inv(A), -n)  # type: ignore[no-any-return]
+        return matrix_power(inv(A), -n)
     if n == 0:
         return severed(_value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype), A, name="CopyBackwards")
     result = None
@@ -657,7 +657,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
 
 def _top(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """The largest of numbers none of which is negative: 0 where there is none."""
-    return x.amax(dim, keepdim) if x.shape[dim] else x.sum(dim, keepdim)  # type: ignore[no-any-return]
+    return x.amax(dim, keepdim) if x.shape[dim] else x.sum(dim, keepdim)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -679,13 +679,13 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
         if keepdim:
             for d in sorted((p, q)):
                 out = out.unsqueeze(d)
-        return out  # type: ignore[no-any-return]
+        return out
     if ord not in (1, -1, float("inf"), float("-inf")):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     over, along = (p, q) if ord in (1, -1) else (q, p)
     sums = A.abs().sum(over, keepdim=True)
     out = _top(sums, along, True) if ord > 0 else sums.amin(along, keepdim=True)
-    return out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q))  # type: ignore[no-any-return]
+    return out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q))
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -694,7 +694,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
     if dim is not None and not isinstance(dim, int):
         dim = tuple(dim)
     if ord is not None and (isinstance(dim, tuple) and len(dim) == 2 or dim is None and len(A.shape) == 2):
-        return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)  # type: ignore[no-any-return]
+        return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)
     if isinstance(ord, str) or ord is not None and dim is None and len(A.shape) != 1:
         raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
                            f"{len(A.shape)}D.")
@@ -707,11 +707,11 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number in a norm."""
     if 0 in A.shape[-2:] and not isinstance(p, str):
-        return A.new_zeros(A.shape[:-2])  # type: ignore[attr-defined,no-any-return]
+        return A.new_zeros(A.shape[:-2])
     if p is None or p in (2, -2):
         s = svdvals(A)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)  # type: ignore[no-any-return]
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
 class Lstsq(NamedTuple):
@@ -733,7 +733,8 @@ def _lstsq_backward(ctx: Any, gx: Tensor | None) -> tuple[Tensor | None, Tensor 
 def _residuals_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     a, gap, x = ctx.saved
     if not g.shape or not x.shape or 0 in g.shape:
-        return tuple([new(constant(0, s, d)) for s, d in zip(ctx.shapes, ctx.dtypes, strict=True)])  # type: ignore
+        (m, n), (of, to) = ctx.shapes, ctx.dtypes
+        return new(constant(0, m, of)), new(constant(0, n, to))
     # the solution's own change does not count: the residual is least there
     twice = _row(g.to(gap.dtype)) * gap * 2
     return sum_to(_right(twice, x), ctx.shapes[0]), sum_to(-twice, ctx.shapes[1])
@@ -775,7 +776,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
         raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and "
                            f"{other.shape[dim]}")
     def turn(x: Tensor, by: int) -> Tensor:
-        return x.index_select(dim, _value([by % 3, (by + 1) % 3, (by + 2) % 3], int64))  # type: ignore[no-any-return]
+        return x.index_select(dim, _value([by % 3, (by + 1) % 3, (by + 2) % 3], int64))
 
     return turn(input, 1) * turn(other, 2) - turn(input, 2) * turn(other, 1)
 
@@ -783,7 +784,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 @op(method=False, namespace="linalg")
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonal of each matrix."""
-    return A.diagonal(offset, dim1, dim2)  # type: ignore[no-any-return]
+    return A.diagonal(offset, dim1, dim2)
 
 
 @op(method=False, namespace="linalg")
@@ -802,7 +803,7 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
 @op(method=False, out=True, namespace="linalg")
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products along a dimension."""
-    return ((x.conj() if x.dtype.is_complex else x) * y).sum(dim)  # type: ignore[no-any-return]
+    return ((x.conj() if x.dtype.is_complex else x) * y).sum(dim)
 
 
 def _halvings(array: Any, most: float) -> Any:
@@ -864,12 +865,12 @@ def _qr_root(input: Tensor, some: bool = True) -> Qr:
 
 def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:
     """The Cholesky factor."""
-    return cholesky(input, upper=upper)  # type: ignore[no-any-return]
+    return cholesky(input, upper=upper)
 
 
 def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """The pseudo-inverse."""
-    return pinv(input, rtol=rcond)  # type: ignore[no-any-return]
+    return pinv(input, rtol=rcond)
 
 
 def _logdet(input: Tensor) -> Tensor:
@@ -877,7 +878,8 @@ def _logdet(input: Tensor) -> Tensor:
     sign, log = slogdet(input)
     if sign.dtype.is_complex:
         return sign.log() + log.to(sign.dtype)  # type: ignore[no-any-return]
-    return log + FUNCTIONS["where"](sign.detach() < 0, _value(np.nan, log.dtype), _value(0.0, log.dtype))  # type: ignore
+    return log + FUNCTIONS["where"](  # type: ignore[no-any-return]
+        sign.detach() < 0, _value(np.nan, log.dtype), _value(0.0, log.dtype))
 
 
 def _trace_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -899,7 +901,7 @@ def _trace(input: Tensor) -> Tensor:
 def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = B, given A's Cholesky factor."""
     lower = _adjoint(L) if upper else L
-    return solve(_adjoint(lower), solve(lower, B))  # type: ignore[no-any-return]
+    return solve(_adjoint(lower), solve(lower, B))
 
 
 def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:

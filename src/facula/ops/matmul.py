@@ -381,9 +381,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if p == 0 or q == 0:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {p}D and {q}D")
     if p == 1 and q == 1:
-        return dot(input, other)  # type: ignore[no-any-return]
+        return dot(input, other)
     if p == 2 and q == 1:
-        return mv(input, other)  # type: ignore[no-any-return]
+        return mv(input, other)
     if p == 1:
         row = reshape_value(input, (1, a[0]))
         out = matmul(row, other)
@@ -590,7 +590,7 @@ def _addbmm_in_place(self: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any 
     if self.shape != result.shape:
         if self._rg:
             raise RuntimeError("cannot resize variables that require grad")
-        self.resize_(result.shape)  # type: ignore[attr-defined]
+        self.resize_(result.shape)
     return store(self, result, "addbmm_")
 
 
@@ -682,7 +682,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             _check_added(bias.shape, (*x[:-1], w[0]))
         return _added(bias, input, weight, True, 1, 1, _ADDMM if rank == 2 else _LINEAR)
     if len(w) == 1 and bias is None or rank == 0:
-        return matmul(input, weight)  # type: ignore[no-any-return]
+        return matmul(input, weight)
     if rank == 1 and len(w) == 2:
         out = linear(reshape_value(input, (1, x[0])), weight, bias)
         return reshape_value(out, (w[0],), _SQUEEZE if bias is None else _VIEW)
@@ -717,7 +717,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         raise RuntimeError("inner() the last dimension must match on both input tensors but got shapes "
                            f"{list(a)} and {list(b)}")
     if len(a) == 1 and len(b) == 1:
-        return dot(input, other)  # type: ignore[no-any-return]
+        return dot(input, other)
     _check_mm(input, other)
     k = a[-1]
     flat = product(reshape_value(input, (size_of(a[:-1]), k)), reshape_value(other, (size_of(b[:-1]), k)), False, True)
@@ -814,7 +814,7 @@ def multi_dot(tensors: Any) -> Tensor:
         if i == j:
             return chain[i]  # type: ignore[no-any-return]
         k = split[i][j]
-        return mm(between(i, k), between(k + 1, j))  # type: ignore[no-any-return]
+        return mm(between(i, k), between(k + 1, j))
 
     return reshape_value(between(0, len(chain) - 1), tuple(shape), _VIEW)
 
@@ -824,7 +824,7 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     """As `linalg.multi_dot`, of its arguments."""
     if len(matrices) == 1:
         return matrices[0]
-    return multi_dot(matrices)  # type: ignore[no-any-return]
+    return multi_dot(matrices)
 
 
 @op(out=True)

@@ -38,7 +38,7 @@ def _backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         squares = summed(centred * centred, dims, True, None)
     else:
         centred = x - total / n
-    inverse = (squares / n + eps).rsqrt()  # type: ignore[attr-defined]
+    inverse = (squares / n + eps).rsqrt()
     unit = centred * inverse
     lead = tuple(range(dims[0]))
     to_x = to_weight = to_bias = None

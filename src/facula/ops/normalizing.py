@@ -37,18 +37,18 @@ def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | Non
                            f"[*{''.join(f', {s}' for s in shape)}], but got input of size{list(input.shape)}")
     out, mean, rstd = _normalized(to_dtype(input, input.dtype.compute),
                                   tuple(range(rank - len(shape), rank)), eps)
-    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean.detach(), rstd.detach()  # type: ignore
+    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean.detach(), rstd.detach()
 
 
 @op(method=False)
 def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int,
                       group: int, eps: float) -> Triple:
     """Group normalization of N samples of C channels, the means and 1 / deviations (N, group)."""
-    x = to_dtype(input, input.dtype.compute).reshape(N, group, C // group * HxW)  # type: ignore[attr-defined]
+    x = to_dtype(input, input.dtype.compute).reshape(N, group, C // group * HxW)
     out, mean, rstd = _normalized(x, (2,), eps)
-    out = _scaled(out.reshape(N, C, HxW), weight, bias, (1, C, 1))  # type: ignore[attr-defined]
-    return (to_dtype(out.reshape(input.shape), input.dtype),  # type: ignore[attr-defined]
-            mean.reshape(N, group), rstd.reshape(N, group))  # type: ignore[attr-defined]
+    out = _scaled(out.reshape(N, C, HxW), weight, bias, (1, C, 1))
+    return (to_dtype(out.reshape(input.shape), input.dtype),
+            mean.reshape(N, group), rstd.reshape(N, group))
 
 
 @op(method=False)
@@ -68,5 +68,5 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     count = size_of(input.shape) // input.shape[1]
     for running, value in ((running_mean, mean), (running_var, (1 / (rstd * rstd) - eps) * count / (count - 1))):
         if running is not None:
-            running.mul_(1 - momentum).add_(value, alpha=momentum)  # type: ignore[attr-defined]
+            running.mul_(1 - momentum).add_(value, alpha=momentum)
     return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean, rstd

@@ -15,7 +15,7 @@ from facula.tensor import Tensor, read
 
 def pick(rows: Tensor, index: Tensor, dim: int) -> Tensor:
     """`rows` at `index` (its shape without `dim`) along `dim`; 0 where the index is no position."""
-    at = index.unsqueeze(dim)  # type: ignore[attr-defined]
+    at = index.unsqueeze(dim)
     return summed(apply(PICK, (coordinate(rows.shape, dim), at, rows), None, rows.dtype), dim, False, None)
 
 

@@ -209,15 +209,15 @@ def _averaging(size: int, out: int) -> tuple[Any, Any]:
 def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
     """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each)."""
     out, each = table.shape
-    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))  # type: ignore[attr-defined]
+    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))
     if weights is None:
-        return part  # type: ignore[no-any-return]
+        return part
     part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
     weights = np.ascontiguousarray(weights, x.dtype.numpy).reshape(out, each, *[1] * (len(x.shape) - dim - 1))
     part = part * new(leaf(weights, weights.shape, x.dtype))
     if not weights.all():  # nothing, whatever is there: not 0 * inf
-        part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)  # type: ignore[attr-defined]
-    return part.sum(dim + 1)  # type: ignore[attr-defined,no-any-return]
+        part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)
+    return part.sum(dim + 1)
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_avg_pool(n) for n in (1, 2, 3))
@@ -408,7 +408,7 @@ def _lp_pool(n: int) -> Any:
              ceil_mode: bool = False) -> Tensor:
         kernel = several(kernel_size, n, f"lp_pool{n}d", "kernel_size")
         out = mean(input.pow(norm_type), kernel, stride, 0, ceil_mode)
-        return (out.sign() * out.abs().relu() * size_of(kernel)).pow(1.0 / norm_type)  # type: ignore
+        return (out.sign() * out.abs().relu() * size_of(kernel)).pow(1.0 / norm_type)  # type: ignore[no-any-return]
     body.__name__ = body.__qualname__ = f"lp_pool{n}d"
     body.__doc__ = "The p-norm of each window."
     return op(body, method=False, namespace="nn.functional")

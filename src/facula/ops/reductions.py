@@ -448,7 +448,7 @@ def _extremum_op(name: str) -> Callable[..., Any]:
             return FUNCTIONS[name + "imum"](input, other)
         return _extremum(name, input, dim, keepdim)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))  # type: ignore[no-any-return]
+    return op(out=True)(numpy_names(body))
 
 
 max = _extremum_op("max")
@@ -468,7 +468,7 @@ def _am(name: str, primitive: Primitive) -> Callable[..., Any]:
         out = new(reduce_node(primitive, read(input), dims, keepdim, input.dtype))
         return attach(out, _EVEN[name.capitalize() + "Backward0"], (input,), (input, out, dims))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))  # type: ignore[no-any-return]
+    return op(out=True)(numpy_names(body))
 
 
 amax = _am("amax", MAX)
@@ -517,7 +517,7 @@ def _arg(name: str, primitive: Primitive) -> Callable[..., Any]:
         nonempty(input, dims, dim is None, name)
         return new(index_node(primitive, read(input), dims, keepdim))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))  # type: ignore[no-any-return]
+    return op(out=True)(numpy_names(body))
 
 
 argmax = _arg("argmax", ARGMAX)
@@ -537,7 +537,7 @@ def _logical(name: str, primitive: Primitive) -> Callable[..., Any]:
             node = formula_node(_NONZERO, (node,), None, node.shape, bool_)
         return new(narrowed(reduce_node(primitive, node, dims, keepdim, bool_), of))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))  # type: ignore[no-any-return]
+    return op(out=True)(numpy_names(body))
 
 
 any = _logical("any", ANY)
@@ -804,7 +804,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 
 @op
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    return vector_norm(input - other, p)  # type: ignore[no-any-return]
+    return vector_norm(input - other, p)
 
 
 @op(method=False)

@@ -166,7 +166,7 @@ def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: st
              align_corners: bool | None = None) -> Tensor:
     """`interpolate`, under its old name."""
     warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
-    return interpolate(input, size, scale_factor, mode, align_corners)  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 @op(method=False, namespace="nn.functional")
@@ -174,7 +174,7 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
     """`interpolate` by the nearest element, under its old name."""
     warnings.warn("`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
                   stacklevel=2)
-    return interpolate(input, size, scale_factor, mode="nearest")  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, mode="nearest")
 
 
 @op(method=False, namespace="nn.functional")
@@ -182,7 +182,7 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
     """`interpolate` bilinearly with aligned corners, under its old name."""
     warnings.warn("`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
                   stacklevel=2)
-    return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)  # type: ignore
+    return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
 
 
 # ---- grids ------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     axes = [np.linspace(-1, 1, s) * (1 if align_corners else (s - 1) / s) if s > 1 else np.zeros(1) for s in places]
     base = np.stack([*reversed(np.meshgrid(*axes, indexing="ij")), np.ones(tuple(places))], -1)
     flat = np.ascontiguousarray(base.reshape(-1, n + 1), theta.dtype.numpy)
-    grid = FUNCTIONS["matmul"](new(leaf(flat, flat.shape, theta.dtype)), theta.transpose(1, 2))  # type: ignore
+    grid = FUNCTIONS["matmul"](new(leaf(flat, flat.shape, theta.dtype)), theta.transpose(1, 2))
     return reshape_value(grid, (theta.shape[0], *places, n))
 
 
@@ -233,7 +233,7 @@ def _source(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
 def _placed(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
     if padding == "reflection":
         x = _reflected(x, 0, size - 1) if corners else _reflected(x, -0.5, size - 0.5)
-    return x if padding == "zeros" else FUNCTIONS["clamp"](x, 0, size - 1)  # type: ignore[no-any-return]
+    return x if padding == "zeros" else FUNCTIONS["clamp"](x, 0, size - 1)
 
 
 def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:
@@ -254,7 +254,7 @@ def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:
 
 def _bicubic(input: Tensor, coordinates: list[Tensor], padding: str, corners: bool) -> Tensor:
     sizes = input.shape[2:]
-    bottoms = [FUNCTIONS["floor"](x.detach()) for x in coordinates]  # type: ignore[attr-defined]
+    bottoms = [FUNCTIONS["floor"](x.detach()) for x in coordinates]
     weights = [_cubic_weights(x - low, -0.75) for x, low in zip(coordinates, bottoms, strict=True)]
     total: Any = 0
     for i, j in itertools.product(range(4), repeat=2):
@@ -298,21 +298,21 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
         shape = (*input.shape[:2], *grid.shape[1:-1])
         return severed(new(constant(0, shape, input.dtype)), input, grid, name="GridSamplerBackward0")
     sizes = input.shape[2:]
-    parts = [grid.select(-1, n - 1 - k) for k in range(n)]  # type: ignore[attr-defined]
+    parts = [grid.select(-1, n - 1 - k) for k in range(n)]
     if mode == "bicubic":
         plain = [_source(x, s, "zeros", corners) for x, s in zip(parts, sizes, strict=True)]
         return _bicubic(input, plain, padding_mode, corners)
     where = [_source(x, s, padding_mode, corners) for x, s in zip(parts, sizes, strict=True)]
     if mode == "nearest":
-        out = _fetched(input, [FUNCTIONS["round"](x.detach()) for x in where])  # type: ignore[attr-defined]
+        out = _fetched(input, [FUNCTIONS["round"](x.detach()) for x in where])
         return out + severed(new(constant(0, (), out.dtype)), grid, name="GridSamplerBackward0")
-    lows = [FUNCTIONS["floor"](x.detach()) for x in where]  # type: ignore[attr-defined]
+    lows = [FUNCTIONS["floor"](x.detach()) for x in where]
     total: Any = 0
     for corner in itertools.product((0, 1), repeat=n):
         weight = functools.reduce(lambda a, b: a * b, [
             x - low if k else low + 1 - x for x, low, k in zip(where, lows, corner, strict=True)])
         at = [low + k for low, k in zip(lows, corner, strict=True)]
-        total = total + _fetched(input, at) * weight.unsqueeze(1)  # type: ignore[attr-defined]
+        total = total + _fetched(input, at) * weight.unsqueeze(1)
     return total  # type: ignore[no-any-return]
 
 

@@ -364,7 +364,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     want_tensor(src, "scatter_add", "src")
     want_tensor(index, "scatter_add", "index")
     if size_of(index.shape) == 0:
-        return input.clone()  # type: ignore[no-any-return]
+        return input.clone()
     flat, v, part = _place("scatter_add", input, dim, index, src)
     assert part is not None
     return add_rows(input, flat, part, v, 1)
@@ -378,7 +378,7 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
         raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, got " + str(reduce))
     want_tensor(index, "scatter_reduce", "index")
     if size_of(index.shape) == 0:
-        return input.clone()  # type: ignore[no-any-return]
+        return input.clone()
     flat, v, part = _place("scatter", input, dim, index, src)
     assert part is not None
     return reduce_rows(input, flat, part, v, 1, reduce, include_self)
@@ -491,7 +491,7 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor:
                            f"indexing result of shape {list(shape)}")
     if value.shape == shape:
         return value
-    return value.expand(shape)  # type: ignore[no-any-return]
+    return value.expand(shape)
 
 
 def put_rows(base: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...], value: Any,

@@ -62,7 +62,7 @@ def _host(name: str, *inputs: Tensor) -> Tensor:
     """A routine of doubles on tensors of one dtype, broadcast."""
     of = inputs[0].dtype
     shape = functools.reduce(broadcast, [tuple(x.shape) for x in inputs])
-    call = record(CALL, tuple([read(to_dtype(x.detach(), float64)) for x in inputs]),  # type: ignore[attr-defined]
+    call = record(CALL, tuple([read(to_dtype(x.detach(), float64)) for x in inputs]),
                   ("special", name), None, (), float64)
     return to_dtype(new(record(PICK, (call,), (0,), None, shape, float64)), of)
 
@@ -286,13 +286,13 @@ def _i0e_slope(x: Tensor, out: Tensor) -> Tensor:
 
 def _i1_slope(x: Tensor, out: Tensor) -> Tensor:
     zero = x == 0
-    safe = x.masked_fill(zero, 1)  # type: ignore[attr-defined]
+    safe = x.masked_fill(zero, 1)
     return FUNCTIONS["where"](zero, 0.5, FUNCTIONS["i0"](x) - out / safe)  # type: ignore[no-any-return]
 
 
 def _i1e_slope(x: Tensor, out: Tensor) -> Tensor:
     zero = x == 0
-    safe = x.masked_fill(zero, 1)  # type: ignore[attr-defined]
+    safe = x.masked_fill(zero, 1)
     slope = _SPECIAL["i0e"](x) - out * (FUNCTIONS["sgn"](x) + 1 / safe)
     return FUNCTIONS["where"](zero, 0.5, slope)  # type: ignore[no-any-return]
 
@@ -322,7 +322,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     else:
         order = new(constant(float(n + 1), (), x.dtype))
         out = _host("zeta", order, x) * float((-1) ** (n + 1) * math.factorial(n))
-    return attach(out.detach(), _POLYGAMMA, (x,), (n, x))  # type: ignore[attr-defined]
+    return attach(out.detach(), _POLYGAMMA, (x,), (n, x))
 
 
 _SPECIAL["polygamma"] = op(polygamma, method=False, out=True)
@@ -342,7 +342,7 @@ def digamma(input: Tensor) -> Tensor:
     """The logarithmic derivative of the gamma function."""
     if not isinstance(input, Tensor) or not (input._rg or input._base is not None):
         return _plain_digamma(input)  # type: ignore[no-any-return]
-    return attach(_plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))  # type: ignore[attr-defined]
+    return attach(_plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))
 
 
 _SPECIAL["digamma"] = _SPECIAL["psi"] = op(digamma, inplace=True, out=True)
@@ -370,7 +370,7 @@ def _pair(name: str, routine: str, other: Any, second: Any, doc: str) -> Any:
 
 
 def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
-    return FUNCTIONS["exp"]((a - 1) * x.log() - x - FUNCTIONS["lgamma"](a))  # type: ignore
+    return FUNCTIONS["exp"]((a - 1) * x.log() - x - FUNCTIONS["lgamma"](a))  # type: ignore[no-any-return]
 
 
 _SPECIAL["gammainc"] = op(_pair("igamma", "gammainc", None, _gamma_density,
@@ -388,7 +388,8 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = _float(input, "mvlgamma")
     steps = FUNCTIONS["arange"](0, p, dtype=x.dtype) * -0.5
-    return FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1) + p * (p - 1) / 4 * math.log(math.pi)  # type: ignore
+    return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
+            + p * (p - 1) / 4 * math.log(math.pi))
 
 
 _SPECIAL["multigammaln"] = mvlgamma

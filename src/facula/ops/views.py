@@ -145,7 +145,7 @@ def _as_strided_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
         # several elements of the base are one in memory: each takes its part, so that they sum to the gradient
         ones = new(constant(1, base_shape, g.dtype))
         shares = region_add(ones, (high - low + 1,), base_strides, base_offset - low)
-        flat = flat / shares.clamp_min(1)  # type: ignore[attr-defined]
+        flat = flat / shares.clamp_min(1)
     return (region_view(flat, base_shape, base_strides, base_offset - low),)
 
 
