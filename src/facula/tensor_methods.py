@@ -13,21 +13,14 @@ from facula.dtypes import FLOAT, bfloat16, bool_, dtype
 from facula.engine.graph.node import CONST, contiguous_strides
 from facula.engine.realize import value_of
 from facula.ops.pointwise import to_dtype
-from facula.ops.registry import METHODS
+from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
 from facula.tensor import Tensor, new, read, share, strided
-
-
-def method(fn: Any) -> Any:
-    METHODS[fn.__name__] = fn
-    setattr(Tensor, fn.__name__, fn)
-    return fn
-
 
 # ---- values that leave ----------------------------------------------------------------------------------
 
 
-def _values(self: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
     array = value_of(read(self)).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
@@ -38,7 +31,7 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     for n in self.shape:
         if n != 1:
-            count = self.numel()  # type: ignore[attr-defined]
+            count = self.numel()
             raise RuntimeError(f"a Tensor with {count} elements cannot be converted to Scalar")
     node = read(self)
     if node.op is CONST and self.dtype is not bfloat16:
@@ -60,7 +53,7 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     if self._rg and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     if "_device" in self.__dict__:
-        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "  # type: ignore
+        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
                         "tensor to host memory first.")
     if self.dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
@@ -86,7 +79,7 @@ def pin(self: Tensor) -> None:
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-    array = self.numpy()  # type: ignore[attr-defined]
+    array = self.numpy()
     if dtype is not None and array.dtype != dtype:
         return array.astype(dtype)
     return array.copy() if copy else array
@@ -117,7 +110,7 @@ def __int__(self: Tensor) -> int:
 
 
 def _single(self: Tensor) -> Any:
-    if self.numel() != 1:  # type: ignore[attr-defined]
+    if self.numel() != 1:
         raise ValueError("only one element tensors can be converted to Python scalars")
     return item(self)
 
@@ -127,7 +120,7 @@ def __complex__(self: Tensor) -> complex:
 
 
 def __index__(self: Tensor) -> int:
-    if self.dtype.category >= FLOAT or self.numel() != 1:  # type: ignore[attr-defined]
+    if self.dtype.category >= FLOAT or self.numel() != 1:
         raise TypeError("only integer tensors of a single element can be converted to an index")
     return int(item(self))
 
@@ -181,7 +174,7 @@ def __dlpack_device__(self: Tensor) -> Any:
     return dlpack_device(self)
 
 
-def _memory(self: Tensor) -> tuple[Any, np.ndarray]:  # type: ignore[type-arg]
+def _memory(self: Tensor) -> tuple[Any, np.ndarray]:
     """What stands for the storage, and the whole of it as a 1-D array."""
     storage = self._storage
     if storage is None:
@@ -190,7 +183,7 @@ def _memory(self: Tensor) -> tuple[Any, np.ndarray]:  # type: ignore[type-arg]
     return storage, flat if storage.node.dtype is self.dtype else flat.view(self.dtype.numpy)
 
 
-def _from_memory(cls: Any, array: np.ndarray, of: dtype) -> Tensor:  # type: ignore[type-arg]
+def _from_memory(cls: Any, array: np.ndarray, of: dtype) -> Tensor:
     """A tensor over a 1-D array that is its own from now on."""
     from facula.engine.realize import leaf
     return new(leaf(array, tuple(array.shape), of))
@@ -268,14 +261,14 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
     if of is not None and of is not self.dtype:
         result = to_dtype(self, of)
     if memory_format is not None and memory_format is not layouts.preserve_format:
-        result = result.contiguous(memory_format=memory_format)  # type: ignore[attr-defined]
-    if place is not None and place is not self.device:  # type: ignore[attr-defined]
+        result = result.contiguous(memory_format=memory_format)
+    if place is not None and place is not self.device:
         if place is devices.CPU:
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         from facula.ops.creation import empty_like
         result = empty_like(result, device=place)
     if copy and result is self:
-        result = self.clone()  # type: ignore[attr-defined]
+        result = self.clone()
     return result
 
 

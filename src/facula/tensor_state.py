@@ -12,7 +12,7 @@ from facula.autograd.graph import mode
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
-from facula.ops.registry import DTYPE_NAMES, METHODS
+from facula.ops.registry import DTYPE_NAMES, METHODS, method
 from facula.size import Size
 from facula.tensor import Tensor, alias, refresh, share, strides_of
 
@@ -20,17 +20,11 @@ _CPU = devices.CPU
 tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the function of that name
 
 
-def method(fn: Any) -> Any:
-    METHODS[fn.__name__] = fn
-    setattr(Tensor, fn.__name__, fn)
-    return fn
-
-
 def prop(name: str, get: Any, put: Any = None, delete: Any = None) -> None:
     setattr(Tensor, name, property(get, put, delete))
 
 
-Tensor._device = _CPU  # type: ignore[attr-defined]
+Tensor._device = _CPU
 prop("device", lambda self: self._device)
 prop("layout", lambda self: layouts.strided)
 prop("ndim", lambda self: len(self.shape))
@@ -134,7 +128,7 @@ def data_ptr(self: Tensor) -> int:
     """The address of the first element; computes what is pending."""
     if self._node is not None and 0 not in self.shape:
         return realize(self._node).ptr
-    array = self._memory()[1]  # type: ignore[attr-defined]
+    array = self._memory()[1]
     if not size_of(self.shape):
         return 0
     return int(array.__array_interface__["data"][0]) + storage_offset(self) * self.dtype.itemsize
@@ -264,7 +258,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
 
 
 def _reversed(self: Tensor) -> Tensor:
-    return self.flip(0) if self.shape else self  # type: ignore[attr-defined,no-any-return]
+    return self.flip(0) if self.shape else self
 
 
 Tensor.__reversed__ = _reversed  # type: ignore[attr-defined]
@@ -277,8 +271,8 @@ class UntypedStorage:
         share(owner)
         self._tensor = owner
         self._storage = owner._storage
-        self._bytes = size_of(self._storage.node.shape) * self._storage.node.dtype.itemsize
-        self.device = owner._device  # type: ignore[attr-defined]
+        self._bytes: int = size_of(self._storage.node.shape) * self._storage.node.dtype.itemsize
+        self.device = owner._device
 
     def data_ptr(self) -> int:
         return int(self._storage.memory().__array_interface__["data"][0])
@@ -328,10 +322,10 @@ class TypedStorage(UntypedStorage):
     __len__ = size
 
     def tolist(self) -> list[Any]:
-        return self._tensor._memory()[1].tolist()  # type: ignore[attr-defined,no-any-return]
+        return self._tensor._memory()[1].tolist()  # type: ignore[no-any-return]
 
     def __getitem__(self, index: int) -> Any:
-        return self._tensor._memory()[1][index].item()  # type: ignore[attr-defined]
+        return self._tensor._memory()[1][index].item()
 
     def untyped(self) -> UntypedStorage:
         return UntypedStorage(self._tensor)
@@ -391,7 +385,7 @@ def _set_grad(self: Tensor, grad: Any) -> None:
                 f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
                 f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the same size"
             )
-    self._grad = grad  # type: ignore[assignment]
+    self._grad = grad
 
 
 def _del_grad(self: Tensor) -> None:
@@ -460,7 +454,7 @@ def _get_data(self: Tensor) -> Tensor:
         self._offset if self._storage is not None else 0,
     )
     if "_device" in self.__dict__:
-        t._device = self._device  # type: ignore[attr-defined]
+        t._device = self._device
     return t
 
 
@@ -479,7 +473,7 @@ def take_over(self: Tensor, other: Tensor) -> None:
     self._cached = None
     self._seen = -1
     if "_device" in other.__dict__:
-        self._device = other._device  # type: ignore[attr-defined]
+        self._device = other._device
     else:
         self.__dict__.pop("_device", None)
 

@@ -10,18 +10,12 @@ from facula import defaults
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.registry import FUNCTIONS, METHODS
+from facula.ops.registry import FUNCTIONS, METHODS, method
 from facula.ops.scattering import scalar_value
 from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update
 from facula.tensor_state import take_over
-
-
-def method(fn: Any) -> Any:
-    METHODS[fn.__name__] = fn
-    setattr(Tensor, fn.__name__, fn)
-    return fn
 
 
 @method
@@ -41,7 +35,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             if b[-k] not in (1, a[-k]):
                 raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
                                    f"non-singleton dimension {len(a) - k}")
-        src = src.expand(self.shape)  # type: ignore[attr-defined]
+        src = src.expand(self.shape)
     return update(self, overwriting(self, src))
 
 
@@ -116,19 +110,19 @@ def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) ->
 @method
 def apply_(self: Tensor, callable: Any) -> Tensor:
     """Overwrite every element x with `callable(x)`."""
-    return _mapped(self, [callable(x) for x in self.reshape(-1).tolist()])  # type: ignore[attr-defined]
+    return _mapped(self, [callable(x) for x in self.reshape(-1).tolist()])
 
 
 @method
 def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
     """Overwrite every element x with `callable(x, y)`, y from another tensor."""
-    other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
-    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other, strict=False)])  # type: ignore[attr-defined]
+    other = tensor.expand(self.shape).reshape(-1).tolist()
+    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other, strict=False)])
 
 
 def _mapped(self: Tensor, values: list[Any]) -> Tensor:
     from facula.ops.conversion import made
-    return update(self, made(values, self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+    return update(self, made(values, self.dtype).reshape(self.shape))
 
 
 # ---- Tensor(...) ----------------------------------------------------------------------------------------
@@ -143,13 +137,13 @@ def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
                 raise TypeError(f"expected {of} (got {data.dtype})")
             return alias(data, data.shape, *_geometry(data))
         if isinstance(data, Size):
-            return empty(data, dtype=of)  # type: ignore[no-any-return]
+            return empty(data, dtype=of)
         if isinstance(data, np.ndarray):
             from facula.ops.conversion import as_tensor
-            return as_tensor(data, of)  # type: ignore[no-any-return]
+            return as_tensor(data, of)
         from facula.ops.conversion import tensor
-        return tensor(data, dtype=of)  # type: ignore[no-any-return]
-    return empty(*args, dtype=of) if args else empty(0, dtype=of)  # type: ignore[no-any-return]
+        return tensor(data, dtype=of)
+    return empty(*args, dtype=of) if args else empty(0, dtype=of)
 
 
 def _geometry(t: Tensor) -> tuple[Any, int]:
@@ -164,7 +158,7 @@ def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
     return Tensor._make_subclass(cls, data)  # type: ignore[attr-defined]
 
 
-Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign,assignment]
+Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]
 
 
 @method

@@ -434,12 +434,12 @@ def _detached(g: Any) -> Any:
 
 def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...], keep: bool,
              create_graph: bool, allow_unused: bool, materialize_grads: bool) -> tuple[Any, ...]:
-    import facula
+    from facula.ops.shape import stack
     count = next(len(g) for g in grad_outputs if g is not None)
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)
             for k in range(count)]
-    return tuple(None if column[0] is None else facula.stack(column) for column in zip(*rows, strict=False))
+    return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=False))
 
 
 # ---- hooks of tensors ---------------------------------------------------------------------------------

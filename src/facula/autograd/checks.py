@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula.autograd.backward import grad
+from facula.autograd.modes import no_grad
 
 
 class GradcheckError(RuntimeError):
@@ -29,12 +30,12 @@ def _values(t: Any) -> Any:
 
 def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], target: Any, eps: float) -> list[Any]:
     """d outputs / d target by central differences: a matrix (elements of target x elements of output) each."""
-    import facula
+    from facula.ops.conversion import from_numpy
     start = _values(target)
 
     def outputs_at(values: Any) -> list[Any]:
-        with facula.no_grad():
-            target.copy_(facula.from_numpy(values))
+        with no_grad():
+            target.copy_(from_numpy(values))
         return [_values(o).reshape(-1) for o in _tensors(func(*inputs))]
 
     rows: list[list[Any]] = []
@@ -53,16 +54,16 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], target: Any, e
 
 def _analytical(output: Any, target: Any) -> Any:
     """The same matrix, by the tape. For complex outputs: a row for 1 and one for 1j as the gradient."""
-    import facula
+    from facula.ops.conversion import from_numpy
     flat = output.numel()
     seeds = [1.0] if not output.dtype.is_complex else [1.0, 1j]
     columns = []
     for k in range(flat):
         column = []
         for seed in seeds:
-            weight = np.zeros(flat, dtype=_values(output).dtype)
-            weight[k] = seed
-            weight = facula.from_numpy(weight.reshape(tuple(output.shape)))
+            unit = np.zeros(flat, dtype=_values(output).dtype)
+            unit[k] = seed
+            weight = from_numpy(unit.reshape(tuple(output.shape)))
             found, = grad(output, (target,), weight, retain_graph=True, allow_unused=True)
             column.append(np.zeros(tuple(target.shape), _values(target).dtype).reshape(-1) if found is None
                           else _values(found).reshape(-1))
@@ -134,11 +135,11 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
                   check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False,
                   masked: bool = False) -> bool:
     """`gradcheck` of the gradient itself."""
-    import facula
+    from facula.ops.random import randn
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     if grad_outputs is None:
         outputs = _differentiable(func(*inputs))
-        grad_outputs = tuple(facula.randn(tuple(o.shape), dtype=o.dtype).requires_grad_() for o in outputs)
+        grad_outputs = tuple(randn(tuple(o.shape), dtype=o.dtype).requires_grad_() for o in outputs)
     else:
         grad_outputs = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     count = len(grad_outputs)

@@ -115,9 +115,8 @@ class Function(FunctionCtx):
                 result = cls.forward(ctx, *args)
         finally:
             mode.grad = recording
-        outs = result if isinstance(result, tuple) else (result,)
         live = recording and any(ctx.needs_input_grad)
-        outs = _finish(cls, ctx, args, edges, outs, live)
+        outs = _finish(cls, ctx, args, edges, result if isinstance(result, tuple) else (result,), live)
         return tuple(outs) if isinstance(result, tuple) else outs[0]
 
 
@@ -175,7 +174,7 @@ class _FunctionRule:
 
 
 @functools.cache
-def _rule_of(cls: type[Function]) -> Any:
+def _rule_of(cls: type[Function]) -> _FunctionRule:
     return _FunctionRule(cls)
 
 
@@ -202,7 +201,7 @@ def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges:
         return results
     tensors = [isinstance(a, Tensor) for a in args]
     ctx._inputs = tuple(tensors)
-    node = grad_node(_rule_of(cls), edges, (),
+    node = grad_node(_rule_of(cls), edges, (),  # type: ignore[arg-type]
                      tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]),
                      tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]))
     node.outputs = len(outs)
@@ -288,9 +287,9 @@ class _VariableMeta(type):
         return isinstance(instance, Tensor)
 
     def __call__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
-        import facula
+        from facula.ops.creation import empty
         if data is None:
-            data = facula.empty(0)
+            data = empty(0)
         t = data.detach()
         t._rg = bool(requires_grad)
         return t

@@ -58,7 +58,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
         tensor([[2., 0.],
                 [0., 4.]])
     """
-    import facula
+    from facula.ops.shape import stack
     with enable_grad():
         many_in, given = _as_tuple(inputs, "inputs", "jacobian")
         given = _fresh(given, create_graph)
@@ -73,7 +73,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
                     column.append(g)
             rows.append(
                 tuple(
-                    (facula.stack(column) if column else t.new_zeros((0, *t.shape))).reshape(
+                    (stack(column) if column else t.new_zeros((0, *t.shape))).reshape(
                         tuple(o.shape) + tuple(t.shape)
                     )
                     for column, t in zip(columns, given, strict=False)

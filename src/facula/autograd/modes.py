@@ -36,7 +36,7 @@ class _Decorator:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isclass(function):
-            function.__init__ = self(function.__init__)  # type: ignore[misc]
+            function.__init__ = self(function.__init__)  # type: ignore[method-assign]
             return function
         clone = self.clone
         if inspect.isgeneratorfunction(function):

@@ -65,7 +65,7 @@ def realize(node: Node) -> Buffer:
     return node.buffer
 
 
-def value_of(node: Node) -> np.ndarray:  # type: ignore[type-arg]
+def value_of(node: Node) -> np.ndarray:
     """The elements as a NumPy array over the node's own memory: read it, do not keep or write it."""
     return realize(node).array(node.shape, node.dtype)
 
@@ -241,7 +241,7 @@ def plan_log() -> list[dict[str, Any]]:
     return records
 
 
-def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:  # type: ignore[type-arg]
+def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:
     """A BUFFER node over the memory of a C-contiguous array."""
     node = Node(BUFFER, _NOTHING, None, None, shape, of)
     node.buffer = adopt(array)

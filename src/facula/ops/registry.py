@@ -72,6 +72,13 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     return decorate if fn is None else decorate(fn)
 
 
+def method(fn: Body) -> Body:
+    """Register a method of Tensor that is no operation: it has no other form."""
+    METHODS[fn.__name__] = fn
+    setattr(Tensor, fn.__name__, fn)
+    return fn
+
+
 def alias_of(public: str, *others: str) -> None:
     """Other public names of an operation (`arccos` of `acos`), in-place forms included."""
     for other in others:

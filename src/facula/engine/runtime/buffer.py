@@ -23,10 +23,10 @@ class Buffer:
 
     ptr: int
     nbytes: int
-    owner: np.ndarray | None  # type: ignore[type-arg]
+    owner: np.ndarray | None
     size_class: int  # 0: the memory is somebody else's
 
-    def array(self, shape: tuple[int, ...], of: dtype) -> np.ndarray:  # type: ignore[type-arg]
+    def array(self, shape: tuple[int, ...], of: dtype) -> np.ndarray:
         """The elements as a NumPy array that shares this memory (and keeps this Buffer alive)."""
         n = self.nbytes
         flat = np.asarray(self) if n else np.empty(0, np.uint8)
@@ -50,7 +50,7 @@ class Buffer:
                 _free[size] = [(self.ptr, self.owner)]
 
 
-_free: dict[int, list[tuple[int, np.ndarray | None]]] = {}  # type: ignore[type-arg]
+_free: dict[int, list[tuple[int, np.ndarray | None]]] = {}
 _cached = 0
 
 
@@ -93,7 +93,7 @@ def empty_cache() -> None:
     _cached = 0
 
 
-def adopt(array: np.ndarray) -> Buffer:  # type: ignore[type-arg]
+def adopt(array: np.ndarray) -> Buffer:
     """A Buffer over the memory of a C-contiguous array; the array is kept alive."""
     buffer = Buffer()
     buffer.nbytes = array.nbytes
