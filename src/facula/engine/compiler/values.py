@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float16, float64, int64
 from facula.engine.compiler.affine import Affine, compose, identity
-from facula.engine.compiler.typing import argument_types, common_type, natural_types
-from facula.engine.graph.expr import COMPARISONS, Expr
+from facula.engine.graph.expr import Expr
 from facula.engine.graph.node import CONST, INDEX, Formula, Node
+from facula.engine.graph.typing import argument_types, natural_types, own_type
 
 
 class Val:
@@ -180,7 +180,7 @@ class Builder:
 
     def _formula(self, node: Node, op: Formula, args: list[Val], map: Affine) -> Val:
         operands = tuple(i.dtype for i in node.inputs)
-        types = natural_types(op.expr, operands, node.dtype)
+        types = natural_types(op, operands, node.dtype)
         done: dict[tuple[Expr, dtype], Val] = {}
 
         def build(e: Expr, want: dtype) -> Val:
@@ -202,14 +202,9 @@ class Builder:
                 return self.make("coord", (), int64, self.moved(map, lane))
             inner_types = argument_types(e, want, types, node.dtype)
             inner = tuple(build(a, t) for a, t in zip(e.args, inner_types, strict=True))
+            own = own_type(e, inner_types)
             if e.fn == "cast":
-                assert isinstance(e.value, dtype)
-                return self.round(self.cast(inner[0], e.value))
-            if e.fn in COMPARISONS:
-                return self.make(e.fn, inner, bool_)
-            if e.fn == "random_bits":
-                return self.make(e.fn, inner, int64)
-            own = common_type(e, types, node.dtype) or want
+                return self.round(self.cast(inner[0], own))
             return self.make(e.fn, inner, own)
 
         return self.round(self.cast(build(op.expr, types[op.expr] or node.dtype), node.dtype))

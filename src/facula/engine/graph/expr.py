@@ -9,8 +9,8 @@ An `Expr` is an interned, immutable tree (a DAG, since equal subtrees are one ob
 
 Inner nodes apply one of `SCALAR_FUNCTIONS` to arguments; "cast" carries its dtype in `value`.
 
-Typing (see `typed` in engine/compiler/typing.py and the interpreter): literals and scalars take the type of
-the operands they stand beside; comparisons give bool; float16 and bfloat16 compute in float32.
+Typing (engine/graph/typing.py): literals and scalars take the type of the operands they stand beside;
+comparisons give bool; float16 and bfloat16 compute in float32.
 """
 
 from __future__ import annotations

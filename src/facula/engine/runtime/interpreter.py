@@ -11,23 +11,21 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import (
-    BOOL,
     COMPLEX,
     FLOAT,
-    PROMOTION,
     UNSIGNED,
     bfloat16,
     bool_,
     dtype,
     float16,
-    float32,
     float64,
     from_numpy_dtype,
     int64,
 )
 from facula.engine.graph import node as g
-from facula.engine.graph.expr import COMPARISONS, Expr
+from facula.engine.graph.expr import Expr
 from facula.engine.graph.node import Formula, Node, size_of
+from facula.engine.graph.typing import argument_types, natural_types, own_type
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 from facula.engine.runtime.routines import ROUTINES
 
@@ -119,27 +117,7 @@ def _number(value: Any, to: dtype) -> Array:
 _COMPLEX128 = from_numpy_dtype(np.complex128)
 
 
-# -- formulas. The types are those of engine/compiler/typing.py, which this layer may not see.
-
-_FLOAT_ONLY = frozenset(
-    "div sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh tanh "
-    "asinh acosh atanh erf erfc erfinv lgamma digamma copysign nextafter hypot".split())
-
-
-def _common(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtype | None:
-    """The type in which `e` computes, that of its arguments together; None for numbers alone."""
-    found: dtype | None = None
-    for a in e.args[1:] if e.fn == "where" else e.args:
-        t = types[a]
-        if t is not None:
-            found = t if found is None else PROMOTION[found, t]
-    if found is not None and found.category < FLOAT:
-        fractions = any(a.fn == "lit" and isinstance(a.value, float) and a.value % 1 for a in e.args)
-        if e.fn in _FLOAT_ONLY or fractions:
-            return result if result.category == FLOAT else float32
-        if e.fn in ("lshift", "rshift") and found.category == BOOL:
-            return int64
-    return found
+# -- formulas
 
 
 class _Evaluation:
@@ -148,24 +126,8 @@ class _Evaluation:
     def __init__(self, node: Node, op: Formula, inputs: list[Array]) -> None:
         self.node = node
         self.inputs = inputs
-        self.types: dict[Expr, dtype | None] = {}
+        self.types = natural_types(op, tuple([i.dtype for i in node.inputs]), node.dtype)
         self.done: dict[tuple[Expr, dtype], Array] = {}
-        for e in op.order:
-            self.types[e] = self._natural(e)
-
-    def _natural(self, e: Expr) -> dtype | None:
-        value: Any = e.value
-        if e.fn == "in":
-            operand: Node = self.node.inputs[value]
-            return operand.dtype
-        if e.fn in ("lit", "scalar"):
-            return None
-        if e.fn == "cast":
-            assert isinstance(value, dtype)
-            return value
-        if e.fn in ("index", "random_bits"):
-            return int64
-        return bool_ if e.fn in COMPARISONS else _common(e, self.types, self.node.dtype)
 
     def value(self, e: Expr, want: dtype) -> Array:
         found = self.done.get((e, want))
@@ -188,16 +150,12 @@ class _Evaluation:
         if e.fn == "index":
             assert isinstance(value, int)
             return _coordinate(node.shape, value), int64
+        wanted = argument_types(e, want, self.types, node.dtype)
+        own = own_type(e, wanted)
+        args = [self.value(a, t) for a, t in zip(e.args, wanted, strict=True)]
         if e.fn == "cast":
-            assert isinstance(value, dtype)
-            source = self.types[e.args[0]] or want
-            return convert(self.value(e.args[0], source), source, value), value
-        common = _common(e, self.types, node.dtype)
-        wanted = int64 if e.fn == "random_bits" else common or (float64 if e.fn in COMPARISONS else want)
-        args = [self.value(a, wanted) for a in e.args] if e.fn != "where" else [
-            self.value(e.args[0], bool_), self.value(e.args[1], wanted), self.value(e.args[2], wanted)]
+            return convert(args[0], wanted[0], own), own
         out = np.asarray(FUNCTIONS[e.fn](*args))
-        own = bool_ if e.fn in COMPARISONS else wanted
         return out.astype(own.compute.numpy, copy=False), own
 
 
