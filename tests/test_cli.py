@@ -75,6 +75,7 @@ def test_explain(command, tmp_path):
                       "raise SystemExit(3)\n")
     done = command("explain", "--json", "log.json", script, status=3)
     assert done.stdout.startswith("True\n") and "plans" in done.stdout
+    assert "this machine: " in done.stdout and "of the machine's" in done.stdout
     records = json.loads((tmp_path / "log.json").read_text())
     assert {"title", "runs", "seconds", "kernels"} <= records[0].keys()
 

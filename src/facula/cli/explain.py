@@ -52,11 +52,13 @@ def explain(options: argparse.Namespace) -> int:
 def _limits() -> Mapping[str, float]:
     """The machine's measured {"bandwidth": bytes/s, "flops": 1/s}; empty where they cannot be measured."""
     try:
-        from facula.engine.runtime.cpu.doctor import measured_limits
+        from facula.engine.runtime.cpu import doctor, target
     except ImportError:  # without llvmlite
         return {}
-    limits: Mapping[str, float] = measured_limits()
-    return limits
+    if not target.available():
+        return {}
+    speed = doctor.speed()
+    return {"bandwidth": speed["copy_gbs"] * 1e9, "flops": speed["fma_gflops"] * 1e9}
 
 
 def write_log(records: Iterable[Record], limits: Mapping[str, float], out: TextIO, top: int = 0) -> None:
