@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib as _importlib
 import sys as _sys
 from math import e, inf, nan, pi
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from facula import autograd, random, version
@@ -143,6 +144,9 @@ _LAZY = {
         "nn.functional",
     ),
 }
+
+if _TYPE_CHECKING:  # else it is the module of that name
+    from facula.ops.conversion import tensor
 
 # Names of Python's own last, so that nothing above meets them.
 globals().update(_registry.FUNCTIONS)

@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import facula
 from facula.devices import device as Device
 from facula.rng import Engine, default_engine, fresh_seed
 from facula.tensor import Tensor
@@ -70,7 +69,8 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """The state as a byte tensor (5056,), in PyTorch's layout."""
-        return facula.from_numpy(self.engine.get_state())
+        from facula.ops.conversion import from_numpy
+        return from_numpy(self.engine.get_state())
 
     def set_state(self, new_state: Tensor) -> None:
         """Continue from a state that `get_state` gave.
@@ -180,5 +180,6 @@ def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller
 
 def thread_safe_generator() -> Generator | None:
     """The generator of the DataLoader worker thread that asks; None elsewhere: use the default one."""
-    worker = facula.utils.data.get_worker_info()
+    from facula.utils.data import get_worker_info
+    worker = get_worker_info()
     return getattr(worker, "generator", None)

@@ -225,8 +225,8 @@ for _f in (__array__, __array_wrap__, __bool__, __float__, __int__, __complex__,
            __reduce_ex__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, as_subclass):
     setattr(Tensor, _f.__name__, _f)
 Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]
-Tensor._from_memory = classmethod(_from_memory)  # type: ignore[attr-defined]
-Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[attr-defined]
+Tensor._from_memory = classmethod(_from_memory)  # type: ignore[assignment,method-assign]
+Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assign]
 
 
 # ---- conversion -----------------------------------------------------------------------------------------

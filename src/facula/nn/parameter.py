@@ -119,6 +119,7 @@ class UninitializedTensorMixin:
     """What parameters and buffers of still unknown shape share; see the lazy modules."""
 
     cls_to_become: Any = Tensor
+    data: Tensor
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Give the tensor its shape; from here on it is an ordinary parameter or buffer."""

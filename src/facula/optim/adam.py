@@ -77,7 +77,9 @@ class Adam(TensorOptimizer):
         rate_is_tensor = isinstance(lr, facula.Tensor)
         states = self.state
         advance = self._scalars.advance  # type: ignore[union-attr]
-        known = rate = root = None  # the step that rate and root below belong to
+        known: Any = None
+        rate: Any = None
+        root: Any = None  # known: the step that rate and root below belong to
         for param in params:
             state = states[param]
             gradient = param.grad

@@ -44,7 +44,7 @@ class _ConvNd(Module):
         self.out_channels = out_channels
         self.kernel_size = several(kernel_size, n)
         self.stride = several(stride, n)
-        self.padding = padding if isinstance(padding, str) else several(padding, n)
+        self.padding: Any = padding if isinstance(padding, str) else several(padding, n)
         self.dilation = several(dilation, n)
         self.output_padding = several(output_padding, n)
         self.groups = groups
@@ -116,7 +116,7 @@ class _Conv(_ConvNd):
                          padding_mode, device, dtype)
 
     def _conv_forward(self, input: Any, weight: Any, bias: Any) -> Any:
-        padding: Any = self.padding
+        padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             padding = 0

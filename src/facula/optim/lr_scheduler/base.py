@@ -53,7 +53,7 @@ def _watch_steps(optimizer: Any) -> None:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        owner = reference()
+        owner: Any = reference()
         owner._opt_called = True
         return function.__get__(owner, type(owner))(*args, **kwargs) if isinstance(bound, types.MethodType) \
             else function(*args, **kwargs)

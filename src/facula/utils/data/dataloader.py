@@ -27,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
 
-def get_worker_info() -> None:
+def get_worker_info() -> Any:
     """None: samples are loaded in the main process."""
     return None
 
@@ -93,7 +93,7 @@ class DataLoader(Generic[T_co]):
                 sampler = RandomSampler(dataset, generator=generator) if shuffle \
                     else SequentialSampler(dataset)
         if batch_size is not None and batch_sampler is None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         self.dataset = dataset
         self.batch_size = batch_size
         self.drop_last = drop_last

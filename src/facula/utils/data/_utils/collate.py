@@ -87,10 +87,10 @@ def _rebuilt(like: Any, parts: Any) -> Any:
             made.update(parts)
             return made
         if isinstance(like, collections.abc.MutableSequence):
-            made = copy.copy(like)  # type: ignore[assignment]
+            filled = copy.copy(like)
             for k, part in enumerate(parts):
-                made[k] = part
-            return made
+                filled[k] = part
+            return filled
         return type(like)(parts)  # type: ignore[call-arg]
     except TypeError:
         return parts
