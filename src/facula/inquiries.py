@@ -65,7 +65,7 @@ def is_complex(input: Tensor) -> bool:
 
 def numel(input: Tensor) -> int:
     """The number of elements."""
-    return input.numel()  # type: ignore[attr-defined,no-any-return]
+    return input.numel()
 
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
@@ -77,7 +77,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype:
 def typename(obj: Any) -> str:
     """The type's name: `torch.FloatTensor` for a tensor, module and class for the rest."""
     if isinstance(obj, Tensor):
-        return obj.type()  # type: ignore[attr-defined,no-any-return]
+        return obj.type()  # type: ignore[no-any-return]
     kind = obj if isinstance(obj, type) else type(obj)
     module = getattr(kind, "__module__", "") or ""
     return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"

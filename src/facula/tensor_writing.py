@@ -155,7 +155,7 @@ def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
     data = construct(defaults.get_default_dtype(), args)
     if cls is Tensor:
         return data
-    return Tensor._make_subclass(cls, data)  # type: ignore[attr-defined]
+    return Tensor._make_subclass(cls, data)
 
 
 Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]

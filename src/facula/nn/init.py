@@ -115,7 +115,7 @@ def _accept_uniform(tensor: Tensor, mean: float, std: float, a: float, b: float,
 
     def rejected(candidates: Tensor) -> Tensor:
         log_density = ((candidates - mean) / std).pow(2) * -0.5 - peak
-        return facula.empty_like(tensor).uniform_(generator=generator).log() > log_density
+        return facula.empty_like(tensor).uniform_(generator=generator).log() > log_density  # type: ignore[no-any-return]
 
     result = tensor.uniform_(a, b, generator=generator)
     pending = rejected(result)

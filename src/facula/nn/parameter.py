@@ -123,7 +123,7 @@ class UninitializedTensorMixin:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Give the tensor its shape; from here on it is an ordinary parameter or buffer."""
-        old = self.data  # type: ignore[has-type]
+        old = self.data
         device = old.device if device is None else device
         dtype = old.dtype if dtype is None else dtype
         self.data = facula.empty(shape, device=device, dtype=dtype)

@@ -18,7 +18,7 @@ def cubic_interpolate(x1: float, f1: float, g1: float, x2: float, f2: float, g2:
         at = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2))
     else:
         at = x1 - (x1 - x2) * ((g1 + d2 - d1) / (g1 - g2 + 2 * d2))
-    return min(max(at, low), high)
+    return min(max(at, low), high)  # type: ignore[no-any-return]
 
 
 def strong_wolfe(evaluate: Any, x: Any, t: float, d: Any, f: float, g: Any, gtd: float, c1: float = 1e-4,

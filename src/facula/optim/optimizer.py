@@ -236,7 +236,7 @@ class Optimizer:
     # -- saving ---------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """`{"state": {index: ...}, "param_groups": [...]}`; parameters are numbered in the groups' order."""
-        for hook in self._optimizer_state_dict_pre_hooks.values():  # type: ignore[attr-defined]
+        for hook in self._optimizer_state_dict_pre_hooks.values():
             hook(self)
         numbers: dict[int, int] = {}
         groups = []
@@ -249,7 +249,7 @@ class Optimizer:
         state = {(numbers[id(key)] if isinstance(key, facula.Tensor) else key): value
                  for key, value in self.state.items()}
         result: dict[str, Any] = {"state": state, "param_groups": groups}
-        for hook in self._optimizer_state_dict_post_hooks.values():  # type: ignore[attr-defined]
+        for hook in self._optimizer_state_dict_post_hooks.values():
             changed = hook(self, result)
             if changed is not None:
                 result = changed
@@ -262,7 +262,7 @@ class Optimizer:
             ValueError: other numbers of groups or of parameters in them.
         """
         state_dict = state_dict.copy()
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():  # type: ignore[attr-defined]
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             if changed is not None:
                 state_dict = changed
@@ -289,17 +289,17 @@ class Optimizer:
             if "param_names" in old and "param_names" not in new:
                 new["param_names"] = old["param_names"]
         self.__setstate__({"state": state, "param_groups": saved_groups})
-        for hook in self._optimizer_load_state_dict_post_hooks.values():  # type: ignore[attr-defined]
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
     # -- hooks ----------------------------------------------------------------------------------
     def register_step_pre_hook(self, hook: Any) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before each step; it may return new `(args, kwargs)`."""
-        return _registered(self._optimizer_step_pre_hooks, hook)  # type: ignore[attr-defined]
+        return _registered(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Any) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` after each step."""
-        return _registered(self._optimizer_step_post_hooks, hook)  # type: ignore[attr-defined]
+        return _registered(self._optimizer_step_post_hooks, hook)
 
     def _hook_at(self, hooks: Any, hook: Any, prepend: bool) -> RemovableHandle:
         handle = _registered(hooks, hook)
@@ -310,22 +310,22 @@ class Optimizer:
     def register_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` before the state is collected."""
         return self._hook_at(self._optimizer_state_dict_pre_hooks, hook,
-                             prepend)  # type: ignore[attr-defined]
+                             prepend)
 
     def register_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` afterwards; it may return another dictionary."""
         return self._hook_at(self._optimizer_state_dict_post_hooks, hook,
-                             prepend)  # type: ignore[attr-defined]
+                             prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer, state_dict)` before loading; it may return another dictionary."""
         return self._hook_at(self._optimizer_load_state_dict_pre_hooks, hook,
-                             prepend)  # type: ignore[attr-defined]
+                             prepend)
 
     def register_load_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call `hook(optimizer)` after loading."""
         return self._hook_at(self._optimizer_load_state_dict_post_hooks, hook,
-                             prepend)  # type: ignore[attr-defined]
+                             prepend)
 
 
 def _moved(param: Any, value: Any, number: Any, groups: Any, key: Any = None) -> Any:

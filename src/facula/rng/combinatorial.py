@@ -71,7 +71,7 @@ def draw_without_replacement(weights: np.ndarray, waiting: np.ndarray, samples: 
     if of is bfloat16:
         score = from_bfloat16(score)
     if samples == 1:
-        return np.argmax(score, axis=1)[:, None]
+        return np.argmax(score, axis=1)[:, None]  # type: ignore[no-any-return]
     order: np.ndarray = np.argsort(-score, axis=1, kind="stable")
     return order[:, :samples]
 

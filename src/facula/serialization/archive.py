@@ -102,7 +102,7 @@ class ArchiveReader:
         if len(header) != _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
             raise RuntimeError(f"failed reading '{info.filename}' from the archive: bad local header")
         name_length, extra_length = struct.unpack("<HH", header[26:30])
-        return info.header_offset + _LOCAL_HEADER + name_length + extra_length
+        return info.header_offset + _LOCAL_HEADER + name_length + extra_length  # type: ignore[no-any-return]
 
     def _read_stored(self, name: str, info: zipfile.ZipInfo, start: int) -> np.ndarray:
         """Straight into the array's memory: `zipfile` would hold the bytes a second time."""

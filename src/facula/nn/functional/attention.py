@@ -98,7 +98,7 @@ def _checked_batch(query: Any, key: Any, value: Any, key_padding_mask: Any, attn
         expected = (num_heads, query.size(0), key.size(0))
         if tuple(attn_mask.shape) != expected:
             raise AssertionError(f"Expected `attn_mask` shape to be {expected} but got {attn_mask.shape}")
-    return dims == 3
+    return dims == 3  # type: ignore[no-any-return]
 
 
 def multi_head_attention_forward(

@@ -273,7 +273,7 @@ def _pairs(owner: str, given: Any) -> Iterator[tuple[Any, Any]]:
         if len(pair) != 2:  # type: ignore[arg-type]
             raise ValueError(f"{owner} update sequence element #{j} has length "
                              f"{len(pair)}; 2 is required")  # type: ignore[arg-type]
-        yield tuple(pair)  # type: ignore[misc]
+        yield tuple(pair)
 
 
 class ModuleDict(Module):

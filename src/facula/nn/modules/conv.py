@@ -231,7 +231,7 @@ class _LazyConv(LazyModuleMixin):
             self.register_parameter("bias", None)  # type: ignore[attr-defined]
 
     def reset_parameters(self) -> None:
-        if not self.has_uninitialized_params() and self.in_channels != 0:  # type: ignore[has-type]
+        if not self.has_uninitialized_params() and self.in_channels != 0:
             super().reset_parameters()  # type: ignore[misc]
 
     def initialize_parameters(self, input: Any, *args: Any, **kwargs: Any) -> None:

@@ -40,7 +40,7 @@ class PackedSequence(_Packed):
 
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """The same with its data on another device or of another dtype."""
-        return type(self)(self.data.to(*args, **kwargs), *self[1:])
+        return type(self)(self.data.to(*args, **kwargs), *self[1:])  # type: ignore[no-any-return]
 
     def cpu(self) -> PackedSequence:
         """The same in main memory."""
@@ -93,7 +93,7 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
                            "this requirement if you do not need ONNX exportability.")
     sizes = [sum(n > step for n in counts) for step in range(counts[0])]
     data = facula.cat([input[step, :size] for step, size in enumerate(sizes)])
-    return PackedSequence(data, facula.tensor(sizes), order)
+    return PackedSequence(data, facula.tensor(sizes), order)  # type: ignore[no-any-return]
 
 
 def pad_packed_sequence(sequence: Any, batch_first: bool = False, padding_value: float = 0.0,

@@ -76,12 +76,12 @@ class CyclicLR(LRScheduler):
     def scale_fn(self, x: float) -> float:
         """How high cycle or iteration `x` goes, as a part of the full height."""
         if self._scale_fn_custom is not None:
-            return self._scale_fn_custom(x)
+            return self._scale_fn_custom(x)  # type: ignore[no-any-return]
         if self.mode == "triangular":
             return 1.0
         if self.mode == "triangular2":
-            return 1 / (2.0 ** (x - 1))
-        return self.gamma ** x
+            return 1 / (2.0 ** (x - 1))  # type: ignore[no-any-return]
+        return self.gamma ** x  # type: ignore[no-any-return]
 
     def get_lr(self) -> list[Any]:
         self._warn_outside_step()
@@ -100,7 +100,7 @@ class CyclicLR(LRScheduler):
         state = super().state_dict()
         fn = state.pop("_scale_fn_custom", None)
         plain = fn is None or isinstance(fn, types.FunctionType)
-        state["_scale_fn_custom"] = None if plain else fn.__dict__.copy()  # type: ignore[union-attr]
+        state["_scale_fn_custom"] = None if plain else fn.__dict__.copy()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

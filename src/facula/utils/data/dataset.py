@@ -42,15 +42,15 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     tensors: tuple[Tensor, ...]
 
     def __init__(self, *tensors: Tensor) -> None:
-        if any(tensors[0].size(0) != t.size(0) for t in tensors):  # type: ignore[attr-defined]
+        if any(tensors[0].size(0) != t.size(0) for t in tensors):
             raise AssertionError("Size mismatch between tensors")
         self.tensors = tensors
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        return tuple(t[index] for t in self.tensors)  # type: ignore[index]
+        return tuple(t[index] for t in self.tensors)
 
     def __len__(self) -> int:
-        return self.tensors[0].size(0)  # type: ignore[attr-defined, no-any-return]
+        return self.tensors[0].size(0)  # type: ignore[no-any-return]
 
 
 class StackDataset(Dataset[Any]):
@@ -168,6 +168,6 @@ def random_split(dataset: Any, lengths: Sequence[int | float],
         lengths = counts
     if sum(lengths) != len(dataset):
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
-    order = facula.randperm(int(sum(lengths)), generator=generator).tolist()  # type: ignore[attr-defined]
+    order = facula.randperm(int(sum(lengths)), generator=generator).tolist()
     ends = itertools.accumulate(int(n) for n in lengths)
     return [Subset(dataset, order[end - int(n):end]) for end, n in zip(ends, lengths, strict=True)]

@@ -38,7 +38,7 @@ class DistributedSampler(Sampler[int]):
         if self.shuffle:
             generator = Generator()
             generator.manual_seed(self.seed + self.epoch)
-            keys = facula.randperm(n, generator=generator).tolist()  # type: ignore[attr-defined]
+            keys = facula.randperm(n, generator=generator).tolist()
         else:
             keys = list(range(n))
         keys = (keys * math.ceil(self.total_size / max(n, 1)))[:self.total_size]

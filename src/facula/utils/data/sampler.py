@@ -64,13 +64,13 @@ class RandomSampler(Sampler[int]):
             generator.manual_seed(shared_seed(None))
         if self.replacement:  # in blocks of 32: they fix which draws of the generator are used
             for start in range(0, self.num_samples, 32):
-                yield from facula.randint(  # type: ignore[attr-defined]
+                yield from facula.randint(
                     high=n, size=(min(32, self.num_samples - start),), dtype=facula.int64,
                     generator=generator).tolist()
         else:
             whole, rest = divmod(self.num_samples, n)
             for k in range(whole + 1):  # the last is drawn even where nothing of it is used: so is PyTorch's
-                order = facula.randperm(n, generator=generator).tolist()  # type: ignore[attr-defined]
+                order = facula.randperm(n, generator=generator).tolist()
                 yield from order if k < whole else order[:rest]
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        order = facula.randperm(len(self.indices), generator=self.generator)  # type: ignore[attr-defined]
+        order = facula.randperm(len(self.indices), generator=self.generator)
         for k in order.tolist():
             yield self.indices[k]
 
@@ -103,7 +103,7 @@ class WeightedRandomSampler(Sampler[int]):
                              f"num_samples={num_samples}")
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
-        self.weights = facula.as_tensor(weights, dtype=facula.double)  # type: ignore[attr-defined]
+        self.weights = facula.as_tensor(weights, dtype=facula.double)
         if self.weights.dim() != 1:
             raise ValueError("weights should be a 1d sequence but given weights have shape "
                              f"{tuple(self.weights.shape)}")
@@ -112,7 +112,7 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        return iter(facula.multinomial(  # type: ignore[attr-defined]
+        return iter(facula.multinomial(
             self.weights, self.num_samples, self.replacement, generator=self.generator).tolist())
 
     def __len__(self) -> int:
@@ -144,5 +144,5 @@ class BatchSampler(Sampler[list[int]]):
 
 def shared_seed(generator: Generator | None) -> int:
     """A seed out of `generator` (None: the default one), advancing it by one draw."""
-    drawn = facula.empty((), dtype=facula.int64).random_(generator=generator)  # type: ignore[attr-defined]
+    drawn = facula.empty((), dtype=facula.int64).random_(generator=generator)
     return int(drawn.item())

@@ -17,26 +17,26 @@ _MESSAGE = "default_collate: batch must contain tensors, numpy arrays, numbers, 
 
 
 def collate_tensor_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Tensor:
-    return facula.stack(list(batch), 0)  # type: ignore[no-any-return, attr-defined]
+    return facula.stack(list(batch), 0)  # type: ignore[no-any-return]
 
 
 def collate_numpy_array_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Any:
     if batch[0].dtype.kind in "SUO":
         raise TypeError(_MESSAGE.format(batch[0].dtype))
-    return collate([facula.as_tensor(b) for b in batch],  # type: ignore[attr-defined]
+    return collate([facula.as_tensor(b) for b in batch],
                    collate_fn_map=collate_fn_map)
 
 
 def collate_numpy_scalar_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Tensor:
-    return facula.as_tensor(batch)  # type: ignore[no-any-return, attr-defined]
+    return facula.as_tensor(batch)  # type: ignore[no-any-return]
 
 
 def collate_float_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Tensor:
-    return facula.tensor(batch, dtype=facula.float64)  # type: ignore[no-any-return, attr-defined]
+    return facula.tensor(batch, dtype=facula.float64)
 
 
 def collate_int_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Tensor:
-    return facula.tensor(batch)  # type: ignore[no-any-return, attr-defined]
+    return facula.tensor(batch)
 
 
 def collate_str_fn(batch: Any, *, collate_fn_map: _Map | None = None) -> Any:
@@ -91,7 +91,7 @@ def _rebuilt(like: Any, parts: Any) -> Any:
             for k, part in enumerate(parts):
                 filled[k] = part
             return filled
-        return type(like)(parts)  # type: ignore[call-arg]
+        return type(like)(parts)
     except TypeError:
         return parts
 
@@ -106,7 +106,7 @@ def default_convert(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data
     if isinstance(data, (np.ndarray, np.generic)):
-        return data if data.dtype.kind in "SUO" else facula.as_tensor(data)  # type: ignore[attr-defined]
+        return data if data.dtype.kind in "SUO" else facula.as_tensor(data)
     if isinstance(data, collections.abc.Mapping):
         return _rebuilt(data, {key: default_convert(value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):
