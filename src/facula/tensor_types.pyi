@@ -1,7 +1,8 @@
 """What a type checker is told of Tensor, whose methods the registry sets while Facula is imported.
 
-Not imported when Facula runs. Named here is what Facula's own code calls and what is a Tensor for certain;
-all else is Any, so a misspelt method is found by the tests and not by mypy.
+There is no module of that name when Facula runs. Named here are the methods that Facula's own code
+calls and that give a Tensor for certain; all else is Any, so a misspelt method is found by the
+tests and not by mypy.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
-"""Types of the expressions in a formula, for whoever computes them: the compiler and the interpreter.
+"""Types of the expressions in a formula: one set of rules for the compiler and the interpreter.
 
-Tensor operands have their own dtype, literals and run-time scalars adopt that of the operands they stand
-beside. So the same (interned) literal may have several types: what is typed is a use, not an object.
+Tensor operands have their own dtype, literals and run-time scalars adopt that of the operands they
+stand beside. So the same (interned) literal may have several types: what is typed is a use, not an
+object.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from facula.engine.graph.expr import COMPARISONS, Expr
 from facula.engine.graph.node import Formula
 
 _FLOAT_ONLY = frozenset((
-    "div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
-    "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma",
-    "digamma", "copysign", "nextafter", "hypot"))
+    "div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos",
+    "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf",
+    "erfc", "erfinv", "lgamma", "digamma", "copysign", "nextafter", "hypot"))
 _INTEGER_ONLY = frozenset(("lshift", "rshift"))
 
 
-def natural_types(formula: Formula, operands: tuple[dtype, ...], result: dtype) -> dict[Expr, dtype | None]:
-    """The type of every subexpression by itself; None for one made of literals and scalars alone."""
+def natural_types(
+    formula: Formula, operands: tuple[dtype, ...], result: dtype
+) -> dict[Expr, dtype | None]:
+    """The type of every subexpression by itself; None for one of literals and scalars alone."""
     types: dict[Expr, dtype | None] = {}
     for e in formula.order:
         types[e] = _natural(e, types, operands, result)
@@ -52,15 +55,17 @@ def _common(e: Expr, types: dict[Expr, dtype | None], result: dtype) -> dtype | 
         if t is not None:
             found = t if found is None else PROMOTION[found, t]
     if found is not None and found.category < FLOAT:
-        fractions = [a for a in e.args if a.fn == "lit" and isinstance(a.value, float) and a.value % 1]
-        if e.fn in _FLOAT_ONLY or fractions:
+        if e.fn in _FLOAT_ONLY or any(
+                a.fn == "lit" and isinstance(a.value, float) and a.value % 1 for a in e.args):
             return result if result.category == FLOAT else float32
         if e.fn in _INTEGER_ONLY and found.category == BOOL:
             return int64
     return found
 
 
-def argument_types(e: Expr, want: dtype, types: dict[Expr, dtype | None], result: dtype) -> tuple[dtype, ...]:
+def argument_types(
+    e: Expr, want: dtype, types: dict[Expr, dtype | None], result: dtype
+) -> tuple[dtype, ...]:
     """The types that the arguments of `e` are converted to, when `e` itself is wanted as `want`."""
     if e.fn == "cast":
         own = types[e.args[0]]
@@ -76,7 +81,7 @@ def argument_types(e: Expr, want: dtype, types: dict[Expr, dtype | None], result
 
 
 def own_type(e: Expr, arguments: tuple[dtype, ...]) -> dtype:
-    """The type of what an inner `e` gives for arguments of the types that `argument_types` asks for."""
+    """The type of what an inner `e` gives for arguments of the types `argument_types` asks for."""
     if e.fn == "cast":
         assert isinstance(e.value, dtype)
         return e.value
