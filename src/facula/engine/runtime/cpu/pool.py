@@ -9,8 +9,9 @@
       |  spin, then sleep, until done = chunks   <---- whoever finishes last wakes a sleeping caller
 
 `ticket` holds the generation, the chunks left and how many were taken from the end, and is taken by
-compare-and-swap of the whole. So whoever takes a chunk knows that its job is not over, and that the description of the job, read
-after that, is the right one; a worker that comes late finds nothing left and touches nothing. Nobody
+compare-and-swap of the whole. So whoever takes a chunk knows that its job is not over, and that the
+description of the job, read after that, is the right one; a worker that comes late finds nothing left and
+touches nothing. Nobody
 waits for workers that never took part: on a busy machine the caller does the work alone.
 
 Which tile computes what depends on the step alone; only who computes it, and how many tiles are handed out
