@@ -115,9 +115,9 @@ def test_affinity_limits_the_threads(start):
 def test_import_is_quick_and_small(start):
     program = """
         import time, json
-        start = time.perf_counter()
+        start = time.process_time()  # what others do on the machine does not count
         import facula
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         # Not ru_maxrss: across fork and exec that one begins with the parent's, where torch is loaded.
         memory = [1024 * int(line.split()[1]) for line in open("/proc/self/status") if line[:5] == "VmHWM"][0]
         print(json.dumps([seconds, memory]))

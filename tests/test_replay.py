@@ -159,9 +159,34 @@ def updates_between(k, state):
     return [loss, a, b, b.grad]
 
 
+def convolution(k, state):
+    if k == 0:
+        state["model"] = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                                       nn.Linear(27, 4))
+    state["model"].zero_grad()
+    target = F.tensor([k % 4, 1 if k < 5 else -100])  # from some time on one is ignored
+    nn.functional.cross_entropy(state["model"](F.randn(2, 1, 8, 8)), target).backward()
+    return [p.grad for p in state["model"].parameters()]
+
+
+def indices_change(k, state):
+    _, b = leaves(state)
+    rows = b[F.tensor([0, k % 2, -1])]
+    (rows * b[:, 1:].sum() * rows.gather(1, F.tensor([[k % 3], [0], [2]]))).sum().backward()
+    return [b.grad]
+
+
+def recurrent(k, state):
+    if k == 0:
+        state["model"] = nn.LSTM(3, 4)
+    state["model"].zero_grad()
+    state["model"](F.randn(5, 2, 3))[0].square().sum().backward()
+    return [p.grad for p in state["model"].parameters()]
+
+
 PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change, exponent_changes, walked_twice, two_losses,
             shared_and_aliased, order_of_sums, a_hook_comes, a_leaf_freezes, own_function, several_results, embedding,
-            updates_between]
+            updates_between, convolution, indices_change, recurrent]
 
 
 def run(program, times=9):

@@ -283,19 +283,21 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
         edges.append(e)
     if not live or out.dtype.category < FLOAT:
         return out
-    kept = saved
+    kept: Any = saved
     for s in saved:
         if isinstance(s, Tensor):
-            kept = tuple([(Saved(read(out), None, 0, True) if s is out else Saved(read(s), edge_of(s), None, s._rg))
-                          if isinstance(s, Tensor) else s for s in saved])
+            kept = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
             break
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
-    fn._saved = kept
+    fn._saved = tuple(kept)
     if len(inputs) == 1:
         fn.shapes = (i.shape,)
         fn.dtypes = (i.dtype,)
+    elif len(inputs) == 2 and inputs[0] is not None and inputs[1] is not None:
+        fn.shapes = inputs[0].shape, inputs[1].shape
+        fn.dtypes = inputs[0].dtype, inputs[1].dtype
     else:
         fn.shapes = tuple([None if i is None else i.shape for i in inputs])
         fn.dtypes = tuple([None if i is None else i.dtype for i in inputs])
@@ -305,6 +307,24 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     out._grad_fn = fn
     out._rg = True
     return out
+
+
+def _saved(t: Tensor, out: Tensor, inputs: tuple[Any, ...], edges: list[Any]) -> Saved:
+    """The value of `t`, which is an input or the result in most cases."""
+    kept = blank(Saved)
+    kept.node = t._node or read_view(t)
+    kept.rg = t._rg
+    kept.own = kept.edge = None
+    if t is out:
+        kept.own = 0
+        kept.rg = True
+        return kept
+    for i, edge in zip(inputs, edges, strict=True):
+        if i is t:
+            kept.edge = edge
+            return kept
+    kept.edge = edge_of(t)
+    return kept
 
 
 def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],

@@ -53,18 +53,20 @@ class Survey:
 class _Replay:
     """A step that computes what is pending together with the gradients."""
 
-    __slots__ = ("step", "fresh", "grads", "constants")
+    __slots__ = ("step", "fresh", "grads", "constants", "tables")
 
     def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int]],
-                 constants: Sequence[Any]) -> None:
+                 constants: Sequence[Any], tables: list[Node]) -> None:
         self.step = step  # over the pending nodes, then the fresh ones
         self.fresh = fresh  # (shape, dtype) of results that are no pending node
         self.grads = grads  # per leaf tensor: is it among `nodes` (else among `leaves`), and where
         self.constants = constants
+        self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
 
 
 _known: dict[Key, _Replay | int] = {}  # an int: how often it was walked. NEVER: it does not map
 NEVER = -1
+MOST_IN_TABLES = 1 << 18  # elements of what is kept with a replay
 _survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
 
 
@@ -72,8 +74,8 @@ def use_machine_code() -> None:
     """As steps.use_machine_code."""
     global _survey
     from facula.engine.runtime.cpu import fingerprint
-    _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "rule": Rule, "formula_rule": FormulaRule,
-                                    "cast_rule": CastRule, "tuple": tuple})
+    _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "node": Node, "rule": Rule,
+                                    "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple})
 
 
 def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
@@ -177,9 +179,9 @@ def surveyed(found: Survey) -> bool:
         parts.append(len(saved))
         for value in saved:
             kind = type(value)
-            if kind is Saved:
-                values.append(value.node)
-                parts.append(value.own)
+            if kind is Saved or kind is Node:
+                values.append(value.node if kind is Saved else value)
+                parts.append(value.own if kind is Saved else "node")
                 if not released or released[-1] is not node:
                     released.append(node)
             elif not _add_static(parts, value):
@@ -217,9 +219,10 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], No
             realize.flush()
             return
         scene = _Scene(nodes, leaves, found, len(numbers))
+        looks = realize.looks
         del nodes, found  # only what the program holds may count as held
         walk()
-        _known[key] = _capture(scene)
+        _known[key] = _capture(scene, realize.looks == looks)
 
 
 def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], numbers: list[Any],
@@ -230,6 +233,7 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
     if not keep:
         for step in found.released:
             step._saved = None
+    leaves += entry.tables
     realize.run_step(entry.step, nodes, leaves, entry.step.number_picks(numbers))
     for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
         node = nodes[place] if pending else leaves[place]
@@ -261,12 +265,14 @@ class _Scene:
         self.number_starts[0] = at  # where constants start: no node has this id
 
 
-def _capture(scene: _Scene) -> _Replay | int:
-    """Compute what is pending after a walk, and say how to do so without one."""
+def _capture(scene: _Scene, blind: bool) -> _Replay | int:
+    """Compute what is pending after a walk, and say how to do so without one. `blind`: no rule has looked at values,
+    so none can have taken its way by them."""
     nodes = recorder.pending[:]
     recorder.pending.clear()
     entry: _Replay | int = NEVER
-    if [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):  # nothing was computed on the way
+    # and nothing was computed on the way
+    if blind and [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):
         held = held_of(nodes)
         work = Work(nodes, held)
         if not work.written:
@@ -296,7 +302,12 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
         place_of[id(node)] = True, place
         nbytes = size_of(node.shape) * node.dtype.itemsize
         results.append((place, nbytes, class_of(nbytes)))
-    reads = [place_of.get(id(leaf), (True, 0)) for leaf in work.leaves]
+    tables = [leaf for leaf in work.leaves if id(leaf) not in place_of]
+    if sum(size_of(leaf.shape) for leaf in tables) > MOST_IN_TABLES:
+        return NEVER
+    for k, leaf in enumerate(tables):
+        place_of[id(leaf)] = False, len(scene.leaves) + k
+    reads = [place_of[id(leaf)] for leaf in work.leaves]
     if any(pending for pending, _ in reads) or any(id(g) not in place_of for g in grads):
         return NEVER
     picks: list[int] = []
@@ -318,7 +329,7 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     step.kept = scene.kept
     if _survey is None:
         use_machine_code()
-    return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants)
+    return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants, tables)
 
 
 def _node_of(grad: Any) -> Node | None:

@@ -65,8 +65,20 @@ def realize(node: Node) -> Buffer:
     return node.buffer
 
 
+# How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
+looks = 0
+
+
+def looking() -> None:
+    """To be called by what looks at values that it has remembered."""
+    global looks
+    looks += 1
+
+
 def value_of(node: Node) -> np.ndarray:
     """The elements as a NumPy array over the node's own memory: read it, do not keep or write it."""
+    global looks
+    looks += 1
     return realize(node).array(node.shape, node.dtype)
 
 
@@ -103,6 +115,8 @@ def _closure(wanted: list[Node]) -> list[Node]:
 
 def run(nodes: list[Node]) -> None:
     """Compute what is alive of `nodes`, which the caller holds in this list only. Under the lock."""
+    global looks
+    looks += 1
     key, leaves, numbers = signature(nodes, [])
     step = _steps.get(key)
     if step is None:

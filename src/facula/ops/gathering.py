@@ -14,7 +14,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, dtype, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, make, operand, scalar
 from facula.engine.graph.node import CONST, GATHER, INDEX, Formula, Node, contiguous_strides, size_of
-from facula.engine.realize import leaf, value_of
+from facula.engine.realize import leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
 from facula.ops.registry import op
@@ -30,6 +30,7 @@ Array = np.ndarray[Any, Any]
 
 def bounds(node: Node) -> tuple[int, int]:
     """Smallest and largest element of an index tensor (it is computed now); (0, -1) if it has none."""
+    looking()
     try:
         return node.range
     except AttributeError:

@@ -7,8 +7,9 @@ from typing import Any
 from facula.autograd.graph import Rule, mode
 from facula.engine.graph.expr import function, operand, scalar
 from facula.engine.graph.node import SUM, Formula
+from facula.engine.recorder import record
 from facula.ops.pointwise import to_dtype
-from facula.ops.reductions import count_of, formula_node, narrowed, reduce_node, summed, widened
+from facula.ops.reductions import count_of, narrowed, reduce_kept, summed, widened
 from facula.tensor import Tensor, attach, new
 
 _x, _total, _squares, _w, _b = (operand(k) for k in range(5))
@@ -63,11 +64,10 @@ def layer_norm(x: Tensor, rank: int, weight: Tensor | None, bias: Tensor | None,
     dims = tuple(range(len(shape) - rank, len(shape)))
     count = count_of(shape, dims)
     n = float(count)
-    total = reduce_node(SUM, node, dims, True, of)
-    centred = formula_node(_SQUARES, (node, total), (n,), shape, of)
-    squares = reduce_node(SUM, centred, dims, True, of)
+    total = reduce_kept(SUM, node, dims, of)
+    squares = reduce_kept(SUM, record(_SQUARES, (node, total), None, (n,), shape, of), dims, of)
     more = tuple([widened(t) for t in (weight, bias) if t is not None])
     form = _FORMS[weight is not None, bias is not None]
-    out = new(narrowed(formula_node(form, (node, total, squares, *more), (n, eps), shape, of), x.dtype))
+    out = new(narrowed(record(form, (node, total, squares, *more), None, (n, eps), shape, of), x.dtype))
     return attach(out, _RULE, (x, weight, bias), (x, new(total), new(squares), weight, count, eps, dims))
 

@@ -6,16 +6,20 @@ of a row, which a loss over classes has just computed anyway.
 
 from __future__ import annotations
 
+from facula.engine.graph.node import contiguous_strides
 from facula.engine.realize import value_of
 from facula.ops.gathering import bounds, first_outside
 from facula.ops.pointwise import apply
 from facula.ops.reductions import PICK, coordinate, summed
-from facula.tensor import Tensor, read
+from facula.size import Size
+from facula.tensor import Tensor, new, read, view_node
 
 
 def pick(rows: Tensor, index: Tensor, dim: int) -> Tensor:
     """`rows` at `index` (its shape without `dim`) along `dim`; 0 where the index is no position."""
-    at = index.unsqueeze(dim)
+    node = read(index)
+    shape = Size((*node.shape[:dim], 1, *node.shape[dim:]))
+    at = new(view_node(node, shape, contiguous_strides(shape), 0, node.dtype))
     return summed(apply(PICK, (coordinate(rows.shape, dim), at, rows), None, rows.dtype), dim, False, None)
 
 

@@ -27,6 +27,7 @@ from facula.engine.graph.node import (
     MIN,
     PROD,
     SUM,
+    VIEW,
     Formula,
     Node,
     Primitive,
@@ -142,6 +143,18 @@ def reduce_node(primitive: Primitive, node: Node, dims: tuple[int, ...], keepdim
         return node
     out = record(primitive, (node,), (dims,), None, dropped(node.shape, dims), of)
     return reshaped(out, kept(node.shape, dims)) if keepdim else out
+
+
+def reduce_kept(primitive: Primitive, node: Node, dims: tuple[int, ...], of: dtype) -> Node:
+    """`reduce_node` with the dimensions kept, for a node that has elements and dims that are not empty."""
+    small, wide, strides = _kept_geometry(node.shape, dims)
+    return record(VIEW, (record(primitive, (node,), (dims,), None, small, of),), (strides,), (0,), wide, of)
+
+
+@functools.lru_cache(4096)
+def _kept_geometry(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[Size, Size, tuple[int, ...]]:
+    wide = Size(kept(shape, dims))
+    return dropped(shape, dims), wide, contiguous_strides(wide)
 
 
 def formula_node(formula: Formula, nodes: tuple[Node, ...], scalars: tuple[Any, ...] | None,
@@ -641,14 +654,15 @@ def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     if size_of(x.shape) == 0:
         out = new(constant(0.0, x.shape, x.dtype))
         return attach(out, rule, (x,), (out, d))
-    top = reduce_node(MAX, node, dims, True, w)
-    e = formula_node(_EXP_SUB, (node, top), None, x.shape, w)
-    total = reduce_node(SUM, e, dims, True, w)
+    shape = x.shape
+    top = reduce_kept(MAX, node, dims, w)
+    e = record(_EXP_SUB, (node, top), None, None, shape, w)
+    total = reduce_kept(SUM, e, dims, w)
     if log:
-        result = formula_node(_SUB_LOG, (node, top, total), None, x.shape, w)
+        result = record(_SUB_LOG, (node, top, total), None, None, shape, w)
     else:
         # one division a row; the products differ from quotients by half a unit in the last place at most
-        result = formula_node(_MUL, (e, formula_node(_INVERSE, (total,), None, total.shape, w)), None, x.shape, w)
+        result = record(_MUL, (e, record(_INVERSE, (total,), None, None, total.shape, w)), None, None, shape, w)
     out = new(narrowed(result, x.dtype))
     return attach(out, rule, (x,), (out, d))
 

@@ -15,7 +15,7 @@ from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 CHUNK = 1 << 14  # reduced elements of a chunk
-TILE_NS = 10000.0  # work of a tile: large against handing it to a thread, small against the whole
+TILE_NS = 2500.0  # work of a tile: large against handing it to a thread, small against the whole
 NS_PER_BYTE = 0.03
 NS_PER_OPERATION = 0.3  # one vector operation of cost 1
 ACROSS = 64  # columns of a tile when an operand lies across them: their lines stay in the first-level cache

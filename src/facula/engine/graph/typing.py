@@ -13,8 +13,8 @@ from facula.engine.graph.node import Formula
 
 _FLOAT_ONLY = frozenset((
     "div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos",
-    "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf",
-    "erfc", "erfinv", "lgamma", "digamma", "copysign", "nextafter", "hypot"))
+    "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "erf", "erfc", "erfinv", "lgamma", "digamma", "copysign", "nextafter", "hypot"))
 _INTEGER_ONLY = frozenset(("lshift", "rshift"))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.autograd.graph import Rule
 from facula.ops.picking import has_other, pick
+from facula.tensor import attach
 
 from .._reduction import reduce_values
 from . import activation
@@ -61,7 +63,7 @@ def _picked(log_probabilities: Any, target: Any, weight: Any, ignore_index: int)
         counts = counts.reshape(shape)
     if weight is not None:
         losses = losses * factors
-    return losses.reshape(shape), factors, counts
+    return losses if losses.shape == shape else losses.reshape(shape), factors, counts
 
 
 def _average(losses: Any, factors: Any) -> Any:
@@ -155,36 +157,26 @@ def _cross_entropy_of_probabilities(input: Any, target: Any, weight: Any, reduct
     return -reduce_values(values, reduction)
 
 
-class _BinaryCrossEntropy:
-    """The autograd function of `binary_cross_entropy`, made on first use.
+def _binary_gradients(ctx: Any, gradient: Any) -> Any:
+    """By hand: what is derived from `max(log(x), -100)` is NaN at 0 and 1."""
+    input, target = ctx.saved
+    for_input = for_target = None
+    if ctx.needs[0]:
+        for_input = gradient * (input - target) / ((1 - input) * input).clamp(min=1e-12)
+    if ctx.needs[1]:
+        log_of_not = (-input).log1p().clamp(min=-100.0)
+        for_target = gradient * (log_of_not - input.log().clamp(min=-100.0))
+    return for_input, for_target
 
-    Its gradient is written by hand: the one derived from `max(log(x), -100)` is NaN at 0 and 1.
-    """
 
-    function: Any = None
+_BINARY = Rule("BinaryCrossEntropyBackward0", _binary_gradients)
 
-    @classmethod
-    def get(cls) -> Any:
-        if cls.function is None:
-            class BinaryCrossEntropy(facula.autograd.Function):
-                @staticmethod
-                def forward(ctx: Any, input: Any, target: Any) -> Any:
-                    ctx.save_for_backward(input, target)
-                    log_of_not = (-input).log1p().clamp(min=-100.0)
-                    return (target - 1) * log_of_not - target * input.log().clamp(min=-100.0)
 
-                @staticmethod
-                def backward(ctx: Any, gradient: Any) -> Any:
-                    input, target = ctx.saved_tensors
-                    for_input = for_target = None
-                    if ctx.needs_input_grad[0]:
-                        for_input = gradient * (input - target) / ((1 - input) * input).clamp(min=1e-12)
-                    if ctx.needs_input_grad[1]:
-                        log_of_not = (-input).log1p().clamp(min=-100.0)
-                        for_target = gradient * (log_of_not - input.log().clamp(min=-100.0))
-                    return for_input, for_target
-            cls.function = BinaryCrossEntropy
-        return cls.function
+def _binary(input: Any, target: Any) -> Any:
+    with facula.no_grad():
+        log_of_not = (-input).log1p().clamp(min=-100.0)
+        values = (target - 1) * log_of_not - target * input.log().clamp(min=-100.0)
+    return attach(values, _BINARY, (input, target), (input, target))
 
 
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
@@ -203,7 +195,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_avera
                          f"({input.size()}) is deprecated. Please ensure they have the same size.")
     if not input.is_floating_point() or target.dtype is not input.dtype:
         raise RuntimeError(f"Found dtype {target.dtype} but expected {input.dtype}")
-    values = _BinaryCrossEntropy.get().apply(input, target)
+    values = _binary(input, target)
     if weight is not None:
         values = values * weight.expand(target.shape)
     return reduce_values(values, reduction)

@@ -63,12 +63,15 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         >>> facula.nn.functional.layer_norm(facula.tensor([1.0, 3.0]), (2,))
         tensor([-1.0000,  1.0000])
     """
+    kind, rank = input.dtype, len(normalized_shape)
+    if kind.is_floating_point and rank and input.shape[-rank:] == tuple(normalized_shape) and 0 not in input.shape:
+        for t in (weight, bias):
+            if t is not None and (t.dtype is not kind or t.shape != input.shape[-rank:]):
+                break
+        else:
+            return ops.layer_norm(input, rank, weight, bias, float(eps))
     shape = _check_normalized_shape(input, normalized_shape, weight, bias)
     _check_dtypes(input, weight, bias)
-    kind = input.dtype
-    same = (weight is None or weight.dtype is kind) and (bias is None or bias.dtype is kind)
-    if same and kind.is_floating_point and 0 not in input.shape:
-        return ops.layer_norm(input, len(shape), weight, bias, float(eps))
     result = _normalized(_widened(input), tuple(range(-len(shape), 0)), eps)
     if weight is not None:
         result = result * weight

@@ -241,7 +241,7 @@ class NestEmitter:
             for phase in range(len(nest.phases)):
                 self.phase = phase
                 # from the type alone, so that the order of a sum does not depend on what it was fused with
-                unroll = max(1, self.vector_bytes // 2 // self.lanes)
+                unroll = max(1, self.vector_bytes // self.lanes)
                 self._start_accumulators(phase, unroll)
                 self._reduced_loops(0, functools.partial(self._vector_loop, unroll, len(order) < BIG))
                 self._finish_accumulators(phase, unroll, horizontal=True)

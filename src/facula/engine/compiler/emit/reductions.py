@@ -79,7 +79,8 @@ def accumulate(e: NestEmitter, value: Val, slots: list[str], name: str, u: int) 
             index = scalar.select(code, e.mask, int64, lanes, index, old_index)
         code.do(f"store {wide} {index}, ptr {slots[1]}")
     else:
-        best = scalar.emit(code, _STEP[str(value.payload)], d, lanes, [old, name])
+        # the new value first: of max and min, only its NaN has to be looked for, off the chain of accumulations
+        best = scalar.emit(code, _STEP[str(value.payload)], d, lanes, [name, old])
         if e.mask is not None:
             best = scalar.select(code, e.mask, d, lanes, best, old)
     code.do(f"store {t} {best}, ptr {slots[0]}")

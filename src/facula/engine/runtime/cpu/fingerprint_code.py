@@ -17,7 +17,7 @@ LIMIT = 1 << 15  # words of a fingerprint; more is left to Python
 SORT = WORDS + 8 * LIMIT
 MOST = 1 << (BITS - 1)  # objects that are numbered
 STATE_BYTES = SORT + 16 * MOST
-TYPES = ("grad_node", "saved", "rule", "formula_rule", "cast_rule", "tuple")
+TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple")
 SYMBOLS = ("PyList_Size", "PyList_GetItem", "PyList_Append", "PyTuple_Size", "PyTuple_GetItem", "PyLong_AsLongLong",
            "PyBytes_FromStringAndSize", "Py_IncRef", "_Py_NoneStruct")
 _LEAF = 1 << 60  # marks an edge to a leaf
@@ -368,8 +368,13 @@ def _push_step(f: Body, n: str, grad: Mapping[str, int], saved: Mapping[str, int
                 f.push(f.integer(own))
             f.do(f"store i64 1, ptr {any_saved}")
             f.otherwise(inner)
-            f.push("-2")
-            f.append(statics, value)
+            with f.either(f.is_type(value, "node")) as innermost:
+                f.push("-3")
+                f.append(values, value)
+                f.do(f"store i64 1, ptr {any_saved}")
+                f.otherwise(innermost)
+                f.push("-2")
+                f.append(statics, value)
         with f.when(f.op(f"icmp ne i64 {f.op(f'load i64, ptr {any_saved}')}, 0")):
             f.append(released, n)
 

@@ -2,15 +2,16 @@
 
     caller                                     worker (started at the first parallel step)
       |  job and done = 0 written                |
-      |  ticket = generation+1 : chunks  ----->  spin on ticket a few microseconds, then sleep in futex
+      |  ticket = generation+1 : chunks  ----->  spin on ticket for 0.2 ms, then sleep in futex
       |  wake sleepers, if any                   |
       +-- take chunk, run it, ++done             +-- take chunk, run it, ++done ------+
       |   until no chunk is left                 |   until no chunk is left           |
       |  spin, then sleep, until done = chunks   <---- whoever finishes last wakes a sleeping caller
 
-`ticket` holds generation (high half) and chunks left (low half), and is taken by compare-and-swap of the
-whole. So whoever takes a chunk knows that its job is not over, and that the description of the job, read
-after that, is the right one; a worker that comes late finds nothing left and touches nothing. Nobody
+`ticket` holds the generation, the chunks left and how many were taken from the end, and is taken by
+compare-and-swap of the whole. So whoever takes a chunk knows that its job is not over, and that the
+description of the job, read after that, is the right one; a worker that comes late finds nothing left and
+touches nothing. Nobody
 waits for workers that never took part: on a busy machine the caller does the work alone.
 
 Which tile computes what depends on the step alone; only who computes it, and how many tiles are handed out
@@ -36,7 +37,7 @@ from facula.engine.runtime.cpu.limits import default_threads
 from facula.engine.runtime.cpu.pages import map_pages
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD, FUTEX, SCRATCH, SETTINGS, STATE_BYTES
 
-SPIN_NANOSECONDS = 20_000  # how long to spin before sleeping. A wake-up costs both sides about 50 us
+SPIN_NANOSECONDS = 200_000  # how long to spin before sleeping: across the Python between two steps of a loop
 
 
 class Pool:
@@ -79,6 +80,7 @@ class Pool:
         pause = _pause_nanoseconds(code["spin"])
         self._word(SETTINGS + 8).value = max(1, int(SPIN_NANOSECONDS / pause))
         self._word(SETTINGS + 16).value = 0
+        self._word(SETTINGS + 24).value = 0
         create = ctypes.CDLL(None).pthread_create
         create.argtypes = [ctypes.c_void_p] * 4
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # workers inherit this

@@ -9,6 +9,7 @@ import sys
 TICKET, SLEEPERS, DONE, WAITING, BUSY, JOB, SETTINGS, SCRATCH = 0, 128, 256, 384, 388, 512, 640, 768
 STATE_BYTES = 4096
 SCRATCH_SLOTS = 64  # callers' scratch kept for reuse; a caller that finds none maps its own
+MISSES = 4  # short steps in a row that nobody was awake for, after which a sleeper is woken for the next
 CHUNKS_PER_THREAD = 4  # more balances better, fewer costs less hand-out
 CAN_THREAD = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0)
@@ -77,8 +78,10 @@ end:
   ret void
 }}
 
-; Take chunks of the current job and run them, until none is left.
-define internal void @work(ptr %state, ptr %scratch) {{
+; Take chunks of the current job and run them, until none is left: the caller (%top = 0) from the first chunk on,
+; workers (1) from the last one back. So a thread mostly finds in its cache what it wrote in the step before.
+; The ticket: generation (32 bits), chunks left (16), chunks taken from the top (16).
+define internal void @work(ptr %state, ptr %scratch, i64 %top) {{
 entry:
   %job = getelementptr i8, ptr %state, i64 {JOB}
   %args.at = getelementptr i8, ptr %job, i64 8
@@ -92,11 +95,14 @@ entry:
   br label %look
 look:
   %ticket = load atomic i64, ptr %state acquire, align 8
-  %left = and i64 %ticket, 4294967295
+  %low = and i64 %ticket, 4294967295
+  %left = lshr i64 %low, 16
+  %high = and i64 %low, 65535
   %none = icmp eq i64 %left, 0
   br i1 %none, label %end, label %take
 take:
-  %less = sub i64 %ticket, 1
+  %fewer = sub i64 %ticket, 65536
+  %less = add i64 %fewer, %top
   %swap = cmpxchg ptr %state, i64 %ticket, i64 %less acq_rel acquire, align 8
   %mine = extractvalue {{ i64, i1 }} %swap, 1
   br i1 %mine, label %run, label %look
@@ -108,7 +114,12 @@ run:
   %tiles = load i64, ptr %tiles.at
   %chunk = load i64, ptr %chunk.at
   %total = load i64, ptr %total.at
-  %index = sub i64 %total, %left
+  %taken = sub i64 %total, %left
+  %from.first = sub i64 %taken, %high
+  %final = sub i64 %total, 1
+  %from.last = sub i64 %final, %high
+  %is.top = icmp ne i64 %top, 0
+  %index = select i1 %is.top, i64 %from.last, i64 %from.first
   %lo = mul i64 %index, %chunk
   %beyond = add i64 %lo, %chunk
   %hi = call i64 @llvm.umin.i64(i64 %beyond, i64 %tiles)
@@ -147,11 +158,11 @@ begin:
 look:
   %i = phi i64 [ 0, %begin ], [ %next, %pause ]
   %ticket = load atomic i64, ptr %state acquire, align 8
-  %left = and i64 %ticket, 4294967295
-  %idle = icmp eq i64 %left, 0
+  %left.high = and i64 %ticket, 4294901760
+  %idle = icmp eq i64 %left.high, 0
   br i1 %idle, label %check, label %busy
 busy:
-  call void @work(ptr %state, ptr %scratch)
+  call void @work(ptr %state, ptr %scratch, i64 1)
   br label %begin
 check:
   %stop = load atomic i64, ptr %stop.at acquire, align 8
@@ -192,6 +203,7 @@ entry:
   %may.wake = icmp ugt i64 %want, 4294967295
   %reach = select i1 %may.wake, i64 %crew, i64 %present
   %company = call i64 @llvm.umin.i64(i64 %crew, i64 %reach)
+  %generation.early = getelementptr i8, ptr %state, i64 4
   %one = icmp slt i64 %company, 2
   br i1 %one, label %alone, label %enter
 enter:
@@ -200,11 +212,28 @@ enter:
   %free = extractvalue {{ i32, i1 }} %swap, 1
   br i1 %free, label %post, label %alone
 alone:
+  ; Short steps do not wake sleepers. When several in a row could have used one, the next ones should find it awake.
+  %could = icmp ugt i64 %crew, %company
+  br i1 %could, label %miss, label %do
+miss:
+  %missed.at = getelementptr i8, ptr %state, i64 {SETTINGS + 24}
+  %missed = load atomic i64, ptr %missed.at monotonic, align 8
+  %missed.1 = add i64 %missed, 1
+  %often = icmp uge i64 %missed.1, {MISSES}
+  %missed.now = select i1 %often, i64 0, i64 %missed.1
+  store atomic i64 %missed.now, ptr %missed.at monotonic, align 8
+  br i1 %often, label %call, label %do
+call:
+  %others.all = sub i64 %crew, 1
+  call void @futex_wake(ptr %generation.early, i64 %others.all)
+  br label %do
+do:
   call void %fn(ptr %args, ptr %bufs, ptr %nums, i64 0, i64 %tiles, ptr %scratch)
   ret void
 post:
   %fine = mul i64 %crew, {CHUNKS_PER_THREAD}
-  %pieces = call i64 @llvm.umin.i64(i64 %tiles, i64 %fine)
+  %pieces.most = call i64 @llvm.umin.i64(i64 %tiles, i64 %fine)
+  %pieces = call i64 @llvm.umin.i64(i64 %pieces.most, i64 65535)
   %up = add i64 %tiles, %pieces
   %up.1 = sub i64 %up, 1
   %chunk = udiv i64 %up.1, %pieces
@@ -233,7 +262,8 @@ post:
   %old = load atomic i64, ptr %state monotonic, align 8
   %high = and i64 %old, -4294967296
   %bumped = add i64 %high, 4294967296
-  %ticket = or i64 %bumped, %total
+  %total.left = shl i64 %total, 16
+  %ticket = or i64 %bumped, %total.left
   %previous = atomicrmw xchg ptr %state, i64 %ticket seq_cst
   %sleepers.32 = load atomic i32, ptr %sleepers.at seq_cst, align 4
   %sleepers = zext i32 %sleepers.32 to i64
@@ -246,7 +276,7 @@ rouse:
   call void @futex_wake(ptr %generation.at, i64 %wake)
   br label %share
 share:
-  call void @work(ptr %state, ptr %scratch)
+  call void @work(ptr %state, ptr %scratch, i64 0)
   %total.32 = trunc i64 %total to i32
   %spins = load atomic i64, ptr %spins.at monotonic, align 8
   br label %look
