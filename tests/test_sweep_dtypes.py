@@ -24,7 +24,7 @@ MIXED = [
     ("complex64", "float64"),
 ]
 # What Facula lacks: asked for, it says so.
-UNSUPPORTED = {("sgn", "complex64"), ("logcumsumexp", "complex64")}
+UNSUPPORTED = {("logcumsumexp", "complex64")}
 
 
 def as_dtype(library, array, of):

@@ -134,7 +134,6 @@ def test_expanded(name):
         )
 
 
-@pytest.mark.xfail(reason="tensor.py does not look for elements that share memory", strict=True)
 @pytest.mark.parametrize(
     "write",
     [

@@ -7,6 +7,7 @@ same operation has none either.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,12 @@ def operations() -> dict[str, Callable[..., Any]]:
     named |= {
         f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()
     }
-    named |= {f"Tensor.{name}": fn for name, fn in METHODS.items() if FUNCTIONS.get(name) is not fn}
+    bodies = {name: inspect.unwrap(fn) for name, fn in FUNCTIONS.items()}
+    named |= {
+        f"Tensor.{name}": fn
+        for name, fn in METHODS.items()
+        if bodies.get(name) is not inspect.unwrap(fn)
+    }
     found: dict[str, Callable[..., Any]] = {}
     seen: set[int] = set()
     for name, fn in sorted(named.items(), key=lambda item: item[0] not in SAMPLES):
