@@ -14,19 +14,31 @@ from typing import Any
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
 from facula.testing.samples import (
     creation,
+    images,
     indices,
     inplace,
     matrices,
     pointwise,
     reductions,
     shapes,
+    spectra,
 )
 from facula.testing.samples.arrays import Dtype, Sample
 
 __all__ = ["NOT_SWEPT", "SAMPLES", "Dtype", "Sample", "operations"]
 
 SAMPLES: dict[str, list[Sample]] = {}
-for _family in (pointwise, reductions, shapes, indices, matrices, creation, inplace):
+for _family in (
+    pointwise,
+    reductions,
+    shapes,
+    indices,
+    matrices,
+    images,
+    spectra,
+    creation,
+    inplace,
+):
     SAMPLES.update(_family.SAMPLES)
 
 # Registered names that are no function of tensors that a sweep could call, and why.
