@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facula.autograd.graph import Rule, mode
-from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int32, int64
+from facula.dtypes import FLOAT, bfloat16, bool_, complex128, dtype, float32, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
@@ -53,6 +53,8 @@ def _call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
 
 
 def _value(array: Any, of: dtype) -> Tensor:
+    if of is bfloat16:  # NumPy has none: it would take the bits for numbers
+        return to_dtype(_value(array, float32), of)
     array = np.ascontiguousarray(np.asarray(array), dtype=of.numpy).reshape(np.shape(array))
     return new(leaf(array, array.shape, of))
 

@@ -76,9 +76,9 @@ for _n, _x in ((1, _LINE), (2, _IMAGE), (3, _VOLUME)):
     _pooled = [call(_x, 2), call(_x, 3, 2, 1, 1, True)]
     if _n < 3:
         _pooled += [call(_x[0], 2, 1, 0, 2)]
-    _each(f"max_pool{_n}d max_pool{_n}d_with_indices", _pooled)
+    _each(f"max_pool{_n}d nn.functional.max_pool{_n}d_with_indices", _pooled)
     _each(f"nn.functional.adaptive_max_pool{_n}d", [call(_x, 2), call(_x, 3, return_indices=True)])
-    _each(f"adaptive_max_pool{_n}d", [call(_x, 2)])
+    _each(f"nn.functional.adaptive_max_pool{_n}d_with_indices", [call(_x, 2)])
 _each(
     "nn.functional.lp_pool1d",
     [call(np.abs(_LINE), 2, 2), call(np.abs(_LINE), 3.0, 3, 2, True)],
@@ -109,7 +109,10 @@ _each(
         call(_VOLUME, 3, mode="trilinear"),
     ],
 )
-_each("nn.functional.upsample", [call(_IMAGE, scale_factor=2), call(_IMAGE, (5, 5), None, "bilinear")])
+_each(
+    "nn.functional.upsample",
+    [call(_IMAGE, scale_factor=2), call(_LINE, 9), call(_IMAGE, 5, None, "bilinear")],
+)
 _each("nn.functional.upsample_nearest", [call(_IMAGE, scale_factor=2), call(_LINE, 9)])
 _each("nn.functional.upsample_bilinear", [call(_IMAGE, (5, 7))])
 _THETA = np.array([[[0.9, 0.2, 0.05], [-0.3, 1.1, 0.1]]])
@@ -131,7 +134,7 @@ _each("grid_sampler", [call(_IMAGE, _GRID, 0, 0, False)])
 _each("nn.functional.unfold", [call(_IMAGE, 2), call(_IMAGE, (2, 3), 1, (1, 0), (2, 1))])
 _each(
     "nn.functional.fold",
-    [call(normal(1, 8, 6), (3, 4), 2), call(normal(1, 4, 6), (4, 3), 2, 1, (0, 1), (2, 2))],
+    [call(normal(1, 8, 6), (3, 4), 2), call(normal(1, 4, 4), (4, 3), 2, 1, (0, 1), (2, 2))],
 )
 
 # ---- normalisation, with its statistics --------------------------------------------------------

@@ -65,9 +65,10 @@ _each("signal.windows.general_cosine", [call(5, a=[0.5, 0.3, 0.2]), call(4, a=[1
 # ---- special functions -------------------------------------------------------------------------
 
 _each(
-    "special.ndtr special.i0e special.i1 special.i1e special.erfcx special.log_ndtr i0",
+    "special.ndtr special.i0e special.i1e special.erfcx special.log_ndtr",
     [call(X), call(SPECIAL).flat()],
 )
+_each("special.i1 i0", [call(X), call(SPECIAL[3:7]).flat()])  # not infinity: torch says nan
 _each("special.entr", [call(POSITIVE), call(SPECIAL).flat()])
 _each("special.ndtri", [call(UNIT * UNIT * 0.9 + 0.05), call(SPECIAL).flat()])
 _each("special.xlog1py", [call(X, POSITIVE), call(X, POSITIVE[0]), call(2.0, POSITIVE)])
