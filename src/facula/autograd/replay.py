@@ -264,7 +264,7 @@ class _Scene:
 def _capture(scene: _Scene) -> _Replay | int:
     """Compute what is pending after a walk, and say how to do so without one."""
     nodes = recorder.pending[:]
-    recorder.pending.clear()
+    del recorder.pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
     entry: _Replay | int = NEVER
     if [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):  # nothing was computed on the way
         held = held_of(nodes)
