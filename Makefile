@@ -20,7 +20,7 @@ test: test-compiled test-interpreter test-eager
 
 CORE := $(wildcard tests/test_random_ops.py tests/test_ops*.py tests/test_autograd*.py tests/test_tensor*.py \
     tests/test_nn_layers.py tests/test_small_objects.py \
-    tests/test_random_programs.py)
+    tests/test_random_programs.py tests/test_sweep_writing.py tests/test_sweep_gradients.py)
 
 test-compiled: $(STAMPS)/test $(STAMPS)/oracle
 	$(PY) -m pytest -q -n $(JOBS)

@@ -188,3 +188,13 @@ def test_a_chain_of_inlined_values_moves_with_its_reader():
     expected /= expected.sum(1, keepdims=True)
     expected[range(6), [0, 1, 2, 3, 4, 0]] -= 1
     np.testing.assert_allclose(x.grad.numpy(), 0.7 * expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_reshaped_product_that_is_a_result_and_read_by_a_step():
+    import facula
+    from facula.ops.matmul import reshape_value
+    a, b = facula.arange(6.0).reshape(2, 3), facula.ones(3, 4)
+    view = reshape_value(a @ b, (4, 2))
+    added = facula.zeros(3, 2).index_add(0, facula.tensor([0, 2, 0, 1]), view)
+    assert added.tolist() == [[15.0, 15.0], [12.0, 12.0], [3.0, 3.0]]
+    assert view.tolist() == [[3.0, 3.0], [3.0, 3.0], [12.0, 12.0], [12.0, 12.0]]

@@ -35,7 +35,7 @@ SEVERED = {
     "poisson": lambda x: facula.poisson(x.exp()),
     "normal": lambda x: facula.normal(x, 1.0),
     "matrix_power": lambda x: facula.matrix_power(facula.outer(x, x), 0),
-    "cdist": lambda x: facula.cdist(x.reshape(1, 3), facula.ones(2, 3), 0.0),
+    "cdist": lambda x: facula.cdist(x.reshape(1, 3), facula.ones(2, 3, dtype=facula.float64), 0.0),
     "gather": lambda x: facula.cat([facula.gather(x, 0, facula.empty(0, dtype=facula.uint8)), x * 0]),
 }
 

@@ -24,7 +24,12 @@ MIXED = [
     ("complex64", "float64"),
 ]
 # What Facula lacks: asked for, it says so.
-UNSUPPORTED = {("sgn", "complex64"), ("logcumsumexp", "complex64")}
+UNSUPPORTED = {
+    ("logcumsumexp", "complex64"),
+    ("nn.functional.upsample_bilinear", "uint8"),
+}
+# What PyTorch computes in 16 bits and overflows in; see docs/differences.md.
+OVERFLOWS = {("matrix_exp", "float16"), ("matrix_exp", "bfloat16")}
 
 
 def as_dtype(library, array, of):
@@ -64,10 +69,12 @@ def check(torch, name, sample, what, *dtypes):
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_one_dtype(name, torch):
     for of in DTYPES:
+        if (name, of) in OVERFLOWS:
+            continue
         for sample in SAMPLES[name][:2]:
             if (name, of) in UNSUPPORTED:
                 ours = ask(facula, name, sample.args, sample.kwargs, place=of_dtypes(of, of))
-                assert isinstance(ours, NotImplementedError)
+                assert isinstance(ours, NotImplementedError), f"{name}{sample}: {ours}"
             elif any(
                 array.dtype == np.float64 for array in tensors_of([sample.args, sample.kwargs])
             ):

@@ -2,7 +2,6 @@
 float64."""
 
 import warnings
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -55,13 +54,10 @@ def differentiable(name):
             a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])
         ):
             run, leaves = function_of(name, sample)
-            if name in MISSING and MISSING[name] == 1 or any(t.requires_grad for t in run()):
+            if any(t.requires_grad for t in run()):
                 yield sample, run, leaves
 
 
-# The first order of derivative that nobody has written (it needs the polygamma functions): asking
-# for it is an error.
-MISSING = {"digamma": 1, "lgamma": 2}
 DIFFERENTIABLE = [name for name in OPERATIONS if any(True for _ in differentiable(name))]
 
 
@@ -70,11 +66,7 @@ def test_requires_grad_where_torch_does(torch):
     wrong = []
     for name in OPERATIONS:
         for sample in SAMPLES[name]:
-            if (
-                MISSING.get(name) != 1
-                and sample.gradient
-                and list(tensors_of([sample.args, sample.kwargs]))
-            ):
+            if sample.gradient and list(tensors_of([sample.args, sample.kwargs])):
                 run, leaves = function_of(name, sample)
                 ours = any(t.requires_grad for t in run())
                 if leaves and ours != torch_requires_grad(torch, name, sample):
@@ -98,11 +90,6 @@ def torch_requires_grad(torch, name, sample):
         return any_of(sample.of(look_up(torch, name)(*args, **kwargs)))
 
 
-def missing(name, order):
-    absent = MISSING.get(name, 9) <= order
-    return pytest.raises(NotImplementedError, match="derivative") if absent else nullcontext()
-
-
 def test_as_strided_of_elements_that_share_memory():
     """Each of them has a part of the gradient."""
 
@@ -116,13 +103,11 @@ def test_as_strided_of_elements_that_share_memory():
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_first_gradients(name):
     for sample, run, leaves in differentiable(name):
-        with missing(name, 1):
-            assert gradcheck(run, leaves), f"{name}{sample}"
+        assert gradcheck(run, leaves), f"{name}{sample}"
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_second_gradients(name):
     facula.manual_seed(3)
     for sample, run, leaves in differentiable(name):
-        with missing(name, 2):
-            assert gradgradcheck(run, leaves), f"{name}{sample}"
+        assert gradgradcheck(run, leaves), f"{name}{sample}"

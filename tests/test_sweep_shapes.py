@@ -25,8 +25,19 @@ def as_number(array):
 
 # torch.cholesky gives back what is not square if it is empty; it is an error to linalg.cholesky,
 # and here. `resize_` that grows: memory that nobody has filled. The others PyTorch refuses by
-# accident of how it computes them.
-NOT_COMPARED = {"cholesky", "Tensor.resize_", "norm_except_dim", "index_put"}
+# accident of how it computes them, or answers (the pools, batch norm) though it has no elements to
+# average, or takes back statistics of no channels.
+NOT_COMPARED = {
+    "cholesky",
+    "Tensor.resize_",
+    "norm_except_dim",
+    "index_put",
+    "fft.fftshift",
+    "fft.ifftshift",
+    "adaptive_avg_pool1d",
+    "nn.functional.adaptive_avg_pool2d",
+    "native_batch_norm",
+}
 
 
 @pytest.mark.parametrize("change", [without_rows, without_columns, as_number])
@@ -35,7 +46,9 @@ def test_extreme_shapes(name, change, torch):
     for sample in SAMPLES[name]:
         if any(True for _ in tensors_of([sample.args, sample.kwargs])):
             call = name, changed(sample.args, change), changed(sample.kwargs, change), sample.of
-            assert_same(ask(facula, *call), ask(torch, *call), f"{name}{sample}")
+            theirs = ask(torch, *call)
+            if "MKL FFT error" not in str(theirs):  # its library refuses to transform nothing
+                assert_same(ask(facula, *call), theirs, f"{name}{sample}")
 
 
 # ---- layouts: the same as of the contiguous tensor ---------------------------------------------
@@ -134,7 +147,6 @@ def test_expanded(name):
         )
 
 
-@pytest.mark.xfail(reason="tensor.py does not look for elements that share memory", strict=True)
 @pytest.mark.parametrize(
     "write",
     [

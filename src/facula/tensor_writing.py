@@ -39,6 +39,14 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return update(self, overwriting(self, src))
 
 
+def _once(t: Tensor) -> Tensor:
+    """`t` without the elements that an expanded dimension repeats: one value for all may be written there."""
+    for d, (n, stride) in enumerate(zip(t.shape, t.stride(), strict=True)):  # type: ignore[attr-defined]
+        if n > 1 and stride == 0:
+            t = t.narrow(d, 0, 1)  # type: ignore[attr-defined]
+    return t
+
+
 @method
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Overwrite every element with `value`."""
@@ -46,7 +54,13 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         if value.shape:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
                                "dimensions.")
+        if self._storage is not None and (once := _once(self)) is not self:
+            copy_(once, value)
+            return self
         return copy_(self, value)
+    if self._storage is not None and (once := _once(self)) is not self:
+        fill_(once, value)
+        return self
     filled = new(constant(scalar_value(value, self.dtype), self.shape, self.dtype))
     return update(self, overwriting(self, filled, "FillBackward0"))
 
@@ -54,6 +68,9 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 @method
 def zero_(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
+    if self._storage is not None and (once := _once(self)) is not self:
+        zero_(once)
+        return self
     return update(self, overwriting(self, new(constant(0, self.shape, self.dtype)), "ZeroBackward0"))
 
 

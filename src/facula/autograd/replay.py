@@ -269,7 +269,7 @@ def _capture(scene: _Scene, blind: bool) -> _Replay | int:
     """Compute what is pending after a walk, and say how to do so without one. `blind`: no rule has looked at values,
     so none can have taken its way by them."""
     nodes = recorder.pending[:]
-    recorder.pending.clear()
+    del recorder.pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
     entry: _Replay | int = NEVER
     # and nothing was computed on the way
     if blind and [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):

@@ -39,6 +39,7 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
 
 
 _look_at = LIMIT + 1  # the number of pending nodes at which to look for a loop
+_first = 0  # the first pending node's address when `_look_at` was put off
 _period = 0  # of the loop that was seen last
 
 
@@ -46,31 +47,43 @@ def overflow() -> None:
     """Much is pending. A loop that never asks for a value would grow a graph without end, so what is recorded is
     looked at for repetition: once there is some, a whole number of turns is computed, always the same number, so that
     the graph (and its plan) is the same each time."""
-    global _look_at, _period
     n = len(pending)
+    if n < _look_at and LIMIT and (not _first or id(next(iter(pending), None)) == _first):
+        return
+    with lock:  # looking at nodes marks them
+        if _enough():
+            from facula.engine.realize import flush
+            flush()
+
+
+def _enough() -> bool:
+    """Shall what is pending be computed now?"""
+    global _look_at, _first, _period
+    nodes = pending[:]  # other threads go on recording
+    n = len(nodes)
+    if _first and n and id(nodes[0]) != _first:  # it was put off for a graph that is computed by now
+        _look_at, _first = LIMIT + 1, 0
     if n < _look_at and LIMIT:
-        return
-    from facula.engine.realize import flush
-    if not LIMIT or n >= MOST or (_period and _turns(_period, 2)):
-        flush()
-        return
-    _period = next((p for p in range(1, n // 3 + 1) if _turns(p, 3)), 0)
+        return False
+    if not LIMIT or n >= MOST or (_period and _turns(nodes, _period, 2)):
+        return True
+    _period = next((p for p in range(1, n // 3 + 1) if _turns(nodes, p, 3)), 0)
     if _period:
-        _look_at = _period * -(-(LIMIT + 1) // _period)
-        flush()
-    else:  # look again later
-        _look_at = 2 * n if n < MOST // 2 else MOST
+        _look_at, _first = _period * -(-(LIMIT + 1) // _period), 0
+        return True
+    _look_at, _first = 2 * n if n < MOST // 2 else MOST, id(nodes[0])  # look again later
+    return False
 
 
-def _turns(p: int, times: int) -> bool:
+def _turns(nodes: list[Node], p: int, times: int) -> bool:
     """Are the last p * times nodes that many turns of a loop? Layers of a network that is being trained repeat, too;
     but what they compute is held (by the tape), where the turns of a loop leave little behind."""
     from facula.engine.steps import held_of
-    last = pending[-1]
-    if pending[-1 - p].op is not last.op:
+    last = nodes[-1]
+    if nodes[-1 - p].op is not last.op:
         return False
-    seen = [(node.op, node.attrs, node.shape) for node in pending[-p * times:]]
+    seen = [(node.op, node.attrs, node.shape) for node in nodes[-p * times:]]
     if seen[:-p] != seen[p:]:
         return False
     del last
-    return 4 * sum(held_of(pending)[-2 * p:-p]) <= p
+    return 4 * sum(held_of(nodes, 2)[-2 * p:-p]) <= p

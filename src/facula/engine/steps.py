@@ -135,8 +135,9 @@ def computed(node: Node, buffer: Buffer) -> None:
 # ---- the slow way -----------------------------------------------------------------------------------------
 
 
-def held_of(nodes: list[Node]) -> bytes:
-    """Per node 1 if somebody beside the nodes themselves holds it. The caller's list is the only other holder."""
+def held_of(nodes: list[Node], lists: int = 1) -> bytes:
+    """Per node 1 if somebody beside the nodes themselves holds it. So many lists of the caller's do, and nothing else
+    of his. Under the lock: the nodes are marked."""
     uses = [0] * len(nodes)
     for i, node in enumerate(nodes):
         node.slot = i
@@ -148,7 +149,7 @@ def held_of(nodes: list[Node]) -> bytes:
     source = None  # type: ignore[assignment]
     del node  # lingering, either would count as a holder of a node
     # the list, what map holds is the argument itself. A CALL is never a value: its PICKs are
-    return bytes([references - used > 2 and op is not CALL
+    return bytes([references - used > 1 + lists and op is not CALL
                   for references, used, op in zip(map(getrefcount, nodes), uses, map(_op, nodes), strict=True)])
 
 

@@ -142,6 +142,9 @@ def _check(what: str, n: int, x: Any, w: Any, bias: Any, groups: int, transposed
     if len(x.shape) not in (n + 1, n + 2):
         raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {what}, but got input of "
                            f"size: {list(x.shape)}")
+    if 0 in x.shape[-n:]:
+        raise RuntimeError("Only zero batch or zero channel inputs are supported, but got input shape: "
+                           f"{list(x.shape)}")
     if len(w.shape) != n + 2:
         raise RuntimeError(f"weight should have at least three dimensions and as many as the input, got "
                            f"{list(w.shape)}")

@@ -9,14 +9,14 @@ import numpy as np
 
 from facula import defaults
 from facula.autograd.graph import Rule
-from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32
+from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
 from facula.ops.reductions import result_type, wrap_dim
-from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
 from facula.ops.severing import severed
 from facula.tensor import Tensor, attach, new, read
 
@@ -39,7 +39,8 @@ def angle(input: Tensor) -> Tensor:
     if not input.dtype.is_complex:
         x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
         plain = x.detach()
-        out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, math.pi, 0.0))
+        pi = new(constant(math.pi, (), x.dtype))
+        out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, pi, 0.0))
         return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
     plain = input.detach()
     return attach(FUNCTIONS["atan2"](plain.imag, plain.real), _ANGLE, (input,), (input,))
@@ -78,16 +79,28 @@ def frexp(input: Tensor) -> Any:
 @op(inplace=True, out=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
+    if input.dtype.category >= FLOAT and other.dtype.category < FLOAT:
+        other = to_dtype(other, input.dtype)
     return input * FUNCTIONS["pow"](2.0, other)  # type: ignore[no-any-return]
 
 
-@op(inplace=True, out=True)
+@op(out=True)
 def float_power(input: Any, exponent: Any) -> Tensor:
     """A power computed in double precision."""
     of = complex128 if result_dtype((input, exponent)).category == COMPLEX else float64
     a, b = [to_dtype(x, of) if isinstance(x, Tensor) else (complex(x) if of is complex128 else float(x))
             for x in (input, exponent)]
     return FUNCTIONS["pow"](a, b)  # type: ignore[no-any-return]
+
+
+@op(function=False)
+def float_power_(self: Tensor, exponent: Any) -> Tensor:
+    """`float_power` into a tensor that is in double precision already."""
+    result = float_power(self, exponent)
+    if result.dtype is not self.dtype:
+        raise RuntimeError(f"the base given to float_power_ has dtype {DTYPE_NAMES[self.dtype.name]} but the "
+                           f"operation's result requires dtype {DTYPE_NAMES[result.dtype.name]}")
+    return write_back(self, result, "float_power_")
 
 
 def _whole(name: str, fn: Any) -> Any:
@@ -98,7 +111,6 @@ def _whole(name: str, fn: Any) -> Any:
     def body(input: Tensor, other: Tensor) -> Tensor:
         of = result_dtype((input, other))
         if of.category >= FLOAT or of is bool_:
-            from facula.ops.registry import DTYPE_NAMES
             raise NotImplementedError(f'"{name}_cpu" not implemented for \'{DTYPE_NAMES[of.name]}\'')
         a, b = to_dtype(input, of), to_dtype(other, of)
         call = record(CALL, (read(a), read(b)), (name,), None, (), of)
@@ -205,6 +217,10 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 @op(method=False)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of each element of a vector, the highest first unless `increasing`."""
+    if len(x.shape) != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    if x.dtype.category < FLOAT:
+        x = to_dtype(x, int64)
     n = x.shape[0] if N is None else N
     powers = range(n) if increasing else range(n - 1, -1, -1)
     if not n:
@@ -315,7 +331,7 @@ Tensor.conj_physical_ = _conj_physical_in_place  # type: ignore[attr-defined]
 
 
 @op(method=False)
-def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """The square root of the sum of squares."""
     return NAMESPACES["linalg"]["vector_norm"](input, 2, dim, keepdim)  # type: ignore[no-any-return]
 

@@ -220,6 +220,8 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of A as a map from its last dimensions to its first `ind`."""
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    if ind > len(A.shape):
+        raise RuntimeError(f"tensorinv: ind={ind} is more than the {len(A.shape)} dimensions of the tensor")
     rows, columns = tuple(A.shape[:ind]), tuple(A.shape[ind:])
     n = size_of(rows)
     if n != size_of(columns):

@@ -13,7 +13,7 @@ import numpy as np
 
 from facula import defaults
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT
+from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.node import CALL, PICK, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
@@ -308,6 +308,8 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
         raise NotImplementedError("stft: align_to_window=True is not implemented")
     if len(input.shape) not in (1, 2):
         raise RuntimeError(f"stft: expected a 1D or 2D tensor, but got {len(input.shape)}D")
+    if 0 in input.shape:
+        raise RuntimeError(f"stft: expected a tensor with elements, but got size {list(input.shape)}")
     complex_input = input.dtype.is_complex or (window is not None and window.dtype.is_complex)
     if return_complex is None:
         if not complex_input:
@@ -353,6 +355,8 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     if len(input.shape) not in (2, 3):
         raise RuntimeError(f"istft({DTYPE_NAMES[input.dtype.name]}{list(input.shape)}): expected a tensor with 2 or 3 "
                            "dimensions")
+    if 0 in input.shape:
+        raise RuntimeError(f"istft({DTYPE_NAMES[input.dtype.name]}{list(input.shape)}): input tensor cannot be empty.")
     x = input if len(input.shape) == 3 else input.unsqueeze(0)
     bins, count = x.shape[-2:]
     if onesided is None:
@@ -371,6 +375,8 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
         pieces = _real(x if onesided else x.narrow(2, 0, n_fft // 2 + 1), n_fft, 2, norm)
     if window is None:
         window = new(constant(1, (n_fft,), pieces.dtype.to_real()))
+    elif window.dtype is bool_:
+        window = to_dtype(window, pieces.dtype.to_real())
     total = n_fft + hop * (count - 1)
     signal = _added_up(pieces * window, hop, total)
     envelope = _added_up((window * window).expand((1, count, n_fft)), hop, total)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int32, int64
+from facula.autograd.graph import Rule, mode
+from facula.dtypes import FLOAT, bfloat16, bool_, complex128, dtype, float32, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
@@ -31,7 +31,7 @@ LINALG["multi_dot"] = multi_dot
 
 # ---- plumbing ---------------------------------------------------------------------------------------------
 
-def _check(x: Any, name: str, square: bool = True, letter: str = "A") -> None:
+def _check(x: Any, name: str, square: bool = True, letter: str = "A", low: bool = False) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}(): argument '{letter}' (position 1) must be Tensor, not {type(x).__name__}")
     if len(x.shape) < 2:
@@ -41,7 +41,7 @@ def _check(x: Any, name: str, square: bool = True, letter: str = "A") -> None:
                            f"{x.shape[-1]} matrices")
     if not (x.dtype.is_floating_point or x.dtype.is_complex):
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {type_name(x.dtype)}")
-    if x.dtype.itemsize < 4:
+    if x.dtype.itemsize < 4 and not low:
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}")
 
 
@@ -53,6 +53,8 @@ def _call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
 
 
 def _value(array: Any, of: dtype) -> Tensor:
+    if of is bfloat16:  # NumPy has none: it would take the bits for numbers
+        return to_dtype(_value(array, float32), of)
     array = np.ascontiguousarray(np.asarray(array), dtype=of.numpy).reshape(np.shape(array))
     return new(leaf(array, array.shape, of))
 
@@ -722,9 +724,11 @@ class Lstsq(NamedTuple):
 
 
 def _lstsq_backward(ctx: Any, gx: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    a, b, p = ctx.saved
+    a, b, p, rcond = ctx.saved
     if gx is None:
         return None, None
+    if mode.grad and a._rg:  # this gradient is to be differentiated: the inverse depends on A too
+        p = pinv(a, rtol=rcond)
     ga = _pinv_gradient(_right(gx, b), p, a) if ctx.needs[0] else None
     gb = _left(p, gx) if ctx.needs[1] else None
     return (None if ga is None else sum_to(ga, ctx.shapes[0]), None if gb is None else sum_to(gb, ctx.shapes[1]))
@@ -755,7 +759,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lst
     a, b = A.detach(), right.detach()
     inverse = pinv(a, rtol=rcond)
     solution = product(inverse, b)
-    x = attach(new(read(solution)), _LSTSQ, (A, right), (A, right, inverse))
+    x = attach(new(read(solution)), _LSTSQ, (A, right), (A, right, inverse, rcond))
     m, n = A.shape[-2:]
     rank = matrix_rank(a, rtol=rcond)
     residuals = _value(np.zeros(0), A.dtype.to_real())
@@ -820,7 +824,7 @@ def matrix_exp(A: Tensor) -> Tensor:
 
     Computed in double precision: each squaring doubles the relative error.
     """
-    _check(A, "linalg.matrix_exp")
+    _check(A, "linalg.matrix_exp", low=True)
     if 0 in A.shape:
         return A
     of = A.dtype

@@ -26,6 +26,13 @@ def _scaled(x: Any, weight: Any, bias: Any, shape: tuple[int, ...]) -> Tensor:
     return x if bias is None else x + bias.reshape(shape)  # type: ignore[no-any-return]
 
 
+def _statistics_in(input: Tensor, *others: Tensor | None) -> Any:
+    """The dtype of the statistics: the compute dtype if what they are used with has it."""
+    if any(t is not None and t.dtype is not input.dtype for t in others):
+        return input.dtype.compute
+    return input.dtype
+
+
 @op(method=False)
 def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None,
                       eps: float) -> Triple:
@@ -37,7 +44,9 @@ def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | Non
                            f"[*{''.join(f', {s}' for s in shape)}], but got input of size{list(input.shape)}")
     out, mean, rstd = _normalized(to_dtype(input, input.dtype.compute),
                                   tuple(range(rank - len(shape), rank)), eps)
-    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean.detach(), rstd.detach()
+    of = _statistics_in(input, weight, bias)
+    mean, rstd = to_dtype(mean.detach(), of), to_dtype(rstd.detach(), of)
+    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean, rstd
 
 
 @op(method=False)
@@ -47,8 +56,9 @@ def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     x = to_dtype(input, input.dtype.compute).reshape(N, group, C // group * HxW)
     out, mean, rstd = _normalized(x, (2,), eps)
     out = _scaled(out.reshape(N, C, HxW), weight, bias, (1, C, 1))
+    of = _statistics_in(input, weight, bias)
     return (to_dtype(out.reshape(input.shape), input.dtype),
-            mean.reshape(N, group), rstd.reshape(N, group))
+            to_dtype(mean.reshape(N, group), of), to_dtype(rstd.reshape(N, group), of))
 
 
 @op(method=False)
@@ -57,10 +67,11 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     """Batch normalization; in training also the means and 1 / deviations (C), and the running ones move."""
     shape = (1, input.shape[1], *[1] * (len(input.shape) - 2))
     x: Any = to_dtype(input, input.dtype.compute)
+    of = _statistics_in(input, weight, bias, running_mean, running_var)
     if not training:
         mean, var = [v.reshape(shape) for v in (running_mean, running_var)]  # type: ignore[union-attr]
         out = (x - mean) * FUNCTIONS["rsqrt"](var + eps)
-        nothing = empty(0, dtype=x.dtype)
+        nothing = empty(0, dtype=of)
         return to_dtype(_scaled(out, weight, bias, shape), input.dtype), nothing, nothing.clone()
     dims = (0, *range(2, len(input.shape)))
     out, mean, rstd = _normalized(x, dims, eps)
@@ -69,4 +80,4 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     for running, value in ((running_mean, mean), (running_var, (1 / (rstd * rstd) - eps) * count / (count - 1))):
         if running is not None:
             running.mul_(1 - momentum).add_(value, alpha=momentum)
-    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), mean, rstd
+    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), to_dtype(mean, of), to_dtype(rstd, of)

@@ -65,7 +65,9 @@ def _output(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Int
 def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     if not isinstance(x, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
-    if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]):
+    channels_only = len(x.shape) == n + 1 and not what.startswith("adaptive")  # those take no channels at all
+    if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]) \
+            or (channels_only and not x.shape[0]):
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
                            f"input, but got: {list(x.shape)}")
     batched = len(x.shape) == n + 2
@@ -312,7 +314,8 @@ def _max_pool(n: int) -> Any:
     with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
     op(with_indices, method=False, namespace="nn.functional")
     FUNCTIONS[what] = body
-    FUNCTIONS[what + "_with_indices"] = with_indices
+    if n == 1:  # torch has no other at its root
+        FUNCTIONS[what + "_with_indices"] = with_indices
     return op(body, method=False, namespace="nn.functional")
 
 
@@ -355,7 +358,8 @@ def _adaptive_max_pool(n: int) -> Any:
     body.__doc__ = "The largest element of nearly equal parts, as many as `output_size` says."
     with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
     op(with_indices, method=False, namespace="nn.functional")
-    FUNCTIONS[what] = with_indices
+    if n == 1:
+        FUNCTIONS[what] = with_indices
     return op(body, method=False, namespace="nn.functional")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facula.dtypes import FLOAT, int64
+from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.ops.convolution import cropped, several, spread_out
@@ -208,8 +208,11 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     places = size[2:]
     axes = [np.linspace(-1, 1, s) * (1 if align_corners else (s - 1) / s) if s > 1 else np.zeros(1) for s in places]
     base = np.stack([*reversed(np.meshgrid(*axes, indexing="ij")), np.ones(tuple(places))], -1)
-    flat = np.ascontiguousarray(base.reshape(-1, n + 1), theta.dtype.numpy)
-    grid = FUNCTIONS["matmul"](new(leaf(flat, flat.shape, theta.dtype)), theta.transpose(1, 2))
+    if theta.shape[0] != size[0]:
+        raise RuntimeError(f"affine_grid: expected {size[0]} matrices for size {tuple(size)}, got {theta.shape[0]}")
+    flat = np.ascontiguousarray(base.reshape(-1, n + 1), np.float64)
+    points = to_dtype(new(leaf(flat, flat.shape, float64)), theta.dtype)
+    grid = FUNCTIONS["matmul"](points, theta.transpose(1, 2))
     return reshape_value(grid, (theta.shape[0], *places, n))
 
 

@@ -399,14 +399,21 @@ def from_host(array: Any, of: dtype) -> Tensor:
     return new(leaf(array, Size(array.shape), of))
 
 
-def _no_empty_parts(shape: tuple[int, ...], d: int) -> None:
-    """Parts without elements are neither equal nor different; that there are no parts at all is fine."""
+def _parts(shape: tuple[int, ...], dim: int) -> int:
+    """The dimension whose parts are to be told apart: parts without elements are neither equal nor different.
+
+    That there are no parts at all is fine.
+    """
+    if not shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    d = wrap_dim(dim, len(shape))
     empty = [k for k, n in enumerate(shape) if n == 0]
-    if shape and shape[d] == 0:
+    if shape[d] == 0:
         if len(empty) > 1:
             raise RuntimeError("Number of zero sized dimensions is more than one, so unique cannot be applied ")
     elif empty:
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+    return d
 
 
 @op
@@ -414,10 +421,8 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
            dim: int | None = None) -> Any:
     tensor_argument(input, "unique")
     array = host(input)
-    d = None if dim is None else wrap_dim(dim, len(input.shape))
-    if d is not None:
-        _no_empty_parts(input.shape, d)
-    if d is not None and input.shape and input.shape[d] == 0 and size_of(input.shape) == 0:
+    d = None if dim is None else _parts(input.shape, dim)
+    if d is not None and input.shape[d] == 0 and size_of(input.shape) == 0:
         values, inverse, counts = array, np.zeros(0, np.int64), np.zeros(0, np.int64)
     else:
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=d, equal_nan=False)
@@ -440,9 +445,8 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
         moved = flat
         changed = flat[1:] != flat[:-1]
     else:
-        d = wrap_dim(dim, len(input.shape))
-        _no_empty_parts(input.shape, d)
-        moved = np.moveaxis(array.reshape(array.shape or (1,)), d, 0)
+        d = _parts(input.shape, dim)
+        moved = np.moveaxis(array, d, 0)
         rows = moved.reshape(len(moved), size_of(moved.shape[1:]))
         changed = (rows[1:] != rows[:-1]).any(axis=1)
     n = moved.shape[0]

@@ -347,6 +347,21 @@ def digamma(input: Tensor) -> Tensor:
 
 _SPECIAL["digamma"] = _SPECIAL["psi"] = op(digamma, inplace=True, out=True)
 
+# nor is the slope of its slope: what lgamma's gradient calls is digamma with the rule above
+_plain_lgamma = FUNCTIONS["lgamma"]
+_LGAMMA = Rule("LgammaBackward0", lambda ctx, g: (g * digamma(ctx.saved[0]),))
+
+
+def lgamma(input: Tensor) -> Tensor:
+    """The logarithm of the absolute value of the gamma function."""
+    if not isinstance(input, Tensor) or not (input._rg or input._base is not None):
+        return _plain_lgamma(input)  # type: ignore[no-any-return]
+    x = _float(input, "lgamma")
+    return attach(_plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]
+
+
+_SPECIAL["gammaln"] = op(lgamma, inplace=True, out=True)
+
 
 def _pair(name: str, routine: str, other: Any, second: Any, doc: str) -> Any:
     """A function of two tensors that the host computes; `second` is its slope in the second."""

@@ -11,7 +11,7 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
-from facula.engine.graph.node import SUM, Formula, Node
+from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
@@ -200,6 +200,12 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     from facula.ops.reductions import result_type
+    if isinstance(bins, Tensor) and bins.shape == (0,):
+        raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
+                           "bins tensor for dimension 0")
+    count = size_of(bins.shape) - 1 if isinstance(bins, Tensor) else bins
+    if count <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {count} for dimension 0")
     x = host(input).reshape(-1)
     edges = host(bins) if isinstance(bins, Tensor) else bins
     weights = None if weight is None else host(weight).reshape(-1)

@@ -82,8 +82,11 @@ def simplify(
 def _share_memory(graph: Graph, needed: set[Node]) -> None:
     """An output that is nothing but a reshaped result of a step of its own is not copied from it."""
     outputs = set(graph.outputs)
+    read = {source for reads in graph.reads.values() for source, _ in reads}
     for view in graph.outputs:
         if view.op is not VIEW or view not in needed or view not in graph.loops:
+            continue
+        if view in read:  # by a step of its own, which would find nobody who computes it
             continue
         source, map = graph.reads[view][0]
         if source in graph.leaves or source in outputs or source in graph.loops or source in graph.same:

@@ -7,25 +7,38 @@ same operation has none either.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
 from facula.testing.samples import (
     creation,
+    images,
     indices,
     inplace,
     matrices,
     pointwise,
     reductions,
     shapes,
+    spectra,
 )
 from facula.testing.samples.arrays import Dtype, Sample
 
 __all__ = ["NOT_SWEPT", "SAMPLES", "Dtype", "Sample", "operations"]
 
 SAMPLES: dict[str, list[Sample]] = {}
-for _family in (pointwise, reductions, shapes, indices, matrices, creation, inplace):
+for _family in (
+    pointwise,
+    reductions,
+    shapes,
+    indices,
+    matrices,
+    images,
+    spectra,
+    creation,
+    inplace,
+):
     SAMPLES.update(_family.SAMPLES)
 
 # Registered names that are no function of tensors that a sweep could call, and why.
@@ -56,7 +69,12 @@ def operations() -> dict[str, Callable[..., Any]]:
     named |= {
         f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()
     }
-    named |= {f"Tensor.{name}": fn for name, fn in METHODS.items() if FUNCTIONS.get(name) is not fn}
+    bodies = {name: inspect.unwrap(fn) for name, fn in FUNCTIONS.items()}
+    named |= {
+        f"Tensor.{name}": fn
+        for name, fn in METHODS.items()
+        if bodies.get(name) is not inspect.unwrap(fn)
+    }
     found: dict[str, Callable[..., Any]] = {}
     seen: set[int] = set()
     for name, fn in sorted(named.items(), key=lambda item: item[0] not in SAMPLES):

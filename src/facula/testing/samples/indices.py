@@ -81,3 +81,5 @@ _each(
 )
 _each("put", [call(X, _ONCE, ROW[:3]), call(X, WHOLE, Y, accumulate=True)])
 _each("fill", [call(X, 2), call(X, CELL), call(WHOLE, 3)])
+_each("unravel_index", [call(WHOLE, (3, 4)), call(WHOLE, 12)])
+_each("nonzero_static", [call(WHOLE % 3, size=4), call(MASK, size=9, fill_value=7)])

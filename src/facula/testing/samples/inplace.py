@@ -6,6 +6,7 @@ from facula.testing.samples.arrays import CUBE, ROW, SCALAR, UNIT, WHOLE, Sample
 
 SAMPLES: dict[str, list[Sample]] = {
     "Tensor.copy_": [call(X, Y), call(X, ROW), call(WHOLE, X), call(X, WHOLE), call(X, 2.5)],
+    "Tensor.fill_diagonal_": [call(X, 2.5), call(X.T.repeat(3, 0), 1.0, True)],
     "zero_": [call(X), call(WHOLE)],
     "Tensor.apply_": [call(X, lambda x: x * 2 + 1)],
     "Tensor.map_": [call(X, Y, lambda x, y: x - y)],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from facula.testing.samples.arrays import (
     BATCH,
     CUBE,
@@ -163,3 +165,24 @@ _each(
     "linalg.norm",
     [call(X), call(X, 1), call(ROW, 3), call(X, 2, 1), call(X, "fro"), call(CUBE, dim=(0, 1))],
 )
+
+# ---- LU, and other names of the above ----------------------------------------------------------
+
+_LU, _PIVOTS = _LOWER + np.triu(SQUARE, 1), np.array([2, 3, 3], np.int32)
+_each("lu linalg.lu_factor", [call(SQUARE), call(SQUARES)])
+_each("linalg.lu linalg.lu_factor_ex", [call(SQUARE), call(SQUARES), call(X.T)])
+_each("lu_solve", [call(X, _LU, _PIVOTS)])
+_each("linalg.lu_solve", [call(_LU, _PIVOTS, X), call(_LU, _PIVOTS, X, adjoint=True)])
+_each("lu_unpack", [call(_LU, _PIVOTS)])
+_each("linalg.solve_ex", [call(SQUARE, X), call(SQUARES, CUBE)])
+_each("triangular_solve", [call(X, _LOWER.T), call(X, _LOWER, upper=False, transpose=True)])
+_each("linalg.tensorinv", [call(normal(2, 3, 6)), call(normal(4, 2, 2), ind=1)])
+_each("linalg.tensorsolve", [call(normal(2, 3, 6), normal(2, 3))])
+_REFLECTORS, _TAU = normal(4, 2), normal(2)
+_each("orgqr", [call(_REFLECTORS, _TAU).flat()])
+_each("ormqr", [call(_REFLECTORS, _TAU, X.T).flat()])
+_each("geqrf", [call(X).flat(), call(SQUARES).flat()])
+_each("frobenius_norm", [call(X, 1), call(CUBE, (0, 1), True)])
+_each("nuclear_norm", [call(X), call(CUBE, (0, 1), True)])
+_each("cross", [call(SQUARE, SQUARE[::-1].copy()), call(X, Y, 0)])
+_each("vander", [call(ROW), call(ROW, 3, True)])

@@ -147,3 +147,11 @@ SAMPLES["cdist"] = [
     call(distinct(2, 3, 4), distinct(2, 5, 4) + 0.03, p=1.0),
 ]
 SAMPLES["pdist"] = [call(X), call(X, 1.0)]
+
+SAMPLES["angle"] = [call(X), call(COMPLEX).flat(), call(SPECIAL).flat()]
+SAMPLES["isreal"] = [call(X), call(COMPLEX)]
+SAMPLES["frexp"] = [call(X).flat()]
+SAMPLES["ldexp"] = [call(X, WHOLE), call(X, WHOLE[0])]
+SAMPLES["float_power"] = [call(POSITIVE, Y), call(X, 2), call(WHOLE, 0.5)]
+SAMPLES["gcd"] = SAMPLES["lcm"] = [call(WHOLE, WHOLE[0] + 3), call(WHOLE * 6, WHOLE * 4)]
+SAMPLES["Tensor.__rdiv__"] = [call(POSITIVE, 2.5)]

@@ -93,7 +93,7 @@ _each("cummax cummin", [call(X, 0), call(X, -1), call(CUBE, 1)])
 _each("logcumsumexp", [call(X, 0), call(X, -1), call(CUBE, 1)])
 _each("diff", [call(X), call(X, 2), call(X, dim=0), call(X, prepend=X[:, :1], append=X[:, :2])])
 _each(
-    "trapezoid cumulative_trapezoid",
+    "trapezoid trapz cumulative_trapezoid",
     [call(X), call(X, dim=0), call(X, dx=0.5), call(X, ROW), call(X, Y, dim=0)],
 )
 
@@ -187,3 +187,9 @@ _each(
     ],
 )
 _each("corrcoef", [call(X), call(normal(5, 3))])
+_each(
+    "histogramdd",
+    [call(X, [2, 3, 2, 2]).flat(), call(X[:, :2], [_EDGES, _EDGES], weight=POSITIVE[:, 0]).flat()],
+)
+_each("gradient", [call(X), call(X, dim=0), call(CUBE, spacing=2.0, dim=(1, 2)), call(_EDGES, edge_order=2)])
+_each("renorm", [call(X, 2, 0, 1.0), call(CUBE, 1.0, 1, 5.0)])
