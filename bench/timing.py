@@ -56,7 +56,7 @@ def _block(case, step, finish, count):
 
 def _calibrate(case, step, finish):
     """How many steps make a block. The first ones compile, allocate and fill caches, and do not count."""
-    for _ in range(3):
+    for _ in range(8):  # a backward pass is replayed from the third time on
         step()
     if finish is not None:
         finish()

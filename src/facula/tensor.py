@@ -270,17 +270,26 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     """
     if not mode.grad:
         return out
-    edges = []
+    edges: list[Any] = []
+    shapes: list[Any] = []
+    dtypes: list[Any] = []
     live = False
     for i in inputs:
+        if i is None:
+            edges.append(None)
+            shapes.append(None)
+            dtypes.append(None)
+            continue
         e = None
-        if i is not None and (i._rg or i._base is not None):
+        if i._rg or i._base is not None:
             e = i._grad_fn if i._storage is None else None
             if type(e) is not GradNode or e.outputs != 1:
                 e = edge_of(i)
             if e is not None:
                 live = True
         edges.append(e)
+        shapes.append(i.shape)
+        dtypes.append(i.dtype)
     if not live or out.dtype.category < FLOAT:
         return out
     kept: Any = saved
@@ -292,15 +301,8 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     fn.rule = rule
     fn.edges = tuple(edges)
     fn._saved = tuple(kept)
-    if len(inputs) == 1:
-        fn.shapes = (i.shape,)
-        fn.dtypes = (i.dtype,)
-    elif len(inputs) == 2 and inputs[0] is not None and inputs[1] is not None:
-        fn.shapes = inputs[0].shape, inputs[1].shape
-        fn.dtypes = inputs[0].dtype, inputs[1].dtype
-    else:
-        fn.shapes = tuple([None if i is None else i.shape for i in inputs])
-        fn.dtypes = tuple([None if i is None else i.dtype for i in inputs])
+    fn.shapes = tuple(shapes)
+    fn.dtypes = tuple(dtypes)
     fn.seq = next_seq()
     fn.outputs = 1
     fn._cold = None

@@ -483,7 +483,9 @@ def _set_data(self: Tensor, data: Any) -> None:
         raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
     if self._rg and data.dtype.category < FLOAT:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
-    take_over(self, data)
+    if data._storage is None or data._storage is not self._storage or data.shape != self.shape \
+            or data._strides != self._strides or data._offset != self._offset or data.dtype is not self.dtype:
+        take_over(self, data)  # otherwise it is the end of `t.data -= x`
 
 
 prop("data", _get_data, _set_data)

@@ -15,6 +15,8 @@ from weakref import ref
 from facula.autograd import replay
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
+from facula.dtypes import FLOAT
+from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import flush
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
@@ -244,6 +246,13 @@ def _store(t: Any, g: Any) -> None:
     t._grad = _own(g) if old is None else _own(old + g)
 
 
+def _is_zero(t: Any) -> bool:
+    """Has it been filled with zeros, and nothing done to it since?"""
+    from facula.tensor import read
+    node = read(t)
+    return node.op is CONST and node.scalars is not None and not node.scalars[0]
+
+
 def _accumulate(t: Any, g: Any) -> None:
     """Add `g` to `t.grad`: in place, unless the sum itself is to be differentiated."""
     from facula.tensor import assign, read
@@ -256,6 +265,8 @@ def _accumulate(t: Any, g: Any) -> None:
         t._grad = _own(g)
     elif mode.grad:
         t._grad = old + g
+    elif _is_zero(old) and g.dtype is old.dtype:  # after zero_(): no sum (a -0.0 in `g` stays what it is)
+        assign(old, read(g))
     else:
         total = old + g
         if getattr(old, "is_sparse", False) or getattr(total, "is_sparse", False) or total.dtype is not old.dtype:
@@ -297,6 +308,15 @@ def _sequence(x: Any) -> tuple[Any, ...]:
         if x is None or isinstance(x, Tensor) or not isinstance(x, (tuple, list)) and not hasattr(x, "__iter__")
         else tuple(x)
     )
+
+
+def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
+    """The root of `loss.backward()`; None where there is anything to think about."""
+    from facula.tensor import new
+    edge = getattr(t, "_grad_fn", None)
+    if edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
+        return None
+    return [(edge, new(Node(CONST, (), None, (1.0,), t.shape, t.dtype)))]
 
 
 def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
@@ -349,7 +369,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
                 "Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    roots = _roots(_sequence(tensors), grad_tensors)
+    roots = _scalar_root(tensors) if grad_tensors is None else None
+    if roots is None:
+        roots = _roots(_sequence(tensors), grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is not None:
         _backward_to(roots, keep, create_graph, inputs)

@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
+def _below(module: Any, found: dict[Any, None]) -> dict[Any, None]:
+    """`module` and all below it, depth first."""
+    if module not in found:
+        found[module] = None
+        for inner in module._modules.values():
+            if inner is not None:
+                _below(inner, found)
+    return found
+
+
 class Traversal:
     """The part of `Module` that lists what a module contains."""
 
@@ -67,8 +77,12 @@ class Traversal:
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]:
         """All parameters, of this module and (with `recurse`) those below, each once."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        kind = type(self)
+        if kind.named_parameters is Traversal.named_parameters and kind.named_modules is Traversal.named_modules:
+            # the same order without making names: every step of a training loop comes here
+            return iter(dict.fromkeys([p for module in (_below(self, {}) if recurse else (self,))
+                                       for p in module._parameters.values() if p is not None]))
+        return iter([parameter for _, parameter in self.named_parameters(recurse=recurse)])
 
     def named_parameters(self, prefix: str = "", recurse: bool = True,
                          remove_duplicate: bool = True) -> Iterator[tuple[str, Any]]:
