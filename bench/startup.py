@@ -11,18 +11,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Not ru_maxrss: across fork and exec that one begins with the parent's, which has torch loaded.
+MEMORY = "[1024 * int(line.split()[1]) for line in open('/proc/self/status') if line[:5] == 'VmHWM'][0]"
+
 # NumPy's own import is part of it: a program pays for both. The files of all are in the page cache.
 IMPORT = """
-import time, resource, json
+import time, json
 start = time.perf_counter()
 import {library}
-print(json.dumps({{"seconds": time.perf_counter() - start,
-                  "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}}))
+seconds = time.perf_counter() - start
+print(json.dumps({{"seconds": seconds, "memory": {memory}}}))
 """
 
 # The seeds' two-layer network with Adam; `began` is when the parent started this process.
 FIRST_STEP = """
-import sys, time, resource, json
+import sys, time, json
 import {library} as torch
 x, y = torch.randn(64, 1000), torch.randn(64, 10)
 model = torch.nn.Sequential(torch.nn.Linear(1000, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
@@ -35,8 +38,7 @@ for step in range({steps}):
     loss.item()
     if step == 0:
         first = time.time()
-print(json.dumps({{"seconds": first - float(sys.argv[1]),
-                  "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}}))
+print(json.dumps({{"seconds": first - float(sys.argv[1]), "memory": {memory}}}))
 """
 
 
@@ -60,12 +62,12 @@ def measure(libraries, rounds=5):
     """Rows {name: {library: {"seconds", "memory"}}}; libraries take turns."""
     rows = {}
     for name in libraries:
-        _run(IMPORT.format(library=name))  # writes the .pyc files, warms the page cache
-    rows["import"] = _interleaved(rounds, libraries, lambda name: _run(IMPORT.format(library=name)))
+        _run(IMPORT.format(library=name, memory=MEMORY))  # writes the .pyc files, warms the page cache
+    rows["import"] = _interleaved(rounds, libraries, lambda name: _run(IMPORT.format(library=name, memory=MEMORY)))
     with tempfile.TemporaryDirectory() as folder:
         warm = Path(folder) / "warm"
-        first = {name: FIRST_STEP.format(library=name, steps=1) for name in libraries}
-        many = {name: FIRST_STEP.format(library=name, steps=200) for name in libraries}
+        first = {name: FIRST_STEP.format(library=name, steps=1, memory=MEMORY) for name in libraries}
+        many = {name: FIRST_STEP.format(library=name, steps=200, memory=MEMORY) for name in libraries}
         _run(first["facula"], warm)
         cold = (Path(folder) / f"cold{number}" for number in range(1000))
         for row, times, programs, cache in [

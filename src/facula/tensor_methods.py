@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes import c_float
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from facula import devices, dtypes, layouts
 from facula import tensor_state as _tensor_state  # noqa: F401
 from facula import tensor_writing as _tensor_writing  # noqa: F401
-from facula.dtypes import FLOAT, bfloat16, bool_, dtype
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine.graph.node import CONST, contiguous_strides
-from facula.engine.realize import value_of
+from facula.engine.realize import realize, value_of
 from facula.ops.pointwise import to_dtype
 from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
@@ -29,6 +30,10 @@ def _values(self: Tensor) -> np.ndarray:
 @method
 def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
+    if self.dtype is float32 and not self.shape:  # a loss, nearly always
+        node = self._node or read(self)
+        if node.op is not CONST:
+            return c_float.from_address(realize(node).ptr).value
     for n in self.shape:
         if n != 1:
             count = self.numel()

@@ -10,7 +10,7 @@ from facula import defaults
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.registry import FUNCTIONS, METHODS, method
+from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
 from facula.ops.scattering import scalar_value
 from facula.ops.severing import overwriting
 from facula.size import Size
@@ -68,6 +68,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 @method
 def zero_(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
+    if not self._rg and (self._storage is None or self._base is None and 0 not in self._strides):
+        return write_back(self, new(constant(0, self.shape, self.dtype)), "zero_")
     if self._storage is not None and (once := _once(self)) is not self:
         zero_(once)
         return self

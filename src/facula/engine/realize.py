@@ -51,6 +51,8 @@ def flush() -> None:
 
 def realize(node: Node) -> Buffer:
     """The memory of `node`, computing what is pending if need be."""
+    global looks
+    looks += 1
     buffer = node.buffer
     if buffer is not None:
         return buffer
@@ -77,8 +79,6 @@ def looking() -> None:
 
 def value_of(node: Node) -> np.ndarray:
     """The elements as a NumPy array over the node's own memory: read it, do not keep or write it."""
-    global looks
-    looks += 1
     return realize(node).array(node.shape, node.dtype)
 
 

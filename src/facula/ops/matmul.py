@@ -9,15 +9,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula.autograd.graph import Rule, mode
-from facula.dtypes import bool_, dtype
+from facula.autograd.graph import Rule, grad_node, mode
+from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, number_for, sum_to, to_dtype
 from facula.ops.registry import DTYPE_NAMES, NAMESPACES, alias_of, op, store
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, edge_of, new, read, restored, view_node
 
 _C_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
             "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float",
@@ -169,8 +169,29 @@ def _product_grads(ctx: Any, g: Tensor, a: Any, b: Any, ta: bool, tb: bool, need
     return da, db
 
 
+def _restored(ctx: Any, first: int, a: Any, b: Any) -> tuple[Any, Any]:
+    """The factors, which `_attach` has saved as nodes, as tensors with their history."""
+    e, f = ctx.edges[first], ctx.edges[first + 1]
+    return (None if a is None else restored(a, e, e is not None), None if b is None else restored(b, f, f is not None))
+
+
+def _attach(out: Tensor, rule: Rule, inputs: tuple[Tensor, ...], factors: tuple[Node, Node],
+            more: tuple[Any, ...]) -> None:
+    """`attach` for a product, the last two of whose inputs are factors: of each, the node is saved if the other needs a
+    gradient."""
+    edges = [edge_of(t) if t._rg or t._base is not None else None for t in inputs]
+    e, f = edges[-2:]
+    if e is None and f is None and edges[0] is None:  # views of what needs no gradient
+        return
+    fn = grad_node(rule, tuple(edges), (None if f is None else factors[0], None if e is None else factors[1], *more),
+                   tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
+    out._grad_fn = fn
+    out._rg = True
+
+
 def _product_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     a, b, ta, tb = ctx.saved
+    a, b = _restored(ctx, 0, a, b)
     return _product_grads(ctx, g, a, b, ta, tb, ctx.needs, ctx.shapes)
 
 
@@ -188,9 +209,8 @@ def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False, rule: Rule
     """op(a) @ op(b) over the last two dimensions, op transposing if asked; the others broadcast."""
     out = new(_contract(a, b, ta, tb))
     if mode.grad:
-        ra, rb = _live(a), _live(b)
-        if ra or rb:
-            attach(out, rule, (a, b), (a if rb else None, b if ra else None, ta, tb))
+        if (_live(a) or _live(b)) and out.dtype.category >= FLOAT:
+            _attach(out, rule, (a, b), (a._node or read(a), b._node or read(b)), (ta, tb))
     return out
 
 
@@ -452,6 +472,7 @@ def _back_times(g: Tensor, factor: Any) -> Any:
 
 def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     a, b, ta, tb, beta, alpha = ctx.saved
+    a, b = _restored(ctx, 1, a, b)
     needs, shapes = ctx.needs, ctx.shapes
     first = None
     if needs[0]:
@@ -472,9 +493,8 @@ _LINEAR = Rule("ViewBackward0", _add_backward)
 def _added(input: Tensor, a: Tensor, b: Tensor, tb: bool, beta: Any, alpha: Any, rule: Rule) -> Tensor:
     result = new(_blend(_contract(a, b, False, tb), read(input), beta, alpha))
     if mode.grad:
-        ra, rb = _live(a), _live(b)
-        if ra or rb or _live(input):
-            attach(result, rule, (input, a, b), (a if rb else None, b if ra else None, False, tb, beta, alpha))
+        if (_live(a) or _live(b) or _live(input)) and result.dtype.category >= FLOAT:
+            _attach(result, rule, (input, a, b), (a._node or read(a), b._node or read(b)), (False, tb, beta, alpha))
     return result
 
 

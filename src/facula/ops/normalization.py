@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from facula.autograd.graph import Rule, mode
@@ -61,13 +62,25 @@ def layer_norm(x: Tensor, rank: int, weight: Tensor | None, bias: Tensor | None,
     """Mean 0 and variance 1 over the last `rank` dimensions, then scaled and shifted. Shapes have been checked."""
     node = widened(x)
     of, shape = node.dtype, x.shape
-    dims = tuple(range(len(shape) - rank, len(shape)))
-    count = count_of(shape, dims)
+    dims, count = _last(shape, rank)
     n = float(count)
     total = reduce_kept(SUM, node, dims, of)
     squares = reduce_kept(SUM, record(_SQUARES, (node, total), None, (n,), shape, of), dims, of)
-    more = tuple([widened(t) for t in (weight, bias) if t is not None])
+    operands = [node, total, squares]
+    graded = x._rg or x._base is not None
+    for t in (weight, bias):
+        if t is not None:
+            operands.append(widened(t))
+            graded = graded or t._rg or t._base is not None
     form = _FORMS[weight is not None, bias is not None]
-    out = new(narrowed(record(form, (node, total, squares, *more), None, (n, eps), shape, of), x.dtype))
-    return attach(out, _RULE, (x, weight, bias), (x, new(total), new(squares), weight, count, eps, dims))
+    out = new(narrowed(record(form, tuple(operands), None, (n, eps), shape, of), x.dtype))
+    if graded:
+        attach(out, _RULE, (x, weight, bias), (x, new(total), new(squares), weight, count, eps, dims))
+    return out
 
+
+@lru_cache(4096)
+def _last(shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], int]:
+    """The last `rank` dimensions, and how many elements they have."""
+    dims = tuple(range(len(shape) - rank, len(shape)))
+    return dims, count_of(shape, dims)

@@ -169,8 +169,9 @@ def coordinate(shape: tuple[int, ...], dim: int) -> Tensor:
 
 def widened(t: Tensor) -> Node:
     """The value of `t`, 16-bit floats as float32."""
-    node = read(t)
-    if node.dtype.compute is not node.dtype:
+    node = t._node or read(t)
+    of = node.dtype
+    if of.compute is not of:
         return formula_node(_TO, (node,), None, node.shape, float32)
     return node
 
@@ -663,8 +664,8 @@ def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     else:
         # one division a row; the products differ from quotients by half a unit in the last place at most
         result = record(_MUL, (e, record(_INVERSE, (total,), None, None, total.shape, w)), None, None, shape, w)
-    out = new(narrowed(result, x.dtype))
-    return attach(out, rule, (x,), (out, d))
+    out = new(result if w is x.dtype else narrowed(result, x.dtype))
+    return attach(out, rule, (x,), (out, d)) if x._rg or x._base is not None else out
 
 
 def _implicit_dim(dim: Any, rank: int, name: str, stacklevel: int) -> int:

@@ -36,8 +36,15 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     vectors = -(-n // t.lanes)
     panels = -(-vectors // t.vectors)
     small, bigger = divmod(vectors, panels)
-    mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, 2.0 * batch * m * n * length)
     b_layout = _layout(k, n, *b.strides[1:])
+    flops = 2.0 * batch * m * n * length
+    if b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
+        # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
+        panels += panels % 2
+        small, bigger = divmod(vectors, panels)
+        mc, m_blocks, per_block, n_blocks = split(m, m, t.rows)[0], 1, 1, panels
+    else:
+        mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, flops)
     mode = _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
     pack_a = m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
     steps = []
