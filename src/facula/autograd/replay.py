@@ -271,11 +271,13 @@ def _capture(scene: _Scene, blind: bool) -> _Replay | int:
     nodes = recorder.pending[:]
     del recorder.pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
     entry: _Replay | int = NEVER
+    if not nodes:  # views of leaves and constants: there is nothing to run
+        return entry
     # and nothing was computed on the way
     if blind and [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):
         held = held_of(nodes)
         work = Work(nodes, held)
-        if not work.written:
+        if not work.written and work.outputs:
             entry = _mapped(work, nodes, scene)
         del work
     realize.run(nodes)

@@ -138,6 +138,8 @@ def computed(node: Node, buffer: Buffer) -> None:
 def held_of(nodes: list[Node], lists: int = 1) -> bytes:
     """Per node 1 if somebody beside the nodes themselves holds it. So many lists of the caller's do, and nothing else
     of his. Under the lock: the nodes are marked."""
+    if not nodes:
+        return b""
     uses = [0] * len(nodes)
     for i, node in enumerate(nodes):
         node.slot = i
