@@ -13,6 +13,7 @@ from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Any
 
+from facula import defaults
 from facula.autograd.graph import GradNode, Rule, Saved
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
@@ -89,7 +90,7 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
             edge = edge[0]
         found.tape.append(edge)
         found.values.append(g._node or read(g))
-    found.parts.append(keep)
+    found.parts += (keep, defaults.get_default_dtype())
     if len(roots) > 1 and len(set(found.tape)) < len(roots):
         return None
     if _survey is not None:
