@@ -332,3 +332,10 @@ def test_fork_after_kernels_ran(facula):
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_meta_tensor_has_no_values():
+    import facula
+    for ask in (lambda t: t.item(), lambda t: t.tolist(), bool, float):
+        with pytest.raises((RuntimeError, TypeError), match="meta"):
+            ask(facula.ones((), device="meta"))

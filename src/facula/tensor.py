@@ -410,11 +410,13 @@ def update(t: Tensor, result: Tensor) -> Tensor:
     return t
 
 
-def _zero_gradient(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    return (new(Node(CONST, (), None, (0j if g.dtype.is_complex else 0.0,), g.shape, g.dtype)),)
+def zero_gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+    """Of what an operation has read nothing of: zeros, not None. An optimizer steps on zeros."""
+    return tuple([new(Node(CONST, (), None, (0j if of.is_complex else 0.0,), shape, of)) if needed else None
+                  for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
 
 
-_OVERWRITTEN = Rule("FillBackward0", _zero_gradient)
+_OVERWRITTEN = Rule("FillBackward0", zero_gradients)
 
 
 def strides_offset(t: Tensor) -> int:

@@ -21,8 +21,15 @@ from facula.tensor import Tensor, new, read, share, strided
 # ---- values that leave ----------------------------------------------------------------------------------
 
 
+def _not_meta(t: Tensor) -> None:
+    """A meta tensor has no elements: a number for one would be made up."""
+    if "_device" in t.__dict__ and t.device.type == "meta":
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+
+
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
+    _not_meta(self)
     array = value_of(read(self)).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
 
@@ -30,6 +37,7 @@ def _values(self: Tensor) -> np.ndarray:
 @method
 def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
+    _not_meta(self)
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
         if node.op is not CONST:

@@ -34,6 +34,8 @@ _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structu
 LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
 _log: dict[int, dict[str, Any]] | None = None
 _NOTHING: tuple[Node, ...] = ()
+# How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
+looks = 0
 _READY = frozenset((BUFFER, CONST))
 _op = attrgetter("op")
 
@@ -65,10 +67,6 @@ def realize(node: Node) -> Buffer:
                 _compute_alone(node)
     assert node.buffer is not None
     return node.buffer
-
-
-# How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
-looks = 0
 
 
 def looking() -> None:

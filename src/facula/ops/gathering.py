@@ -47,12 +47,6 @@ def bounds(node: Node) -> tuple[int, int]:
     return found
 
 
-def known_within(index: Tensor, low: int, high: int) -> Tensor:
-    """Note that the elements of `index` lie in [low, high]: a use of it need not compute it to check."""
-    read(index).range = (low, high)
-    return index
-
-
 def first_outside(array: Array, low: int, high: int) -> int:
     return int(array[(array < low) | (array >= high)].flat[0])
 

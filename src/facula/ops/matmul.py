@@ -242,6 +242,18 @@ def _check_batch(a: Tensor, b: Tensor) -> None:
         raise NotImplementedError("\"bmm\" not implemented for 'Bool'")
 
 
+def _check_stacks(batch1: Tensor, batch2: Tensor) -> None:
+    a, b = batch1.shape, batch2.shape
+    if len(a) != 3:
+        raise RuntimeError("batch1 must be a 3D tensor")
+    if len(b) != 3:
+        raise RuntimeError("batch2 must be a 3D tensor")
+    if b[0] != a[0] or b[1] != a[2]:
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: "
+                           f"[{b[0]}, {b[1]}].")
+    _check_batch(batch1, batch2)
+
+
 # ---- the operations ---------------------------------------------------------------------------------------
 
 @op(out=True)
@@ -265,15 +277,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of two stacks of matrices."""
     _need_tensors("bmm", ("input", input), ("mat2", mat2))
-    a, b = input.shape, mat2.shape
-    if len(a) != 3:
-        raise RuntimeError("batch1 must be a 3D tensor")
-    if len(b) != 3:
-        raise RuntimeError("batch2 must be a 3D tensor")
-    if b[0] != a[0] or b[1] != a[2]:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: "
-                           f"[{b[0]}, {b[1]}].")
-    _check_batch(input, mat2)
+    _check_stacks(input, mat2)
     return product(input, mat2, rule=_BMM)
 
 
@@ -550,14 +554,7 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
     """beta * input + alpha * bmm(batch1, batch2)."""
     _need_tensors("baddbmm", ("input", input), ("batch1", batch1), ("batch2", batch2))
     a, b = batch1.shape, batch2.shape
-    if len(a) != 3:
-        raise RuntimeError("batch1 must be a 3D tensor")
-    if len(b) != 3:
-        raise RuntimeError("batch2 must be a 3D tensor")
-    if b[0] != a[0] or b[1] != a[2]:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but got: "
-                           f"[{b[0]}, {b[1]}].")
-    _check_batch(batch1, batch2)
+    _check_stacks(batch1, batch2)
     if input.dtype is not batch1.dtype:
         raise RuntimeError(f"Input dtypes must be the same, got: input {input.dtype.name}, batch1: "
                            f"{batch1.dtype.name}, batch2: {batch2.dtype.name}")

@@ -10,22 +10,16 @@ import functools
 from typing import Any
 
 from facula.autograd.graph import Rule
-from facula.ops.pointwise import constant
-from facula.tensor import Tensor, attach, new, read
-
-
-def _zeros(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-    return tuple([new(constant(0, shape, of)) if needed else None
-                  for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
+from facula.tensor import Tensor, attach, new, read, zero_gradients
 
 
 def _kept(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    return _zeros(ctx)[0], g if ctx.needs[1] else None
+    return zero_gradients(ctx)[0], g if ctx.needs[1] else None
 
 
 @functools.cache
 def _rule(name: str) -> Rule:
-    return Rule(name, _zeros)
+    return Rule(name, zero_gradients)
 
 
 _COPY = Rule("CopyBackwards", _kept)
