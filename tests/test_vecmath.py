@@ -71,10 +71,12 @@ def run():
         address = jit.module(code.module.text(), (name,))[name]
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * count)(address)
 
-    def apply(fn, *arrays, lanes=None, vector_bytes=target.host().vector_bytes):
+    def apply(fn, *arrays, lanes=None, vector_bytes=None):
         arrays = [np.ascontiguousarray(x).ravel() for x in np.broadcast_arrays(*arrays)]
         element = {"float32": "float", "float64": "double", "int64": "i64"}[arrays[0].dtype.name]
         lanes = lanes or (16 if element == "float" else 8)
+        if vector_bytes is None:
+            vector_bytes = target.host().vector_bytes
         key = fn, element, lanes, vector_bytes
         if key not in compiled:
             compiled[key] = kernel(fn, element, lanes, len(arrays), vector_bytes)
