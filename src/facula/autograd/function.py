@@ -182,9 +182,12 @@ class FunctionRule:
         return tuple(out)
 
 
-@functools.cache
 def _rule_of(cls: type[Function]) -> FunctionRule:
-    return FunctionRule(cls)
+    """One rule a class, kept by the class itself."""
+    found = cls.__dict__.get("_rule")
+    if found is None:
+        found = cls._rule = FunctionRule(cls)  # type: ignore[attr-defined]
+    return found  # type: ignore[no-any-return]
 
 
 def _zeros(meta: tuple[Any, Any]) -> Any:

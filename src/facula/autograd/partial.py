@@ -62,11 +62,16 @@ def replayed(notes: Notes, found: Survey, keep: bool) -> dict[Any, Any]:
     """The gradients of the leaves, as `walk` returns them."""
     tape, leaves = found.tape, found.leaves
     met = found.values + notes.constants
+    meet = met.append
     for part in notes.parts:
         for op, places, attrs, scalars, owner, shape, of in part.notes:
             if owner >= 0:
                 scalars = tape[owner]._saved[0]
-            met.append(record(op, tuple([met[place] for place in places]), attrs, scalars, shape, of))
+            if len(places) == 1:
+                inputs: tuple[Node, ...] = (met[places[0]],)
+            else:
+                inputs = tuple([met[place] for place in places])
+            meet(record(op, inputs, attrs, scalars, shape, of))
         if not keep:
             for step in part.released:
                 tape[step]._saved = None
