@@ -11,7 +11,7 @@ from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, Formula
 from facula.engine.realize import value_of
-from facula.ops.pointwise import Binary, apply, apply1, apply2, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import Binary, apply, apply1, apply2, held, number_for, result_dtype, to_dtype, unary
 from facula.ops.registry import alias_of, op, write_back
 from facula.tensor import Tensor, attach, read
 
@@ -446,6 +446,10 @@ for _name, _public in (("eq", "eq"), ("ne", "ne"), ("lt", "lt"), ("le", "le"), (
         def compare(input: Any, other: Any) -> Tensor:
             if ordered:
                 refuse_complex(f"{name}_cpu", input, other)
+            if type(other) is not Tensor and isinstance(input, Tensor) and input.dtype.itemsize == 2:
+                # A number is compared in the tensor's type: a half 0.1 equals 0.1.
+                if input.dtype.category == FLOAT and isinstance(other, (int, float)):
+                    other = held(float(other), input.dtype)
             return body(input, other)
         compare.__name__ = name
         op(compare, inplace=True, out=True)
