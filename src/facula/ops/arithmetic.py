@@ -7,7 +7,7 @@ from typing import Any
 
 from facula import defaults
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_, int64
+from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, Formula
 from facula.engine.realize import value_of
@@ -219,6 +219,8 @@ def _scaled(other: Any, alpha: Any, *operands: Any) -> Any:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if all(_is_bool(x) for x in operands):
         alpha = bool(alpha)  # a number would make it an integer
+        if isinstance(other, bool):  # and so would the product of two Python bools
+            return other and alpha
     return other * alpha
 
 
@@ -380,17 +382,19 @@ for _name in ("maximum", "minimum"):
         two.__name__ = name
         op(two, out=True)
     _make3(_name, Binary(_name, X[_name]))
-for _name, _other in (("fmax", "maximum"), ("fmin", "minimum")):
+for _name, _wins in (("fmax", "ge"), ("fmin", "le")):
     def _make_skipping(name: str, body: Callable[..., Tensor]) -> None:
         def skipping(input: Tensor, other: Tensor) -> Tensor:
             _no_order(name, input, other)
             return body(input, other)
         skipping.__name__ = name
         op(skipping, out=True)
-    _make_skipping(_name, Binary(_name, lambda a, b, of=X[_other]: where(  # type: ignore[misc]
-        X["isnan"](b), a, where(X["isnan"](a), b, of(a, b)))))
+    # Of equal operands the first has the whole gradient, as in torch.
+    _make_skipping(_name, Binary(_name, lambda a, b, wins=X[_wins]: where(  # type: ignore[misc]
+        X["or"](wins(a, b), X["isnan"](b)), a, b)))
+# At input 0 the slope is log(other) wherever that is finite: only what would be 0 * inf or NaN is masked.
 _xlogy = Binary("xlogy", lambda a, b: where(
-    X["isnan"](b), b, where(X["eq"](a, 0.0), 0.0, a * X["log"](b))), "float")
+    X["isnan"](b), b, where((X["eq"](a, 0.0)) & ((b <= 0.0) | X["isinf"](b)), 0.0, a * X["log"](b))), "float")
 
 
 @op(inplace=True, out=True)
@@ -400,9 +404,15 @@ def xlogy(input: Any, other: Any) -> Tensor:
     return _xlogy(input, other)
 
 
-_logaddexp = Binary("logaddexp", lambda a, b: where(
-    X["eq"](a, b), a + 0.6931471805599453,
-    X["maximum"](a, b) + X["log1p"](X["exp"](-X["abs"](a - b)))), "float")
+def _log_of_sum(exp: Callable[..., Expr], unit: float) -> Callable[[Expr, Expr], Expr]:
+    def formula(a: Expr, b: Expr) -> Expr:
+        # Selections, not maximum and abs: these have no slope where a == b.
+        high, low = where(a >= b, a, b), where(a >= b, b, a)
+        return where(X["isinf"](a) & X["eq"](a, b), a, high + X["log1p"](exp(low - high)) * unit)
+    return formula
+
+
+_logaddexp = Binary("logaddexp", _log_of_sum(X["exp"], 1.0), "float")
 
 
 @op(out=True)
@@ -419,10 +429,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
 
 
-op(Binary("logaddexp2", lambda a, b: where(
-    X["eq"](a, b), a + 1.0,
-    X["maximum"](a, b) + X["log1p"](X["exp2"](-X["abs"](a - b))) * 1.4426950408889634), "float").__call__,
-   name="logaddexp2", out=True)
+op(Binary("logaddexp2", _log_of_sum(X["exp2"], 1.4426950408889634), "float").__call__, name="logaddexp2", out=True)
 _heaviside = Binary("heaviside", lambda a, b: where(
     X["isnan"](a), a, where(X["eq"](a, 0), b, where(a > 0, 1, 0))))
 
@@ -508,6 +515,12 @@ _CLAMPS = {
 }
 
 
+def _bound_fits(bound: Any, of: dtype) -> None:
+    from facula.ops.conversion import fits
+    if of.category < FLOAT:
+        fits(int(bound), of)
+
+
 @op(inplace=True, out=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Elements below `min` become `min`, above `max` become `max`; bounds are numbers or tensors."""
@@ -526,6 +539,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         formula = _CLAMPS[min is not None, max is not None]
         if max is not None and max != max or min is not None and min != min:
             return apply(Formula("clamp", operand(0) * 0 + float("nan")), (x,), None, of)
+        for b in bounds:
+            _bound_fits(b, of)
         return apply(formula, (x,), tuple(number_for(b, of) for b in bounds), of)
     if min is not None:
         x = x.maximum(to_dtype(min, of)) if isinstance(min, Tensor) else clamp(x, min)

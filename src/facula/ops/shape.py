@@ -15,7 +15,7 @@ from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
-from facula.ops.pointwise import apply, broadcast, constant, number_for, result_dtype, to_dtype
+from facula.ops.pointwise import apply, broadcast, constant, result_dtype, to_dtype
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.views import (
     Ints,
@@ -431,6 +431,8 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if inner[d] < 0:  # what is cut off at both ends overlaps
             raise RuntimeError("narrow(): length must be non-negative.")
         cut[d], put[d] = max(-before, 0), max(before, 0)
+    from facula.ops.scattering import scalar_value
+    value = scalar_value(value or 0, input.dtype)
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
         if inner != list(old):
@@ -440,7 +442,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if full != inner:
             shape = tuple(full)
             to = contiguous_strides(shape)
-            base = constant(number_for(value or 0, input.dtype), shape, input.dtype)
+            base = constant(value, shape, input.dtype)
             node = record(
                 WRITE,
                 (base, node),
@@ -450,7 +452,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
                 input.dtype,
             )
     else:
-        node = constant(number_for(value or 0, input.dtype), tuple(full), input.dtype)
+        node = constant(value, tuple(full), input.dtype)
     return attach(new(node), _PAD, (input,), (pads,))
 
 
