@@ -115,11 +115,20 @@ def __bool__(self: Tensor) -> bool:
 
 
 def __float__(self: Tensor) -> float:
-    return float(_single(self))
+    return float(_real(self, "double"))
 
 
 def __int__(self: Tensor) -> int:
-    return int(_single(self))
+    return int(_real(self, "int64_t"))
+
+
+def _real(self: Tensor, name: str) -> Any:
+    value = _single(self)
+    if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+        return value.real
+    return value
 
 
 def _single(self: Tensor) -> Any:

@@ -14,7 +14,7 @@ from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.graph.node import CONST
 from facula.ops.pointwise import sum_to, to_dtype
-from facula.tensor import assign, edge_of, new, read
+from facula.tensor import Tensor, assign, edge_of, new, read
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 
@@ -205,6 +205,8 @@ def run_hooks(hooks: Any, g: Any) -> Any:
     for hook in list(hooks.values()):
         changed = hook(g)
         if changed is not None:
+            if not isinstance(changed, Tensor):
+                raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
             if changed.shape != g.shape:
                 raise RuntimeError("hook '" + getattr(hook, "__name__", type(hook).__name__)
                                    + "' has changed the size of value")
@@ -292,7 +294,8 @@ def accumulate(t: Any, g: Any) -> None:
     hooks = t.__dict__.get("_post_accumulate_grad_hooks")
     if hooks:
         for hook in list(hooks.values()):
-            hook(t)
+            if hook(t) is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) -> None:

@@ -150,6 +150,8 @@ def _shape(data: Any) -> list[int]:
     shape = []
     while not isinstance(data, (str, bytes)) and hasattr(data, "__len__") and not (
             isinstance(data, (Tensor, np.ndarray, np.generic)) and not data.shape):
+        if isinstance(data, dict):
+            raise RuntimeError("Could not infer dtype of dict")
         shape.append(len(data))
         if not shape[-1] or len(shape) > 128:
             break
