@@ -540,8 +540,14 @@ def test_hooks_must_return_gradients(m):
     with pytest.raises(TypeError, match="expected Variable, but hook returned 'int'"):
         y.sum().backward()
     x.register_post_accumulate_grad_hook(lambda t: t)
+    (x * 2).sum().backward()
+    x.register_post_accumulate_grad_hook(lambda t: t.grad)
     with pytest.raises(RuntimeError, match="should return None"):
         (x * 2).sum().backward()
+    z = m.ones(2, requires_grad=True)
+    z.register_post_accumulate_grad_hook(lambda t: 5)
+    with pytest.raises(TypeError, match="expected Variable, but hook returned 'int'"):
+        (z * 2).sum().backward()
 
 
 @pytest.mark.parametrize("m", BOTH)

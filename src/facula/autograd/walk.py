@@ -201,12 +201,16 @@ def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], 
     return results
 
 
+def _gradient_from(answer: Any) -> None:
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"expected Variable, but hook returned '{type(answer).__name__}'")
+
+
 def run_hooks(hooks: Any, g: Any) -> Any:
     for hook in list(hooks.values()):
         changed = hook(g)
         if changed is not None:
-            if not isinstance(changed, Tensor):
-                raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
+            _gradient_from(changed)
             if changed.shape != g.shape:
                 raise RuntimeError("hook '" + getattr(hook, "__name__", type(hook).__name__)
                                    + "' has changed the size of value")
@@ -294,7 +298,9 @@ def accumulate(t: Any, g: Any) -> None:
     hooks = t.__dict__.get("_post_accumulate_grad_hooks")
     if hooks:
         for hook in list(hooks.values()):
-            if hook(t) is not None:
+            answer = hook(t)
+            if answer is not None and answer is not t:
+                _gradient_from(answer)
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
