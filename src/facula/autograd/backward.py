@@ -456,7 +456,7 @@ def _detached(g: Any) -> Any:
 
 def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...], keep: bool,
              create_graph: bool, allow_unused: bool, materialize_grads: bool) -> tuple[Any, ...]:
-    from facula.ops.shape import stack
+    from facula.ops.joining import stack
     count = next(len(g) for g in grad_outputs if g is not None)
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)

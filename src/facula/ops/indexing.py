@@ -20,8 +20,9 @@ from facula.engine.realize import leaf, value_of
 from facula.ops.gathering import INDEX_RULE, Array, checked, flat_index, index_leaf, rows, truth
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.reshaping import unsqueeze
 from facula.ops.scattering import fit, put_mask, put_rows, scalar_value
-from facula.ops.views import alias_view, select_view, slice_view, unsqueeze
+from facula.ops.views import alias_view, select_view, slice_view
 from facula.size import Size
 from facula.tensor import Tensor, new, read, update
 

@@ -17,9 +17,9 @@ from facula.ops.gathering import index_leaf, rows
 from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
+from facula.ops.regions import region_add, region_view
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
-from facula.ops.views import region_add, region_view
 from facula.tensor import Tensor, new, read
 
 # ---- interpolation ----------------------------------------------------------------------------------------
