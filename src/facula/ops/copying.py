@@ -58,14 +58,6 @@ def detach_(input: Tensor) -> Tensor:
     return input
 
 
-@op
-def positive(input: Tensor) -> Tensor:
-    """`+input`: the tensor itself."""
-    if input.dtype.category == 0:
-        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
-    return input
-
-
 # ---- the other forms of views --------------------------------------------------------------------
 
 def _copying(body: Callable[..., Any], name: str) -> None:

@@ -29,7 +29,7 @@ from facula.engine.graph.node import (
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.ops import gathering
-from facula.ops.arithmetic import _scaled
+from facula.ops.arithmetic import scaled
 from facula.ops.gathering import checked, index_leaf, rows, shaped, truth, vector_index, want_tensor
 from facula.ops.pointwise import (
     FormulaRule,
@@ -96,9 +96,9 @@ _MASKED_SCATTER = setting("MaskedScatterBackward0")
 
 def add_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, rule: Rule = _ADD, alpha: Any = 1) -> Tensor:
     """`base` (v, d) with `alpha * src` added to the rows `index`."""
-    scaled = _scaled(src, alpha, base, src) if alpha != 1 else src
-    # with grad mode on, `scaled` may be on the tape; only its node is used
-    return attach(_write(SCATTER_ADD, base, index, scaled, v, d), rule, (base, src), (index, v, d, alpha))
+    value = scaled(src, alpha, base, src) if alpha != 1 else src
+    # with grad mode on, `value` may be on the tape; only its node is used
+    return attach(_write(SCATTER_ADD, base, index, value, v, d), rule, (base, src), (index, v, d, alpha))
 
 
 def set_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, rule: Rule = _SET) -> Tensor:
