@@ -9,9 +9,9 @@ import numpy as np
 from facula import defaults
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.creation import empty, sizes_of
+from facula.ops.masking import scalar_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
-from facula.ops.scattering import scalar_value
 from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update

@@ -17,11 +17,13 @@ import numpy as np
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import leaf, value_of
-from facula.ops.gathering import INDEX_RULE, Array, checked, flat_index, index_leaf, rows, truth
+from facula.ops.gathering import Array, checked, flat_index, index_leaf, truth
+from facula.ops.indexed_rows import INDEX_RULE, rows
+from facula.ops.masking import put_mask, scalar_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.reshaping import unsqueeze
-from facula.ops.scattering import fit, put_mask, put_rows, scalar_value
+from facula.ops.scattering import fit, put_rows
 from facula.ops.views import alias_view, select_view, slice_view
 from facula.size import Size
 from facula.tensor import Tensor, new, read, update

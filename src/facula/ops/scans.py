@@ -22,6 +22,7 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.gathering import along_rule
 from facula.ops.pointwise import apply, to_dtype
 from facula.ops.reductions import (
     coordinate,
@@ -34,7 +35,6 @@ from facula.ops.reductions import (
     wrap_dim,
 )
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
-from facula.ops.sorting import put
 from facula.tensor import Tensor, attach, new, read, view_node
 
 
@@ -109,16 +109,11 @@ def cumprod(input: Tensor, dim: int, *, dtype: dtype | None = None) -> Tensor:
     return attach(out, _CUMPROD, (x,), (x, out, d))
 
 
-def _cumulative_back(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor]:
-    indices, d = ctx.saved
-    return (put(g, indices, d, ctx.shapes[0]),)
-
-
 _AT = Formula("at", where(_or(_ne(_a, _a), _eq(_a, _b)), _c, 0))
 
 
 def _cumulative(name: str, primitive: Primitive) -> Any:
-    rule = Rule(name.capitalize() + "Backward0", _cumulative_back)
+    rule = along_rule(name.capitalize() + "Backward0")
 
     def body(input: Tensor, dim: int) -> Any:
         tensor_argument(input, name)

@@ -13,6 +13,7 @@ from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.recorder import record
+from facula.ops.conversion import from_array, host_array
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reductions import (
     _DIV_S,
@@ -30,7 +31,6 @@ from facula.ops.reductions import (
 )
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
-from facula.ops.sorting import from_host, host
 from facula.tensor import Tensor, attach, attach_many, new
 
 _a, _b = operand(0), operand(1)
@@ -160,7 +160,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
         raise RuntimeError("bins must be > 0")
     if input.dtype.category != FLOAT:
         raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
-    x = host(input).reshape(-1)
+    x = host_array(input).reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
@@ -172,7 +172,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
         raise RuntimeError("max must be larger than min")
     x = x[(x >= low) & (x <= high)]
     at = np.minimum(((x - x.dtype.type(low)) / x.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
-    return from_host(np.bincount(at, minlength=bins), input.dtype)
+    return from_array(np.bincount(at, minlength=bins), input.dtype)
 
 
 @op
@@ -183,18 +183,18 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     if input.dtype.category >= FLOAT:
         from facula.ops.registry import DTYPE_NAMES
         raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
-    x = host(input)
+    x = host_array(input)
     if x.size == 0 and x.ndim == 1:
-        return from_host(np.zeros(minlength), int64)
+        return from_array(np.zeros(minlength), int64)
     if x.ndim != 1 or (x.dtype.kind == "i" and x.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     x = x.astype(np.int64)
     if weights is None:
-        return from_host(np.bincount(x, minlength=minlength), int64)
+        return from_array(np.bincount(x, minlength=minlength), int64)
     if weights.shape != input.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    counted = np.bincount(x, host(weights).astype(np.float64), minlength)
-    return from_host(counted, float32 if weights.dtype is float32 else float64)
+    counted = np.bincount(x, host_array(weights).astype(np.float64), minlength)
+    return from_array(counted, float32 if weights.dtype is float32 else float64)
 
 
 @op
@@ -206,12 +206,12 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
     count = size_of(bins.shape) - 1 if isinstance(bins, Tensor) else bins
     if count <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {count} for dimension 0")
-    x = host(input).reshape(-1)
-    edges = host(bins) if isinstance(bins, Tensor) else bins
-    weights = None if weight is None else host(weight).reshape(-1)
+    x = host_array(input).reshape(-1)
+    edges = host_array(bins) if isinstance(bins, Tensor) else bins
+    weights = None if weight is None else host_array(weight).reshape(-1)
     counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
     return result_type("histogram", "hist", "bin_edges")(
-        from_host(counts, input.dtype), from_host(edges, input.dtype))
+        from_array(counts, input.dtype), from_array(edges, input.dtype))
 
 
 # ---- covariance -------------------------------------------------------------------------------------------
@@ -308,8 +308,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     n = input.shape[0]
     i, j = np.triu_indices(n, 1)
-    a = FUNCTIONS["index_select"](input, 0, from_host(i, int64))
-    b = FUNCTIONS["index_select"](input, 0, from_host(j, int64))
+    a = FUNCTIONS["index_select"](input, 0, from_array(i, int64))
+    b = FUNCTIONS["index_select"](input, 0, from_array(j, int64))
     from facula.ops.reductions import vector_norm
     if p == 0:
         return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
