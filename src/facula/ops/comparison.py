@@ -86,10 +86,10 @@ _NAN_TO_NUM = Formula("nanToNum", where(
     _isnan(operand(0)), scalar(0), where(_isinf(operand(0)), where(
         operand(0) > 0.0, scalar(1), scalar(2)), operand(0))))
 
+
 # ---- larger and smaller --------------------------------------------------------------------------
 
-
-def _larger(name: str, body: Callable[..., Tensor]) -> None:
+def _extremum(name: str, body: Callable[..., Tensor]) -> None:
     def two(input: Tensor, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
             raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not "
@@ -101,7 +101,7 @@ def _larger(name: str, body: Callable[..., Tensor]) -> None:
     op(two, out=True)
 
 
-def _larger_skipping_nan(name: str, pick: Callable[..., Expr]) -> None:
+def _extremum_skipping_nan(name: str, pick: Callable[..., Expr]) -> None:
     body = Binary(name, lambda a, b: where(_isnan(b), a, where(_isnan(a), b, pick(a, b))))
 
     def skipping(input: Tensor, other: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ def _larger_skipping_nan(name: str, pick: Callable[..., Expr]) -> None:
 
 
 for _name, _skipping in (("maximum", "fmax"), ("minimum", "fmin")):
-    _larger(_name, Binary(_name, function(_name)))
-    _larger_skipping_nan(_skipping, function(_name))
+    _extremum(_name, Binary(_name, function(_name)))
+    _extremum_skipping_nan(_skipping, function(_name))
 
 
 def _clamp_expr(x: Expr, low: Expr | None, high: Expr | None) -> Expr:

@@ -38,6 +38,7 @@ def shaped(node: Node, shape: tuple[int, ...]) -> Node:
         return node
     return view_node(node, shape, contiguous_strides(shape), 0, node.dtype)
 
+
 # ---- picking rows --------------------------------------------------------------------------------
 
 def node_rows(node: Node, index: Node, v: int, d: int, shape: tuple[int, ...]) -> Node:
@@ -102,7 +103,6 @@ def adding(name: str) -> Rule:
 
 def setting(name: str) -> Rule:
     return Rule(name, _set_backward)
-
 
 
 SET_RULE = setting("ScatterBackward0")

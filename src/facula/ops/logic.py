@@ -33,6 +33,7 @@ for _name, _expr in (("logical_and", lambda a, b: _truth(a) & _truth(b)),
                      ("logical_xor", lambda a, b: _exclusive(_truth(a), _truth(b)))):
     truth_values(_name, Binary(_name, _expr, "any", "bool"))
 
+
 # ---- bits ----------------------------------------------------------------------------------------
 
 either = Binary("bitwise_or", function("or"))

@@ -10,10 +10,9 @@ import numpy as np
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype, float32, uint8
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.expr import where as where_expr
-from facula.engine.graph.node import (
-    Formula,
-)
-from facula.ops.gathering import nonzero, want_tensor
+from facula.engine.graph.node import Formula
+from facula.ops.gathering import nonzero
+from facula.ops.index_nodes import want_tensor
 from facula.ops.pointwise import FormulaRule, apply, constant, number_for, result_dtype, to_dtype
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.tensor import Tensor, new

@@ -10,16 +10,7 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import function, operand, where
-from facula.engine.graph.node import (
-    ARGMAX,
-    CALL,
-    MAX,
-    PICK,
-    SUM,
-    Formula,
-    Node,
-    size_of,
-)
+from facula.engine.graph.node import ARGMAX, CALL, MAX, PICK, SUM, Formula, Node, size_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.gathering import node_along, take_along

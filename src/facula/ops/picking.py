@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.realize import value_of
-from facula.ops.gathering import bounds, first_outside
+from facula.ops.index_nodes import bounds, first_outside
 from facula.ops.pointwise import apply
 from facula.ops.reductions import PICK, coordinate, summed
 from facula.size import Size

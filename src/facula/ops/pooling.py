@@ -17,7 +17,7 @@ from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.convolution import several, spread_out
-from facula.ops.gathering import index_leaf
+from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import add_rows, rows, set_rows
 from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype

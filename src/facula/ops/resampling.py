@@ -13,7 +13,7 @@ from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.ops.convolution import cropped, several, spread_out
-from facula.ops.gathering import index_leaf
+from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import rows
 from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype

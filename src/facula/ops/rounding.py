@@ -79,7 +79,6 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 # ---- rounding ------------------------------------------------------------------------------------
 
-
 def _rounding(name: str) -> None:
     body = unary(name, function(name), "any")
 

@@ -1,7 +1,6 @@
 """Writing elements by index tensors: scatter, index_add and their kin, masked_scatter, `x[i] = y`.
 
-Each function says where its rows lie, with the helpers of gathering.py; indexed_rows.py writes
-them.
+Each function says where its rows lie (index_nodes.py); indexed_rows.py writes them.
 """
 
 from __future__ import annotations
@@ -11,13 +10,18 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import bool_, int64, uint8
-from facula.engine.graph.node import (
-    Node,
-    size_of,
-)
+from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import value_of
-from facula.ops import gathering
-from facula.ops.gathering import OUT_OF_BOUNDS, checked, index_leaf, vector_index, want_tensor
+from facula.ops.gathering import gather_checks, masked, vector_index
+from facula.ops.index_nodes import (
+    OUT_OF_BOUNDS,
+    along,
+    checked,
+    counted,
+    index_leaf,
+    shaped_index,
+    want_tensor,
+)
 from facula.ops.indexed_rows import SET_RULE, add_rows, adding, reduce_rows, set_rows, setting
 from facula.ops.masking import scalar_value
 from facula.ops.pointwise import constant, to_dtype
@@ -31,7 +35,7 @@ _SET_VALUE = setting("ScatterBackward1")
 def _place(what: str, input: Tensor, dim: int, index: Tensor,
            src: Tensor | None) -> tuple[Node, int, Tensor | None]:
     """The flat index of a scatter, V, and the part of `src` that is read."""
-    shape, dim, index = gathering.gather_checks(what, input, dim, index)
+    shape, dim, index = gather_checks(what, input, dim, index)
     if src is not None:
         if src.dtype is not input.dtype:
             raise RuntimeError(f"{what}(): Expected self.dtype to be equal to src.dtype")
@@ -46,7 +50,7 @@ def _place(what: str, input: Tensor, dim: int, index: Tensor,
             if src.shape:
                 src = src[tuple(slice(0, s) for s in index.shape or (1,))]
     node = checked(index, shape[dim], dim, RuntimeError, False)
-    flat, v = gathering.along(shape, dim, gathering.shaped_index(node))
+    flat, v = along(shape, dim, shaped_index(node))
     return flat, v, src
 
 
@@ -197,7 +201,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
                            f"but got source.numel() = {size_of(source.shape)}, index.numel() = "
                            f"{size_of(index.shape)}")
     v = size_of(input.shape)
-    node = gathering.counted(index, v)
+    node = counted(index, v)
     if accumulate:
         return add_rows(input, node, source, v, 1, _PUT_ADD)
     return set_rows(input, node, source, v, 1, _PUT_SET)
@@ -217,7 +221,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if source.dtype is not input.dtype:
         raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
                            f"{DTYPE_NAMES[input.dtype.name]} and {DTYPE_NAMES[source.dtype.name]}")
-    input, index = gathering.masked(input, mask)
+    input, index = masked(input, mask)
     count = index.shape[0]
     source = source.reshape(-1)
     if source.shape[0] < count:
@@ -252,7 +256,7 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def put_rows(base: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...], value: Any,
              accumulate: bool = False) -> Tensor:
-    """`base[...] = value` with the flat index of gathering.flat_index."""
+    """`base[...] = value` with the flat index of index_nodes.flat_index."""
     shape = tuple.__new__(Size, shape)
     if not isinstance(value, Tensor):
         value = new(constant(scalar_value(value, base.dtype), shape, base.dtype))

@@ -10,14 +10,9 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import int64
-from facula.engine.graph.node import (
-    size_of,
-)
+from facula.engine.graph.node import size_of
 from facula.ops.conversion import from_array, host_array
-from facula.ops.reductions import (
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.reductions import tensor_argument, wrap_dim
 from facula.ops.registry import op
 from facula.tensor import Tensor
 

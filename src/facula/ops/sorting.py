@@ -9,24 +9,12 @@ import numpy as np
 from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int32, int64
-from facula.engine.graph.node import (
-    ARGSORT,
-    CALL,
-    PICK,
-    Node,
-    contiguous_strides,
-    size_of,
-)
+from facula.engine.graph.node import ARGSORT, CALL, PICK, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.gathering import along_rule, node_along, take_along
 from facula.ops.pointwise import constant
-from facula.ops.reductions import (
-    numpy_names,
-    result_type,
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.reductions import numpy_names, result_type, tensor_argument, wrap_dim
 from facula.ops.registry import op
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
