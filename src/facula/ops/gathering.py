@@ -28,8 +28,9 @@ from facula.ops.index_nodes import (
     shaped_index,
     want_tensor,
 )
-from facula.ops.indexed_rows import add_rows, node_rows, picking, rows, shaped
+from facula.ops.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
+from facula.ops.reductions import reshaped
 from facula.ops.registry import op
 from facula.ops.severing import severed
 from facula.ops.views import wrap_dim
@@ -281,7 +282,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if size_of(shape) == 0:
         return new(constant(0, shape, int64))
     classes = record(INDEX, (), (0,), None, (num_classes,), int64)
-    column = shaped(node, (*tensor.shape, 1))
+    column = reshaped(node, (*tensor.shape, 1))
     return new(record(_ONE_HOT, (column, classes), None, None, shape, int64))
 
 

@@ -22,22 +22,14 @@ from facula.engine.graph.node import (
     SCATTER_SET,
     Node,
     Primitive,
-    contiguous_strides,
     size_of,
 )
 from facula.engine.recorder import record
 from facula.ops.arithmetic import scaled
 from facula.ops.pointwise import constant, to_dtype
+from facula.ops.reductions import reshaped
 from facula.ops.registry import FUNCTIONS
-from facula.tensor import Tensor, attach, new, read, view_node
-
-
-def shaped(node: Node, shape: tuple[int, ...]) -> Node:
-    """`node`, reshaped."""
-    if node.shape == shape:
-        return node
-    return view_node(node, shape, contiguous_strides(shape), 0, node.dtype)
-
+from facula.tensor import Tensor, attach, new, read
 
 # ---- picking rows --------------------------------------------------------------------------------
 
@@ -45,8 +37,8 @@ def node_rows(node: Node, index: Node, v: int, d: int, shape: tuple[int, ...]) -
     """Rows `index` of `node` seen as (v, d), in `shape`."""
     if size_of(shape) == 0:
         return constant(0, shape, node.dtype)
-    out = record(GATHER, (shaped(node, (v, d)), index), None, None, (*index.shape, d), node.dtype)
-    return shaped(out, shape)
+    out = record(GATHER, (reshaped(node, (v, d)), index), None, None, (*index.shape, d), node.dtype)
+    return reshaped(out, shape)
 
 
 def _rows_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -73,8 +65,8 @@ def rows(src: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...],
 def _write(kind: Primitive, base: Tensor, index: Node, src: Tensor, v: int, d: int) -> Tensor:
     if size_of(index.shape) * d == 0:
         return new(read(base))
-    inputs = (shaped(read(base), (v, d)), index, shaped(read(src), (*index.shape, d)))
-    return new(shaped(record(kind, inputs, None, None, (v, d), base.dtype), base.shape))
+    inputs = (reshaped(read(base), (v, d)), index, reshaped(read(src), (*index.shape, d)))
+    return new(reshaped(record(kind, inputs, None, None, (v, d), base.dtype), base.shape))
 
 
 def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
