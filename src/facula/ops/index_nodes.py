@@ -115,8 +115,7 @@ def flat_index(shape: tuple[int, ...],
     except ValueError:
         shapes = ", ".join(str(list(a.shape)) for a in arrays.values())
         raise IndexError("shape mismatch: indexing tensors could not be broadcast together with "
-                         "shapes "
-                         + shapes) from None
+                         "shapes " + shapes) from None
     others = [k for k in range(last) if k not in nodes]
     n = len(common)
     adjacent = dims[-1] - dims[0] + 1 == len(dims)

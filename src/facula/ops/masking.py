@@ -35,8 +35,7 @@ def _condition(condition: Any) -> Tensor:
         return to_dtype(condition, bool_)
     if condition.dtype is not bool_:
         raise RuntimeError("where expected condition to be a boolean tensor, but got a tensor with "
-                           "dtype "
-                           + DTYPE_NAMES[condition.dtype.name])
+                           "dtype " + DTYPE_NAMES[condition.dtype.name])
     return condition  # type: ignore[no-any-return]
 
 
