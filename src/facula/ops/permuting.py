@@ -98,8 +98,7 @@ def adjoint(input: Tensor) -> Tensor:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Dimensions `source` moved to places `destination`; the others keep their order."""
     n = len(input.shape)
-    a = ints((source,) if not isinstance(source, (tuple, list)) else (source,))
-    b = ints((destination,) if not isinstance(destination, (tuple, list)) else (destination,))
+    a, b = ints((source,)), ints((destination,))
     if len(a) != len(b):
         raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(a)} dims) "
                            f"should contain the same number of dims as destination ({list(b)} "
@@ -139,10 +138,9 @@ def _mT(self: Tensor) -> Tensor:
 def _H(self: Tensor) -> Tensor:
     n = len(self.shape)
     if n not in (0, 2):
-        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D "
-                           "tensor."
-                           + (" For batches of matrices, consider using "
-                              "tensor.mH" if n > 2 else ""))
+        hint = " For batches of matrices, consider using tensor.mH" if n > 2 else ""
+        raise RuntimeError("tensor.H is only supported on matrices (2-D tensors). Got "
+                           f"{n}-D tensor.{hint}")
     out = transpose(self, 0, 1) if n else self
     return out.conj() if self.dtype.is_complex else out
 

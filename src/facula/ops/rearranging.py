@@ -64,7 +64,7 @@ def flipud(input: Tensor) -> Tensor:
 @op
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along `dims`; what falls off the end comes in at the start."""
-    by = ints((shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
+    by = ints((shifts,))
     if dims is None or isinstance(dims, (tuple, list)) and not dims:
         if len(by) != 1:
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
@@ -72,7 +72,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         turned = read(roll(flat, by, (0,)))
         out = new(view_node(turned, input.shape, contiguous_strides(input.shape), 0, input.dtype))
         return attach(out, _ROLL, (input,), (by, None))
-    along = ints((dims,) if isinstance(dims, (tuple, list)) else (dims,))
+    along = ints((dims,))
     if not by:
         raise RuntimeError("`shifts` required")
     if len(by) != len(along):
