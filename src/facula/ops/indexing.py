@@ -22,7 +22,7 @@ from facula.ops.index_nodes import Array, checked, flat_index, index_leaf
 from facula.ops.indexed_rows import INDEX_RULE, rows
 from facula.ops.masking import put_mask, scalar_value
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.reshaping import unsqueeze
 from facula.ops.scattering import fit, put_rows
 from facula.ops.views import alias_view, select_view, slice_view
@@ -276,6 +276,10 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
             raise TypeError(f"can't assign a {kind} to a torch.{DTYPE_NAMES[self.dtype.name]}Tensor")
     if type(key) is int:
         _fill_view(_select(self, 0, key), value)
+        return
+    if isinstance(key, Tensor) and key.dtype is bool_ and key.shape == self.shape and size_of(key.shape) \
+            and not isinstance(value, Tensor):
+        write_back(self, put_mask(self, key, value), "index_put_")  # as below, without the ways to it
         return
     view, advanced = parse(self, key)
     if not advanced:
