@@ -16,7 +16,6 @@ from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import flush
 from facula.ops.pointwise import constant
 from facula.tensor import Tensor, edge_of, new, read
-from facula.utils.hooks import RemovableHandle
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -182,6 +181,7 @@ def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tu
 
 def register_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`Tensor.register_hook`: `hook(grad)` runs when `t`'s gradient is complete, and may return another."""
+    from facula.utils.hooks import RemovableHandle  # here, or it would be loaded with the package
     edge = edge_of(t)
     if edge is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -216,6 +216,7 @@ def retain_grad(t: Any) -> None:
 
 def register_post_accumulate_grad_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`hook(t)` runs after a backward pass has added to `t.grad`."""
+    from facula.utils.hooks import RemovableHandle
     if not t._rg:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if t._grad_fn is not None:
