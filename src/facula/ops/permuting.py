@@ -8,7 +8,7 @@ from facula.autograd.graph import Rule
 from facula.ops.regions import Ints
 from facula.ops.registry import alias_of, op
 from facula.ops.views import alias_view, check_tensor, geometry, ints, make_view, wrap_dim
-from facula.tensor import Tensor
+from facula.tensor import Tensor, strides_of, strides_offset
 
 
 def _permute_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -17,6 +17,7 @@ def _permute_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
 
 _PERMUTE, _TRANSPOSE, _T = (Rule(n, _permute_backward) for n in (
     "PermuteBackward0", "TransposeBackward0", "TBackward0"))
+_SWAPPED = (1, 0)
 
 
 def _permuted(t: Tensor, order: Ints, rule: Rule) -> Tensor:
@@ -76,10 +77,14 @@ def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; a vector or number as it is."""
     check_tensor(input, "t")
-    n = len(input.shape)
+    shape = input.shape
+    n = len(shape)
+    if n == 2:
+        (rows, columns), (down, across) = shape, strides_of(input)
+        return make_view(input, (columns, rows), (across, down), strides_offset(input), _T, (_SWAPPED,))
     if n > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D")
-    return _permuted(input, (1, 0) if n == 2 else tuple(range(n)), _T)
+    return _permuted(input, tuple(range(n)), _T)
 
 
 @op
