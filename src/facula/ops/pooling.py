@@ -18,11 +18,11 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.convolution import several, spread_out
 from facula.ops.gathering import index_leaf, rows
-from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.scattering import add_rows
 from facula.ops.severing import severed
+from facula.ops.value_views import reshape_value
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 

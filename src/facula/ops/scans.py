@@ -22,18 +22,11 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.arguments import no_complex, numpy_names, tensor_argument, wrap_dim
 from facula.ops.pointwise import apply, to_dtype
-from facula.ops.reductions import (
-    coordinate,
-    mask,
-    mask_zero,
-    no_complex,
-    numpy_names,
-    result_type,
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.reduction_nodes import coordinate, mask, mask_zero
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.ops.sorting import put
 from facula.tensor import Tensor, attach, new, read, view_node
 

@@ -28,21 +28,14 @@ from facula.engine.graph.node import (
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.arguments import no_complex, nonempty, numpy_names, tensor_argument, wrap_dim
+from facula.ops.extrema import _AT, _EVEN
 from facula.ops.gathering import linear_index
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import (
-    _AT,
-    _EVEN,
-    no_complex,
-    nonempty,
-    numpy_names,
-    reduce_node,
-    reshaped,
-    result_type,
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
+from facula.ops.value_views import reshaped
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 

@@ -13,24 +13,26 @@ from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.recorder import record
+from facula.ops.arguments import dims_of, numpy_names, tensor_argument
+from facula.ops.norms import vector_norm
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import (
-    _DIV_S,
+from facula.ops.reduction_nodes import (
+    DIVIDED,
     count_of,
-    dims_of,
+    dropped,
     mask,
     mask_zero,
-    mean_node,
     narrowed,
-    numpy_names,
     reduce_node,
     spread,
-    tensor_argument,
     widened,
 )
+from facula.ops.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.sorting import from_host, host
+from facula.ops.value_views import reshaped
 from facula.tensor import Tensor, attach, attach_many, new
 
 _a, _b = operand(0), operand(1)
@@ -106,11 +108,10 @@ def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correc
     centre = mean_node(node, dims, True)
     square = record(_SQUARE_DIFF, (node, centre), None, None, node.shape, of)
     total = reduce_node(SUM, square, dims, keepdim, of)
-    result = record(_DIV_S, (total,), None, (float(freedom),), total.shape, of)
+    result = record(DIVIDED, (total,), None, (float(freedom),), total.shape, of)
     if std:
         result = record(_SQRT, (result,), None, None, result.shape, of)
     if not keepdim:
-        from facula.ops.reductions import dropped, reshaped
         centre = reshaped(centre, dropped(x.shape, dims))
     return result, centre
 
@@ -181,7 +182,6 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if input.dtype.category >= FLOAT:
-        from facula.ops.registry import DTYPE_NAMES
         raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host(input)
     if x.size == 0 and x.ndim == 1:
@@ -199,7 +199,6 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
-    from facula.ops.reductions import result_type
     if isinstance(bins, Tensor) and bins.shape == (0,):
         raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
                            "bins tensor for dimension 0")
@@ -295,7 +294,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
-    from facula.ops.reductions import vector_norm
     if p == 0:  # a count: its gradient is zero, where that of vector_norm is absent
         differ = vector_norm(x1.detach().unsqueeze(-2) - x2.detach().unsqueeze(-3), p, -1)
         return severed(differ, x1, x2, name="CdistBackward0")
@@ -310,7 +308,6 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     i, j = np.triu_indices(n, 1)
     a = FUNCTIONS["index_select"](input, 0, from_host(i, int64))
     b = FUNCTIONS["index_select"](input, 0, from_host(j, int64))
-    from facula.ops.reductions import vector_norm
     if p == 0:
         return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
     return vector_norm(a - b, p, -1)
