@@ -142,7 +142,7 @@ class _FunctionRule:
         return self.checked(ctx, node, result if isinstance(result, tuple) else (result,))
 
     def checked(self, ctx: FunctionCtx, node: GradNode, result: tuple[Any, ...]) -> tuple[Any, ...]:
-        from facula.autograd.backward import _expands
+        from facula.autograd.walk import expands
         from facula.ops.pointwise import sum_to, to_dtype
         from facula.tensor import Tensor
         expected = len(node.edges)
@@ -163,7 +163,7 @@ class _FunctionRule:
                 continue
             shape, of = node.shapes[i], node.dtypes[i]
             if g.shape != shape:
-                if not _expands(shape, g.shape):
+                if not expands(shape, g.shape):
                     raise RuntimeError(f"Function {self.name} returned an invalid gradient at index {i} - got "
                                        f"{list(g.shape)} but expected shape compatible with {list(shape)}")
                 g = sum_to(g, shape)

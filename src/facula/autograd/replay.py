@@ -235,7 +235,7 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
         for step in found.released:
             step._saved = None
     leaves += entry.tables
-    realize.run_step(entry.step, nodes, leaves, entry.step.number_picks(numbers))
+    realize.run_step(entry.step, nodes, leaves, numbers)
     for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
         node = nodes[place] if pending else leaves[place]
         if t._grad is None:
@@ -328,7 +328,7 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     if plan is None:
         return NEVER
     step = Step(b"", (), results, [k for _, k in reads], picks, ())
-    step.plan = plan
+    step.prepare(plan)
     step.kept = scene.kept
     if _survey is None:
         use_machine_code()
