@@ -14,12 +14,14 @@ from facula.autograd.walk import Targets, accumulate, edge_key, node_of, settle,
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import flush
+from facula.ops.pointwise import constant
+from facula.tensor import Tensor, edge_of, new, read
+from facula.utils.hooks import RemovableHandle
 
 # ---- roots --------------------------------------------------------------------------------------------
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
-    from facula.tensor import Tensor
 
     return (
         (x,)
@@ -30,7 +32,6 @@ def _sequence(x: Any) -> tuple[Any, ...]:
 
 def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
     """The root of `loss.backward()`; None where there is anything to think about."""
-    from facula.tensor import new
     edge = getattr(t, "_grad_fn", None)
     if edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
         return None
@@ -38,8 +39,6 @@ def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
-    from facula.ops.pointwise import constant
-    from facula.tensor import Tensor, edge_of, new
     grads = (None,) * len(outputs) if grads is None else _sequence(grads)
     if len(grads) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
@@ -98,7 +97,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         settle(walk(roots, keep, create_graph, None), create_graph, None)
         flush()
     else:
-        replay.backward(roots, keep, lambda: settle(walk(roots, keep, False, None), False, None))
+        replay.backward(roots, keep)
 
 
 def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:
@@ -120,7 +119,6 @@ def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, i
 
 
 def _input_edges(inputs: tuple[Any, ...]) -> list[Any]:
-    from facula.tensor import edge_of
     edges = [edge_of(t) for t in inputs]
     if None in [e if e is None else 0 for e in edges]:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
@@ -160,15 +158,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                     "Set allow_unused=True if this is the desired behavior."
                 )
     if materialize_grads:
-        from facula.ops.pointwise import constant
-        from facula.tensor import new
         found = [new(constant(0, t.shape, t.dtype)) if g is None else g for g, t in zip(found, inputs, strict=False)]
     return tuple([g if g is None or create_graph else _detached(g) for g in found])
 
 
 def _detached(g: Any) -> Any:
     """`grad` may hand back what the user passed as `grad_outputs`: then without its history."""
-    from facula.tensor import new, read
     return new(read(g)) if g._rg else g
 
 
@@ -187,8 +182,6 @@ def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tu
 
 def register_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`Tensor.register_hook`: `hook(grad)` runs when `t`'s gradient is complete, and may return another."""
-    from facula.tensor import edge_of
-    from facula.utils.hooks import RemovableHandle
     edge = edge_of(t)
     if edge is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -212,7 +205,6 @@ def _cold(node: GradNode, key: str) -> Any:
 
 def retain_grad(t: Any) -> None:
     """`Tensor.retain_grad`: a backward pass stores `.grad` of this non-leaf too."""
-    from facula.tensor import edge_of
     edge = edge_of(t)
     if edge is None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
@@ -224,7 +216,6 @@ def retain_grad(t: Any) -> None:
 
 def register_post_accumulate_grad_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`hook(t)` runs after a backward pass has added to `t.grad`."""
-    from facula.utils.hooks import RemovableHandle
     if not t._rg:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if t._grad_fn is not None:

@@ -13,6 +13,8 @@ from typing import Any
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.graph.node import CONST
+from facula.ops.pointwise import sum_to, to_dtype
+from facula.tensor import assign, edge_of, new, read
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 
@@ -230,7 +232,6 @@ def _check(node: GradNode, results: tuple[Any, ...]) -> None:
 def _fitted(t: Any, g: Any) -> Any:
     """`g` with the shape and dtype of `t`."""
     if g.dtype is not t.dtype:
-        from facula.ops.pointwise import to_dtype
         if g.dtype.is_complex and not t.dtype.is_complex:
             g = g.real
         g = to_dtype(g, t.dtype)
@@ -238,7 +239,6 @@ def _fitted(t: Any, g: Any) -> Any:
         if not expands(t.shape, g.shape):
             raise RuntimeError(f"The size of the gradient {list(g.shape)} does not match the size of the tensor "
                                f"{list(t.shape)}: invalid gradient, expected shape compatible with {list(t.shape)}")
-        from facula.ops.pointwise import sum_to
         g = sum_to(g, t.shape)
     return g
 
@@ -249,7 +249,6 @@ def expands(shape: Sequence[int], to: Sequence[int]) -> bool:
 
 def own(g: Any) -> Any:
     """`g` as a tensor that nobody else holds, with `g`'s history if that is being recorded."""
-    from facula.tensor import edge_of, new, read
     t = new(read(g))
     if mode.grad:
         edge = edge_of(g)
@@ -267,14 +266,12 @@ def _store(t: Any, g: Any) -> None:
 
 def _is_zero(t: Any) -> bool:
     """Has it been filled with zeros, and nothing done to it since?"""
-    from facula.tensor import read
     node = read(t)
     return node.op is CONST and node.scalars is not None and not node.scalars[0]
 
 
 def accumulate(t: Any, g: Any) -> None:
     """Add `g` to `t.grad`: in place, unless the sum itself is to be differentiated."""
-    from facula.tensor import assign, read
     if not t._rg:  # it has stopped since
         return
     if g.dtype is not t.dtype or g.shape != t.shape:

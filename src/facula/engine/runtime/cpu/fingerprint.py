@@ -41,12 +41,12 @@ def describer(node: type) -> Callable[..., Any] | None:
 
 
 def surveyor(types: Mapping[str, type]) -> Callable[..., Any] | None:
-    """`survey(tape, leaves, values, numbers, statics, released)`: the same of the tape that starts with the GradNodes
-    in `tape`, which is filled as well; None if a rule or a hook needs a walk. `types`: those of TYPES."""
+    """`survey(tape, leaves, values, numbers, statics, released, functions)`: the same of the tape that starts with
+    the GradNodes in `tape`, which is filled as well; None if a rule or a hook needs a walk. `types`: those of TYPES."""
     if not launch.can_emit_builtin():
         return None
     text = fingerprint_code.survey(
-        slot_offsets(types["grad_node"], ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq")),
+        slot_offsets(types["grad_node"], ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq", "outputs")),
         slot_offsets(types["saved"], ("node", "own")))
     return _made("survey", text, [types[name] for name in fingerprint_code.TYPES])
 

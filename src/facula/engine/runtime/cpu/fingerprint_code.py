@@ -18,7 +18,8 @@ LIMIT = 1 << 15  # words of a fingerprint; more is left to Python
 SORT = WORDS + 8 * LIMIT
 MOST = 1 << (BITS - 1)  # objects that are numbered
 STATE_BYTES = SORT + 16 * MOST
-TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple")
+TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple", "function_rule")
+RULES = ("rule", "formula_rule", "cast_rule", "function_rule")
 _LEAF = 1 << 60  # marks an edge to a leaf
 
 # The number of an object, which is *counter if it is met for the first time; -1: too many objects.
@@ -162,10 +163,10 @@ def describe(node: Mapping[str, int]) -> str:
 
 
 def survey(grad: Mapping[str, int], saved: Mapping[str, int]) -> str:
-    """survey(state, tape, leaves, values, numbers, statics, released) -> bytes. Offsets of a GradNode's and of a
-    Saved's slots. The tape starts with the roots and is filled."""
+    """survey(state, tape, leaves, values, numbers, statics, released, functions) -> bytes. Offsets of a
+    GradNode's and of a Saved's slots. The tape starts with the roots and is filled."""
     f = Body()
-    tape, leaves, values, numbers, statics, released = (f.argument(k) for k in range(1, 7))
+    tape, leaves, values, numbers, statics, released, functions = (f.argument(k) for k in range(1, 8))
     with f.items(tape, "List") as n:
         f.number(n)
     with f.items(tape, "List") as n:  # it grows
@@ -182,6 +183,9 @@ def survey(grad: Mapping[str, int], saved: Mapping[str, int]) -> str:
     with f.loop(f"list {tape}") as i:
         n = f.item(tape, i)
         _push_step(f, n, grad, saved, values, numbers, statics, released)
+        with f.when(f.is_type(f.field(n, grad["rule"]), "function_rule")):
+            f.append(functions, n)
+            f.bail_if(f.op(f"icmp ne i64 {f.integer(f.field(n, grad['outputs']))}, 1"))
         _insert(f, order, i, f.integer(f.field(n, grad["seq"])))
     with f.loop(f"list {tape}") as i:
         f.push(f.op("load i64, ptr " + f.op(f"getelementptr [2 x i64], ptr {order}, i64 {i}, i64 1")))
@@ -193,7 +197,7 @@ def _push_step(f: Body, n: str, grad: Mapping[str, int], saved: Mapping[str, int
     """One step of the tape."""
     rule = f.field(n, grad["rule"])
     f.push(f.address(rule))
-    f.bail_if(f.op(f"xor i1 {f.is_type(rule, 'rule', 'formula_rule', 'cast_rule')}, true"))
+    f.bail_if(f.op(f"xor i1 {f.is_type(rule, *RULES)}, true"))
     f.bail_if(f.op(f"xor i1 {f.is_none(f.field(n, grad['_cold']))}, true"))
     edges = f.field(n, grad["edges"])
     f.push(f.size(edges, "Tuple"))
