@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import inv, solve
 from facula.ops.registry import op
+from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach, read
 
 
@@ -67,23 +68,19 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     return adjoint_of(out) if upper else out
 
 
-class CholeskyEx(NamedTuple):
-    L: Any
-    info: Any
-
-
 @op(method=False, namespace="linalg")
-def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
+    result = result_type("linalg_cholesky_ex", "L", "info")
     try:
-        return CholeskyEx(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32))
+        return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32))
     except LinAlgError:
         if check_errors:
             raise
         array = value_of(read(A))
-        info = np.array([_minor(m)
-                         for m in array.reshape(-1, *array.shape[-2:])]).reshape(array.shape[:-2])
-        return CholeskyEx(tensor_of(np.zeros(array.shape), A.dtype), tensor_of(info, int32))
+        found = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])])
+        info = tensor_of(found.reshape(array.shape[:-2]), int32)
+        return result(tensor_of(np.zeros(array.shape), A.dtype), info)
 
 
 def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:

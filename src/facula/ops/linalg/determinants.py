@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import inv
 from facula.ops.registry import FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach, attach_many, read
 
 
@@ -48,11 +49,6 @@ def det(A: Tensor) -> Tensor:
     return attach(out, _DET, (A,), (A, out))
 
 
-class Slogdet(NamedTuple):
-    sign: Any
-    logabsdet: Any
-
-
 def _slogdet_backward(ctx: Any, gs: Tensor | None, g: Tensor | None) -> tuple[Tensor | None]:
     a, sign = ctx.saved
     if not a.dtype.is_complex:
@@ -67,13 +63,13 @@ _SLOGDET = Rule("LinalgSlogdetBackward0", _slogdet_backward)
 
 
 @op(method=False, out=True, namespace="linalg")
-def slogdet(A: Tensor) -> Slogdet:
+def slogdet(A: Tensor) -> Any:
     """Sign and logarithm of the absolute value of each determinant."""
     check_matrices(A, "linalg.slogdet")
     sign, log = host_call("slogdet", (A,), (), ((tuple(A.shape[:-2]), A.dtype),
                                                 (tuple(A.shape[:-2]), A.dtype.to_real())))
     attach_many((sign, log), _SLOGDET, (A,), (A, ("out", 0)))
-    return Slogdet(sign, log)
+    return result_type("linalg_slogdet", "sign", "logabsdet")(sign, log)
 
 
 def _logdet(input: Tensor) -> Tensor:

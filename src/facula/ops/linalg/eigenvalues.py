@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,8 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solved
 from facula.ops.registry import op
+from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach_many, read
-
-Eigh = namedtuple("Eigh", ("eigenvalues", "eigenvectors"))
-Eig = namedtuple("Eig", ("eigenvalues", "eigenvectors"))
 
 
 def _eigh_backward(ctx: Any, gw: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None]:
@@ -52,7 +49,7 @@ _EIGH = Rule("LinalgEighBackward0", _eigh_backward)
 
 
 @op(method=False, out=True, namespace="linalg")
-def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues (ascending) and eigenvectors of Hermitian matrices."""
     check_matrices(A, "linalg.eigh")
     if UPLO.upper() not in ("L", "U"):
@@ -60,7 +57,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
     w, v = host_call("eigh", (A,), (UPLO.upper(),),
                      ((tuple(A.shape[:-1]), A.dtype.to_real()), (tuple(A.shape), A.dtype)))
     attach_many((w, v), _EIGH, (A,), (("out", 0), ("out", 1)))
-    return Eigh(w, v)
+    return result_type("linalg_eigh", "eigenvalues", "eigenvectors")(w, v)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -100,13 +97,13 @@ _EIG = Rule("LinalgEigBackward0", _eig_backward)
 
 
 @op(method=False, out=True, namespace="linalg")
-def eig(A: Tensor) -> Eig:
+def eig(A: Tensor) -> Any:
     """Eigenvalues and eigenvectors, both complex."""
     check_matrices(A, "linalg.eig")
     of = A.dtype.to_complex()
     w, v = host_call("eig", (A,), (), ((tuple(A.shape[:-1]), of), (tuple(A.shape), of)))
     attach_many((w, v), _EIG, (A,), (("out", 0), ("out", 1)))
-    return Eig(w, v)
+    return result_type("linalg_eig", "eigenvalues", "eigenvectors")(w, v)
 
 
 @op(method=False, out=True, namespace="linalg")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from facula.ops.linalg.matrices import (
 from facula.ops.linalg.svd import svd, svdvals
 from facula.ops.pointwise import constant, sum_to
 from facula.ops.registry import FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.ops.value_views import reshape_value, transposed
 from facula.tensor import Tensor, attach, new, read
 
@@ -101,13 +102,6 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     return (s > least).sum(-1)
 
 
-class Lstsq(NamedTuple):
-    solution: Any
-    residuals: Any
-    rank: Any
-    singular_values: Any
-
-
 def _lstsq_backward(ctx: Any, gx: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     a, b, p, rcond = ctx.saved
     if gx is None:
@@ -135,7 +129,7 @@ _RESIDUALS = Rule("LinalgLstsqBackward0", _residuals_backward)
 
 
 @op(method=False, namespace="linalg")
-def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lstsq:
+def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any:
     """The X for which A X comes closest to B."""
     check_matrices(A, "linalg.lstsq", square=False)
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
@@ -155,7 +149,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lst
         gap = product(a, solution) - b
         residuals = (gap.abs() if gap.dtype.is_complex else gap).square().sum(-2)
     attach(residuals, _RESIDUALS, (A, right), (A, gap, solution))
-    return Lstsq(reshape_value(x, x.shape[:-1]) if vector else x, residuals,
-                 tensor_of(np.zeros(0), int64) if driver == "gels" else rank,
-                 svdvals(a) if driver in ("gelsd", "gelss")
-                 else tensor_of(np.zeros(0), A.dtype.to_real()))
+    empty = tensor_of(np.zeros(0), A.dtype.to_real())
+    return result_type("linalg_lstsq", "solution", "residuals", "rank", "singular_values")(
+        reshape_value(x, x.shape[:-1]) if vector else x, residuals,
+        tensor_of(np.zeros(0), int64) if driver == "gels" else rank,
+        svdvals(a) if driver in ("gelsd", "gelss") else empty)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +28,6 @@ from facula.ops.linalg.systems import solved
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach, attach_many, read
-
-
-class LinalgQr(NamedTuple):
-    Q: Any
-    R: Any
 
 
 def _qr_backward(ctx: Any, gq: Tensor | None, gr: Tensor | None) -> tuple[Tensor | None]:
@@ -80,7 +75,7 @@ _QR = Rule("LinalgQrBackward0", _qr_backward)
 
 
 @op(method=False, out=True, namespace="linalg")
-def qr(A: Tensor, mode: str = "reduced") -> LinalgQr:
+def qr(A: Tensor, mode: str = "reduced") -> Any:
     """Q and R with A = Q R."""
     check_matrices(A, "linalg.qr", square=False)
     if mode not in ("reduced", "complete", "r"):
@@ -93,19 +88,14 @@ def qr(A: Tensor, mode: str = "reduced") -> LinalgQr:
                  (((*lead, m, k), A.dtype), ((*lead, k, n), A.dtype)))
     if mode == "r":
         attach_many((q, r), _QR, (A,), (None, ("out", 1), mode))
-        return LinalgQr(tensor_of(np.zeros(0), A.dtype), r)
+        return result_type("linalg_qr", "Q", "R")(tensor_of(np.zeros(0), A.dtype), r)
     attach_many((q, r), _QR, (A,), (("out", 0), ("out", 1), mode))
-    return LinalgQr(q, r)
+    return result_type("linalg_qr", "Q", "R")(q, r)
 
 
-class Qr(NamedTuple):
-    Q: Any
-    R: Any
-
-
-def _qr_root(input: Tensor, some: bool = True) -> Qr:
+def _qr_root(input: Tensor, some: bool = True) -> Any:
     """Q and R with input = Q R."""
-    return Qr(*qr(input, "reduced" if some else "complete"))
+    return result_type("qr", "Q", "R")(*qr(input, "reduced" if some else "complete"))
 
 
 at_root("qr", _qr_root)

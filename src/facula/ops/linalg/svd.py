@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,8 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.registry import op
+from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach_many
-
-
-class LinalgSvd(NamedTuple):
-    U: Any
-    S: Any
-    Vh: Any
 
 
 def _svd_backward(ctx: Any, gu: Tensor | None, gs: Tensor | None,
@@ -75,7 +70,7 @@ _SVD = Rule("LinalgSvdBackward0", _svd_backward)
 
 
 @op(method=False, out=True, namespace="linalg")
-def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> LinalgSvd:
+def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> Any:
     """U, S, Vh with A = U diag(S) Vh."""
     check_matrices(A, "linalg.svd", square=False)
     m, n = A.shape[-2:]
@@ -86,7 +81,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> LinalgS
                          (((*lead, m, rows), A.dtype), ((*lead, k), A.dtype.to_real()),
                           ((*lead, columns, n), A.dtype)))
     attach_many((u, s, vh), _SVD, (A,), (("out", 0), ("out", 1), ("out", 2)))
-    return LinalgSvd(u, s, vh)
+    return result_type("linalg_svd", "U", "S", "Vh")(u, s, vh)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -95,16 +90,10 @@ def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
     return svd(A, False).S  # type: ignore[no-any-return]
 
 
-class Svd(NamedTuple):
-    U: Any
-    S: Any
-    V: Any
-
-
-def _svd_root(input: Tensor, some: bool = True, compute_uv: bool = True) -> Svd:
+def _svd_root(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """U, S, V with input = U diag(S) V^H."""
     u, s, vh = svd(input, not some)
-    return Svd(u, s, adjoint_of(vh))
+    return result_type("svd", "U", "S", "V")(u, s, adjoint_of(vh))
 
 
 at_root("svd", _svd_root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -73,15 +73,11 @@ def inv(A: Tensor) -> Tensor:
 at_root("inverse", inv)
 
 
-class InvEx(NamedTuple):
-    inverse: Any
-    info: Any
-
-
 @op(method=False, namespace="linalg")
-def inv_ex(A: Tensor, *, check_errors: bool = False) -> InvEx:
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and 0 for each matrix that has one."""
-    return InvEx(inv(A), tensor_of(np.zeros(A.shape[:-2]), int32))
+    info = tensor_of(np.zeros(A.shape[:-2]), int32)
+    return result_type("linalg_inv_ex", "inverse", "info")(inv(A), info)
 
 
 def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
