@@ -15,7 +15,7 @@ from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, new, share, update
-from facula.tensor_state import take_over
+from facula.tensor_autograd import take_over
 
 
 @method

@@ -13,12 +13,13 @@ from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.arguments import check_tensor, wrap_dim
 from facula.ops.pointwise import apply, constant
 from facula.ops.regions import Ints, region_add_backward
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.reshaping import reshape
 from facula.ops.slicing import plain_like, scatter_into
-from facula.ops.views import check_tensor, part_rule, part_view, wrap_dim
+from facula.ops.views import part_rule, part_view
 from facula.tensor import Tensor, attach, new, read
 
 _DIAGONAL = part_rule("DiagonalBackward0")

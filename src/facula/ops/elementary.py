@@ -15,9 +15,10 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops import copying, dtype_views  # noqa: F401  (forms of theirs are replaced here)
+from facula.ops.arguments import wrap_dim
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
-from facula.ops.reductions import result_type, wrap_dim
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
+from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.tensor import Tensor, attach, new, read
 

@@ -15,6 +15,7 @@ from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import INDEX, Formula, Node, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
+from facula.ops.arguments import wrap_dim
 from facula.ops.index_nodes import (
     Array,
     along,
@@ -30,10 +31,9 @@ from facula.ops.index_nodes import (
 )
 from facula.ops.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
-from facula.ops.reductions import reshaped
 from facula.ops.registry import op
 from facula.ops.severing import severed
-from facula.ops.views import wrap_dim
+from facula.ops.value_views import reshaped
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read
 

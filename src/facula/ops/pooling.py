@@ -19,10 +19,10 @@ from facula.engine.recorder import record
 from facula.ops.convolution import several, spread_out
 from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import add_rows, rows, set_rows
-from facula.ops.matmul import reshape_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
+from facula.ops.value_views import reshape_value
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 

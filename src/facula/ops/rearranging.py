@@ -12,13 +12,13 @@ from facula.dtypes import int64
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.arguments import ints, wrap_dim
 from facula.ops.broadcasting import expand
 from facula.ops.copying import clone
 from facula.ops.permuting import transpose
 from facula.ops.pointwise import constant
 from facula.ops.registry import op
 from facula.ops.reshaping import reshape, unsqueeze
-from facula.ops.views import ints, wrap_dim
 from facula.tensor import Tensor, attach, new, read, view_node
 
 
