@@ -33,7 +33,8 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
         raise RuntimeError("self must be a matrix")
     if len(b) != 2:
         raise RuntimeError("mat2 must be a matrix")
-    if a[1] != b[0]:
+    (_, k), (rows, _) = a, b  # unpacked: a [] of Size is Python
+    if k != rows:
         raise cannot_multiply(*a, *b)
     if input.dtype is not mat2.dtype or input.dtype is bool_:
         check_mm(input, mat2)
