@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from facula import config
 from facula.dtypes import dtype
@@ -21,9 +23,21 @@ _append = pending.append
 _blank = object.__new__
 
 
+_made: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
+
+
+def use_machine_code() -> None:
+    """As steps.use_machine_code, which calls this."""
+    global _made
+    from facula.engine.runtime.cpu import recording
+    _made = recording.recorder(Node, pending, overflow, LIMIT)
+
+
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
            scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
     """A new pending node. Shapes and dtypes have been checked by the caller."""
+    if _made is not None:
+        return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
     node = _blank(Node)
     node.op = op
     node.inputs = inputs

@@ -16,7 +16,7 @@ from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, comple
 from facula.engine.graph.expr import Expr, operand
 from facula.engine.graph.expr import scalar as scalar_expr
 from facula.engine.graph.node import CONST, Formula, Node
-from facula.engine.recorder import LIMIT, overflow, pending, record
+from facula.engine.recorder import record
 from facula.size import Size
 from facula.tensor import Tensor, blank, edge_of, new, read, read_view, restored
 
@@ -130,19 +130,8 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
             shape = broadcast(shape, other)  # type: ignore[assignment]  # a Size, as these are
         if t._rg or (t._storage is not None and t._base is not None):  # only what shares can be a view
             graded = True
-    # record() and new(), written out: this is the path of nearly every operation
-    node = blank(Node)
-    node.op = formula
-    node.inputs = tuple(nodes)
-    node.attrs = None
-    node.scalars = scalars or None
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
-    t = blank(Tensor)
+    node = record(formula, tuple(nodes), None, scalars or None, shape, out)
+    t = blank(Tensor)  # new(), written out: this is the path of nearly every operation
     t._node = node
     t.shape = shape
     t.dtype = out
@@ -166,16 +155,7 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
     other = b.shape
     if other is not shape and other != shape:
         shape = broadcast(shape, other)  # type: ignore[assignment]
-    node = blank(Node)
-    node.op = formula
-    node.inputs = (x, y)
-    node.attrs = node.scalars = None
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
+    node = record(formula, (x, y), None, None, shape, out)
     t = blank(Tensor)
     t._node = node
     t.shape = shape
@@ -224,17 +204,7 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
     if x is None:
         x = read_view(a)
     shape = a.shape
-    node = blank(Node)
-    node.op = formula
-    node.inputs = (x,)
-    node.attrs = None
-    node.scalars = scalars
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
+    node = record(formula, (x,), None, scalars, shape, out)
     t = blank(Tensor)
     t._node = node
     t.shape = shape
