@@ -109,7 +109,9 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         found.tape = tape
         found.parts.append(text)
         for value in statics:
-            if not _add_static(found.parts, value):
+            if type(value) in _STATIC:
+                found.parts.append(value)
+            elif not _add_static(found.parts, value):
                 return None
     elif not surveyed(found):
         return None
