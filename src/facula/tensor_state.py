@@ -14,7 +14,7 @@ from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
 from facula.ops.registry import DTYPE_NAMES, METHODS, method
 from facula.size import Size
-from facula.tensor import Tensor, alias, refresh, share, strides_of
+from facula.tensor import Tensor, alias, is_meta, refresh, share, strides_of
 
 _CPU = devices.CPU
 tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the function of that name
@@ -24,14 +24,13 @@ def prop(name: str, get: Any, put: Any = None, delete: Any = None) -> None:
     setattr(Tensor, name, property(get, put, delete))
 
 
-Tensor._device = _CPU
-prop("device", lambda self: self._device)
+prop("device", lambda self: devices.META if is_meta(self) else _CPU)
 prop("layout", lambda self: layouts.strided)
 prop("ndim", lambda self: len(self.shape))
 prop("itemsize", lambda self: self.dtype.itemsize)
 prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
-prop("is_cpu", lambda self: self._device is _CPU)
-prop("is_meta", lambda self: self._device is devices.META)
+prop("is_cpu", lambda self: not is_meta(self))
+prop("is_meta", is_meta)
 for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu", "is_mps", "is_xla",
               "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort", "is_mtia", "is_hpu"):
     prop(_name, lambda self: False)
@@ -125,7 +124,9 @@ def is_contiguous(self: Tensor, *, memory_format: Any = layouts.contiguous_forma
 
 @method
 def data_ptr(self: Tensor) -> int:
-    """The address of the first element; computes what is pending."""
+    """The address of the first element, 0 of a meta tensor; computes what is pending."""
+    if is_meta(self):
+        return 0
     if self._node is not None and 0 not in self.shape:
         return realize(self._node).ptr
     array = self._memory()[1]
@@ -272,10 +273,10 @@ class UntypedStorage:
         self._tensor = owner
         self._storage = owner._storage
         self._bytes: int = size_of(self._storage.node.shape) * self._storage.node.dtype.itemsize
-        self.device = owner._device
+        self.device = owner.device
 
     def data_ptr(self) -> int:
-        return int(self._storage.memory().__array_interface__["data"][0])
+        return 0 if self.device is devices.META else int(self._storage.memory().__array_interface__["data"][0])
 
     def nbytes(self) -> int:
         return self._bytes
@@ -380,6 +381,10 @@ def _set_grad(self: Tensor, grad: Any) -> None:
                                f"grad_dtype '{DTYPE_NAMES[self.dtype.name]}'. The gradient must match the tensor's "
                                "grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype "
                                "attribute with a specific dtype, or None to allow any dtype.")
+        if is_meta(grad) is not is_meta(self):
+            raise RuntimeError(f"attempting to assign a gradient with device type '{grad.device}' to a tensor with "
+                               f"device type '{self.device}'. Please ensure that the gradient and the tensor are on "
+                               "the same device")
         if grad.shape != self.shape:
             raise RuntimeError(
                 f"attempting to assign a gradient of size '{list(grad.shape)}' to a tensor of size "
@@ -447,15 +452,12 @@ prop("requires_grad", _get_requires_grad, _set_requires_grad)
 
 def _get_data(self: Tensor) -> Tensor:
     shape = _SHAPE.__get__(self)
-    t = alias(
+    return alias(
         self,
         shape,
         contiguous_strides(shape) if self._storage is None else self._strides,
         self._offset if self._storage is not None else 0,
     )
-    if "_device" in self.__dict__:
-        t._device = self._device
-    return t
 
 
 _SHAPE = Tensor.__dict__["shape"]
@@ -472,10 +474,6 @@ def take_over(self: Tensor, other: Tensor) -> None:
     self._offset = other._offset
     self._cached = None
     self._seen = -1
-    if "_device" in other.__dict__:
-        self._device = other._device
-    else:
-        self.__dict__.pop("_device", None)
 
 
 def _set_data(self: Tensor, data: Any) -> None:
@@ -483,6 +481,9 @@ def _set_data(self: Tensor, data: Any) -> None:
         raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
     if self._rg and data.dtype.category < FLOAT:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+    if is_meta(self) is not is_meta(data):
+        raise RuntimeError("Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
+                           "incompatible tensor type.")
     if data._storage is None or data._storage is not self._storage or data.shape != self.shape \
             or data._strides != self._strides or data._offset != self._offset or data.dtype is not self.dtype:
         take_over(self, data)  # otherwise it is the end of `t.data -= x`

@@ -17,6 +17,7 @@ from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, Node
+from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
@@ -279,6 +280,18 @@ def _accumulate(t: Any, g: Any) -> None:
             hook(t)
 
 
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
+
+def _beside(t: Any, g: Any) -> Any:
+    """`g`, on the device of its tensor: a rule may have made it from shapes alone."""
+    from facula.tensor import is_meta, new
+    if is_meta(t) is is_meta(g):
+        return g
+    return new(meta_node(g.shape, g.dtype)) if is_meta(t) else g.cpu()  # the latter is an error
+
+
 def _settle(leaves: dict[Any, Any], create_graph: bool, targets: _Targets | None) -> None:
     """Leaf hooks, then the leaf's gradient goes to `.grad`, or to what was asked for."""
     before = mode.grad
@@ -287,6 +300,8 @@ def _settle(leaves: dict[Any, Any], create_graph: bool, targets: _Targets | None
         for t, g in leaves.items():
             if targets is not None and t not in targets.wanted:
                 continue
+            if _meta_about:
+                g = _beside(t, g)
             if t._hooks:
                 g = _run_hooks(t._hooks, g)
             if targets is None:
@@ -314,14 +329,14 @@ def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
     """The root of `loss.backward()`; None where there is anything to think about."""
     from facula.tensor import new
     edge = getattr(t, "_grad_fn", None)
-    if edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
+    if _meta_about or edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
         return None
     return [(edge, new(Node(CONST, (), None, (1.0,), t.shape, t.dtype)))]
 
 
 def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
     from facula.ops.pointwise import constant
-    from facula.tensor import Tensor, edge_of, new
+    from facula.tensor import Tensor, edge_of, is_meta, new
     grads = (None,) * len(outputs) if grads is None else _sequence(grads)
     if len(grads) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
@@ -335,7 +350,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
                 if not t.dtype.is_floating_point:
                     raise RuntimeError("grad can be implicitly created only for real scalar outputs but got "
                                        f"{t.dtype}")
-                g = new(constant(1.0, t.shape, t.dtype))
+                g = new(meta_node(t.shape, t.dtype) if is_meta(t) else constant(1.0, t.shape, t.dtype))
         elif not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         elif g.shape != t.shape:
@@ -345,6 +360,8 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
             raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. "
                                f"Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a "
                                f"dtype of {t.dtype}.")
+        if _meta_about and g is not None and is_meta(g) is not is_meta(t):
+            raise RuntimeError(f"invalid gradient at index {i} - expected device {t.device} but got {g.device}")
         if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         roots.append((edge, g))
@@ -444,7 +461,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     if materialize_grads:
         from facula.ops.pointwise import constant
         from facula.tensor import new
-        found = [new(constant(0, t.shape, t.dtype)) if g is None else g for g, t in zip(found, inputs, strict=False)]
+        found = [_beside(t, new(constant(0, t.shape, t.dtype))) if g is None else g
+                 for g, t in zip(found, inputs, strict=False)]
     return tuple([g if g is None or create_graph else _detached(g) for g in found])
 
 

@@ -9,11 +9,11 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
-from facula.engine.graph.node import CONST, Formula
+from facula.engine.graph.node import CONST, META, Formula
 from facula.engine.realize import value_of
 from facula.ops.pointwise import Binary, apply, apply1, apply2, number_for, result_dtype, to_dtype, unary
 from facula.ops.registry import alias_of, op, write_back
-from facula.tensor import Tensor, attach, read
+from facula.tensor import Tensor, attach, is_meta, read
 
 X = {n: function(n) for n in (
     "add", "sub", "mul", "div", "neg", "abs", "sign", "floordiv", "truncdiv", "remainder", "fmod", "maximum", "minimum",
@@ -308,7 +308,9 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
                 input.dtype.category >= FLOAT or not input.numel()):
             return
         node = read(other)
-        if node.op is not CONST:
+        if node.op is META:
+            zero = False
+        elif node.op is not CONST:
             zero = not value_of(node).all()
         else:
             zero = node.scalars[0] == 0  # type: ignore[index]
@@ -641,6 +643,8 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 @op
 def equal(input: Tensor, other: Tensor) -> bool:
     """Same shape and same elements?"""
+    if is_meta(input) or is_meta(other):
+        raise NotImplementedError("equal: a meta tensor has no elements")
     if input.shape != other.shape:
         return False
     return bool(input.eq(other).all())
@@ -697,7 +701,7 @@ def _coerce(other: Any) -> Any:
         return other.item()
     if isinstance(other, np.ndarray):
         from facula.ops.conversion import tensor
-        return tensor(other)
+        return tensor(other, device="cpu")
     return NotImplemented
 
 

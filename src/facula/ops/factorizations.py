@@ -9,6 +9,7 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.ops.linalg import (
     LinAlgError,
@@ -28,7 +29,7 @@ from facula.ops.linalg import (
 from facula.ops.matmul import product, reshape_value, transposed
 from facula.ops.reductions import result_type
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
-from facula.tensor import Tensor, attach, attach_many, read
+from facula.tensor import Tensor, attach, attach_many, is_meta, new, read
 
 LINALG = NAMESPACES["linalg"]
 
@@ -104,6 +105,12 @@ _LU = Rule("LinalgLuBackward0", _plu_backward)
 def _plu(A: Tensor, pivot: bool, what: str) -> tuple[Tensor, Tensor, Tensor, Any, Any]:
     """P, L, U, the exchanged rows and the zero pivots (both NumPy's)."""
     _check(A, what, square=False)
+    if is_meta(A):
+        lead, (m, n) = A.shape[:-2], A.shape[-2:]
+        k = min(m, n)
+        p, lower, upper = [new(meta_node((*lead, *s), A.dtype)) for s in ((m, m), (m, k), (k, n))]
+        attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
+        return p, lower, upper, np.broadcast_to(0, (*lead, k)), np.broadcast_to(0, lead)
     array = value_of(read(A))
     lead, (m, n) = array.shape[:-2], array.shape[-2:]
     k = min(m, n)
@@ -131,7 +138,7 @@ def _compact(lower: Tensor, upper: Tensor) -> Tensor:
 def lu(A: Tensor, *, pivot: bool = True) -> Any:
     """P, L, U with A = P L U."""
     p, lower, upper, _, _ = _plu(A, pivot, "linalg.lu")
-    return result_type("linalg_lu", "P", "L", "U")(p if pivot else _value(np.zeros(0), A.dtype), lower, upper)
+    return result_type("linalg_lu", "P", "L", "U")(p if pivot else _value(np.zeros(0), A.dtype, A), lower, upper)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -141,7 +148,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     if check_errors:
         _refuse(bad)
     return result_type("linalg_lu_factor_ex", "LU", "pivots", "info")(
-        _compact(lower, upper), _value(swaps, int32), _value(bad, int32))
+        _compact(lower, upper), _value(swaps, int32, A), _value(bad, int32, A))
 
 
 def _refuse(bad: Any) -> None:
@@ -158,7 +165,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """L and U in one matrix, and the rows exchanged (from 1)."""
     _, lower, upper, swaps, bad = _plu(A, pivot, "linalg.lu_factor")
     _refuse(bad)
-    return result_type("linalg_lu_factor", "LU", "pivots")(_compact(lower, upper), _value(swaps, int32))
+    return result_type("linalg_lu_factor", "LU", "pivots")(_compact(lower, upper), _value(swaps, int32, A))
 
 
 def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,7 +175,9 @@ def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ones = np.ones((m, n))
     lower = (data * _mask(np.tril(ones, -1), data))[..., :k] + _mask(np.eye(m, k), data)
     upper = (data * _mask(np.triu(ones), data))[..., :k, :]
-    return _value(_permutation(value_of(read(pivots)), m), data.dtype), lower, upper
+    p = new(meta_node((*pivots.shape[:-1], m, m), data.dtype)) if is_meta(pivots) else \
+        _value(_permutation(value_of(read(pivots)), m), data.dtype)
+    return p, lower, upper
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -201,7 +210,7 @@ def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """P, L and U of the compact form."""
     p, lower, upper = _parts(LU_data, LU_pivots)
-    empty = _value(np.zeros(0), LU_data.dtype)
+    empty = _value(np.zeros(0), LU_data.dtype, LU_data)
     return result_type("lu_unpack", "P", "L", "U")(
         p if unpack_pivots else empty, *((lower, upper) if unpack_data else (empty, empty)))
 
@@ -212,7 +221,7 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """X with A X = B, and 0 for each matrix that has an inverse."""
     result = solve(A, B, left=left)
-    return result_type("linalg_solve_ex", "result", "info")(result, _value(np.zeros(A.shape[:-2]), int32))
+    return result_type("linalg_solve_ex", "result", "info")(result, _value(np.zeros(A.shape[:-2]), int32, A))
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -283,7 +292,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     if tau.shape[-1] > n:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to "
                            "tau.shape[-1]")
-    start = _value(np.broadcast_to(np.eye(m, n), A.shape), A.dtype)
+    start = _value(np.broadcast_to(np.eye(m, n), A.shape), A.dtype, A)
     if not tau.shape[-1]:
         return attach(start, _NO_REFLECTIONS, (A, tau))
     return _reflected(A, tau, start)

@@ -13,14 +13,15 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, dtype, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, make, operand, scalar
-from facula.engine.graph.node import CONST, GATHER, INDEX, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, GATHER, INDEX, META, Formula, Node, contiguous_strides, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
 from facula.ops.registry import op
 from facula.ops.severing import severed
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, is_meta, new, read, view_node
 
 Array = np.ndarray[Any, Any]
 
@@ -63,6 +64,11 @@ def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexEr
     return node
 
 
+def nonnegative(node: Node, size: int) -> Node:
+    """An index tensor as int64 without negative elements."""
+    return meta_node(node.shape, int64) if node.op is META else index_leaf(host(node, size))
+
+
 def host(node: Node, size: int) -> Array:
     """An index tensor as int64 without negative elements, in NumPy."""
     array = value_of(node)
@@ -92,11 +98,10 @@ def flat_index(shape: tuple[int, ...], nodes: dict[int, Node]) -> tuple[Node, in
     v, d = size_of(shape[:last]), size_of(shape[last:])
     if dims == [0] and nodes[0].dtype is int64 and bounds(nodes[0])[0] >= 0:
         return nodes[0], v, d, (*nodes[0].shape, *shape[1:])
-    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     try:
-        common = np.broadcast_shapes(*[a.shape for a in arrays.values()])
+        common = np.broadcast_shapes(*[nodes[k].shape for k in dims])
     except ValueError:
-        shapes = ", ".join(str(list(a.shape)) for a in arrays.values())
+        shapes = ", ".join(str(list(nodes[k].shape)) for k in dims)
         raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
                          + shapes) from None
     others = [k for k in range(last) if k not in nodes]
@@ -105,6 +110,10 @@ def flat_index(shape: tuple[int, ...], nodes: dict[int, Node]) -> tuple[Node, in
     before = [k for k in others if adjacent and k < dims[0]]
     after = [k for k in others if k not in before]
     rank = len(before) + n + len(after)
+    full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
+    if any(node.op is META for node in nodes.values()):
+        return meta_node(full, int64), v, d, (*full, *shape[last:])
+    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     strides = contiguous_strides(shape[:last])
     flat: Any = 0
     for k, array in arrays.items():
@@ -112,7 +121,6 @@ def flat_index(shape: tuple[int, ...], nodes: dict[int, Node]) -> tuple[Node, in
     for place, k in [*enumerate(before), *enumerate(after, len(before) + n)]:
         ramp = np.arange(shape[k], dtype=np.int64) * strides[k]
         flat = flat + ramp.reshape((-1,) + (1,) * (rank - 1 - place))
-    full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
     flat = np.broadcast_to(flat, full)
     return index_leaf(flat), v, d, (*full, *shape[last:])
 
@@ -137,6 +145,8 @@ def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
     """The flat index of `gather`: only the coordinate along `dim` comes from the index tensor. And V."""
     if node.dtype is int64 and bounds(node)[0] >= 0:
         return linear_index(node, dim, shape), size_of(shape)
+    if node.op is META:
+        return meta_node(node.shape, int64), size_of(shape)
     array = host(node, shape[dim])
     strides = contiguous_strides(shape)
     flat = array * strides[dim]
@@ -234,6 +244,8 @@ def shaped_index(node: Node) -> Node:
     """A 0-d index as one of one element; its range is known already."""
     if node.shape:
         return node
+    if node.op is META:
+        return meta_node((1,), node.dtype)
     out = index_leaf(value_of(node).reshape(1))
     out.range = node.range
     return out
@@ -249,7 +261,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     node = checked(index, v, 0, IndexError, True,
                    "out of range: tried to access index {i} on a tensor of {size} elements.")
     if bounds(node)[0] < 0:
-        node = index_leaf(host(node, v))
+        node = nonnegative(node, v)
     return rows(input, node, v, 1, index.shape, _TAKE_RULE)
 
 
@@ -277,7 +289,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 def _nonnegative(index: Tensor, size: int) -> Tensor:
     node = checked(index, size, 0)
-    return index if bounds(node)[0] >= 0 else new(index_leaf(host(node, size)))
+    return index if bounds(node)[0] >= 0 else new(nonnegative(node, size))
 
 
 def vector_index(what: str, input: Tensor, dim: int, index: Tensor, error: type[Exception] = IndexError,
@@ -350,7 +362,7 @@ def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved
     if padding >= 0:
         g = g.masked_fill((new(index) == padding).unsqueeze(-1), 0)
-    if by_frequency:
+    if by_frequency and index.op is not META:
         at = value_of(index)
         count = np.bincount(at.reshape(-1), minlength=v)[at].astype(np.float32)
         g = g / to_dtype(new(leaf(count, index.shape, float32)), g.dtype).unsqueeze(-1)
@@ -374,7 +386,7 @@ def embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad
     v, d = weight.shape
     node = checked(indices, v, 0, IndexError, False, "index out of range in self")
     if node.dtype is not int64:
-        node = index_leaf(host(node, v))
+        node = nonnegative(node, v)
     shape = tuple.__new__(Size, (*indices.shape, d))
     if size_of(shape) == 0:
         out = constant(0, shape, weight.dtype)
@@ -400,6 +412,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if low < 0:
             raise RuntimeError("Class values must be non-negative.")
         if num_classes == -1:
+            if node.op is META:
+                raise RuntimeError("Tensor.item() cannot be called on meta tensors")
             num_classes = high + 1
         elif num_classes < 1:
             raise RuntimeError("num_classes should be positive")
@@ -419,6 +433,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         if not isinstance(x, Tensor):
             return np.asarray(x)
         return value_of(read(to_dtype(x, float32) if x.dtype is bfloat16 else x))
+    if isinstance(elements, Tensor) and is_meta(elements) or isinstance(test_elements, Tensor) and is_meta(
+            test_elements):
+        return new(meta_node(np.shape(elements) if not isinstance(elements, Tensor) else elements.shape, bool_))
     if isinstance(elements, Tensor) and isinstance(test_elements, Tensor):
         of = result_dtype((elements, test_elements))  # in which they are compared: as `==` would
         elements, test_elements = to_dtype(elements, of), to_dtype(test_elements, of)

@@ -9,14 +9,15 @@ import numpy as np
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import FLOAT, bfloat16, bool_, complex128, dtype, float32, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.matmul import matmul, multi_dot, product, reshape_value, transposed, type_name
-from facula.ops.pointwise import constant, sum_to, to_dtype
+from facula.ops.pointwise import broadcast, constant, sum_to, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES, op
 from facula.ops.severing import severed
-from facula.tensor import Tensor, attach, attach_many, new, read
+from facula.tensor import Tensor, attach, attach_many, is_meta, new, read
 
 
 class LinAlgError(RuntimeError):
@@ -52,7 +53,10 @@ def _call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
     return tuple([new(record(PICK, (call,), (k,), None, shape, of)) for k, (shape, of) in enumerate(results)])
 
 
-def _value(array: Any, of: dtype) -> Tensor:
+def _value(array: Any, of: dtype, like: Tensor | None = None) -> Tensor:
+    """A tensor of NumPy's elements; a meta tensor if `like` is one."""
+    if like is not None and is_meta(like):
+        return new(meta_node(np.shape(array), of))
     if of is bfloat16:  # NumPy has none: it would take the bits for numbers
         return to_dtype(_value(array, float32), of)
     array = np.ascontiguousarray(np.asarray(array), dtype=of.numpy).reshape(np.shape(array))
@@ -137,6 +141,9 @@ _INV = Rule("LinalgInvExBackward0", _inv_backward)
 def inv(A: Tensor) -> Tensor:
     """The inverse of each matrix."""
     _check(A, "linalg.inv")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        return attach(out, _INV, (A,), (out,))
     array = value_of(read(A))
     try:
         result = ROUTINES["inv"](array)[0]
@@ -158,7 +165,7 @@ class InvEx(NamedTuple):
 @op(method=False, namespace="linalg")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> InvEx:
     """The inverse, and 0 for each matrix that has one."""
-    return InvEx(inv(A), _value(np.zeros(A.shape[:-2]), int32))
+    return InvEx(inv(A), _value(np.zeros(A.shape[:-2]), int32, A))
 
 
 def _det_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -230,6 +237,9 @@ _SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
 
 
 def _solved(a: Tensor, b: Tensor) -> Tensor:
+    if is_meta(a) and is_meta(b):
+        out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
+        return attach(out, _SOLVE, (a, b), (a, out))
     array = value_of(read(a))
     try:
         result = ROUTINES["solve"](array, value_of(read(b)))[0]
@@ -308,6 +318,10 @@ def _minor(m: Any) -> int:
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """L with A = L L^H (or its adjoint)."""
     _check(A, "linalg.cholesky")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        attach(out, _CHOLESKY, (A,), (out,))
+        return _adjoint(out) if upper else out
     array = value_of(read(A))
     try:
         result = ROUTINES["cholesky"](array)[0]
@@ -331,7 +345,7 @@ class CholeskyEx(NamedTuple):
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
     try:
-        return CholeskyEx(cholesky(A, upper=upper), _value(np.zeros(A.shape[:-2]), int32))
+        return CholeskyEx(cholesky(A, upper=upper), _value(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError:
         if check_errors:
             raise
@@ -399,7 +413,8 @@ def _eig_backward(ctx: Any, gw: Tensor | None, gv: Tensor | None) -> tuple[Tenso
     else:
         inner = _left(v, gv)
         along = _diagonal_of(inner, n).real
-        turned = np.abs(value_of(read(_diagonal_of(inner, n).imag.detach())))
+        imag = _diagonal_of(inner, n).imag.detach()
+        turned = np.zeros(0) if is_meta(imag) else np.abs(value_of(read(imag)))
         if turned.size and turned.max() > 1e-2:
             raise RuntimeError("linalg_eig_backward: The eigenvectors in the complex case are specified up to "
                                "multiplication by e^{i phi}. The specified loss function depends on this quantity, "
@@ -493,7 +508,7 @@ def qr(A: Tensor, mode: str = "reduced") -> LinalgQr:
                  (((*lead, m, k), A.dtype), ((*lead, k, n), A.dtype)))
     if mode == "r":
         attach_many((q, r), _QR, (A,), (None, ("out", 1), mode))
-        return LinalgQr(_value(np.zeros(0), A.dtype), r)
+        return LinalgQr(_value(np.zeros(0), A.dtype, A), r)
     attach_many((q, r), _QR, (A,), (("out", 0), ("out", 1), mode))
     return LinalgQr(q, r)
 
@@ -629,7 +644,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     _check(A, "linalg.matrix_rank", square=hermitian)
     s = eigvalsh(A.detach()).abs() if hermitian else svd(A.detach(), False).S
     if 0 in A.shape[-2:]:
-        return _value(np.zeros(A.shape[:-2]), int64)
+        return _value(np.zeros(A.shape[:-2]), int64, A)
     least = _tolerances(A, s.amax(-1, keepdim=True), tol if atol is None else atol, rtol)
     return (s > least).sum(-1)
 
@@ -645,7 +660,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(A), -n)
     if n == 0:
-        return severed(_value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype), A, name="CopyBackwards")
+        return severed(_value(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype, A), A,
+                       name="CopyBackwards")
     result = None
     while True:
         if n & 1:
@@ -754,6 +770,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lst
     _check(A, "linalg.lstsq", square=False)
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
+    if is_meta(A) or is_meta(B):
+        raise NotImplementedError("linalg.lstsq: what it gives depends on the values, and a meta tensor has none")
     vector = len(A.shape) - 1 == len(B.shape) and tuple(B.shape) == tuple(A.shape[:-1])
     right = _column(B) if vector else B
     a, b = A.detach(), right.detach()
@@ -762,15 +780,15 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Lst
     x = attach(new(read(solution)), _LSTSQ, (A, right), (A, right, inverse, rcond))
     m, n = A.shape[-2:]
     rank = matrix_rank(a, rtol=rcond)
-    residuals = _value(np.zeros(0), A.dtype.to_real())
+    residuals = _value(np.zeros(0), A.dtype.to_real(), A)
     gap = solution
     if m > n and driver in ("gels", "gelsd", "gelss") and bool((value_of(read(rank)) == n).all()):
         gap = product(a, solution) - b
         residuals = (gap.abs() if gap.dtype.is_complex else gap).square().sum(-2)
     attach(residuals, _RESIDUALS, (A, right), (A, gap, solution))
     return Lstsq(reshape_value(x, x.shape[:-1]) if vector else x, residuals,
-                 _value(np.zeros(0), int64) if driver == "gels" else rank,
-                 svdvals(a) if driver in ("gelsd", "gelss") else _value(np.zeros(0), A.dtype.to_real()))
+                 _value(np.zeros(0), int64, A) if driver == "gels" else rank,
+                 svdvals(a) if driver in ("gelsd", "gelss") else _value(np.zeros(0), A.dtype.to_real(), A))
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -829,7 +847,8 @@ def matrix_exp(A: Tensor) -> Tensor:
         return A
     of = A.dtype
     A = A.to(complex128 if of.is_complex else float64)
-    times = _halvings(value_of(read(A)), 1.09)  # degree 18 is exact to 2**-53 up to there
+    # degree 18 is exact to 2**-53 up to there
+    times = np.broadcast_to(0, A.shape[:-2]) if is_meta(A) else _halvings(value_of(read(A)), 1.09)
     X = A * _mask(0.5 ** times[..., None, None], A)
     eye = _eye(A.shape[-1], A)
     result = eye + X / 18

@@ -26,6 +26,7 @@ from facula.engine.graph.node import (
     Primitive,
     size_of,
 )
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.ops import gathering
@@ -42,7 +43,7 @@ from facula.ops.pointwise import (
 )
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 # ---- the primitives -------------------------------------------------------------------------------------
 
@@ -300,7 +301,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     shape = broadcast(input.shape, mask.shape)
     if input.shape != shape:
         input = input.expand(shape)
-    index = index_leaf(np.flatnonzero(np.broadcast_to(truth(mask), shape)))
+    if is_meta(mask):  # which of the elements of `source` are taken is not known: as many as there are
+        index = meta_node((size_of(source.shape),), int64)
+    else:
+        index = index_leaf(np.flatnonzero(np.broadcast_to(truth(mask), shape)))
     count = index.shape[0]
     source = source.reshape(-1)
     if source.shape[0] < count:
@@ -429,7 +433,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` in the slices that `index` names."""
     want_tensor(index, "index_fill_", "index")
-    if isinstance(value, Tensor) and value._rg and len(index.shape) == 1:
+    if isinstance(value, Tensor) and value._rg and len(index.shape) == 1 and not is_meta(index):
         index = new(index_leaf(np.unique(value_of(read(index)))))  # `value` counts once for each slice
     flat, v, d, shape, dim = vector_index("index_fill_", input, dim, index, negative=True,
                                           message="index {i} is out of bounds for dimension {dim} with size {size}")
@@ -469,7 +473,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     node = checked(index, v, 0, IndexError, True,
                    "out of range: tried to access index {i} on a tensor of {size} elements.")
     if gathering.bounds(node)[0] < 0:
-        node = index_leaf(gathering.host(node, v))
+        node = gathering.nonnegative(node, v)
     if accumulate:
         return add_rows(input, node, source, v, 1, _PUT_ADD)
     return set_rows(input, node, source, v, 1, _PUT_SET)

@@ -13,8 +13,10 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, contiguous_strides, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.creation import placed
 from facula.ops.pointwise import apply, broadcast, constant, number_for, result_dtype, to_dtype
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.views import (
@@ -32,7 +34,7 @@ from facula.ops.views import (
     unsqueeze,
     wrap_dim,
 )
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, is_meta, new, read, view_node
 
 _CLONE = Rule("CloneBackward0", lambda ctx, g: (g,))
 
@@ -377,6 +379,10 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if isinstance(repeats, Tensor):
         if repeats.dtype.name not in ("int32", "int64"):
             raise RuntimeError("repeats has to be Long or Int tensor")
+        if is_meta(repeats):
+            if output_size is None:
+                raise RuntimeError("cannot repeat_interleave a meta tensor without output_size")
+            return input.index_select(d, new(meta_node((output_size,), int64)))
         counts = repeats.tolist()
         if isinstance(counts, int):
             repeats = counts
@@ -613,7 +619,7 @@ for _name in ("tril_", "triu_"):
     FUNCTIONS.pop(_name, None)
 
 
-def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
+def _indices(row: int, col: int, offset: int, of: Any, lower: bool, device: Any) -> Tensor:
     of = of or int64
     for name, n in (("row", row), ("col", col)):
         if n < 0:
@@ -622,21 +628,21 @@ def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
         raise NotImplementedError(f"\"{'tril' if lower else 'triu'}_indices\" not implemented for "
                                   f"'{DTYPE_NAMES[of.name]}'")
     r, c = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
-    return new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
+    return placed(new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of)), device, "tril_indices")
 
 
 @op(method=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None,
                  ) -> Tensor:
     """Coordinates of the lower triangle, row by row."""
-    return _indices(row, col, offset, dtype, True)
+    return _indices(row, col, offset, dtype, True, device)
 
 
 @op(method=False)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None,
                  ) -> Tensor:
     """Coordinates of the upper triangle, row by row."""
-    return _indices(row, col, offset, dtype, False)
+    return _indices(row, col, offset, dtype, False, device)
 
 
 @op(out=True)
