@@ -47,8 +47,8 @@ def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[i
 def rebuild_meta_tensor(cls: type, dtype_name: str, shape: tuple[int, ...], strides: tuple[int, ...],
                         requires_grad: bool, state: dict[str, Any]) -> Any:
     """The meta tensor that `reduce_tensor` took apart."""
-    import facula
-    tensor = facula.empty_strided(shape, strides, dtype=_DTYPES[dtype_name], device="meta")
+    from facula.ops.creation import empty_strided
+    tensor = empty_strided(shape, strides, dtype=_DTYPES[dtype_name], device="meta")
     return _finished(tensor, cls, requires_grad, state)
 
 

@@ -194,7 +194,7 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], None]) -> None:
     """Do what `walk()` does, and compute everything that is pending."""
-    found = survey(roots, keep) if recorder.LIMIT else None
+    found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
     if found is None:
         walk()
         realize.flush()

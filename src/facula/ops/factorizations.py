@@ -106,11 +106,11 @@ def _plu(A: Tensor, pivot: bool, what: str) -> tuple[Tensor, Tensor, Tensor, Any
     """P, L, U, the exchanged rows and the zero pivots (both NumPy's)."""
     _check(A, what, square=False)
     if is_meta(A):
-        lead, (m, n) = A.shape[:-2], A.shape[-2:]
-        k = min(m, n)
-        p, lower, upper = [new(meta_node((*lead, *s), A.dtype)) for s in ((m, m), (m, k), (k, n))]
+        batch, k = tuple(A.shape[:-2]), min(A.shape[-2:])
+        sizes = ((A.shape[-2],) * 2, (A.shape[-2], k), (k, A.shape[-1]))
+        p, lower, upper = [new(meta_node((*batch, *size), A.dtype)) for size in sizes]
         attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
-        return p, lower, upper, np.broadcast_to(0, (*lead, k)), np.broadcast_to(0, lead)
+        return p, lower, upper, np.broadcast_to(0, (*batch, k)), np.broadcast_to(0, batch)
     array = value_of(read(A))
     lead, (m, n) = array.shape[:-2], array.shape[-2:]
     k = min(m, n)

@@ -13,7 +13,7 @@ import numpy as np
 
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
-from facula.engine.graph.node import ARGMAX, MAX, META, SUM, contiguous_strides, size_of
+from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.convolution import several, spread_out
@@ -24,7 +24,7 @@ from facula.ops.registry import FUNCTIONS, op
 from facula.ops.scattering import add_rows
 from facula.ops.severing import severed
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, is_meta, new, read, view_node
 
 Ints = tuple[int, ...]
 
@@ -387,8 +387,7 @@ def _unpool(n: int) -> Any:
             out = severed(new(constant(0, shape, x.dtype)), x, name="MaxUnpoolBackward0")
         else:
             plane = size_of(size)
-            at = read(indices)
-            at = np.zeros(1) if at.op is META else value_of(at)  # type: ignore[assignment]
+            at = np.zeros(1) if is_meta(indices) else value_of(read(indices))
             if at.min() < 0 or at.max() >= plane:
                 raise RuntimeError(f"Found an invalid max index: {int(at.max())} (output volumes are of size "
                                    f"{' x '.join(map(str, size))})")
