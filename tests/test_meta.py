@@ -332,6 +332,27 @@ def test_backward():
     assert seen == [META]
 
 
+class Split(facula.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2, x * 3
+
+    @staticmethod
+    def backward(ctx, g, h):
+        assert g.device == h.device
+        return g + h
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_custom_functions(device):
+    for _ in range(3):
+        x = facula.ones(3, device=device, requires_grad=True)
+        y, _unused = Split.apply(x)
+        assert y.device.type == device
+        y.sum().backward()
+        assert x.grad.device.type == device
+
+
 def test_training_on_meta_and_then_on_the_cpu():
     """As programs measure a model before they make it."""
 

@@ -4,7 +4,7 @@ import pytest
 
 import facula as F
 from facula import nn
-from facula.autograd import replay
+from facula.autograd import partial, replay
 from facula.engine import recorder, steps
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing is pending, so nothing is replayed")
@@ -133,6 +133,145 @@ def own_function(k, state):
     return [a.grad, b.grad]
 
 
+class Clipped(F.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, low):
+        ctx.save_for_backward(x)
+        ctx.low = low
+        return x.clamp(min=low)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, = ctx.saved_tensors
+        g = g.clone()
+        g[x < ctx.low] = 0
+        return g, None
+
+
+class Moody(F.autograd.Function):
+    """A backward that goes by values and by what the program does meanwhile."""
+
+    mood = 0
+    calls = 0
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save_for_backward(x, y)
+        return x * y
+
+    @staticmethod
+    def backward(ctx, g):
+        Moody.calls += 1
+        x, y = ctx.saved_tensors
+        if Moody.mood == 1:
+            return F.zeros(x.shape), g * x
+        if Moody.mood == 2:
+            return g * y, None
+        if Moody.mood == 3 and (g * y).sum().item() > -1e9:  # computes what is pending
+            return (g * y).double(), (g * x).expand(2, *x.shape)
+        if Moody.mood == 4:
+            return F.full(x.shape, 2.5), g
+        return g * y, g * x
+
+
+class Scaled(F.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, factor):
+        ctx.factor = factor
+        return x * factor
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.factor, None
+
+
+def custom_between(k, state):
+    a, b = leaves(state)
+    if k % 4 == 0:
+        a.grad = b.grad = None
+    x = Clipped.apply((a * b).sin() * (k + 1), 0.1 * k)
+    (x.exp() * x + a).pow(2).mean().backward()
+    return [a.grad, b.grad]
+
+
+def custom_twice(k, state):
+    a, b = leaves(state)
+    x, y = Clipped.apply(a * b, 0.0).unbind(0)
+    z = Moody.apply(x * 2, y.cos())
+    (z * z + Scaled.apply(z, k + 0.5)).sum().backward(retain_graph=k % 2 == 0)
+    return [a.grad, b.grad]
+
+
+def custom_changes(k, state):
+    a, b = leaves(state)
+    Moody.mood = [0, 0, 0, 0, 1, 2, 3, 4, 0, 1][k]
+    before = Moody.calls
+    x = (a * b).tanh()
+    y = x[0].exp()
+    ((Moody.apply(x[1] * 3, y) * y).sin() + x.sum(0)).sum().backward()
+    assert Moody.calls == before + 1
+    return [a.grad, b.grad]
+
+
+def custom_of_a_custom(k, state):
+    a, b = leaves(state)
+    a.grad = None
+
+    class Inner(F.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.exp()
+
+        @staticmethod
+        def backward(ctx, g):  # as a checkpoint does
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            with F.enable_grad():
+                y = Scaled.apply(x.exp(), 1.0)
+            y.backward(g)
+            return x.grad
+
+    state.setdefault("inner", Inner)
+    (state["inner"].apply(a * 2) * b).sum().backward()
+    return [a.grad, b.grad]
+
+
+def custom_fails(k, state):
+    a, b = leaves(state)
+
+    class Failing(F.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            if state.get("fail"):
+                raise ArithmeticError("as asked")
+            return g
+
+    failing = state.setdefault("failing", Failing)
+    x = a.exp()
+    loss = (failing.apply(x * b).sin() * b).sum()
+    state["fail"] = k == 5
+    if k == 5:
+        with pytest.raises(ArithmeticError, match="as asked"):
+            loss.backward()
+    else:
+        loss.backward()
+    return [a.grad, b.grad]
+
+
+def custom_on_an_edge(k, state):
+    """First, last, alone: with gradients that are views and constants."""
+    a, b = leaves(state)
+    a.grad = b.grad = None
+    Scaled.apply(a, 2.0 + k).sum().backward()
+    Scaled.apply((b * b).sum(), 3.0).backward()
+    Scaled.apply(a, 1.0).backward(F.arange(3.0))
+    return [a.grad, b.grad]
+
+
 def several_results(k, state):
     _, b = leaves(state)
     values, indices = b.sort(dim=1)
@@ -195,6 +334,7 @@ def nothing_to_compute(k, state):
 
 PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change, exponent_changes, walked_twice, two_losses,
             shared_and_aliased, order_of_sums, a_hook_comes, a_leaf_freezes, own_function, several_results, embedding,
+            custom_between, custom_twice, custom_changes, custom_of_a_custom, custom_fails, custom_on_an_edge,
             updates_between, convolution, indices_change, recurrent, nothing_to_compute]
 
 
@@ -235,6 +375,17 @@ def test_a_loop_is_replayed():
     finally:
         replay._run = real
     assert len(calls) >= 4
+
+
+def test_what_surrounds_a_custom_function_is_replayed(monkeypatch):
+    F.manual_seed(0)
+    calls = []
+    real = partial.replayed
+    monkeypatch.setattr(partial, "replayed", lambda *args: (calls.append(1), real(*args))[1])
+    state = {}
+    for k in range(8):
+        custom_between(k, state)
+    assert len(calls) >= 3
 
 
 @pytest.mark.compiled

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.node import CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
@@ -115,6 +116,9 @@ def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
     else:
         t._grad_fn = edge
     return t
+
+
+graph.restored = restored
 
 
 def read(t: Tensor) -> Node:

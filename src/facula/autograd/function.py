@@ -7,6 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
+from facula.autograd.walk import expands
+from facula.engine.meta import meta_node
+from facula.ops.pointwise import constant, sum_to, to_dtype
+from facula.tensor import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
 
 
 class FunctionCtx:
@@ -101,7 +105,6 @@ class Function(FunctionCtx):
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run `forward` and put its results on the tape."""
-        from facula.tensor import Tensor, edge_of
         edges = tuple([edge_of(a) if isinstance(a, Tensor) else None for a in args])
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple([e is not None for e in edges])
@@ -116,11 +119,18 @@ class Function(FunctionCtx):
         finally:
             mode.grad = recording
         live = recording and any(ctx.needs_input_grad)
+        plain = type(result) is Tensor and not (result._rg or result._base is not None or ctx._dirty or ctx._fixed)
+        if live and plain and _differentiable(result, ctx):
+            for a in args:
+                if result is a:
+                    break
+            else:
+                return _finish_one(cls, ctx, args, edges, result)
         outs = _finish(cls, ctx, args, edges, result if isinstance(result, tuple) else (result,), live)
         return tuple(outs) if isinstance(result, tuple) else outs[0]
 
 
-class _FunctionRule:
+class FunctionRule:
     """The rule of one Function class."""
 
     def __init__(self, function: type[Function]) -> None:
@@ -129,8 +139,9 @@ class _FunctionRule:
 
     def backward(self, node: GradNode, *grads: Any) -> tuple[Any, ...]:
         ctx = node.__dict__["_ctx"]
-        if ctx._materialize:
-            grads = tuple([_zeros(m) if g is None and m is not None else g
+        if ctx._materialize and len(grads) > 1:  # an only gradient is there, or this would not be asked for
+            present = next((g for g in grads if g is not None), None)
+            grads = tuple([_zeros(m, present) if g is None and m is not None else g
                            for g, m in zip(grads, node.__dict__["_out_meta"], strict=False)])
         cls = self.function
         own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
@@ -139,12 +150,12 @@ class _FunctionRule:
             result = own(ctx, *grads)
         finally:
             ctx._node = None
+        if type(result) is Tensor and len(node.edges) == 1 and ctx._inputs[0]:
+            if result.shape == node.shapes[0] and result.dtype is node.dtypes[0]:
+                return (result if node.edges[0] is not None else None,)
         return self.checked(ctx, node, result if isinstance(result, tuple) else (result,))
 
     def checked(self, ctx: FunctionCtx, node: GradNode, result: tuple[Any, ...]) -> tuple[Any, ...]:
-        from facula.autograd.backward import _expands
-        from facula.ops.pointwise import sum_to, to_dtype
-        from facula.tensor import Tensor
         expected = len(node.edges)
         if len(result) > expected and all(g is None for g in result[expected:]):
             result = result[:expected]
@@ -163,7 +174,7 @@ class _FunctionRule:
                 continue
             shape, of = node.shapes[i], node.dtypes[i]
             if g.shape != shape:
-                if not _expands(shape, g.shape):
+                if not expands(shape, g.shape):
                     raise RuntimeError(f"Function {self.name} returned an invalid gradient at index {i} - got "
                                        f"{list(g.shape)} but expected shape compatible with {list(shape)}")
                 g = sum_to(g, shape)
@@ -173,21 +184,67 @@ class _FunctionRule:
         return tuple(out)
 
 
-@functools.cache
-def _rule_of(cls: type[Function]) -> _FunctionRule:
-    return _FunctionRule(cls)
+def _rule_of(cls: type[Function]) -> FunctionRule:
+    """One rule a class, kept by the class itself."""
+    found = cls.__dict__.get("_rule")
+    if found is None:
+        found = cls._rule = FunctionRule(cls)  # type: ignore[attr-defined]
+    return found  # type: ignore[no-any-return]
 
 
-def _zeros(meta: tuple[Any, Any]) -> Any:
-    from facula.ops.pointwise import constant
-    from facula.tensor import new
-    return new(constant(0, *meta))
+def _zeros(shape_and_dtype: tuple[Any, Any], like: Any) -> Any:
+    """Zeros on the device of `like`."""
+    make_meta = like is not None and is_meta(like)
+    return new(meta_node(*shape_and_dtype) if make_meta else constant(0, *shape_and_dtype))
+
+
+def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...], out: Any) -> Any:
+    """`_finish` for one new tensor, where nothing is marked."""
+    node = _step(cls, ctx, args, edges)
+    _keep(ctx, node, args, (out,))
+    out._grad_fn = node
+    out._rg = True
+    return out
+
+
+def _step(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...]) -> GradNode:
+    ctx._inputs = tensors = tuple([isinstance(a, Tensor) for a in args])
+    node = grad_node(_rule_of(cls), edges, (),  # type: ignore[arg-type]
+                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]),
+                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]))
+    node.__dict__["_ctx"] = ctx
+    return node
+
+
+def _keep(ctx: FunctionCtx, node: GradNode, args: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+    """What `save_for_backward` was given is kept with the step, by value."""
+    saved: list[Any] = []
+    for i, t in enumerate(ctx._to_save):
+        if t is None:
+            saved.append(None)
+            continue
+        if not isinstance(t, Tensor):
+            raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type "
+                            f"{type(t).__name__}")
+        own = None
+        for k, o in enumerate(outs):
+            if o is t:
+                own = k
+                break
+        if own is not None and (any(t is a for a in args) and not any(t is d for d in ctx._dirty)):
+            own = None  # an input passed through: it is the input that was saved
+        if own is not None and _differentiable(t, ctx):
+            saved.append(Saved(read(t), None, own, True))
+        else:
+            edge = None if own is not None else edge_of(t)
+            saved.append(Saved(read(t), edge, None, edge is not None))
+    node._saved = tuple(saved)
+    ctx._to_save = ()
 
 
 def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...],
             outs: tuple[Any, ...], live: bool) -> list[Any]:
     """The results of `forward` as `apply` returns them: aliases made, history set, tensors saved."""
-    from facula.tensor import Tensor, alias, edge_of, new, read, strides_of, update
     results = list(outs)
     for k, o in enumerate(outs):
         if not isinstance(o, Tensor):
@@ -199,32 +256,10 @@ def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges:
     if not live:
         ctx._to_save = ()
         return results
-    tensors = [isinstance(a, Tensor) for a in args]
-    ctx._inputs = tuple(tensors)
-    node = grad_node(_rule_of(cls), edges, (),  # type: ignore[arg-type]
-                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]),
-                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=False)]))
+    node = _step(cls, ctx, args, edges)
     node.outputs = len(outs)
-    node.__dict__["_ctx"] = ctx
     node.__dict__["_out_meta"] = [(o.shape, o.dtype) if isinstance(o, Tensor) else None for o in outs]
-    saved: list[Any] = []
-    for i, t in enumerate(ctx._to_save):
-        if t is None:
-            saved.append(None)
-        elif not isinstance(t, Tensor):
-            raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type "
-                            f"{type(t).__name__}")
-        else:
-            own = next((k for k, o in enumerate(outs) if o is t), None)
-            if own is not None and (any(t is a for a in args) and not any(t is d for d in ctx._dirty)):
-                own = None  # an input passed through: it is the input that was saved
-            if own is not None and _differentiable(t, ctx):
-                saved.append(Saved(read(t), None, own, True))
-            else:
-                edge = None if own is not None else edge_of(t)
-                saved.append(Saved(read(t), edge, None, edge is not None))
-    node._saved = tuple(saved)
-    ctx._to_save = ()
+    _keep(ctx, node, args, outs)
     for k, o in enumerate(outs):
         if not isinstance(o, Tensor) or not _differentiable(o, ctx):
             continue
@@ -260,7 +295,6 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a `backward` that must not be differentiated itself."""
     @functools.wraps(function)
     def wrapper(ctx: Any, *args: Any) -> Any:
-        from facula.tensor import Tensor, alias, edge_of, strides_of
         recording = mode.grad
         mode.grad = False
         try:
@@ -283,7 +317,6 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 class _VariableMeta(type):
     def __instancecheck__(cls, instance: Any) -> bool:
-        from facula.tensor import Tensor
         return isinstance(instance, Tensor)
 
     def __call__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:

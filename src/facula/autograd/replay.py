@@ -3,7 +3,8 @@
 What a walk records is a function of the tape's structure, of the pending graph's structure and of which leaves have
 a `.grad`. All three make one key here. Under a key seen twice stands what the whole step came to: one plan from
 the pending nodes to the gradients, so that no gradient rule is called and no node is recorded. Whatever only a walk
-can do (hooks, custom Functions, anomaly mode) is left to it, and so is everything that does not map cleanly.
+can do (hooks, anomaly mode) is left to it, and so is everything that does not map cleanly. A tape with custom Functions
+is for partial.py: they have to be called.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from operator import attrgetter
 from typing import Any
 
 from facula import defaults
-from facula.autograd.graph import GradNode, Rule, Saved
+from facula.autograd import partial
+from facula.autograd.function import FunctionRule
+from facula.autograd.graph import GradNode, Rule, Saved, mode
+from facula.autograd.walk import settle, walk
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.runtime.buffer import class_of
@@ -32,6 +36,7 @@ from facula.size import Size
 from facula.tensor import assign, new, read
 
 _PURE = frozenset((Rule, FormulaRule, CastRule))  # rules that depend on nothing but their GradNode
+_REPLAYED = _PURE | {FunctionRule}
 _STATIC = frozenset((int, bool, str, tuple, Size, type(None)))
 _seq, _edges, _rule = map(attrgetter, ("seq", "edges", "rule"))
 _shapes, _dtypes, _cold = map(attrgetter, ("shapes", "dtypes", "_cold"))
@@ -40,7 +45,7 @@ _shapes, _dtypes, _cold = map(attrgetter, ("shapes", "dtypes", "_cold"))
 class Survey:
     """What a backward pass depends on beside the pending graph."""
 
-    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released")
+    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions")
 
     def __init__(self) -> None:
         self.tape: list[GradNode] = []
@@ -49,6 +54,7 @@ class Survey:
         self.values: list[Node] = []  # that the rules read
         self.numbers: list[Any] = []  # of formulas: they vary freely
         self.released: list[GradNode] = []  # steps of the tape that have saved something
+        self.functions: list[GradNode] = []  # steps that are custom Functions
 
 
 class _Replay:
@@ -65,7 +71,7 @@ class _Replay:
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
 
 
-_known: dict[Key, _Replay | int] = {}  # an int: how often it was walked. NEVER: it does not map
+_known: dict[Key, _Replay | partial.Notes | int] = {}  # an int: how often it was walked. NEVER: it does not map
 NEVER = -1
 MOST_IN_TABLES = 1 << 18  # elements of what is kept with a replay
 _survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
@@ -76,7 +82,8 @@ def use_machine_code() -> None:
     global _survey
     from facula.engine.runtime.cpu import fingerprint
     _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "node": Node, "rule": Rule,
-                                    "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple})
+                                    "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple,
+                                    "function_rule": FunctionRule})
 
 
 def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
@@ -96,7 +103,7 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
     if _survey is not None:
         statics: list[Any] = []
         tape = found.tape[:]
-        text = _survey(tape, found.leaves, found.values, found.numbers, statics, found.released)
+        text = _survey(tape, found.leaves, found.values, found.numbers, statics, found.released, found.functions)
         if text is None:
             return None
         found.tape = tape
@@ -155,8 +162,13 @@ def surveyed(found: Survey) -> bool:
                         stack.append(e[0])
     stack.sort(key=_seq)  # the order of the walk, which decides the order of sums
     rules = tuple(map(_rule, stack))
-    if any(map(_cold, stack)) or not _PURE.issuperset(map(type, rules)):
+    kinds = set(map(type, rules))
+    if any(map(_cold, stack)) or not kinds <= _REPLAYED:
         return False
+    if FunctionRule in kinds:
+        found.functions += [node for node in stack if type(node.rule) is FunctionRule]
+        if any(node.outputs != 1 for node in found.functions):
+            return False
     edges = list(chain.from_iterable(map(_edges, stack)))
     numbering = dict(zip(dict.fromkeys(chain(stack, edges)), count(), strict=False))
     values, parts = found.values, found.parts
@@ -192,11 +204,11 @@ def surveyed(found: Survey) -> bool:
     return True
 
 
-def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], None]) -> None:
-    """Do what `walk()` does, and compute everything that is pending."""
+def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
+    """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
     found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
     if found is None:
-        walk()
+        settle(walk(roots, keep, False, None), False, None)
         realize.flush()
         return
     with recorder.lock:
@@ -212,18 +224,43 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool, walk: Callable[[], No
             numbers += found.numbers
             _run(entry, found, nodes, leaves, numbers, keep)
             return
-        if entry != 1:  # a key that never comes back is not worth a plan
-            if entry == 0:
-                realize.keep(_known, key, 1)
-            del nodes, found
-            walk()
-            realize.flush()
+        if entry == 1 and not found.functions:
+            scene = _Scene(nodes, leaves, found, len(numbers))
+            looks = realize.looks
+            del nodes, found  # only what the program holds may count as held
+            settle(walk(roots, keep, False, None), False, None)
+            _known[key] = _capture(scene, realize.looks == looks)
             return
-        scene = _Scene(nodes, leaves, found, len(numbers))
-        looks = realize.looks
-        del nodes, found  # only what the program holds may count as held
-        walk()
-        _known[key] = _capture(scene, realize.looks == looks)
+        kept = (primitives(nodes, leaves), tuple(map(_rule, found.tape))) if entry == 1 else None
+        if entry == 0:  # a key that never comes back is not worth a plan
+            realize.keep(_known, key, 1)
+        del nodes, leaves
+    if entry == 0 or entry == NEVER:
+        del found
+        gradients = walk(roots, keep, False, None)
+    else:
+        gradients = _through_functions(found, roots, keep, key, entry, kept)
+        del found
+    settle(gradients, False, None)
+    del gradients
+    realize.flush()
+
+
+def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool, key: Key,
+                       entry: object, kept: object) -> dict[Any, Any]:
+    """What `walk` returns. Without the lock: a Function may do anything."""
+    recording = mode.grad
+    mode.grad = False
+    try:
+        if isinstance(entry, partial.Notes):
+            return partial.replayed(entry, found, keep)
+        notes, gradients = partial.noted(found, roots, keep, kept)
+        _known[key] = NEVER if notes is None else notes
+        if _survey is None:
+            use_machine_code()
+        return gradients
+    finally:
+        mode.grad = recording
 
 
 def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], numbers: list[Any],
@@ -235,7 +272,7 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
         for step in found.released:
             step._saved = None
     leaves += entry.tables
-    realize.run_step(entry.step, nodes, leaves, entry.step.number_picks(numbers))
+    realize.run_step(entry.step, nodes, leaves, numbers)
     for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
         node = nodes[place] if pending else leaves[place]
         if t._grad is None:
@@ -328,7 +365,7 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     if plan is None:
         return NEVER
     step = Step(b"", (), results, [k for _, k in reads], picks, ())
-    step.plan = plan
+    step.prepare(plan)
     step.kept = scene.kept
     if _survey is None:
         use_machine_code()

@@ -16,6 +16,7 @@ from facula.engine.recorder import lock, pending
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
 from facula.engine.steps import (
     Key,
+    Ready,
     Step,
     Work,
     allocate_results,
@@ -128,7 +129,7 @@ def run(nodes: list[Node]) -> None:
         step = step_of(nodes, leaves, held_of(nodes))
         keep(_steps, key, step)
     if step.results:
-        run_step(step, nodes, leaves, step.number_picks(numbers))
+        run_step(step, nodes, leaves, numbers)
 
 
 def keep(cache: dict[Any, Any], key: object, value: object) -> None:
@@ -138,32 +139,31 @@ def keep(cache: dict[Any, Any], key: object, value: object) -> None:
     cache[key] = value
 
 
-def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: Any) -> None:
+def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[Any]) -> None:
     """Compute what `step` says of `nodes`."""
-    plan = step.plan
+    plan, recipe = step.only or _ready(step, nodes, leaves)
     if plan is None:
-        donated = step.donated(leaves) if step.written else ()
-        try:
-            plan = step.plans[donated]
-        except KeyError:
-            plan = step.plans[donated] = plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated))
-            if not step.written:
-                step.plan = plan
-        if plan is None:
-            _interpret([nodes[i] for i in step.order], [nodes[i] for i, _, _ in step.results])
-            return
-    memory = step.memory(leaves)
-    results = allocate_results(step, plan, memory)
+        _interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
+        return
+    results = allocate_results(step, plan, leaves)
+    if recipe is not None and _log is None:
+        plan.execute(recipe, nodes, leaves, numbers, results)
+        return
+    picked = [numbers[k] for k in step.picks]
     if _log is None:
-        plan.run(memory, numbers, results)
+        plan.run(step.memory(leaves), picked, results)
     else:
-        _logged(plan, memory, numbers, results)
-    for (i, _, _), buffer in zip(step.results, results, strict=False):
-        node = nodes[i]
-        node.buffer = buffer
-        node.op = BUFFER
-        node.inputs = _NOTHING
-        node.attrs = node.scalars = None
+        _logged(plan, step.memory(leaves), picked, results)
+    for i, buffer in zip(step.results, results, strict=True):
+        computed(nodes[i], buffer)
+
+
+def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
+    donated = step.donated(leaves) if step.written else ()
+    found = step.ready.get(donated)
+    if found is None:
+        found = step.prepare(plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated)), donated)
+    return found
 
 
 def plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
@@ -223,7 +223,7 @@ def _interpret(order: list[Node], outputs: list[Node]) -> None:
         computed(node, buffer)
 
 
-def _logged(plan: Plan, memory: list[Any], numbers: Any, results: list[Buffer]) -> None:
+def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)

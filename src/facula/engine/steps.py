@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain, count
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
 
 Key = tuple[object, ...]
+Ready = tuple["Plan | None", "bytes | None"]  # a plan (None: the interpreter), and its recipe if it has one
 _op, _attrs, _shape, _dtype = map(attrgetter, ("op", "attrs", "shape", "dtype"))
-_inputs, _scalars, _buffer = map(attrgetter, ("inputs", "scalars", "buffer"))
+_inputs, _scalars = map(attrgetter, ("inputs", "scalars"))
 _face = attrgetter("op", "shape", "dtype")
 _NOTHING: tuple[Node, ...] = ()
 
@@ -77,22 +78,32 @@ def numbers_of(nodes: list[Node], leaves: list[Node]) -> list[Number]:
 class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
-    __slots__ = ("held", "order", "results", "reads", "number_picks", "written", "plans", "plan", "kept")
+    __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept")
 
     def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
-                 reads: Sequence[int], number_picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
+                 reads: Sequence[int], picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
         self.held = held  # per node: does somebody outside hold it?
         self.order = order  # the nodes that are computed
-        self.results = results  # (node, bytes, size class) of the plan's outputs
-        self.reads = _picker(reads)  # the plan's leaves out of `leaves`
-        self.number_picks = _picker(number_picks)  # the plan's numbers out of all numbers
+        self.results = [place for place, _, _ in results]  # the plan's outputs among `nodes`
+        self.sizes = [nbytes for _, nbytes, _ in results]
+        self.classes = [size for _, _, size in results]  # size classes
+        self.reads = reads  # the plan's leaves among `leaves`
+        self.picks = picks  # the plan's numbers among all numbers
         self.written = written  # (leaf, references from the nodes): a WRITE may donate its base
-        self.plans: dict[tuple[int, ...], Plan | None] = {}  # by donated leaves
-        self.plan: Plan | None = None  # plans[()], when nothing can be donated
+        self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
+        self.only: Ready | None = None  # ready[()], when nothing can be donated
         self.kept: object = None  # whatever must not die before the key this is found under
 
     def memory(self, leaves: list[Node]) -> list[Buffer]:
-        return list(map(_buffer, self.reads(leaves)))
+        return [leaves[k].buffer for k in self.reads]  # type: ignore[misc]
+
+    def prepare(self, plan: Plan | None, donated: tuple[int, ...] = ()) -> Ready:
+        """`plan` is how this is run when the leaves `donated` may be overwritten."""
+        ready = plan, None if plan is None else plan.recipe(self.reads, self.results, self.picks)
+        self.ready[donated] = ready
+        if not self.written:
+            self.only = ready
+        return ready
 
     def donated(self, leaves: list[Node]) -> tuple[int, ...]:
         """Leaves that a WRITE may overwrite: nobody holds the node or its memory but this list of nodes."""
@@ -106,22 +117,13 @@ class Step:
         return tuple(found)
 
 
-def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """A function from a sequence to its elements at `places`."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    if not places:
-        return lambda _: ()
-    only = places[0]
-    return lambda sequence: (sequence[only],)
-
-
-def allocate_results(step: Step, plan: Plan, memory: list[Buffer]) -> list[Buffer]:
+def allocate_results(step: Step, plan: Plan, leaves: list[Node]) -> list[Buffer]:
     aliases = plan.aliases
     if not aliases:
-        return [allocate(nbytes, size) for _, nbytes, size in step.results]
+        return list(map(allocate, step.sizes, step.classes))
+    memory = step.memory(leaves)
     return [memory[aliases[k]] if k in aliases else allocate(nbytes, size)
-            for k, (_, nbytes, size) in enumerate(step.results)]
+            for k, (nbytes, size) in enumerate(zip(step.sizes, step.classes, strict=True))]
 
 
 def computed(node: Node, buffer: Buffer) -> None:

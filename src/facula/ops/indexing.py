@@ -19,7 +19,7 @@ from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import leaf, value_of
 from facula.ops.gathering import INDEX_RULE, Array, checked, flat_index, index_leaf, rows, truth
 from facula.ops.pointwise import constant, to_dtype
-from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.scattering import fit, put_mask, put_rows, scalar_value
 from facula.ops.views import alias_view, select_view, slice_view, unsqueeze
 from facula.size import Size
@@ -272,6 +272,10 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
             raise TypeError(f"can't assign a {kind} to a torch.{DTYPE_NAMES[self.dtype.name]}Tensor")
     if type(key) is int:
         _fill_view(_select(self, 0, key), value)
+        return
+    if isinstance(key, Tensor) and key.dtype is bool_ and key.shape == self.shape and size_of(key.shape) \
+            and not isinstance(value, Tensor):
+        write_back(self, put_mask(self, key, value), "index_put_")  # as below, without the ways to it
         return
     view, advanced = parse(self, key)
     if not advanced:

@@ -38,15 +38,17 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     small, bigger = divmod(vectors, panels)
     b_layout = _layout(k, n, *b.strides[1:])
     flops = 2.0 * batch * m * n * length
+    pack_a = m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
     if b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
         # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
         panels += panels % 2
         small, bigger = divmod(vectors, panels)
-        mc, m_blocks, per_block, n_blocks = split(m, m, t.rows)[0], 1, 1, panels
+        # every tile packs A: no more of them than are worth it
+        per_block, n_blocks = split(panels, max(1, panels // _tiles_wanted(flops, batch)) if pack_a else 1)
+        mc, m_blocks = split(m, m, t.rows)[0], 1
     else:
         mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, flops)
     mode = _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
-    pack_a = m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
     steps = []
     shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
     if step:
@@ -83,12 +85,17 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
 def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> tuple[int, int, int, int]:
     """(rows, row blocks, panels, panel blocks) of a tile: small enough for every core to get some, if
     the product is worth it; first by rows, which B's packing is shared by, then by columns."""
-    wanted = max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
+    wanted = _tiles_wanted(flops, batch)
     per_block, n_blocks = split(panels, PANELS_PER_BLOCK)
     mc, m_blocks = split(m, max(2 * t.rows, min(MC, -(-m * n_blocks // wanted))), t.rows)
     if m_blocks * n_blocks < wanted:
         per_block, n_blocks = split(panels, max(1, panels * m_blocks // wanted))
     return mc, m_blocks, per_block, n_blocks
+
+
+def _tiles_wanted(flops: float, batch: int) -> int:
+    """How many tiles a batch entry's product is worth."""
+    return max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
 
 
 def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:

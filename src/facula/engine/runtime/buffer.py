@@ -50,6 +50,7 @@ class Buffer:
                 _free[size] = [(self.ptr, self.owner)]
 
 
+_blank = object.__new__
 _free: dict[int, list[tuple[int, np.ndarray | None]]] = {}
 _cached = 0
 
@@ -65,25 +66,27 @@ def class_of(nbytes: int) -> int:
 def allocate(nbytes: int, size: int = 0) -> Buffer:
     """Uninitialised memory. `size`: `class_of(nbytes)`, where the caller knows it."""
     global _cached
-    buffer = Buffer()
-    buffer.nbytes = nbytes
+    buffer = _blank(Buffer)
     buffer.size_class = 0  # until it has memory
+    buffer.nbytes = nbytes
     size = size or class_of(nbytes)
-    spare = _free.get(size)
-    if spare:
-        buffer.ptr, buffer.owner = spare.pop()
+    try:
+        buffer.ptr, buffer.owner = _free[size].pop()
         _cached -= size
-    else:
-        try:
-            block = np.empty(size + ALIGN, np.uint8)
-        except (MemoryError, ValueError) as error:
-            raise OutOfMemoryError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} "
-                                   "bytes.") from error
-        start: int = block.__array_interface__["data"][0]
-        buffer.ptr = (start + ALIGN - 1) & -ALIGN
-        buffer.owner = block
+    except (KeyError, IndexError):
+        buffer.ptr, buffer.owner = _fresh(nbytes, size)
     buffer.size_class = size
     return buffer
+
+
+def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:
+    try:
+        block = np.empty(size + ALIGN, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise OutOfMemoryError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} "
+                               "bytes.") from error
+    start: int = block.__array_interface__["data"][0]
+    return (start + ALIGN - 1) & -ALIGN, block
 
 
 def empty_cache() -> None:

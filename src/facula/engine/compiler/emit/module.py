@@ -8,9 +8,13 @@ from __future__ import annotations
 
 
 class Module:
-    """The text of one LLVM module. Definitions are keyed by name, so asking twice is free."""
+    """The text of one LLVM module. Definitions are keyed by name, so asking twice is free.
 
-    def __init__(self) -> None:
+    `vector_bytes`: of the target's widest registers, if the text may use instructions of such a target alone.
+    """
+
+    def __init__(self, vector_bytes: int = 0) -> None:
+        self.vector_bytes = vector_bytes
         self.definitions: dict[str, str] = {}
 
     def declare(self, name: str, text: str) -> None:

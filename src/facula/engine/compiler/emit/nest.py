@@ -34,7 +34,7 @@ class NestEmitter:
         self.nest = nest
         self.lanes = nest.lanes
         self.vector_bytes = vector_bytes
-        self.module = Module()
+        self.module = Module(vector_bytes)
         self.entry = Code(self.module)
         self.code = Code(self.module)
         self.code.counter = 100000  # names of the two never meet

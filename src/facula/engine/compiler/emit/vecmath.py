@@ -74,7 +74,7 @@ def emit_math(code: Code, fn: str, dtype: str, lanes: int, args: Sequence[str],
     """
     if fn == "random_bits":
         dtype = "double"
-    for key, text in _definitions(fn, dtype, lanes, vector_bits).items():
+    for key, text in _definitions(fn, dtype, lanes, vector_bits, code.module.vector_bytes).items():
         code.module.declare(key, text)
     t = _element(fn, dtype, lanes)
     return code.op(f"call {t} @{_name(fn, dtype, lanes)}({', '.join(f'{t} {a}' for a in args)})")
@@ -90,9 +90,9 @@ def _name(fn: str, dtype: str, lanes: int) -> str:
 
 
 @functools.cache
-def _definitions(fn: str, dtype: str, lanes: int, vector_bits: int) -> Mapping[str, str]:
+def _definitions(fn: str, dtype: str, lanes: int, vector_bits: int, vector_bytes: int) -> Mapping[str, str]:
     """The text of the function and of what it calls. Callees come first."""
-    module = Module()
+    module = Module(vector_bytes)
     code = Code(module)
     b = Lanes(code, dtype, lanes, functools.partial(emit_math, vector_bits=vector_bits))
     kind: Kind = "int" if fn == "random_bits" else "real"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from facula.engine.compiler.emit import vecmath_coefficients as c
-from facula.engine.compiler.emit.vecmath_exp import reduce, scale
+from facula.engine.compiler.emit.vecmath_exp import magic, reduce, scale
 from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
 from facula.engine.compiler.emit.vecmath_trig import sin_polynomial
 
@@ -15,6 +15,24 @@ INF = float("inf")
 
 
 def erf(b: Lanes, x: Value) -> Value:
+    return _erf_by_table(b, x) if b.tables else _erf_by_exp(b, x)
+
+
+def _erf_by_table(b: Lanes, x: Value) -> Value:
+    """A polynomial about the nearest of 16 points, whose coefficients are looked up."""
+    centres, values, *coefficients = c.ERF_PIECES_F32
+    a = b.at_most(b.abs(x), c.ERF_LIMIT)
+    shifted = b.fma(a, c.ERF_STEPS, magic(b, 0))
+    piece = b.bits_of(shifted)
+    t = a - b.lookup(centres, piece)
+    p = b.lookup(coefficients[-1], piece)
+    for column in reversed(coefficients[:-1]):
+        p = b.fma(p, t, b.lookup(column, piece))
+    start = b.select(shifted.eq(magic(b, 0)), t, b.lookup(values, piece))
+    return b.copysign(b.fma(t, p, start), x)
+
+
+def _erf_by_exp(b: Lanes, x: Value) -> Value:
     """x + x P(x**2) below 1; above, 1 - exp(-Q(x)) with Q fitted to -log(erfc)."""
     a = b.at_most(b.abs(x), b.pick(3.95, 5.95))  # 1 to the last bit from there on
     square = a * a

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from facula.engine.runtime.cpu import fingerprint_code, jit, launch
+from facula.engine.runtime.cpu.builtin_code import SYMBOLS
 
 _MEMBER = 5 * ctypes.sizeof(ctypes.c_void_p)  # of a member descriptor: where its PyMemberDef is
 _OFFSET = 2 * ctypes.sizeof(ctypes.c_void_p)  # of a PyMemberDef: the slot's offset in the object
@@ -40,20 +41,18 @@ def describer(node: type) -> Callable[..., Any] | None:
 
 
 def surveyor(types: Mapping[str, type]) -> Callable[..., Any] | None:
-    """`survey(tape, leaves, values, numbers, statics, released)`: the same of the tape that starts with the GradNodes
-    in `tape`, which is filled as well; None if a rule or a hook needs a walk. `types`: those of TYPES."""
+    """`survey(tape, leaves, values, numbers, statics, released, functions)`: the same of the tape that starts with
+    the GradNodes in `tape`, which is filled as well; None if a rule or a hook needs a walk. `types`: those of TYPES."""
     if not launch.can_emit_builtin():
         return None
     text = fingerprint_code.survey(
-        slot_offsets(types["grad_node"], ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq")),
+        slot_offsets(types["grad_node"], ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq", "outputs")),
         slot_offsets(types["saved"], ("node", "own")))
     return _made("survey", text, [types[name] for name in fingerprint_code.TYPES])
 
 
 def _made(name: str, text: str, types: Sequence[type]) -> Callable[..., Any]:
-    imports = {symbol: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, symbol))
-               for symbol in fingerprint_code.SYMBOLS}
-    code = jit.module(fingerprint_code.PRELUDE + text, [name], imports)
+    code = jit.module(fingerprint_code.PRELUDE + text, [name], launch.python_symbols(SYMBOLS))
     memory = ctypes.create_string_buffer(fingerprint_code.STATE_BYTES)
     _kept.append(memory)
     state = ctypes.addressof(memory)

@@ -7,8 +7,9 @@ of their slots. They only read: what they are given to fill are lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+
+from facula.engine.runtime.cpu.builtin_code import DECLARE, Code
 
 BITS = 13  # the table has 2**BITS places
 TABLE = 16 * 8  # byte offsets into the state
@@ -17,22 +18,9 @@ LIMIT = 1 << 15  # words of a fingerprint; more is left to Python
 SORT = WORDS + 8 * LIMIT
 MOST = 1 << (BITS - 1)  # objects that are numbered
 STATE_BYTES = SORT + 16 * MOST
-TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple")
-SYMBOLS = ("PyList_Size", "PyList_GetItem", "PyList_Append", "PyTuple_Size", "PyTuple_GetItem", "PyLong_AsLongLong",
-           "PyBytes_FromStringAndSize", "Py_IncRef", "_Py_NoneStruct")
+TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple", "function_rule")
+RULES = ("rule", "formula_rule", "cast_rule", "function_rule")
 _LEAF = 1 << 60  # marks an edge to a leaf
-
-_DECLARE = """
-declare i64 @PyList_Size(ptr)
-declare ptr @PyList_GetItem(ptr, i64)
-declare i32 @PyList_Append(ptr, ptr)
-declare i64 @PyTuple_Size(ptr)
-declare ptr @PyTuple_GetItem(ptr, i64)
-declare i64 @PyLong_AsLongLong(ptr)
-declare ptr @PyBytes_FromStringAndSize(ptr, i64)
-declare void @Py_IncRef(ptr)
-@_Py_NoneStruct = external global i8
-"""
 
 # The number of an object, which is *counter if it is met for the first time; -1: too many objects.
 _NUMBER = f"""
@@ -81,16 +69,14 @@ insert:
 """
 
 
-PRELUDE = _DECLARE + _NUMBER
+PRELUDE = DECLARE + _NUMBER
 
 
-class Body:
-    """A builtin function under construction: (self, arguments, their number) -> object. `bail` returns None."""
+class Body(Code):
+    """A description under construction; `bail` returns None."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.slots: list[str] = []
-        self.count = 0
+        super().__init__()
         self.state = self.op("inttoptr i64 " + self.op(f"call i64 @PyLong_AsLongLong(ptr {self.argument(0)})")
                              + " to ptr")
         generation = self.op(f"load i64, ptr {self.state}")
@@ -98,43 +84,6 @@ class Body:
         self.do(f"store i64 {masked}, ptr {self.state}")
         self.counter, self.position = self.variable(), self.variable()
         self.words = self.op(f"getelementptr i8, ptr {self.state}, i64 {WORDS}")
-
-    def op(self, text: str) -> str:
-        self.count += 1
-        self.lines.append(f"  %t{self.count} = {text}")
-        return f"%t{self.count}"
-
-    def do(self, text: str) -> None:
-        self.lines.append("  " + text)
-
-    def label(self) -> str:
-        self.count += 1
-        return f"l{self.count}"
-
-    def start(self, label: str) -> None:
-        self.lines.append(f"{label}:")
-
-    def variable(self) -> str:
-        """An i64 in memory (LLVM makes a register of it), 0."""
-        self.count += 1
-        self.slots.append(f"  %s{self.count} = alloca i64")
-        self.do(f"store i64 0, ptr %s{self.count}")
-        return f"%s{self.count}"
-
-    def argument(self, k: int) -> str:
-        return self.op("load ptr, ptr " + self.op(f"getelementptr ptr, ptr %arguments, i64 {k}"))
-
-    def field(self, base: str, offset: int, type: str = "ptr") -> str:
-        return self.op(f"load {type}, ptr " + self.op(f"getelementptr i8, ptr {base}, i64 {offset}"))
-
-    def address(self, pointer: str) -> str:
-        return self.op(f"ptrtoint ptr {pointer} to i64")
-
-    def same(self, a: str, b: str) -> str:
-        return self.op(f"icmp eq ptr {a}, {b}")
-
-    def is_none(self, pointer: str) -> str:
-        return self.same(pointer, "@_Py_NoneStruct")
 
     def is_type(self, pointer: str, *names: str) -> str:
         """Is it exactly of one of the TYPES?"""
@@ -144,70 +93,6 @@ class Body:
             one = self.op(f"icmp eq i64 {own}, " + self.field(self.state, 8 * (1 + TYPES.index(name)), "i64"))
             found = one if found == "false" else self.op(f"or i1 {found}, {one}")
         return found
-
-    def bail_if(self, condition: str) -> None:
-        on = self.label()
-        self.do(f"br i1 {condition}, label %bail, label %{on}")
-        self.start(on)
-
-    @contextmanager
-    def when(self, condition: str) -> Iterator[None]:
-        then, done = self.label(), self.label()
-        self.do(f"br i1 {condition}, label %{then}, label %{done}")
-        self.start(then)
-        yield
-        self.do(f"br label %{done}")
-        self.start(done)
-
-    @contextmanager
-    def either(self, condition: str) -> Iterator[str]:
-        """The yes branch; `self.otherwise(mark)` within it begins the no branch."""
-        then, other, done = self.label(), self.label(), self.label()
-        self.do(f"br i1 {condition}, label %{then}, label %{other}")
-        self.start(then)
-        yield f"{other} {done}"
-        self.do(f"br label %{done}")
-        self.start(done)
-
-    def otherwise(self, mark: str) -> None:
-        other, done = mark.split()
-        self.do(f"br label %{done}")
-        self.start(other)
-
-    @contextmanager
-    def loop(self, stop: str, start: int = 0) -> Iterator[str]:
-        """`for i in range(start, stop)`; `stop` may be a list, whose length is looked at each time."""
-        at = self.variable()
-        head, body, done = self.label(), self.label(), self.label()
-        self.do(f"store i64 {start}, ptr {at}")
-        self.do(f"br label %{head}")
-        self.start(head)
-        i = self.op(f"load i64, ptr {at}")
-        limit = self.size(stop[5:]) if stop.startswith("list ") else stop
-        self.do(f"br i1 {self.op(f'icmp slt i64 {i}, {limit}')}, label %{body}, label %{done}")
-        self.start(body)
-        yield i
-        self.do(f"store i64 {self.op(f'add i64 {i}, 1')}, ptr {at}")
-        self.do(f"br label %{head}")
-        self.start(done)
-
-    def size(self, of: str, kind: str = "List") -> str:
-        return self.op(f"call i64 @Py{kind}_Size(ptr {of})")
-
-    def item(self, of: str, i: str, kind: str = "List") -> str:
-        return self.op(f"call ptr @Py{kind}_GetItem(ptr {of}, i64 {i})")
-
-    @contextmanager
-    def items(self, of: str, kind: str = "Tuple", start: int = 0) -> Iterator[str]:
-        stop = f"list {of}" if kind == "List" else self.size(of, kind)
-        with self.loop(stop, start) as i:
-            yield self.item(of, i, kind)
-
-    def append(self, to: str, what: str) -> None:
-        self.op(f"call i32 @PyList_Append(ptr {to}, ptr {what})")
-
-    def integer(self, pointer: str) -> str:
-        return self.op(f"call i64 @PyLong_AsLongLong(ptr {pointer})")
 
     def push(self, word: str) -> None:
         at = self.op(f"load i64, ptr {self.position}")
@@ -234,10 +119,8 @@ class Body:
         used = self.op(f"shl i64 {self.op(f'load i64, ptr {self.position}')}, 3")
         self.do("ret ptr " + self.op(f"call ptr @PyBytes_FromStringAndSize(ptr {self.words}, i64 {used})"))
         self.start("bail")
-        self.do("call void @Py_IncRef(ptr @_Py_NoneStruct)")
-        self.do("ret ptr @_Py_NoneStruct")
-        body = "\n".join([*self.slots, *self.lines])
-        return f"define ptr @{name}(ptr %self, ptr %arguments, i64 %n) {{\nentry:\n{body}\n}}\n"
+        self.return_none()
+        return self.text(name)
 
 
 def describe(node: Mapping[str, int]) -> str:
@@ -280,10 +163,10 @@ def describe(node: Mapping[str, int]) -> str:
 
 
 def survey(grad: Mapping[str, int], saved: Mapping[str, int]) -> str:
-    """survey(state, tape, leaves, values, numbers, statics, released) -> bytes. Offsets of a GradNode's and of a
-    Saved's slots. The tape starts with the roots and is filled."""
+    """survey(state, tape, leaves, values, numbers, statics, released, functions) -> bytes. Offsets of a
+    GradNode's and of a Saved's slots. The tape starts with the roots and is filled."""
     f = Body()
-    tape, leaves, values, numbers, statics, released = (f.argument(k) for k in range(1, 7))
+    tape, leaves, values, numbers, statics, released, functions = (f.argument(k) for k in range(1, 8))
     with f.items(tape, "List") as n:
         f.number(n)
     with f.items(tape, "List") as n:  # it grows
@@ -300,6 +183,9 @@ def survey(grad: Mapping[str, int], saved: Mapping[str, int]) -> str:
     with f.loop(f"list {tape}") as i:
         n = f.item(tape, i)
         _push_step(f, n, grad, saved, values, numbers, statics, released)
+        with f.when(f.is_type(f.field(n, grad["rule"]), "function_rule")):
+            f.append(functions, n)
+            f.bail_if(f.op(f"icmp ne i64 {f.integer(f.field(n, grad['outputs']))}, 1"))
         _insert(f, order, i, f.integer(f.field(n, grad["seq"])))
     with f.loop(f"list {tape}") as i:
         f.push(f.op("load i64, ptr " + f.op(f"getelementptr [2 x i64], ptr {order}, i64 {i}, i64 1")))
@@ -311,7 +197,7 @@ def _push_step(f: Body, n: str, grad: Mapping[str, int], saved: Mapping[str, int
     """One step of the tape."""
     rule = f.field(n, grad["rule"])
     f.push(f.address(rule))
-    f.bail_if(f.op(f"xor i1 {f.is_type(rule, 'rule', 'formula_rule', 'cast_rule')}, true"))
+    f.bail_if(f.op(f"xor i1 {f.is_type(rule, *RULES)}, true"))
     f.bail_if(f.op(f"xor i1 {f.is_none(f.field(n, grad['_cold']))}, true"))
     edges = f.field(n, grad["edges"])
     f.push(f.size(edges, "Tuple"))

@@ -76,9 +76,13 @@ def native() -> dict[str, int]:
     names = ["walk", "walk_timed"] + (["worker", "spin"] if CAN_THREAD else [])
     if not can_emit_builtin():
         return jit.module(launch_code.walks(), names)
-    imports = {symbol: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, symbol))
-               for symbol in launch_code.PYTHON_SYMBOLS}
-    return jit.module(launch_code.walks() + launch_code.builtins(), [*names, "run", "run_timed"], imports)
+    return jit.module(launch_code.walks() + launch_code.builtins(), [*names, "launch", "run", "run_timed"],
+                      python_symbols(launch_code.PYTHON_SYMBOLS))
+
+
+def python_symbols(names: Sequence[str]) -> dict[str, int]:
+    """Where functions and objects of Python's C API are."""
+    return {name: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, name)) for name in names}
 
 
 class _MethodDefinition(ctypes.Structure):

@@ -69,8 +69,60 @@ _STORE = _NOW.format(n=1) + """
   %slot = getelementptr i64, ptr %times, i64 %i
   store i64 %took, ptr %slot"""
 
-# METH_FASTCALL: (self, arguments, their number). The caller's scratch comes from a stack in the pool's
-# state, which the interpreter lock guards: word 0 is its depth, the addresses follow.
+# A walk with a scratch of its own: 0, or 1 if there is no memory for one. Scratches come from a stack in the
+# pool's state, which the interpreter lock guards: word 0 is its depth, the addresses follow.
+_LAUNCH = """
+define i32 @{name}(ptr %program, ptr %bufs, ptr %nums, ptr %times) {{
+entry:
+  %state = load ptr, ptr %program
+  %depth.at = getelementptr i8, ptr %state, i64 {SCRATCH}
+  %slots = getelementptr i8, ptr %depth.at, i64 8
+  %depth = load i64, ptr %depth.at
+  %empty = icmp eq i64 %depth, 0
+  br i1 %empty, label %fresh, label %pop
+pop:
+  %lower = sub i64 %depth, 1
+  store i64 %lower, ptr %depth.at
+  %top = getelementptr ptr, ptr %slots, i64 %lower
+  %kept = load ptr, ptr %top
+  br label %go
+fresh:
+  %page = call ptr @mmap(ptr null, i64 {SCRATCH_BYTES}, i32 3, i32 {MAP_FLAGS}, i32 -1, i64 0)
+  %refused = icmp eq ptr %page, inttoptr (i64 -1 to ptr)
+  br i1 %refused, label %memory, label %go
+memory:
+  ret i32 1
+go:
+  %scratch = phi ptr [ %kept, %pop ], [ %page, %fresh ]
+  %release.at = getelementptr i8, ptr %program, i64 16
+  %release = load i64, ptr %release.at
+  %long = icmp ne i64 %release, 0
+  br i1 %long, label %unlocked, label %locked
+locked:
+  call void @{walk}(ptr %program, ptr %bufs, ptr %nums, ptr %scratch, ptr %times)
+  br label %done
+unlocked:
+  %thread = call ptr @PyEval_SaveThread()
+  call void @{walk}(ptr %program, ptr %bufs, ptr %nums, ptr %scratch, ptr %times)
+  call void @PyEval_RestoreThread(ptr %thread)
+  br label %done
+done:
+  %deep = load i64, ptr %depth.at
+  %room = icmp ult i64 %deep, {SCRATCH_SLOTS}
+  br i1 %room, label %push, label %drop
+push:
+  %place = getelementptr ptr, ptr %slots, i64 %deep
+  store ptr %scratch, ptr %place
+  %deeper = add i64 %deep, 1
+  store i64 %deeper, ptr %depth.at
+  ret i32 0
+drop:
+  %gone = call i32 @munmap(ptr %scratch, i64 {SCRATCH_BYTES})
+  ret i32 0
+}}
+"""
+
+# METH_FASTCALL: (self, arguments, their number).
 _BUILTIN = """
 define ptr @{name}(ptr %self, ptr %arguments, i64 %n) {{
 entry:
@@ -100,52 +152,12 @@ fail:
   ret ptr null
 ready:
   {times}
-  %state = load ptr, ptr %program
-  %depth.at = getelementptr i8, ptr %state, i64 {SCRATCH}
-  %slots = getelementptr i8, ptr %depth.at, i64 8
-  %depth = load i64, ptr %depth.at
-  %empty = icmp eq i64 %depth, 0
-  br i1 %empty, label %fresh, label %pop
-pop:
-  %lower = sub i64 %depth, 1
-  store i64 %lower, ptr %depth.at
-  %top = getelementptr ptr, ptr %slots, i64 %lower
-  %kept = load ptr, ptr %top
-  br label %go
-fresh:
-  %page = call ptr @mmap(ptr null, i64 {SCRATCH_BYTES}, i32 3, i32 {MAP_FLAGS}, i32 -1, i64 0)
-  %refused = icmp eq ptr %page, inttoptr (i64 -1 to ptr)
-  br i1 %refused, label %memory, label %go
+  %refused = call i32 @{launch}(ptr %program, ptr %bufs, ptr %nums, ptr %times)
+  %oom = icmp ne i32 %refused, 0
+  br i1 %oom, label %memory, label %return
 memory:
-  %oom = call ptr @PyErr_NoMemory()
+  %none = call ptr @PyErr_NoMemory()
   ret ptr null
-go:
-  %scratch = phi ptr [ %kept, %pop ], [ %page, %fresh ]
-  %release.at = getelementptr i8, ptr %program, i64 16
-  %release = load i64, ptr %release.at
-  %long = icmp ne i64 %release, 0
-  br i1 %long, label %unlocked, label %locked
-locked:
-  call void @{walk}(ptr %program, ptr %bufs, ptr %nums, ptr %scratch, ptr %times)
-  br label %done
-unlocked:
-  %thread = call ptr @PyEval_SaveThread()
-  call void @{walk}(ptr %program, ptr %bufs, ptr %nums, ptr %scratch, ptr %times)
-  call void @PyEval_RestoreThread(ptr %thread)
-  br label %done
-done:
-  %deep = load i64, ptr %depth.at
-  %room = icmp ult i64 %deep, {SCRATCH_SLOTS}
-  br i1 %room, label %push, label %drop
-push:
-  %place = getelementptr ptr, ptr %slots, i64 %deep
-  store ptr %scratch, ptr %place
-  %deeper = add i64 %deep, 1
-  store i64 %deeper, ptr %depth.at
-  br label %return
-drop:
-  %gone = call i32 @munmap(ptr %scratch, i64 {SCRATCH_BYTES})
-  br label %return
 return:
   call void @Py_IncRef(ptr @_Py_NoneStruct)
   ret ptr @_Py_NoneStruct
@@ -183,9 +195,12 @@ def walks() -> str:
 
 
 def builtins() -> str:
-    """`@run` and `@run_timed`, to be called by CPython with METH_FASTCALL; they need PYTHON_SYMBOLS."""
+    """`@run` and `@run_timed`, to be called by CPython with METH_FASTCALL, and `@launch` (program, bufs, nums, times)
+    for other builtins; they need PYTHON_SYMBOLS."""
     common = {"SCRATCH": pool_code.SCRATCH, "SCRATCH_SLOTS": pool_code.SCRATCH_SLOTS,
               "SCRATCH_BYTES": SCRATCH_BYTES, "MAP_FLAGS": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
-    run = _BUILTIN.format(name="run", walk="walk", arity=3, times=_TIMES_NONE, **common)
-    timed = _BUILTIN.format(name="run_timed", walk="walk_timed", arity=4, times=_TIMES_ARGUMENT, **common)
-    return "\n".join((_DECLARE_PYTHON, run, timed))
+    plain = _LAUNCH.format(name="launch", walk="walk", **common)
+    timed = _LAUNCH.format(name="launch_timed", walk="walk_timed", **common)
+    run = _BUILTIN.format(name="run", launch="launch", arity=3, times=_TIMES_NONE)
+    run_timed = _BUILTIN.format(name="run_timed", launch="launch_timed", arity=4, times=_TIMES_ARGUMENT)
+    return "\n".join((_DECLARE_PYTHON, plain, timed, run, run_timed))

@@ -8,6 +8,7 @@ next run if it is small.
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -18,13 +19,15 @@ import numpy as np
 from facula.engine.compiler.kernel import Step
 from facula.engine.graph.node import BUFFER, Node
 from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
-from facula.engine.runtime.cpu import jit, launch
+from facula.engine.runtime.cpu import builtin_code, execute_code, jit, launch
+from facula.engine.runtime.cpu.fingerprint import slot_offsets
 from facula.engine.runtime.cpu.pool import workers
 
 if TYPE_CHECKING:  # data only: the runtime does not call the compiler
     from facula.engine.compiler.plan import HostStep, PlanSpec
 
 _address = attrgetter("ptr")
+_NOTHING: tuple[Node, ...] = ()
 KEEP_ARENA = 1 << 20  # bytes of temporaries that stay with a plan between runs
 
 
@@ -46,6 +49,7 @@ class Plan:
         self.aliases = spec.aliases
         self._segments = _segments(spec.steps)
         self._launch = launch.run()
+        self._execute = _execute()
         self._pack_pointers = struct.Struct(f"={spec.leaves + spec.outputs}Q").pack
         # The order of native numbers, and their format: 8x leaves a place that no kernel reads.
         self._native_numbers = [k for k, form in enumerate(spec.formats) if form]
@@ -80,6 +84,32 @@ class Plan:
         else:
             self._run_segments(table, packed, [*leaves, *outputs], arena, numbers)
         if arena is not None and self._arena_bytes <= KEEP_ARENA:
+            self._spare.append(arena)
+
+    def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
+        """How `execute` finds leaves, results and numbers in lists; None if it cannot serve."""
+        if self._execute is None or self._program is None:
+            return None
+        kinds = {"q": execute_code.INTEGER, "d": execute_code.FLOAT}
+        numbers = [place << 2 | kinds.get(form, execute_code.UNUSED)
+                   for place, form in zip(picks, self.spec.formats, strict=False)]  # formats end with the last one used
+        words = [len(reads), len(results), len(numbers), len(self._offsets), id(BUFFER), id(_NOTHING),
+                 *reads, *results, *numbers]
+        if len(words) + len(self._offsets) > execute_code.MOST:
+            return None
+        return struct.pack(f"={len(words)}q", *words)
+
+    def execute(self, recipe: bytes, nodes: list[Node], leaves: list[Node], numbers: list[Any],
+                results: list[Buffer]) -> None:
+        """`run`, straight from the lists: nodes[k] becomes a leaf whose memory is results[j], as `recipe` says."""
+        if self._parallel and not workers.running:
+            workers.start()
+        if not self._offsets:
+            self._execute(recipe, self._program, nodes, leaves, numbers, results, b"")  # type: ignore[misc]
+            return
+        arena = self._take_arena()
+        self._execute(recipe, self._program, nodes, leaves, numbers, results, arena.table)  # type: ignore[misc]
+        if self._arena_bytes <= KEEP_ARENA:
             self._spare.append(arena)
 
     def _take_arena(self) -> _Arena:
@@ -135,6 +165,17 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.spec.steps)} steps>\n{self.spec.describe()}"
+
+
+@functools.cache
+def _execute() -> Callable[..., None] | None:
+    """The builtin function of execute_code.py; None if this Python takes no builtins."""
+    if not launch.can_emit_builtin():
+        return None
+    text = execute_code.execute(slot_offsets(Node, ("buffer", "op", "inputs", "attrs", "scalars")),
+                                slot_offsets(Buffer, ("ptr",)))
+    imports = launch.python_symbols((*builtin_code.SYMBOLS, "PyErr_NoMemory")) | {"launch": launch.native()["launch"]}
+    return launch.builtin("execute", jit.module(text, ["execute"], imports)["execute"])
 
 
 class _Host:

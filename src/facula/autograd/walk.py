@@ -1,0 +1,327 @@
+"""Walking the tape backwards.
+
+A step's consumers always have a higher `seq` than the step, so a heap on -seq visits each step once, after
+all its gradients have been summed. Leaves come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from facula.autograd.graph import GradNode, grad_node, mode
+from facula.autograd.modes import anomaly
+from facula.engine.graph.node import CONST
+from facula.engine.meta import meta_node, switch
+from facula.ops.pointwise import sum_to, to_dtype
+from facula.tensor import assign, edge_of, is_meta, new, read
+
+_PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
+
+
+class _Identity:
+    """A result with the history of another tensor, as an object of its own."""
+
+    name = "AliasBackward0"
+
+    def backward(self, ctx: Any, g: Any) -> tuple[Any, ...]:
+        return (g,)
+
+
+_IDENTITY = _Identity()
+
+
+# ---- the walk -----------------------------------------------------------------------------------------
+
+
+class Targets:
+    """What `grad` and `backward(inputs=)` ask for, and the steps that lead there."""
+
+    def __init__(self, roots: Sequence[Any], edges: Sequence[Any]) -> None:
+        self.found: dict[Any, Any] = {}  # a leaf or (GradNode, output number) -> its gradient
+        self.wanted = {edge_key(e) for e in edges}
+        self.captured = {k[0] for k in self.wanted if type(k) is tuple}
+        self.useful = self._leading(roots)
+
+    def _leading(self, roots: Sequence[Any]) -> set[GradNode]:
+        seen: set[GradNode] = set()
+        stack = [node_of(e) for e in roots]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                stack.extend([node_of(e) for e in node.edges])
+        useful: set[GradNode] = set()
+        wanted = self.wanted
+        for node in sorted(seen, key=_seq):
+            if node in self.captured:
+                useful.add(node)
+                continue
+            for e in node.edges:
+                if e is not None and (e in useful if type(e) is GradNode else e[0] in useful
+                                      if type(e) is tuple else e in wanted):
+                    useful.add(node)
+                    break
+        return useful
+
+
+def _seq(node: GradNode) -> int:
+    return node.seq
+
+
+def edge_key(edge: Any) -> Any:
+    return (edge, 0) if type(edge) is GradNode else edge
+
+
+def node_of(edge: Any) -> Any:
+    if type(edge) is GradNode:
+        return edge
+    return edge[0] if type(edge) is tuple else None
+
+
+class Walk:
+    """The gradients that are on their way down a tape."""
+
+    __slots__ = ("heap", "grads", "leaves", "keep", "targets")
+
+    def __init__(self, keep: bool, targets: Targets | None = None) -> None:
+        self.heap: list[tuple[int, GradNode]] = []
+        self.grads: dict[GradNode, Any] = {}  # a tensor, or a list of them for a step of several outputs
+        self.leaves: dict[Any, Any] = {}  # the gradients of the leaves it came to
+        self.keep = keep  # what the steps have saved
+        self.targets = targets
+
+    def run(self, edges: Any, results: Any, stop: type | None = None) -> tuple[GradNode, Any] | None:
+        """Push the gradients `results` along `edges`, and on to the leaves. With `stop`, the first step of a rule of
+        that type is handed back with its gradient instead, not done."""
+        heap, grads, leaves, keep, targets = self.heap, self.grads, self.leaves, self.keep, self.targets
+        useful = None if targets is None else targets.useful
+        watch = anomaly.enabled
+        while True:
+            for e, g in zip(edges, results, strict=False):
+                if g is None or e is None:
+                    continue
+                number = 0
+                if type(e) is tuple:
+                    e, number = e
+                elif type(e) is not GradNode:
+                    old = leaves.get(e)
+                    leaves[e] = g if old is None else old + g
+                    continue
+                if useful is not None and e not in useful:
+                    continue
+                if e.outputs == 1:
+                    old = grads.get(e)
+                    if old is None:
+                        grads[e] = g
+                        heappush(heap, (-e.seq, e))
+                    else:
+                        grads[e] = old + g
+                else:
+                    several = grads.get(e)
+                    if several is None:
+                        several = grads[e] = [None] * e.outputs
+                        heappush(heap, (-e.seq, e))
+                    old = several[number]
+                    several[number] = g if old is None else old + g
+            if not heap:
+                return None
+            node = heappop(heap)[1]
+            g = grads.pop(node)
+            if stop is not None and type(node.rule) is stop:
+                return node, g
+            edges = node.edges
+            cold = node._cold
+            if cold is not None:
+                g = _before_rule(cold, node, g)
+            if targets is not None and node in targets.captured:
+                _capture(targets, node, g)
+            if node.outputs == 1:
+                if g is None:
+                    results = ()
+                    continue
+                results = node.rule.backward(node, g)
+            else:
+                results = node.rule.backward(node, *g)
+            if type(results) is not tuple:
+                results = tuple(results) if isinstance(results, list) else (results,)
+            if cold is not None and "post" in cold:
+                results = _after_rule(cold, node, results, g)
+            if watch:
+                _check(node, results)
+            if not keep:
+                release(node)
+
+
+def release(node: GradNode) -> None:
+    """Forget the values that a step has saved."""
+    if node._saved:
+        for s in node._saved:
+            if type(s) not in _PLAIN:
+                node._saved = None
+                break
+
+
+def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targets: Targets | None) -> dict[Any, Any]:
+    """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
+    before = mode.grad
+    mode.grad = create_graph
+    try:
+        found = Walk(keep, targets)
+        found.run([e for e, _ in roots], [g for _, g in roots])
+        return found.leaves
+    finally:
+        mode.grad = before
+
+
+def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
+    """Hooks on the results of a step, `retain_grad`, and the step's own pre-hooks."""
+    several = g if node.outputs != 1 else [g]
+    for number, hooks in cold.get("tensor", {}).items():
+        if several[number] is not None:
+            several[number] = run_hooks(hooks, several[number])
+    for number, reference in cold.get("retain", {}).items():
+        t = reference()
+        if t is not None and several[number] is not None:
+            _store(t, several[number])
+    for hook in list(cold.get("pre", {}).values()):
+        changed = hook(tuple(several))
+        if changed is not None:
+            several = list(changed) if isinstance(changed, (tuple, list)) else [changed]
+    return several if node.outputs != 1 else several[0]
+
+
+def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], g: Any) -> tuple[Any, ...]:
+    given = (g,) if node.outputs == 1 else tuple(g)
+    results = tuple(r if e is not None else None for r, e in zip(results, node.edges, strict=False))
+    for hook in list(cold["post"].values()):
+        changed = hook(results, given)
+        if changed is not None:
+            results = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+    return results
+
+
+def run_hooks(hooks: Any, g: Any) -> Any:
+    for hook in list(hooks.values()):
+        changed = hook(g)
+        if changed is not None:
+            if changed.shape != g.shape:
+                raise RuntimeError("hook '" + getattr(hook, "__name__", type(hook).__name__)
+                                   + "' has changed the size of value")
+            g = changed
+    return g
+
+
+def _capture(targets: Targets, node: GradNode, g: Any) -> None:
+    for number, value in enumerate(g if node.outputs != 1 else [g]):
+        if value is not None and (node, number) in targets.wanted:
+            targets.found[node, number] = value
+
+
+def _check(node: GradNode, results: tuple[Any, ...]) -> None:
+    if not anomaly.check_nan:
+        return
+    for k, g in enumerate(results):
+        if g is not None and bool((g != g).any()):
+            raise RuntimeError(f"Function '{node.name()}' returned nan values in its {k}th output.")
+
+
+# ---- leaves -------------------------------------------------------------------------------------------
+
+
+def _fitted(t: Any, g: Any) -> Any:
+    """`g` with the shape and dtype of `t`."""
+    if g.dtype is not t.dtype:
+        if g.dtype.is_complex and not t.dtype.is_complex:
+            g = g.real
+        g = to_dtype(g, t.dtype)
+    if g.shape != t.shape:
+        if not expands(t.shape, g.shape):
+            raise RuntimeError(f"The size of the gradient {list(g.shape)} does not match the size of the tensor "
+                               f"{list(t.shape)}: invalid gradient, expected shape compatible with {list(t.shape)}")
+        g = sum_to(g, t.shape)
+    return g
+
+
+def expands(shape: Sequence[int], to: Sequence[int]) -> bool:
+    return len(shape) <= len(to) and all(a == b or a == 1 for a, b in zip(reversed(shape), reversed(to), strict=False))
+
+
+def own(g: Any) -> Any:
+    """`g` as a tensor that nobody else holds, with `g`'s history if that is being recorded."""
+    t = new(read(g))
+    if mode.grad:
+        edge = edge_of(g)
+        if edge is not None:
+            t._grad_fn = grad_node(_IDENTITY, (edge,), (), (g.shape,), (g.dtype,))
+            t._rg = True
+    return t
+
+
+def _store(t: Any, g: Any) -> None:
+    """`retain_grad`: the gradient of a tensor inside the graph."""
+    old = t._grad
+    t._grad = own(g) if old is None else own(old + g)
+
+
+def _is_zero(t: Any) -> bool:
+    """Has it been filled with zeros, and nothing done to it since?"""
+    node = read(t)
+    return node.op is CONST and node.scalars is not None and not node.scalars[0]
+
+
+def accumulate(t: Any, g: Any) -> None:
+    """Add `g` to `t.grad`: in place, unless the sum itself is to be differentiated."""
+    if not t._rg:  # it has stopped since
+        return
+    if g.dtype is not t.dtype or g.shape != t.shape:
+        g = _fitted(t, g)
+    old = t._grad
+    if old is None:
+        t._grad = own(g)
+    elif mode.grad:
+        t._grad = old + g
+    elif _is_zero(old) and g.dtype is old.dtype:  # after zero_(): no sum (a -0.0 in `g` stays what it is)
+        assign(old, read(g))
+    else:
+        total = old + g
+        if getattr(old, "is_sparse", False) or getattr(total, "is_sparse", False) or total.dtype is not old.dtype:
+            t._grad = total
+        else:
+            assign(old, read(total))
+    hooks = t.__dict__.get("_post_accumulate_grad_hooks")
+    if hooks:
+        for hook in list(hooks.values()):
+            hook(t)
+
+
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
+
+def beside(t: Any, g: Any) -> Any:
+    """`g`, on the device of its tensor: a rule may have made it from shapes alone."""
+    if is_meta(t) is is_meta(g):
+        return g
+    return new(meta_node(g.shape, g.dtype)) if is_meta(t) else g.cpu()  # the latter is an error
+
+
+def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) -> None:
+    """Leaf hooks, then the leaf's gradient goes to `.grad`, or to what was asked for."""
+    before = mode.grad
+    mode.grad = create_graph
+    try:
+        for t, g in leaves.items():
+            if targets is not None and t not in targets.wanted:
+                continue
+            if _meta_about:
+                g = beside(t, g)
+            if t._hooks:
+                g = run_hooks(t._hooks, g)
+            if targets is None:
+                accumulate(t, g)
+            else:
+                targets.found[t] = _fitted(t, g)
+    finally:
+        mode.grad = before
