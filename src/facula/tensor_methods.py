@@ -324,7 +324,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
     if dtype is None:
-        return f"torch.{DTYPE_NAMES[self.dtype.name]}Tensor"
+        return f"torch.{'meta.' if is_meta(self) else ''}{DTYPE_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
         name = dtype.removeprefix("torch.").removesuffix("Tensor")
         if dtype.startswith("torch.cuda."):

@@ -1,12 +1,12 @@
 """Meta values: a shape and a dtype, and no elements (`device="meta"`).
 
-A META node is what nothing computes. Whatever is recorded over one becomes one itself, at the call: it forgets its
-inputs and is never pending, so that flushes, plans and replays need to know nothing of this, and what is dropped is
-gone. A tensor is on the meta device if its node is META.
+A META node is what nothing computes. Whatever is recorded over one becomes one itself, at the call:
+it forgets its inputs and is never pending, so that flushes, plans and replays need to know nothing
+of this, and what is dropped is gone. A tensor is on the meta device if its node is META.
 
-Recording pays for this only while there is a META node. `recorder.overflow`, which is asked after LIMIT nodes, is then
-asked after every one: LIMIT is -1. All META nodes refer to one object, and its reference count tells when the last of
-them is gone.
+Recording pays for this only while there is a META node. `recorder.overflow`, which is asked after
+LIMIT nodes, is then asked after every one: LIMIT is -1. All META nodes refer to one object, and its
+reference count tells when the last of them is gone.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from facula.size import Size
 _NOTHING: tuple[Node, ...] = ()
 _alive: tuple[object, ...] = (object(),)
 _NOBODY = getrefcount(_alive)
-_NO_ELEMENTS = (0, -1)  # the range of an index without elements: every check of indices lets it pass
-# Nodes at the end of `pending` that are looked at. A thread may be interrupted between recording a node and having it
-# looked at: others then see it not far from the end.
+_NO_ELEMENTS = 0, -1  # as the range of an index: every check of indices lets it pass
+# Nodes at the end of `pending` that are looked at. A thread may be interrupted between recording a
+# node and having it looked at: others then see it not far from the end, and make it meta (an error
+# that it should have raised is lost then).
 _DEPTH = 32
 
 _switches: list[tuple[dict[str, Any], str, Any, Any]] = []
-# Called when a node is recorded over meta values and elements alike: raises if the program has mixed them.
+# Called when a node is recorded over meta values and elements alike: raises if they were mixed by
+# the program.
 on_mixture: Callable[[], None] | None = None
 
 
 def switch(namespace: dict[str, Any], name: str, value: Any) -> None:
     """Set a module's variable to `value` while there are meta nodes."""
     _switches.append((namespace, name, namespace[name], value))
+    if recorder.watch is not None:  # a module that is imported late
+        namespace[name] = value
 
 
 if recorder.LIMIT:
@@ -53,12 +57,11 @@ def meta_node(shape: tuple[int, ...], of: dtype) -> Node:
             for namespace, name, _, value in _switches:
                 namespace[name] = value
             recorder.watch = _watch
-            recorder.overflow()  # what another thread has just recorded knows nothing of this node
     return node
 
 
 def _watch() -> None:
-    """What was recorded last over a META node becomes one; when there is none left, watching ends."""
+    """What was recorded over a META node becomes one; when there is none left, watching ends."""
     mixed = False
     with lock:
         if getrefcount(_alive) == _NOBODY:
@@ -71,7 +74,8 @@ def _watch() -> None:
             node = pending[place]
             for source in node.inputs:
                 if source.op is META:
-                    mixed = _collapse(node) and place == last
+                    if _collapse(node) and place == last:
+                        mixed = True
                     del pending[place]
                     break
     if mixed and on_mixture is not None:
@@ -79,9 +83,10 @@ def _watch() -> None:
 
 
 def _run(nodes: list[Node]) -> None:
-    """realize.run, but what another thread has recorded over a META node, and not come to look at, is none of it."""
+    """realize.run, without what another thread has recorded over a META node and not looked at."""
     found = []
-    for place in range(len(nodes)):  # not over the nodes: a lasting reference would count as a holder
+    # not over the nodes themselves: a reference that lasts would count as a holder
+    for place in range(len(nodes)):
         if any(source.op is META for source in nodes[place].inputs):
             _collapse(nodes[place])
             found.append(place)

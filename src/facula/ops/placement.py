@@ -1,10 +1,11 @@
-"""Meta tensors in an operation: which of its values have no elements, and what may not be mixed with them.
+"""What the running operation was given: meta tensors, tensors of the cpu, or both.
 
-The engine makes meta what is recorded over meta (`engine/meta.py`). Two questions are left to the operations: whether
-elements that meet meta values are the program's (an error) or the operation's own (a table of weights, a mask), and
-whether a constant that is made of shapes alone (zeros where there is nothing to compute) stands for a meta result.
-Both are answered by the arguments of the outermost operation that is running now. They are looked up on Python's
-stack, which costs nothing while there is no meta tensor.
+The engine makes meta what is recorded over meta (`engine/meta.py`). Two questions are left to the
+operations: whether elements that meet meta values are the program's (an error) or the operation's
+own (a table of weights, a mask), and whether a constant that is made of shapes alone (zeros where
+there is nothing to compute) stands for a meta result. Both are answered by the arguments of the
+outermost operation that is running now. They are looked up on Python's stack, which costs nothing
+while there is no meta tensor.
 """
 
 from __future__ import annotations
@@ -36,21 +37,29 @@ def refuse() -> None:
         return
     names = {frame.f_code.co_name for frame in frames}
     indices = all(t.dtype.category < FLOAT for t in on_cpu)
-    if is_meta(given[0]) and (not names.isdisjoint(_INTO) or indices and not names.isdisjoint(_LENIENT)):
+    if is_meta(given[0]) and (
+        not names.isdisjoint(_INTO) or indices and not names.isdisjoint(_LENIENT)
+    ):
         return
     if "embedding" in names and indices:  # F.embedding takes the index first
         return
     first = next(t for t in given if is_meta(t) or t.shape).device
     other = "cpu" if first.type == "meta" else "meta"
-    raise RuntimeError(f"Tensor on device {other} is not on the expected device {first}! Expected all tensors to be "
-                       "on the same device.")
+    raise RuntimeError(
+        f"Tensor on device {other} is not on the expected device {first}! Expected all tensors to "
+        "be on the same device."
+    )
 
 
 def on_meta() -> bool:
-    """Was the running operation given a meta tensor? False of factories: they are told where to put things."""
+    """Was the running operation given a meta tensor? No, if it is a factory: these are told where
+    to put things."""
     frames = _running()
-    return (bool(frames) and any(map(is_meta, _tensors(frames[-1])))
-            and all(frame.f_globals["__name__"] not in _FACTORIES for frame in frames[-2:]))
+    return (
+        bool(frames)
+        and any(map(is_meta, _tensors(frames[-1])))
+        and all(frame.f_globals["__name__"] not in _FACTORIES for frame in frames[-2:])
+    )
 
 
 def _running() -> list[FrameType]:
@@ -68,9 +77,14 @@ def _running() -> list[FrameType]:
 
 
 def _tensors(frame: FrameType) -> Iterator[Tensor]:
-    """The tensors among the arguments that a function was called with (but for `out`: registry.py looks at that)."""
+    """The tensors that a function was called with, but for `out`: registry.py looks at that."""
     code = frame.f_code
-    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    count = (
+        code.co_argcount
+        + code.co_kwonlyargcount
+        + bool(code.co_flags & 4)
+        + bool(code.co_flags & 8)
+    )
     values = frame.f_locals
     return _inside([values.get(name) for name in code.co_varnames[:count] if name != "out"], 3)
 
