@@ -9,7 +9,7 @@ import pytest
 
 from facula import dtypes
 from facula.engine.compiler.plan import HostOperand, HostStep, PlanSpec
-from facula.engine.graph.node import CALL, PICK, SUM
+from facula.engine.graph.node import BUFFER, CALL, PICK, SUM, Node
 from facula.engine.runtime import buffer
 from facula.engine.runtime.cpu.plan import Plan
 from runtime_kernels import count, scale
@@ -51,6 +51,60 @@ def test_temporaries(size):
         plan.run([leaf(X)], [number], [out])
         assert (values(out) == ((X * number + 1) * number + 2) * number).all()
     assert bool(plan._spare) == (size == SIZE * 8)
+
+
+def node(values=None):
+    made = Node(SUM if values is None else BUFFER, (), ("attrs",), (1.0,), (SIZE,), dtypes.float64)
+    made.buffer = None if values is None else leaf(values)
+    return made
+
+
+@pytest.mark.parametrize("temporaries", [0, 1])
+def test_execute_does_what_run_does(temporaries):
+    steps = [scale(0, 2, 0, 12, 8, 1.0), scale(1, 3, 2, 12, 8)]
+    if temporaries:
+        steps = [scale(0, 4, 0, 12, 8, 1.0), scale(4, 2, 2, 12, 8), scale(1, 3, 2, 12, 8)]
+    plan = Plan(PlanSpec(steps, 2, 2, [SIZE * 8] * temporaries, ["d", "", "d"]))
+    recipe = plan.recipe([2, 0], [1, 3], [4, 1, 0, 2])
+    if recipe is None:
+        pytest.skip("this Python takes no builtins")
+    leaves, numbers = [node(-X), node(), node(X)], [-5.0, 3 + 4j, "nobody's", None, 2]
+    for _ in range(3):
+        nodes = [node() for _ in range(4)]
+        by_run, by_execute = [fresh(), fresh()], [fresh(), fresh()]
+        plan.run([leaves[2].buffer, leaves[0].buffer], [2, 3 + 4j, -5.0], by_run)
+        plan.execute(recipe, nodes, leaves, numbers, by_execute)
+        for one, two, k in zip(by_run, by_execute, (1, 3), strict=True):
+            assert (values(one) == values(two)).all()
+            assert nodes[k].buffer is two and nodes[k].op is BUFFER and nodes[k].inputs == ()
+            assert nodes[k].attrs is None and nodes[k].scalars is None
+        assert nodes[0].op is SUM and nodes[0].buffer is None
+    del nodes
+    watched = (BUFFER, SUM, None, by_execute[0])
+    counts = [sys.getrefcount(x) for x in watched]
+    for _ in range(100):  # a reference lost or kept in each run would show
+        plan.execute(recipe, [node() for _ in range(4)], leaves, numbers, by_execute)
+    assert all(abs(sys.getrefcount(x) - n) < 50 for x, n in zip(watched, counts, strict=True))
+
+
+def test_execute_refuses_what_it_cannot_read():
+    plan = Plan(PlanSpec([scale(0, 1, 0, 12, 8)], 1, 1, [], ["d"]))
+    recipe = plan.recipe([0], [0], [0])
+    if recipe is None:
+        pytest.skip("this Python takes no builtins")
+    with pytest.raises(SystemError):  # a leaf without memory
+        plan.execute(recipe, [node()], [node()], [1.0], [fresh()])
+    with pytest.raises(IndexError):
+        plan.execute(recipe, [node()], [], [1.0], [fresh()])
+    with pytest.raises(IndexError):
+        plan.execute(recipe, [node()], [node(X)], [1.0], [])
+    with pytest.raises(TypeError):
+        plan.execute(recipe, [node()], [node(X)], ["one"], [fresh()])
+    with pytest.raises(OverflowError):
+        plan.execute(recipe, [node()], [node(X)], [10 ** 400], [fresh()])
+    target = node()
+    plan.execute(recipe, [target], [node(X)], [-1.0], [fresh()])  # the error marker's value is a number like others
+    assert (values(target.buffer) == -X).all()
 
 
 def test_empty_plan_and_empty_steps():

@@ -156,32 +156,16 @@ def _forward(name: str) -> Any:
     return function
 
 
-(
-    get_device,
-    is_conj,
-    is_inference,
-    is_neg,
-    is_nonzero,
-    is_same_size,
-    is_signed,
-    resize_as_,
-    resolve_conj,
-    resolve_neg,
-) = (
-    _forward(name)
-    for name in (
-        "get_device",
-        "is_conj",
-        "is_inference",
-        "is_neg",
-        "is_nonzero",
-        "is_same_size",
-        "is_signed",
-        "resize_as_",
-        "resolve_conj",
-        "resolve_neg",
-    )
-)
+get_device = _forward("get_device")
+is_conj = _forward("is_conj")
+is_inference = _forward("is_inference")
+is_neg = _forward("is_neg")
+is_nonzero = _forward("is_nonzero")
+is_same_size = _forward("is_same_size")
+is_signed = _forward("is_signed")
+resize_as_ = _forward("resize_as_")
+resolve_conj = _forward("resolve_conj")
+resolve_neg = _forward("resolve_neg")
 
 
 def set_flush_denormal(mode: bool) -> bool:

@@ -283,7 +283,7 @@ def refresh(t: Tensor) -> None:
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
     if base._rg and base._grad_fn is not None:
-        from facula.ops.views import as_strided_rule
+        from facula.ops.regions import as_strided_rule
         t._grad_fn = grad_node(
             as_strided_rule, (edge_of(base),),
             (base.shape, strides_of(base), base._offset, t.shape, t._strides, t._offset), (base.shape,),
@@ -411,7 +411,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
             raise NotImplementedError(
                 "in-place operation on a view, under autograd: its base must be contiguous and of the same dtype; got "
                 f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
-        from facula.ops.views import write_rule
+        from facula.ops.regions import write_rule
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
         assign(t, node)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from facula import devices, dtypes, layouts
+from facula import storage as _storage  # noqa: F401
+from facula import tensor_autograd as _tensor_autograd  # noqa: F401
 from facula import tensor_state as _tensor_state  # noqa: F401
 from facula import tensor_writing as _tensor_writing  # noqa: F401
 from facula.autograd.graph import Rule

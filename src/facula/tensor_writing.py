@@ -11,13 +11,13 @@ from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.meta import meta_node
 from facula.ops.creation import empty, sizes_of
+from facula.ops.masking import scalar_value
 from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
-from facula.ops.scattering import scalar_value
 from facula.ops.severing import overwriting
 from facula.size import Size
 from facula.tensor import Tensor, alias, is_meta, new, share, update
-from facula.tensor_state import take_over
+from facula.tensor_autograd import take_over
 
 
 @method

@@ -17,10 +17,10 @@ from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
 from facula.ops.pointwise import constant
 from facula.tensor import Tensor, edge_of, is_meta, new, read
-from facula.utils.hooks import RemovableHandle
 
 _meta_about = False
 switch(globals(), "_meta_about", True)
+
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ def _detached(g: Any) -> Any:
 
 def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...], keep: bool,
              create_graph: bool, allow_unused: bool, materialize_grads: bool) -> tuple[Any, ...]:
-    from facula.ops.shape import stack
+    from facula.ops.joining import stack
     count = next(len(g) for g in grad_outputs if g is not None)
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)
@@ -189,6 +189,7 @@ def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tu
 
 def register_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`Tensor.register_hook`: `hook(grad)` runs when `t`'s gradient is complete, and may return another."""
+    from facula.utils.hooks import RemovableHandle  # here, or it would be loaded with the package
     edge = edge_of(t)
     if edge is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -223,6 +224,7 @@ def retain_grad(t: Any) -> None:
 
 def register_post_accumulate_grad_hook(t: Any, hook: Callable[[Any], Any]) -> Any:
     """`hook(t)` runs after a backward pass has added to `t.grad`."""
+    from facula.utils.hooks import RemovableHandle
     if not t._rg:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if t._grad_fn is not None:

@@ -18,7 +18,7 @@ from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.recorder import record
 from facula.ops.pointwise import FormulaRule
-from facula.tensor import new, read
+from facula.tensor import alias, new, read
 
 if TYPE_CHECKING:
     from facula.autograd.replay import Survey
@@ -32,13 +32,14 @@ class Part:
     """What is recorded up to the call of a Function. A *place* is a number in the list of nodes that a pass has met:
     the values of the survey, the notes' own constants, then what is recorded and what Functions return."""
 
-    __slots__ = ("notes", "released", "function", "gradient", "results", "waiting", "leaves")
+    __slots__ = ("notes", "released", "function", "gradient", "geometry", "results", "waiting", "leaves")
 
     def __init__(self) -> None:
         self.notes: list[_Note] = []
         self.released: list[int] = []  # steps of the tape that are done
         self.function = -1  # the step that is the Function's; -1: the walk has ended
         self.gradient: Any = None  # the place of what the Function gets
+        self.geometry: Any = None  # shape, strides and offset, if it gets a view of that: it may go by strides
         self.results: list[Any] = []  # what it returned: None, or as `_kind`
         self.waiting: list[tuple[int, int, Any]] = []  # (step, its output or -1, place): gradients on their way
         self.leaves: list[tuple[int, Any]] = []  # (leaf, place): gradients that have arrived
@@ -78,7 +79,8 @@ def replayed(notes: Notes, found: Survey, keep: bool) -> dict[Any, Any]:
         if part.function < 0:
             break
         function = tape[part.function]
-        results = function.rule.backward(function, new(met[part.gradient]))
+        g = new(met[part.gradient])
+        results = function.rule.backward(function, alias(g, *part.geometry) if part.geometry else g)
         if not keep:
             release(function)
         nodes = [None if g is None else g._node or read(g) for g in results]
@@ -113,9 +115,12 @@ def noted(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool,
         if halt is not None:
             function, g = halt
             part.function = steps[id(function)]
-            if g is None or g._storage is not None:  # strides that the Function could go by
+            if g is not None and g._storage is None:
+                part.gradient = _node(g)
+            elif g is not None and not g._storage.shared and g.dtype is g._storage.node.dtype:
+                part.gradient, part.geometry = g._storage.node, (g.shape, g._strides, g._offset)
+            else:
                 book.good = False
-            part.gradient = None if g is None else _node(g)
         part.waiting = [(steps[id(node)], k, _node(g)) for node, several in walk.grads.items()
                         for k, g in (enumerate(several) if node.outputs > 1 else [(-1, several)]) if g is not None]
         part.leaves = [(leaf_numbers[id(t)], _node(g)) for t, g in walk.leaves.items()]

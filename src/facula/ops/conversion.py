@@ -9,7 +9,7 @@ import numpy as np
 
 from facula import defaults
 from facula.devices import CPU, parse_device
-from facula.dtypes import FLOAT, bfloat16, bool_, dtype, from_numpy_dtype, int64, uint8
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops.creation import _dtype, finish
@@ -97,6 +97,11 @@ def from_array(array: np.ndarray, of: dtype) -> Tensor:
             warnings.simplefilter("ignore")
             values = np.array(to_carrier(array, of), order="C")
     return new(leaf(values, tuple(array.shape), of))
+
+
+def host_array(t: Tensor) -> np.ndarray:
+    """The elements as a NumPy array that computes: 16-bit floats are widened."""
+    return value_of(read(t if t.dtype.compute is t.dtype else to_dtype(t, float32)))
 
 
 def elements(data: Any) -> tuple[np.ndarray, dtype]:

@@ -141,7 +141,7 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
                            f"({DTYPE_NAMES[out.dtype.name]})")
     of = _dtype(dtype, what)
     if what == "full":
-        from facula.ops.scattering import scalar_value
+        from facula.ops.masking import scalar_value
         value = scalar_value(value, of)
     t = new(constant(value, sizes_of(size, what), of))
     if memory_format is not None:
@@ -198,7 +198,7 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     of = input.dtype if dtype is None else _dtype(dtype, what)
     if what == "full_like":
-        from facula.ops.scattering import scalar_value
+        from facula.ops.masking import scalar_value
         value = scalar_value(value, of)
     t = new(constant(value, input.shape, of))
     if memory_format is not None or input._storage is not None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from facula.engine.graph.node import META, contiguous_strides
 from facula.engine.realize import value_of
-from facula.ops.gathering import bounds, first_outside
+from facula.ops.index_nodes import bounds, first_outside
 from facula.ops.pointwise import apply
-from facula.ops.reductions import PICK, coordinate, summed
+from facula.ops.reduction_nodes import PICK, coordinate
+from facula.ops.reductions import summed
 from facula.size import Size
 from facula.tensor import Tensor, new, read, view_node
 

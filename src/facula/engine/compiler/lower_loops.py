@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from facula.engine.compiler.affine import Affine, identity
-from facula.engine.compiler.emit.nest import NestEmitter, Word
-from facula.engine.compiler.fuse import Group, row_map
+from facula.engine.compiler.emit.kernel_builder import Word
+from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 

@@ -43,8 +43,12 @@ def execute(node: Mapping[str, int], buffer: Mapping[str, int]) -> str:
         f.do(f"store {type} {value}, ptr " + f.op(f"getelementptr i64, ptr {base}, i64 {i}"))
 
     with f.loop(reads) as i:
-        leaf = _item(f, leaves, f.word(places, i))
-        put(table, i, f.integer(f.field(f.field(leaf, node["buffer"]), buffer["ptr"])))
+        memory = f.field(_item(f, leaves, f.word(places, i)), node["buffer"])
+        with f.when(f.is_none(memory)):  # a leaf is computed, always; if not, no crash
+            f.do("call void @PyErr_BadInternalCall()")
+            f.do("br label %bail")
+            f.start(f.label())
+        put(table, i, f.integer(f.field(memory, buffer["ptr"])))
     with f.loop(outputs) as i:
         put(table, f.op(f"add i64 {reads}, {i}"), f.integer(f.field(_item(f, results, i), buffer["ptr"])))
     rest = f.op(f"getelementptr i64, ptr {table}, i64 {outer}")
