@@ -17,9 +17,11 @@ class UntypedStorage:
         self._tensor = owner
         self._storage = owner._storage
         self._bytes: int = size_of(self._storage.node.shape) * self._storage.node.dtype.itemsize
-        self.device = owner._device
+        self.device = owner.device
 
     def data_ptr(self) -> int:
+        if self._tensor.is_meta:
+            return 0
         return int(self._storage.memory().__array_interface__["data"][0])
 
     def nbytes(self) -> int:

@@ -12,7 +12,7 @@ from facula.dtypes import CPP_NAMES, FLOAT
 from facula.engine.graph.node import contiguous_strides
 from facula.ops.registry import DTYPE_NAMES, method
 from facula.size import Size
-from facula.tensor import Tensor, alias, refresh, share
+from facula.tensor import Tensor, alias, is_meta, refresh, share
 from facula.tensor_state import prop
 
 tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the function of that name
@@ -45,6 +45,11 @@ def _set_grad(self: Tensor, grad: Any) -> None:
                                "tensor's grad_dtype (defaults to the tensor's dtype). You can set "
                                "the tensor's grad_dtype attribute with a specific dtype, or None "
                                "to allow any dtype.")
+        if is_meta(grad) is not is_meta(self):
+            raise RuntimeError("attempting to assign a gradient with device type "
+                               f"'{grad.device}' to a tensor with device type '{self.device}'. "
+                               "Please ensure that the gradient and the tensor are on the same "
+                               "device")
         if grad.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(grad.shape)}' to a "
                                f"tensor of size '{list(self.shape)}'. Please ensure that the "
@@ -112,15 +117,12 @@ prop("requires_grad", _get_requires_grad, _set_requires_grad)
 
 def _get_data(self: Tensor) -> Tensor:
     shape = _SHAPE.__get__(self)
-    t = alias(
+    return alias(
         self,
         shape,
         contiguous_strides(shape) if self._storage is None else self._strides,
         self._offset if self._storage is not None else 0,
     )
-    if "_device" in self.__dict__:
-        t._device = self._device
-    return t
 
 
 _SHAPE = Tensor.__dict__["shape"]
@@ -137,10 +139,6 @@ def take_over(self: Tensor, other: Tensor) -> None:
     self._offset = other._offset
     self._cached = None
     self._seen = -1
-    if "_device" in other.__dict__:
-        self._device = other._device
-    else:
-        self.__dict__.pop("_device", None)
 
 
 def _set_data(self: Tensor, data: Any) -> None:
@@ -149,6 +147,9 @@ def _set_data(self: Tensor, data: Any) -> None:
     if self._rg and data.dtype.category < FLOAT:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or "
                            "complex dtype")
+    if is_meta(self) is not is_meta(data):
+        raise RuntimeError("Attempted to call `variable.set_data(tensor)`, but `variable` and "
+                           "`tensor` have incompatible tensor type.")
     if data._storage is None or data._storage is not self._storage \
             or data.shape != self.shape or data._strides != self._strides \
             or data._offset != self._offset or data.dtype is not self.dtype:

@@ -10,7 +10,7 @@ from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
 from facula.ops.registry import METHODS, method
-from facula.tensor import Tensor, strides_of
+from facula.tensor import Tensor, is_meta, strides_of
 
 _CPU = devices.CPU
 
@@ -19,14 +19,13 @@ def prop(name: str, get: Any, put: Any = None, delete: Any = None) -> None:
     setattr(Tensor, name, property(get, put, delete))
 
 
-Tensor._device = _CPU
-prop("device", lambda self: self._device)
+prop("device", lambda self: devices.META if is_meta(self) else _CPU)
 prop("layout", lambda self: layouts.strided)
 prop("ndim", lambda self: len(self.shape))
 prop("itemsize", lambda self: self.dtype.itemsize)
 prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
-prop("is_cpu", lambda self: self._device is _CPU)
-prop("is_meta", lambda self: self._device is devices.META)
+prop("is_cpu", lambda self: not is_meta(self))
+prop("is_meta", is_meta)
 for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu",
               "is_mps", "is_xla", "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort",
               "is_mtia", "is_hpu"):
@@ -121,7 +120,9 @@ def is_contiguous(self: Tensor, *, memory_format: Any = layouts.contiguous_forma
 
 @method
 def data_ptr(self: Tensor) -> int:
-    """The address of the first element; computes what is pending."""
+    """The address of the first element, 0 of a meta tensor; computes what is pending."""
+    if is_meta(self):
+        return 0
     if self._node is not None and 0 not in self.shape:
         return realize(self._node).ptr
     array = self._memory()[1]

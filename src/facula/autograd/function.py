@@ -8,8 +8,9 @@ from typing import Any
 
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
+from facula.engine.meta import meta_node
 from facula.ops.pointwise import constant, sum_to, to_dtype
-from facula.tensor import Tensor, alias, edge_of, new, read, strides_of, update
+from facula.tensor import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
 
 
 class FunctionCtx:
@@ -139,7 +140,8 @@ class FunctionRule:
     def backward(self, node: GradNode, *grads: Any) -> tuple[Any, ...]:
         ctx = node.__dict__["_ctx"]
         if ctx._materialize and len(grads) > 1:  # an only gradient is there, or this would not be asked for
-            grads = tuple([_zeros(m) if g is None and m is not None else g
+            present = next((g for g in grads if g is not None), None)
+            grads = tuple([_zeros(m, present) if g is None and m is not None else g
                            for g, m in zip(grads, node.__dict__["_out_meta"], strict=False)])
         cls = self.function
         own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
@@ -190,8 +192,10 @@ def _rule_of(cls: type[Function]) -> FunctionRule:
     return found  # type: ignore[no-any-return]
 
 
-def _zeros(meta: tuple[Any, Any]) -> Any:
-    return new(constant(0, *meta))
+def _zeros(shape_and_dtype: tuple[Any, Any], like: Any) -> Any:
+    """Zeros on the device of `like`."""
+    make_meta = like is not None and is_meta(like)
+    return new(meta_node(*shape_and_dtype) if make_meta else constant(0, *shape_and_dtype))
 
 
 def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...], out: Any) -> Any:

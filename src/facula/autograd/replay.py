@@ -208,7 +208,7 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
-    found = survey(roots, keep) if recorder.LIMIT else None
+    found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
     if found is None:
         settle(walk(roots, keep, False, None), False, None)
         realize.flush()

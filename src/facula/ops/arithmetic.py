@@ -8,7 +8,7 @@ from typing import Any
 from facula import defaults
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
-from facula.engine.graph.node import CONST, Formula
+from facula.engine.graph.node import CONST, META, Formula
 from facula.engine.realize import value_of
 from facula.ops.logic import both, either
 from facula.ops.pointwise import Binary, apply, apply2, number_for, result_dtype, to_dtype, unary
@@ -162,7 +162,9 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
         if isinstance(input, Tensor) and (input.dtype.category >= FLOAT or not input.numel()):
             return
         node = read(other)
-        if node.op is not CONST:
+        if node.op is META:
+            zero = False
+        elif node.op is not CONST:
             zero = not value_of(node).all()
         else:
             zero = node.scalars[0] == 0  # type: ignore[index]

@@ -12,7 +12,7 @@ from facula.ops.logic import truth_values
 from facula.ops.pointwise import Binary, apply, apply1, number_for, result_dtype, to_dtype, unary
 from facula.ops.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
 from facula.ops.registry import alias_of, op
-from facula.tensor import Tensor
+from facula.tensor import Tensor, is_meta
 
 _isnan, _isinf = function("isnan"), function("isinf")
 
@@ -49,6 +49,8 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 @op
 def equal(input: Tensor, other: Tensor) -> bool:
     """Same shape and same elements?"""
+    if is_meta(input) or is_meta(other):
+        raise NotImplementedError("equal: a meta tensor has no elements")
     if input.shape != other.shape:
         return False
     return bool(input.eq(other).all())

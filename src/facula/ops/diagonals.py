@@ -14,6 +14,7 @@ from facula.engine.graph.node import INDEX, WRITE, Formula, Node, contiguous_str
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, wrap_dim
+from facula.ops.creation import placed
 from facula.ops.pointwise import apply, constant
 from facula.ops.regions import Ints, region_add_backward
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
@@ -132,7 +133,7 @@ for _name in ("tril_", "triu_"):
     FUNCTIONS.pop(_name, None)
 
 
-def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
+def _indices(row: int, col: int, offset: int, of: Any, lower: bool, device: Any) -> Tensor:
     of = of or int64
     for name, n in (("row", row), ("col", col)):
         if n < 0:
@@ -141,18 +142,19 @@ def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
         raise NotImplementedError(f"\"{'tril' if lower else 'triu'}_indices\" not implemented for "
                                   f"'{DTYPE_NAMES[of.name]}'")
     r, c = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
-    return new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
+    made = new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
+    return placed(made, device, "tril_indices")
 
 
 @op(method=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Coordinates of the lower triangle, row by row."""
-    return _indices(row, col, offset, dtype, True)
+    return _indices(row, col, offset, dtype, True, device)
 
 
 @op(method=False)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Coordinates of the upper triangle, row by row."""
-    return _indices(row, col, offset, dtype, False)
+    return _indices(row, col, offset, dtype, False, device)

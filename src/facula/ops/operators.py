@@ -55,7 +55,7 @@ def _coerce(other: Any) -> Any:
         return other.item()
     if isinstance(other, np.ndarray):
         from facula.ops.conversion import tensor
-        return tensor(other)
+        return tensor(other, device="cpu")
     return NotImplemented
 
 

@@ -16,9 +16,14 @@ from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, comple
 from facula.engine.graph.expr import Expr, operand
 from facula.engine.graph.expr import scalar as scalar_expr
 from facula.engine.graph.node import CONST, Formula, Node
+from facula.engine.meta import meta_node, switch
 from facula.engine.recorder import record
+from facula.ops import placement
 from facula.size import Size
 from facula.tensor import Tensor, blank, edge_of, new, read, read_view, restored
+
+_meta_about = False
+switch(globals(), "_meta_about", True)
 
 
 class FormulaRule:
@@ -404,6 +409,8 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
 
 def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
     """A node with `value` everywhere; wraps integers as a C cast does."""
+    if _meta_about and placement.on_meta():
+        return meta_node(shape, of)
     if of.category == BOOL:
         value = bool(value)
     elif of.category == COMPLEX:

@@ -218,7 +218,8 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
         raise RuntimeError("trapezoid: received a bool input for `y`, but bool is not supported")
     if y.shape[wrap_dim(dim, len(y.shape))] == 0:
         empty: Tensor = FUNCTIONS["zeros"](
-            [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype)
+            [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype,
+            device=y.device)
         return empty
     pair, step, d = _steps(y, x, dx, dim)
     return (pair * step).sum(d) / 2.0

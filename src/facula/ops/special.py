@@ -403,7 +403,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = _float(input, "mvlgamma")
-    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype) * -0.5
+    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype, device=x.device) * -0.5
     return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
             + p * (p - 1) / 4 * math.log(math.pi))
 

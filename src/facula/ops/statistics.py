@@ -12,6 +12,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
+from facula.engine.meta import meta_node
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.conversion import from_array, host_array
@@ -33,7 +34,7 @@ from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.value_views import reshaped
-from facula.tensor import Tensor, attach, attach_many, new
+from facula.tensor import Tensor, attach, attach_many, is_meta, new
 
 _a, _b = operand(0), operand(1)
 _SQUARE_DIFF = Formula("var", (_a - _b) * (_a - _b))
@@ -161,6 +162,8 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
         raise RuntimeError("bins must be > 0")
     if input.dtype.category != FLOAT:
         raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+    if is_meta(input):
+        return new(meta_node((bins,), input.dtype))
     x = host_array(input).reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:

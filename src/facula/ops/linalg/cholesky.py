@@ -8,6 +8,7 @@ import numpy as np
 
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.contraction import product
@@ -24,7 +25,7 @@ from facula.ops.linalg.matrices import (
 from facula.ops.linalg.systems import inv, solve
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 
 def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -54,6 +55,10 @@ def _minor(m: Any) -> int:
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """L with A = L L^H (or its adjoint)."""
     check_matrices(A, "linalg.cholesky")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        attach(out, _CHOLESKY, (A,), (out,))
+        return adjoint_of(out) if upper else out
     array = value_of(read(A))
     try:
         result = ROUTINES["cholesky"](array)[0]
@@ -73,7 +78,7 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
     result = result_type("linalg_cholesky_ex", "L", "info")
     try:
-        return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32))
+        return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError:
         if check_errors:
             raise

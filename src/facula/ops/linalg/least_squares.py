@@ -26,7 +26,7 @@ from facula.ops.pointwise import constant, sum_to
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
 from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 
 def _tolerances(A: Tensor, top: Tensor, atol: Any, rtol: Any) -> Tensor:
@@ -97,7 +97,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     check_matrices(A, "linalg.matrix_rank", square=hermitian)
     s = eigvalsh(A.detach()).abs() if hermitian else svd(A.detach(), False).S
     if 0 in A.shape[-2:]:
-        return tensor_of(np.zeros(A.shape[:-2]), int64)
+        return tensor_of(np.zeros(A.shape[:-2]), int64, A)
     least = _tolerances(A, s.amax(-1, keepdim=True), tol if atol is None else atol, rtol)
     return (s > least).sum(-1)
 
@@ -135,6 +135,9 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, "
                            "gelsd, gelss)")
+    if is_meta(A) or is_meta(B):
+        raise NotImplementedError("linalg.lstsq: what it gives depends on the values, and a meta "
+                                  "tensor has none")
     vector = len(A.shape) - 1 == len(B.shape) and tuple(B.shape) == tuple(A.shape[:-1])
     right = column_of(B) if vector else B
     a, b = A.detach(), right.detach()

@@ -9,6 +9,7 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.ops.contraction import product
 from facula.ops.linalg.matrices import (
@@ -24,7 +25,7 @@ from facula.ops.linalg.systems import solve_triangular, solved
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
 from facula.ops.value_views import transposed
-from facula.tensor import Tensor, attach_many, read
+from facula.tensor import Tensor, attach_many, is_meta, new, read
 
 
 def _eliminated(a: Any, pivot: bool) -> tuple[Any, Any, int]:
@@ -97,6 +98,12 @@ _LU = Rule("LinalgLuBackward0", _plu_backward)
 def _plu(A: Tensor, pivot: bool, what: str) -> tuple[Tensor, Tensor, Tensor, Any, Any]:
     """P, L, U, the exchanged rows and the zero pivots (both NumPy's)."""
     check_matrices(A, what, square=False)
+    if is_meta(A):
+        batch, k = tuple(A.shape[:-2]), min(A.shape[-2:])
+        sizes = ((A.shape[-2],) * 2, (A.shape[-2], k), (k, A.shape[-1]))
+        p, lower, upper = [new(meta_node((*batch, *size), A.dtype)) for size in sizes]
+        attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
+        return p, lower, upper, np.broadcast_to(0, (*batch, k)), np.broadcast_to(0, batch)
     array = value_of(read(A))
     lead, (m, n) = array.shape[:-2], array.shape[-2:]
     k = min(m, n)
@@ -125,7 +132,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:
     """P, L, U with A = P L U."""
     p, lower, upper, _, _ = _plu(A, pivot, "linalg.lu")
     return result_type("linalg_lu", "P", "L", "U")(
-        p if pivot else tensor_of(np.zeros(0), A.dtype), lower, upper)
+        p if pivot else tensor_of(np.zeros(0), A.dtype, A), lower, upper)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -135,7 +142,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     if check_errors:
         _refuse(bad)
     return result_type("linalg_lu_factor_ex", "LU", "pivots", "info")(
-        _compact(lower, upper), tensor_of(swaps, int32), tensor_of(bad, int32))
+        _compact(lower, upper), tensor_of(swaps, int32, A), tensor_of(bad, int32, A))
 
 
 def _refuse(bad: Any) -> None:
@@ -154,7 +161,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     _, lower, upper, swaps, bad = _plu(A, pivot, "linalg.lu_factor")
     _refuse(bad)
     return result_type("linalg_lu_factor", "LU", "pivots")(
-        _compact(lower, upper), tensor_of(swaps, int32))
+        _compact(lower, upper), tensor_of(swaps, int32, A))
 
 
 def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,7 +172,11 @@ def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     below = (data * constant_like(np.tril(ones, -1), data))[..., :k]
     lower = below + constant_like(np.eye(m, k), data)
     upper = (data * constant_like(np.triu(ones), data))[..., :k, :]
-    return tensor_of(_permutation(value_of(read(pivots)), m), data.dtype), lower, upper
+    if is_meta(pivots):
+        p = new(meta_node((*pivots.shape[:-1], m, m), data.dtype))
+    else:
+        p = tensor_of(_permutation(value_of(read(pivots)), m), data.dtype)
+    return p, lower, upper
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -200,6 +211,6 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True,
               unpack_pivots: bool = True) -> Any:
     """P, L and U of the compact form."""
     p, lower, upper = _parts(LU_data, LU_pivots)
-    empty = tensor_of(np.zeros(0), LU_data.dtype)
+    empty = tensor_of(np.zeros(0), LU_data.dtype, LU_data)
     return result_type("lu_unpack", "P", "L", "U")(
         p if unpack_pivots else empty, *((lower, upper) if unpack_data else (empty, empty)))

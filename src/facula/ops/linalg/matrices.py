@@ -8,6 +8,7 @@ import numpy as np
 
 from facula.dtypes import bfloat16, dtype, float32
 from facula.engine.graph.node import CALL, PICK
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.contraction import conjugated, product
@@ -15,7 +16,7 @@ from facula.ops.pointwise import to_dtype
 from facula.ops.product_checks import type_name
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
 from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, new, read
+from facula.tensor import Tensor, is_meta, new, read
 
 
 class LinAlgError(RuntimeError):
@@ -52,7 +53,10 @@ def host_call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
                   (shape, of) in enumerate(results)])
 
 
-def tensor_of(array: Any, of: dtype) -> Tensor:
+def tensor_of(array: Any, of: dtype, like: Tensor | None = None) -> Tensor:
+    """A tensor of NumPy's elements; a meta tensor if `like` is one."""
+    if like is not None and is_meta(like):
+        return new(meta_node(np.shape(array), of))
     if of is bfloat16:  # NumPy has none: it would take the bits for numbers
         return to_dtype(tensor_of(array, float32), of)
     array = np.ascontiguousarray(np.asarray(array), dtype=of.numpy).reshape(np.shape(array))

@@ -14,7 +14,7 @@ from facula.ops.linalg.systems import inv
 from facula.ops.matmul import matmul
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
-from facula.tensor import Tensor, read
+from facula.tensor import Tensor, is_meta, read
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -29,7 +29,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(A), -n)
     if n == 0:
-        return severed(tensor_of(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype), A,
+        return severed(tensor_of(np.broadcast_to(np.eye(A.shape[-1]), A.shape), A.dtype, A), A,
                        name="CopyBackwards")
     result = None
     while True:
@@ -61,7 +61,8 @@ def matrix_exp(A: Tensor) -> Tensor:
         return A
     of = A.dtype
     A = A.to(complex128 if of.is_complex else float64)
-    times = _halvings(value_of(read(A)), 1.09)  # degree 18 is exact to 2**-53 up to there
+    # degree 18 is exact to 2**-53 up to there
+    times = np.broadcast_to(0, A.shape[:-2]) if is_meta(A) else _halvings(value_of(read(A)), 1.09)
     X = A * constant_like(0.5 ** times[..., None, None], A)
     eye = eye_like(A.shape[-1], A)
     result = eye + X / 18

@@ -88,7 +88,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
                  (((*lead, m, k), A.dtype), ((*lead, k, n), A.dtype)))
     if mode == "r":
         attach_many((q, r), _QR, (A,), (None, ("out", 1), mode))
-        return result_type("linalg_qr", "Q", "R")(tensor_of(np.zeros(0), A.dtype), r)
+        return result_type("linalg_qr", "Q", "R")(tensor_of(np.zeros(0), A.dtype, A), r)
     attach_many((q, r), _QR, (A,), (("out", 0), ("out", 1), mode))
     return result_type("linalg_qr", "Q", "R")(q, r)
 
@@ -129,7 +129,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     if tau.shape[-1] > n:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than "
                            "or equal to tau.shape[-1]")
-    start = tensor_of(np.broadcast_to(np.eye(m, n), A.shape), A.dtype)
+    start = tensor_of(np.broadcast_to(np.eye(m, n), A.shape), A.dtype, A)
     if not tau.shape[-1]:
         return attach(start, _NO_REFLECTIONS, (A, tau))
     return _reflected(A, tau, start)

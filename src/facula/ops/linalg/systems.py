@@ -9,6 +9,7 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.linalg.matrices import (
@@ -24,12 +25,12 @@ from facula.ops.linalg.matrices import (
     tensor_of,
     times_adjoint,
 )
-from facula.ops.pointwise import sum_to
+from facula.ops.pointwise import broadcast, sum_to
 from facula.ops.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
 from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, attach, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 
 def _singular_at(m: Any) -> int:
@@ -57,6 +58,9 @@ _INV = Rule("LinalgInvExBackward0", _inv_backward)
 def inv(A: Tensor) -> Tensor:
     """The inverse of each matrix."""
     check_matrices(A, "linalg.inv")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        return attach(out, _INV, (A,), (out,))
     array = value_of(read(A))
     try:
         result = ROUTINES["inv"](array)[0]
@@ -76,7 +80,7 @@ at_root("inverse", inv)
 @op(method=False, namespace="linalg")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and 0 for each matrix that has one."""
-    info = tensor_of(np.zeros(A.shape[:-2]), int32)
+    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
     return result_type("linalg_inv_ex", "inverse", "info")(inv(A), info)
 
 
@@ -97,6 +101,9 @@ _SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
 
 
 def solved(a: Tensor, b: Tensor) -> Tensor:
+    if is_meta(a) and is_meta(b):
+        out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
+        return attach(out, _SOLVE, (a, b), (a, out))
     array = value_of(read(a))
     try:
         result = ROUTINES["solve"](array, value_of(read(b)))[0]
@@ -138,7 +145,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """X with A X = B, and 0 for each matrix that has an inverse."""
     result = solve(A, B, left=left)
-    info = tensor_of(np.zeros(A.shape[:-2]), int32)
+    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
     return result_type("linalg_solve_ex", "result", "info")(result, info)
 
 
