@@ -9,17 +9,31 @@ from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.logic import truth_values
-from facula.ops.pointwise import Binary, apply, apply1, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import Binary, apply, apply1, held, number_for, result_dtype, to_dtype, unary
 from facula.ops.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
 from facula.ops.registry import alias_of, op
 from facula.tensor import Tensor, is_meta
 
 _isnan, _isinf = function("isnan"), function("isinf")
 
+
+def _compared(name: str) -> Callable[..., Tensor]:
+    """The comparison `name`. A number is compared in the tensor's type: a half 0.1 equals 0.1."""
+    body = Binary(name, function(name), "any", "bool")
+
+    def compare(input: Any, other: Any) -> Tensor:
+        if (type(other) is float or type(other) is int) and isinstance(input, Tensor):
+            of = input.dtype
+            if of.itemsize == 2 and of.category == FLOAT:
+                other = held(float(other), of)
+        return body(input, other)
+    return compare
+
+
 for _name in ("eq", "ne"):
-    truth_values(_name, Binary(_name, function(_name), "any", "bool"))
+    truth_values(_name, _compared(_name))
 for _name in ("lt", "le", "gt", "ge"):
-    op(real_only(_name, Binary(_name, function(_name), "any", "bool")), inplace=True, out=True)
+    op(real_only(_name, _compared(_name)), inplace=True, out=True)
 
 
 @op(method=True)

@@ -391,11 +391,13 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
     if t.dtype is of:
         return t
     node = read(t)
-    if node.op is CONST:
-        assert node.scalars is not None
-        value = node.scalars[0]
+    value = node.scalars[0] if node.op is CONST and node.scalars else None
+    if t.dtype.category >= FLOAT and value:
+        value = held(value, t.dtype)
         if isinstance(value, complex) and of.category != COMPLEX:
             value = value.real
+    # What a float that no integer can hold becomes is for the machine to say, as in tensors that are no constants.
+    if value is not None and (of.category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
         result = new(constant(value, t.shape, of))
     else:
         result = new(record(_CAST, (node,), None, None, t.shape, of))
@@ -405,6 +407,16 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
             result._grad_fn = grad_node(_CAST_RULE, (edge,), (), (t.shape,), (t.dtype,))
             result._rg = True
     return result
+
+
+def held(number: Any, of: dtype) -> Any:
+    """A Python number as an element of type `of` holds it: rounded."""
+    if isinstance(number, complex):
+        return complex(held(number.real, of.to_real()), held(number.imag, of.to_real()))
+    if of.itemsize == 8 or of.category != FLOAT:
+        return number
+    from facula.rng.rounding import round_number
+    return round_number(number, of)
 
 
 def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
