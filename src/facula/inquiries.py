@@ -70,7 +70,7 @@ def numel(input: Tensor) -> int:
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype that arithmetic between the two gives."""
-    from facula.ops.pointwise import result_dtype
+    from facula.ops.promotion import result_dtype
     return result_dtype((tensor1, tensor2))
 
 

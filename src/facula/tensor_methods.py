@@ -16,7 +16,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine.graph.node import CONST, contiguous_strides
 from facula.engine.realize import realize, value_of
-from facula.ops.pointwise import to_dtype
+from facula.ops.casting import to_dtype
 from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
 from facula.tensor import Tensor, attach, is_meta, new, read, share, strided

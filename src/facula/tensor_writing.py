@@ -10,9 +10,9 @@ from facula import defaults
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.meta import meta_node
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import empty, sizes_of
 from facula.ops.masking import scalar_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size

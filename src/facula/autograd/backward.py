@@ -15,7 +15,7 @@ from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, Node
 from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
 from facula.tensor import Tensor, edge_of, is_meta, new, read
 
 _meta_about = False

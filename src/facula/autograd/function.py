@@ -9,7 +9,8 @@ from typing import Any
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.engine.meta import meta_node
-from facula.ops.pointwise import constant, sum_to, to_dtype
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import sum_to
 from facula.tensor import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
 
 

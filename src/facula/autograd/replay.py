@@ -31,7 +31,8 @@ from facula.engine.steps import (
     primitives,
     signature,
 )
-from facula.ops.pointwise import CastRule, FormulaRule
+from facula.ops.casting import CastRule
+from facula.ops.pointwise import FormulaRule
 from facula.size import Size
 from facula.tensor import assign, new, read
 

@@ -14,7 +14,8 @@ from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.graph.node import CONST
 from facula.engine.meta import meta_node, switch
-from facula.ops.pointwise import sum_to, to_dtype
+from facula.ops.casting import to_dtype
+from facula.ops.pointwise import sum_to
 from facula.tensor import assign, edge_of, is_meta, new, read
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))

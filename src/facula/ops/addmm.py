@@ -9,6 +9,7 @@ from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.node import CONTRACT, Formula, Node
 from facula.engine.recorder import record
+from facula.ops.casting import constant, to_dtype
 from facula.ops.contraction import (
     attach_product,
     conjugated,
@@ -19,7 +20,7 @@ from facula.ops.contraction import (
     restored_factors,
 )
 from facula.ops.matmul import mv_gradients, mv_node
-from facula.ops.pointwise import constant, number_for, result_dtype, sum_to, to_dtype
+from facula.ops.pointwise import sum_to
 from facula.ops.product_checks import (
     cannot_multiply,
     check_batch,
@@ -28,6 +29,7 @@ from facula.ops.product_checks import (
     need_tensors,
     type_name,
 )
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import op, store
 from facula.ops.value_views import reshape_value, reshaped, turned
 from facula.tensor import Tensor, attach, new, read

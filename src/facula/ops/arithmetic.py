@@ -10,8 +10,11 @@ from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, META, Formula
 from facula.engine.realize import value_of
+from facula.ops.casting import to_dtype
+from facula.ops.elementwise import Binary, unary
 from facula.ops.logic import both, either
-from facula.ops.pointwise import Binary, apply, apply2, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import apply, apply2
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.refusals import check_operands, refuse_complex
 from facula.ops.registry import alias_of, op
 from facula.tensor import Tensor, read

@@ -8,8 +8,11 @@ from typing import Any
 from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
+from facula.ops.casting import held, to_dtype
+from facula.ops.elementwise import Binary, unary
 from facula.ops.logic import truth_values
-from facula.ops.pointwise import Binary, apply, apply1, held, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import apply, apply1
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
 from facula.ops.registry import alias_of, op
 from facula.tensor import Tensor, is_meta

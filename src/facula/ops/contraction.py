@@ -14,7 +14,8 @@ from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import broadcast, constant, sum_to
+from facula.ops.casting import constant
+from facula.ops.pointwise import broadcast, sum_to
 from facula.ops.value_views import reshape_value, reshaped
 from facula.size import Size
 from facula.tensor import Tensor, edge_of, new, read, restored, view_node

@@ -12,8 +12,9 @@ from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import _dtype, finish
-from facula.ops.pointwise import broadcast, constant, to_dtype
+from facula.ops.pointwise import broadcast
 from facula.ops.registry import op
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size

@@ -14,7 +14,7 @@ from typing import Any
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
 from facula.ops.product_checks import type_name
 from facula.ops.regions import region_put, region_view
 from facula.ops.registry import op

@@ -17,7 +17,7 @@ from facula.engine.meta import meta_node, switch
 from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
 from facula.ops.registry import DTYPE_NAMES, METHODS, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
@@ -180,7 +180,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Te
 
 def scalar_dtype(value: Any) -> dtype:
     """The dtype of a tensor made from a Python number."""
-    from facula.ops.pointwise import category_of_number
+    from facula.ops.promotion import category_of_number
     kind = category_of_number(value)
     default = defaults.get_default_dtype()
     return (bool_, int64, int64, default, default.to_complex())[kind]

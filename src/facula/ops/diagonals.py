@@ -14,8 +14,9 @@ from facula.engine.graph.node import INDEX, WRITE, Formula, Node, contiguous_str
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, wrap_dim
+from facula.ops.casting import constant
 from facula.ops.creation import placed
-from facula.ops.pointwise import apply, constant
+from facula.ops.pointwise import apply
 from facula.ops.regions import Ints, region_add_backward
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.reshaping import reshape

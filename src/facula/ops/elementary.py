@@ -17,7 +17,9 @@ from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops import copying, dtype_views  # noqa: F401  (forms of theirs are replaced here)
 from facula.ops.arguments import wrap_dim
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed

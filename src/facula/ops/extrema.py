@@ -16,7 +16,8 @@ from facula.ops.arguments import (
     numpy_names,
     wrap_dim,
 )
-from facula.ops.pointwise import apply, to_dtype
+from facula.ops.casting import to_dtype
+from facula.ops.pointwise import apply
 from facula.ops.reduction_nodes import EQUAL, index_node, kept, mask, put_along, reduce_node, spread
 from facula.ops.reductions import summed
 from facula.ops.registry import FUNCTIONS, op

@@ -17,6 +17,7 @@ from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.index_nodes import (
     Array,
     along,
@@ -31,7 +32,8 @@ from facula.ops.index_nodes import (
     want_tensor,
 )
 from facula.ops.indexed_rows import add_rows, node_rows, picking, rows
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
 from facula.ops.severing import severed
 from facula.ops.value_views import reshaped

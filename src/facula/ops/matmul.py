@@ -8,8 +8,9 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bool_
 from facula.engine.graph.node import CONTRACT, Node, size_of
 from facula.engine.recorder import record
+from facula.ops.casting import constant
 from facula.ops.contraction import MATMUL, conjugated, live, product, product_backward
-from facula.ops.pointwise import broadcast, constant
+from facula.ops.pointwise import broadcast
 from facula.ops.product_checks import (
     cannot_multiply,
     check_batch,

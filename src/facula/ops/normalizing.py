@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from facula.engine.graph.node import size_of
+from facula.ops.casting import to_dtype
 from facula.ops.creation import empty
-from facula.ops.pointwise import to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.tensor import Tensor
 

@@ -10,8 +10,9 @@ from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import MAX, MIN, SUM, Formula, size_of
 from facula.ops.arguments import check_tensor, dims_of, numpy_names, wrap_dim
+from facula.ops.casting import to_dtype
 from facula.ops.extrema import shared_evenly
-from facula.ops.pointwise import apply, to_dtype
+from facula.ops.pointwise import apply
 from facula.ops.reduction_nodes import (
     NONZERO,
     count_of,

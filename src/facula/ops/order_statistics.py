@@ -14,9 +14,9 @@ from facula.engine.graph.node import ARGMAX, CALL, MAX, PICK, SUM, Formula, Node
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, nonempty, numpy_names, wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.extrema import AT, EVEN
 from facula.ops.gathering import node_along, take_along
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.return_types import result_type

@@ -16,10 +16,10 @@ from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
+from facula.ops.casting import constant, to_dtype
 from facula.ops.convolution import several, spread_out
 from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import add_rows, rows, set_rows
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
 from facula.ops.value_views import reshape_value

@@ -15,9 +15,9 @@ from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import ints, wrap_dim
 from facula.ops.broadcasting import expand
+from facula.ops.casting import constant
 from facula.ops.copying import clone
 from facula.ops.permuting import transpose
-from facula.ops.pointwise import constant
 from facula.ops.registry import op
 from facula.ops.reshaping import reshape, unsqueeze
 from facula.tensor import Tensor, attach, is_meta, new, read, view_node

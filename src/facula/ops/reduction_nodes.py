@@ -12,7 +12,8 @@ from facula.dtypes import dtype, float32, int64
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import INDEX, VIEW, Formula, Node, Primitive, contiguous_strides
 from facula.engine.recorder import record
-from facula.ops.pointwise import apply, constant
+from facula.ops.casting import constant
+from facula.ops.pointwise import apply
 from facula.ops.value_views import reshaped
 from facula.size import Size
 from facula.tensor import Tensor, new, read

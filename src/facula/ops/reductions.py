@@ -10,7 +10,8 @@ from facula.dtypes import FLOAT, bool_, dtype, int64, uint8
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import ALL, ANY, PROD, SUM, Formula, Node, Primitive
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
-from facula.ops.pointwise import apply, constant, to_dtype
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import apply
 from facula.ops.reduction_nodes import (
     DIVIDED,
     NONZERO,

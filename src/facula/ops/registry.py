@@ -181,7 +181,7 @@ def store(t: Tensor, result: Tensor, what: str) -> Tensor:
         if not can_cast(result.dtype, t.dtype):
             raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output "
                                f"type {DTYPE_NAMES[t.dtype.name]}")
-        from facula.ops.pointwise import to_dtype
+        from facula.ops.casting import to_dtype
         result = to_dtype(result, t.dtype)
     return update(t, result)
 
@@ -215,7 +215,7 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
         raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
                            f"{DTYPE_NAMES[out.dtype.name]}")
     if result.dtype is not out.dtype:
-        from facula.ops.pointwise import to_dtype
+        from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
     if _meta_about and is_meta(out) is not is_meta(result):
         raise RuntimeError(f"Attempting to copy from device {result.device} to device {out.device}, but cross-device "

@@ -23,8 +23,9 @@ from facula.engine.graph.node import (
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, numpy_names, wrap_dim
+from facula.ops.casting import to_dtype
 from facula.ops.gathering import along_rule
-from facula.ops.pointwise import apply, to_dtype
+from facula.ops.pointwise import apply
 from facula.ops.reduction_nodes import coordinate, mask, mask_zero
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.return_types import result_type
@@ -116,7 +117,7 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
         no_complex(input, f"{name}_cpu")
         values = scanned(primitive, input, d)
         if not input.shape:
-            from facula.ops.pointwise import constant
+            from facula.ops.casting import constant
             indices = new(constant(0, (), int64))
         else:
             # the last position that equals the running extreme

@@ -13,6 +13,7 @@ from facula.dtypes import bool_, int64, uint8
 from facula.engine.graph.node import Node, size_of
 from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.gathering import gather_checks, masked, vector_index
 from facula.ops.index_nodes import (
     OUT_OF_BOUNDS,
@@ -25,7 +26,7 @@ from facula.ops.index_nodes import (
 )
 from facula.ops.indexed_rows import SET_RULE, add_rows, adding, reduce_rows, set_rows, setting
 from facula.ops.masking import scalar_value
-from facula.ops.pointwise import broadcast, constant, to_dtype
+from facula.ops.pointwise import broadcast
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.size import Size
 from facula.tensor import Tensor, is_meta, new, read

@@ -15,8 +15,9 @@ from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import MAX, SUM, Formula, size_of
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names, wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.extrema import amax
-from facula.ops.pointwise import apply, constant, to_dtype
+from facula.ops.pointwise import apply
 from facula.ops.reduction_nodes import (
     count_of,
     dropped,

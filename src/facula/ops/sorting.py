@@ -13,8 +13,8 @@ from facula.engine.graph.node import ARGSORT, CALL, PICK, Node, contiguous_strid
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
+from facula.ops.casting import constant
 from facula.ops.gathering import along_rule, node_along, take_along
-from facula.ops.pointwise import constant
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
 from facula.size import Size

@@ -21,7 +21,10 @@ from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops import rounding, transcendental  # noqa: F401  (functions of theirs are named here too)
-from facula.ops.pointwise import Binary, broadcast, constant, result_dtype, sum_to, to_dtype, unary
+from facula.ops.casting import constant, to_dtype
+from facula.ops.elementwise import Binary, unary
+from facula.ops.pointwise import broadcast, sum_to
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
 from facula.tensor import Tensor, attach, new, read
 

@@ -15,9 +15,9 @@ from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.meta import meta_node
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
+from facula.ops.casting import constant, to_dtype
 from facula.ops.conversion import from_array, host_array
 from facula.ops.norms import vector_norm
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.reduction_nodes import (
     DIVIDED,
     count_of,

@@ -9,6 +9,7 @@ import numpy as np
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import int64
 from facula.engine.realize import value_of
+from facula.ops.casting import constant
 from facula.ops.contraction import product
 from facula.ops.linalg.eigenvalues import eigh, eigvalsh
 from facula.ops.linalg.matrices import (
@@ -22,7 +23,7 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.linalg.svd import svd, svdvals
-from facula.ops.pointwise import constant, sum_to
+from facula.ops.pointwise import sum_to
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
 from facula.ops.value_views import reshape_value, transposed

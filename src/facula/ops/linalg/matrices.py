@@ -11,8 +11,8 @@ from facula.engine.graph.node import CALL, PICK
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.casting import to_dtype
 from facula.ops.contraction import conjugated, product
-from facula.ops.pointwise import to_dtype
 from facula.ops.product_checks import type_name
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
 from facula.ops.value_views import reshape_value, transposed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from facula.dtypes import FLOAT, int64
+from facula.ops.casting import to_dtype
 from facula.ops.contraction import conjugated
 from facula.ops.linalg.matrices import tensor_of
-from facula.ops.pointwise import to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.tensor import Tensor
 
