@@ -8,6 +8,7 @@ from typing import Any
 
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
+from facula.dtypes import FLOAT
 from facula.engine.meta import meta_node
 from facula.ops.casting import constant, to_dtype
 from facula.ops.pointwise import sum_to
@@ -121,7 +122,7 @@ class Function(FunctionCtx):
             mode.grad = recording
         live = recording and any(ctx.needs_input_grad)
         plain = type(result) is Tensor and not (result._rg or result._base is not None or ctx._dirty or ctx._fixed)
-        if live and plain and _differentiable(result, ctx):
+        if live and plain and result.dtype.category >= FLOAT:
             for a in args:
                 if result is a:
                     break
@@ -209,10 +210,14 @@ def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], ed
 
 
 def _step(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...]) -> GradNode:
-    ctx._inputs = tensors = tuple([isinstance(a, Tensor) for a in args])
-    node = grad_node(_rule_of(cls), edges, (),  # type: ignore[arg-type]
-                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]),
-                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]))
+    tensors, shapes, dtypes = [], [], []
+    for a in args:
+        is_tensor = isinstance(a, Tensor)
+        tensors.append(is_tensor)
+        shapes.append(a.shape if is_tensor else None)
+        dtypes.append(a.dtype if is_tensor else None)
+    ctx._inputs = tuple(tensors)
+    node = grad_node(_rule_of(cls), edges, (), tuple(shapes), tuple(dtypes))
     node.__dict__["_ctx"] = ctx
     return node
 

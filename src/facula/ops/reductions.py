@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula.autograd.graph import Rule, mode
+from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT, bool_, dtype, int64, uint8
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import ALL, ANY, PROD, SUM, Formula, Node, Primitive
@@ -24,7 +24,7 @@ from facula.ops.reduction_nodes import (
     widened,
 )
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, edge_of, new, read
 
 _a, _b, _c = operand(0), operand(1), operand(2)
 _and, _eq, _ne = function("and"), function("eq"), function("ne")
@@ -45,10 +45,14 @@ def summed(input: Tensor, dim: Any, keepdim: bool, of: dtype | None) -> Tensor:
     if of is None:
         of = input.dtype if input.dtype.category >= FLOAT else int64
     x = input if input.dtype is of else to_dtype(input, of)
-    dims = dims_of(dim, len(x.shape))
-    out = new(reduce_node(SUM, read(x), dims, keepdim, of))
-    if x._rg or x._base is not None:
-        attach(out, _SUM_RULES[dim is not None], (x,), (dims,))
+    shape = x.shape
+    dims = dims_of(dim, len(shape))
+    out = new(reduce_node(SUM, x._node or read(x), dims, keepdim, of))
+    if (x._rg or x._base is not None) and mode.grad and of.category >= FLOAT:
+        edge = edge_of(x)  # attach(), written out: most losses end here
+        if edge is not None:
+            out._grad_fn = grad_node(_SUM_RULES[dim is not None], (edge,), (dims,), (shape,), (of,))
+            out._rg = True
     return out
 
 
