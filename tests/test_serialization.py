@@ -417,3 +417,19 @@ def test_a_deep_copy_shares_within_itself_what_the_original_shares():
     again = copy.deepcopy(copied["part"])
     again.zero_()
     assert copied["part"][0, 1] == 50.0
+
+
+def test_classes_are_where_torch_has_them():
+    """A whole module in a file is written by its class's module and name."""
+    torch = pytest.importorskip("torch")
+    elsewhere = []
+    pairs = [(facula.nn, torch.nn), (facula.optim, torch.optim),
+             (facula.optim.lr_scheduler, torch.optim.lr_scheduler)]
+    for ours, theirs in pairs:
+        for name, theirs_class in vars(theirs).items():
+            our_class = getattr(ours, name, None)
+            if isinstance(theirs_class, type) and isinstance(our_class, type) and not name.startswith("_"):
+                place = theirs_class.__module__.replace("torch", "facula", 1)
+                if place.startswith("facula") and our_class.__module__ != place:
+                    elsewhere.append((name, our_class.__module__, place))
+    assert not elsewhere

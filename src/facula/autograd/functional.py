@@ -58,7 +58,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
         tensor([[2., 0.],
                 [0., 4.]])
     """
-    from facula.ops.shape import stack
+    from facula.ops.joining import stack
     with enable_grad():
         many_in, given = _as_tuple(inputs, "inputs", "jacobian")
         given = _fresh(given, create_graph)

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula.dtypes import FLOAT, bfloat16, bool_, dtype, from_numpy_dtype, int64, uint8
+from facula.devices import CPU, parse_device
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import _dtype, finish
-from facula.ops.pointwise import broadcast, constant, to_dtype
+from facula.ops.pointwise import broadcast
 from facula.ops.registry import op
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
-from facula.tensor import Tensor, alias, new, read, share
+from facula.tensor import Tensor, alias, is_meta, new, read, share
 
 _EMPTY = tuple.__new__(Size, ())
 
@@ -97,6 +100,11 @@ def from_array(array: np.ndarray, of: dtype) -> Tensor:
     return new(leaf(values, tuple(array.shape), of))
 
 
+def host_array(t: Tensor) -> np.ndarray:
+    """The elements as a NumPy array that computes: 16-bit floats are widened."""
+    return value_of(read(t if t.dtype.compute is t.dtype else to_dtype(t, float32)))
+
+
 def elements(data: Any) -> tuple[np.ndarray, dtype]:
     """Nested sequences as an array, and the dtype that torch infers for them."""
     if isinstance(data, (str, bytes)):
@@ -164,7 +172,7 @@ def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
     if isinstance(data, Tensor):
         _checked(tuple(data.shape), dim, shape)
         found.append(data.dtype)
-        return data.detach().tolist()
+        return data.detach().tolist() if data.shape else data.item()
     if isinstance(data, (np.ndarray, np.generic)):
         _checked(data.shape, dim, shape)
         found.append(from_numpy_dtype(data.dtype))
@@ -252,6 +260,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if dtype is not None:
         dtype = _dtype(dtype, "as_tensor")
     if isinstance(data, Tensor):
+        if device is None and parse_device() is not CPU:
+            device = parse_device()
         return data if dtype in (None, data.dtype) and device is None else data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray):
         of = from_numpy_dtype(data.dtype)
@@ -300,7 +310,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     if not array.flags.writeable:
         warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.",
                       UserWarning, stacklevel=2)
-    return finish(sharing(array, of), None, requires_grad)
+    return finish(sharing(array, of), CPU, requires_grad)
 
 
 @op(method=False)
@@ -328,12 +338,15 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     from facula.tensor import attach
     of = real.dtype.to_complex()
     shape = broadcast(real.shape, imag.shape)
-    values = np.empty(shape, of.numpy)
-    values.real = value_of(read(real)).reshape(real.shape)
-    values.imag = value_of(read(imag)).reshape(imag.shape)
-    t = new(leaf(values, shape, of))
+    if is_meta(real) and is_meta(imag):
+        t = new(meta_node(shape, of))
+    else:
+        values = np.empty(shape, of.numpy)
+        values.real = value_of(read(real)).reshape(real.shape)
+        values.imag = value_of(read(imag)).reshape(imag.shape)
+        t = new(leaf(values, shape, of))
     t = attach(t, _ComplexRule(), (real, imag))  # type: ignore[arg-type]
-    return finish(t, None, False, out, "complex")
+    return finish(t, t.device, False, out, "complex")
 
 
 def _title(t: Tensor) -> str:

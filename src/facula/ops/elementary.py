@@ -11,14 +11,19 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
-from facula.ops.reductions import result_type, wrap_dim
+from facula.ops import copying, dtype_views  # noqa: F401  (forms of theirs are replaced here)
+from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
+from facula.ops.return_types import result_type
 from facula.ops.severing import severed
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 # ---- parts of a number ------------------------------------------------------------------------------------
 
@@ -232,6 +237,8 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
+    if is_meta(indices):
+        return tuple([new(meta_node(indices.shape, indices.dtype)) for _ in sizes])
     array = value_of(read(indices))
     total = math.prod(sizes)
     if array.size and (array.max() >= total or array.min() < -total):
@@ -243,6 +250,8 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 @op(out=True)
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
+    if is_meta(input):
+        return new(meta_node((size, len(input.shape)), int64))
     found = FUNCTIONS["nonzero"](input)
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
@@ -253,9 +262,9 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
 @op(method=False)
 def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """Counts over a grid of points (..., n), and the edges along each of the n dimensions."""
-    from facula.ops.sorting import from_host, host
+    from facula.ops.conversion import from_array, host_array
     n = input.shape[-1]
-    points = host(input).reshape(-1, n)
+    points = host_array(input).reshape(-1, n)
     if not isinstance(bins, int) and len(bins) != n:
         raise RuntimeError(f"histogramdd: The size of bins must be equal to the innermost dimension of the input, "
                            f"got {len(bins)} and {n}")
@@ -265,7 +274,7 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None,
         each = bins if isinstance(bins, int) else bins[k]
         x = points[:, k]
         if isinstance(each, Tensor):
-            edge = host(each)
+            edge = host_array(each)
         else:
             low, high = (x.min(), x.max()) if range is None and x.size else (0, 1) if range is None else (
                 range[2 * k], range[2 * k + 1])
@@ -276,7 +285,7 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None,
         places.append(np.minimum(np.searchsorted(edge, x, side="right") - 1, len(edge) - 2))
     shape = tuple([len(e) - 1 for e in edges])
     at = np.ravel_multi_index([np.maximum(p[inside], 0) for p in places], shape)
-    weights = None if weight is None else host(weight).reshape(-1)[inside]
+    weights = None if weight is None else host_array(weight).reshape(-1)[inside]
     counts = np.bincount(at, weights, minlength=math.prod(shape)).reshape(shape).astype(points.dtype)
     if density:
         volume = np.ones(())
@@ -284,7 +293,7 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None,
             volume = volume[..., None] * np.diff(edge)
         counts = counts / (counts.sum() * volume)
     return result_type("histogramdd", "hist", "bin_edges")(
-        from_host(counts, input.dtype), tuple([from_host(e, input.dtype) for e in edges]))
+        from_array(counts, input.dtype), tuple([from_array(e, input.dtype) for e in edges]))
 
 
 builtins_range = range

@@ -1,7 +1,7 @@
 """`x[...]` and `x[...] = value`.
 
 An index expression is taken apart once (`parse`): integers, slices, None and `...` become views; what is left
-are index tensors on dimensions of that view, and those go through the flat index of gathering.py.
+are index tensors on dimensions of that view, and those go through the flat index of index_nodes.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import numpy as np
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import leaf, value_of
-from facula.ops.gathering import INDEX_RULE, Array, checked, flat_index, index_leaf, rows, truth
-from facula.ops.pointwise import constant, to_dtype
+from facula.ops.casting import constant, to_dtype
+from facula.ops.gathering import truth
+from facula.ops.index_nodes import Array, checked, flat_index, index_leaf
+from facula.ops.indexed_rows import INDEX_RULE, rows
+from facula.ops.masking import put_mask, scalar_value
 from facula.ops.registry import DTYPE_NAMES, op, write_back
-from facula.ops.scattering import fit, put_mask, put_rows, scalar_value
-from facula.ops.views import alias_view, select_view, slice_view, unsqueeze
+from facula.ops.reshaping import unsqueeze
+from facula.ops.scattering import fit, put_rows
+from facula.ops.views import alias_view, select_view, slice_view
 from facula.size import Size
 from facula.tensor import Tensor, new, read, update
 
@@ -189,7 +193,7 @@ def parse(t: Tensor, key: Any) -> tuple[Tensor, Indices]:
 
 
 def resolve(t: Tensor, advanced: Indices) -> tuple[Node, int, int, tuple[int, ...]]:
-    """Index tensors and masks on dimensions of `t`, as a flat index: see gathering.flat_index."""
+    """Index tensors and masks on dimensions of `t`, as a flat index: see index_nodes.flat_index."""
     nodes: dict[int, Node] = {}
     if len(advanced) > 1:
         plain = [x.shape for x in advanced.values() if isinstance(x, np.ndarray) or x.dtype.category > 1

@@ -20,7 +20,11 @@ from facula.engine.graph.expr import function, where
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
-from facula.ops.pointwise import Binary, broadcast, constant, result_dtype, sum_to, to_dtype, unary
+from facula.ops import rounding, transcendental  # noqa: F401  (functions of theirs are named here too)
+from facula.ops.casting import constant, to_dtype
+from facula.ops.elementwise import Binary, unary
+from facula.ops.pointwise import broadcast, sum_to
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
 from facula.tensor import Tensor, attach, new, read
 
@@ -403,7 +407,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = _float(input, "mvlgamma")
-    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype) * -0.5
+    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype, device=x.device) * -0.5
     return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
             + p * (p - 1) / 4 * math.log(math.pi))
 

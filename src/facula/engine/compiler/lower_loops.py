@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from facula.engine.compiler.affine import Affine, identity
-from facula.engine.compiler.emit.nest import NestEmitter, Word
-from facula.engine.compiler.fuse import Group, row_map
+from facula.engine.compiler.emit.kernel_builder import Word
+from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
@@ -48,6 +50,7 @@ class Launch:
         self.cost = cost
         self.nbytes = nbytes
         self.flops = flops
+        self.replaces: dict[object, list[object]] = {}
 
     def buffers(self) -> list[object]:
         return [w[1] for w in self.words if isinstance(w, tuple) and w[0] == "buf"]
@@ -61,6 +64,7 @@ class Launch:
             [b for b in self.buffers() if b not in self.writes],
             self.writes,
             lambda slots, in_place: [self.step(slots)],
+            replaces=self.replaces,
         )
 
 
@@ -75,8 +79,25 @@ def lower_loops(
     title = " ".join(dict.fromkeys(n.op.name for n in group.members))
     if group.is_split:
         return _split(group, stores, builder, title, vector_bytes)
-    nest = build_nest(group.dims, flags, stores, vector_bytes)
-    return [launch(nest, title, vector_bytes)]
+    made = launch(build_nest(group.dims, flags, stores, vector_bytes), title, vector_bytes)
+    if not any(flags):
+        made.replaces = _replaced(stores)
+    return [made]
+
+
+def _replaced(stores: list[Store]) -> dict[object, list[object]]:
+    """Result -> values whose memory it may take over: their element at every point is read for the result's there (so
+    before that is stored), and nowhere else."""
+    maps: dict[object, set[Affine | None]] = {}
+    for v in postorder([s.value for s in stores]):
+        if v.op in ("load", "gather"):
+            maps.setdefault(v.payload[0], set()).add(affine_of(v) if v.op == "load" else None)  # type: ignore[index]
+    found: dict[object, list[object]] = {}
+    for s in stores:
+        read = dict.fromkeys(v.payload[0] for v in postorder([s.value]) if v.op == "load")  # type: ignore[index]
+        found[s.node] = [node for node in read if isinstance(node, Node) and maps[node] == {s.map}
+                         and node.dtype.itemsize == s.dtype.itemsize and size_of(node.shape) == size_of(s.map.dims)]
+    return found
 
 
 def _split(
@@ -193,23 +214,35 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         outer *= chunks
         reduced = -(-reduced // chunks)
     if not nest.columns:
-        rows = max(1, min(outer, points // max(1, reduced)))
+        rows = _evenly(outer, max(1, min(outer, points // max(1, reduced))))
         return -(-outer // rows), {"rows": rows}
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
     if nest.outer and any(
         _lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))
     ):
-        rows = max(1, min(outer, columns // ACROSS))
+        rows = _evenly(outer, max(1, min(outer, columns // ACROSS)))
         across = -(-width // ACROSS)
         return -(-outer // rows) * across, {"rows": rows, "columns": ACROSS, "across": across}
     step = 4 * nest.lanes
     columns = -(-columns // step) * step
     if columns >= width:
-        rows = max(1, min(outer, columns // max(1, width)))
+        rows = _evenly(outer, max(1, min(outer, columns // max(1, width))))
         return -(-outer // rows), {"rows": rows, "columns": width, "across": 1}
+    if outer == 1:
+        columns = -(-_evenly(width, columns) // step) * step
     across = -(-width // columns)
     return outer * across, {"rows": 1, "columns": columns, "across": across}
+
+
+def _evenly(total: int, size: int) -> int:
+    """A size near `size` that cuts `total` into an even number of parts (above two, a multiple of 4): of a few
+    parts that threads cannot share out evenly, all but one thread would await the last."""
+    parts = -(-total // size)
+    if not 1 < parts < 32:
+        return size
+    multiple = 4 if parts > 2 else 2
+    return -(-total // (-(-parts // multiple) * multiple))
 
 
 def _lies_across(nest: Nest, map: Affine | None) -> bool:
