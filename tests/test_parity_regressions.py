@@ -429,3 +429,12 @@ def test_the_sum_of_bools_stays_a_bool():
     yes = facula.tensor([True, False])
     assert facula.add(yes, True, alpha=True).tolist() == [True, True]
     assert facula.add(yes, True, alpha=False).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [facula.float32, facula.complex64])
+def test_logsumexp_of_nothing_stays_on_the_tape(dtype):
+    x = facula.zeros(0, 3, dtype=dtype, requires_grad=True)
+    for out in (x.logsumexp(0), x.logsumexp((0, 1), True)):
+        assert out.requires_grad and (out.detach().real == -math.inf).all()
+        out.abs().sum().backward()
+        assert x.grad.shape == (0, 3)

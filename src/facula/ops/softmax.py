@@ -31,6 +31,7 @@ from facula.ops.reduction_nodes import (
 )
 from facula.ops.reductions import summed
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.severing import severed
 from facula.ops.value_views import reshaped
 from facula.tensor import Tensor, attach, new, read
 
@@ -68,8 +69,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     if not dims:
         return attach(out := new(reshaped(read(x), ())), _LSE, (x,), (x, out, dims))
     if count_of(x.shape, dims) == 0:
-        return new(constant(-math.inf, kept(x.shape, dims) if keepdim else dropped(x.shape, dims),
-                            x.dtype))
+        return _log_of_nothing(x, dims, keepdim)
     of = node.dtype
     top = reduce_node(MAX, node, dims, True, of)
     top = formula_node(_FINITE, (top,), None, top.shape, of)
@@ -82,11 +82,15 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return attach(out, _LSE, (x,), (x, out, dims))
 
 
+def _log_of_nothing(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    shape = kept(x.shape, dims) if keepdim else dropped(x.shape, dims)
+    return severed(new(constant(-math.inf, shape, x.dtype)), x, name="LogsumexpBackward0")
+
+
 def _complex_logsumexp(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """The largest real part is taken out; the result's imaginary part is an angle in (-pi, pi]."""
     if count_of(x.shape, dims) == 0:
-        return new(constant(-math.inf, kept(x.shape, dims) if keepdim else dropped(x.shape, dims),
-                            x.dtype))
+        return _log_of_nothing(x, dims, keepdim)
     real = x.detach().real
     top = amax(real, dims, True) if dims else real
     top = to_dtype(new(formula_node(_FINITE, (read(top),), None, top.shape, top.dtype)), x.dtype)
