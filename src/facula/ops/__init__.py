@@ -2,7 +2,9 @@
 
 from facula.ops import (  # noqa: F401
     activations,
+    airy,
     arithmetic,
+    bessel,
     broadcasting,
     comparison,
     conversion,
@@ -22,9 +24,11 @@ from facula.ops import (  # noqa: F401
     logic,
     masking,
     matmul,
+    modified_bessel,
     normalizing,
     operators,
     order_statistics,
+    orthogonal_polynomials,
     padding,
     permuting,
     pooling,
