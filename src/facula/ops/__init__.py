@@ -17,6 +17,7 @@ from facula.ops import (  # noqa: F401
     elementary,
     factorizations,
     fourier,
+    fractional_pooling,
     gathering,
     indexing,
     joining,

@@ -14,6 +14,8 @@ from .dropout import *  # noqa: F403
 from .dropout import __all__ as _dropout
 from .flatten import *  # noqa: F403
 from .flatten import __all__ as _flatten
+from .fractional_pooling import *  # noqa: F403
+from .fractional_pooling import __all__ as _fractional_pooling
 from .instancenorm import *  # noqa: F403
 from .instancenorm import __all__ as _instancenorm
 from .linear import *  # noqa: F403
@@ -40,6 +42,6 @@ from .transformer import __all__ as _transformer
 
 __all__ = [  # noqa: PLE0604
     "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
-    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
+    *_fractional_pooling, *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
     *_resampling, *_rnn, *_sparse, *_transformer,
 ]
