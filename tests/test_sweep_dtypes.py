@@ -98,3 +98,29 @@ def test_mixed_dtypes(name, sample, torch):
     for first, rest in MIXED:
         for scalar in (False, True):
             check(torch, name, sample, f"{first}, {rest}", first, rest, scalar)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_a_constant_is_as_exact_as_its_type(kind):
+    of = getattr(facula, kind)
+    stored = facula.tensor([0.1], dtype=of).double()
+    assert (facula.full((1,), 0.1, dtype=of).double() == stored).all()
+    assert facula.tensor(0.1, dtype=of).double() == stored
+    assert facula.full((1,), 0.1, dtype=of).to(facula.complex128).real == stored
+    assert facula.full((1,), 16777217.0, dtype=of).long() == facula.tensor([16777217.0], dtype=of).long()
+    assert facula.tensor(1e-50, dtype=of).bool().item() is False
+    assert facula.tensor(1e39, dtype=of).double().item() == float("inf")
+
+
+@pytest.mark.parametrize("to", ["uint8", "int8", "int16", "int32", "int64"])
+def test_constants_that_no_integer_holds_are_converted_like_other_elements(to):
+    of = getattr(facula, to)
+    for value in (float("nan"), float("inf"), -float("inf"), 1e20, -1e20, 3e9, -1.5, 300.5):
+        assert facula.tensor(value).to(of).item() == facula.tensor([value, 0.0]).to(of)[0].item()
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_numbers_are_compared_in_the_type_of_the_tensor(kind):
+    for x in facula.tensor([0.1], dtype=getattr(facula, kind)), facula.tensor(0.1, dtype=getattr(facula, kind)):
+        assert (x == 0.1).all() and (x <= 0.1).all() and (x >= 0.1).all() and (0.1 == x).all()
+        assert not ((x != 0.1).any() or (x < 0.1).any() or (x > 0.1).any())

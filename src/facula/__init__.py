@@ -89,8 +89,8 @@ from facula.random import (
     set_rng_state,
 )
 from facula.size import Size
+from facula.storage import TypedStorage, UntypedStorage
 from facula.tensor import Tensor
-from facula.tensor_state import TypedStorage, UntypedStorage
 from facula.version import __version__
 
 newaxis = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from facula import dtypes
 from facula.defaults import set_default_dtype
-from facula.tensor import Tensor
+from facula.tensor import Tensor, is_meta
 from facula.tensor_writing import construct
 
 
@@ -14,7 +14,7 @@ class _Typed(type):
     dtype: dtypes.dtype
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype and not is_meta(instance)
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         return construct(cls.dtype, args)

@@ -86,6 +86,14 @@ for _d in ALL:  # arithmetic on the two 16-bit floats happens in float32, rounde
 
 half, double, short, long, cfloat, cdouble = float16, float64, int16, int64, complex64, complex128
 
+# What PyTorch's errors call a type where C++ speaks.
+CPP_NAMES = {
+    "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
+    "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float",
+    "float64": "double", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+    "bool": "bool",
+}
+
 _BY_NUMPY = {d.numpy: d for d in ALL if d is not bfloat16}
 
 

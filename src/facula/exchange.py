@@ -19,14 +19,20 @@ _DTYPES = {of.name: of for of in dtypes.ALL}
 
 def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
     """What `tensor.__reduce_ex__(protocol)` gives: a function, and the arguments it makes the tensor from."""
+    if tensor.is_meta:
+        return rebuild_meta_tensor, (type(tensor), tensor.dtype.name, tuple(tensor.shape), tuple(tensor.stride()),
+                                     bool(tensor.requires_grad), _attributes(tensor))
     memory = tensor._memory()[1]
     strides = [stride * memory.itemsize for stride in tensor.stride()]
     array = np.ascontiguousarray(as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides))
-    own = getattr(tensor, "__dict__", {})
-    state = {name: value for name, value in own.items() if name[:1] != "_"}
     # ascontiguousarray makes a scalar one-dimensional: the shape is passed beside it
     return rebuild_tensor, (type(tensor), array.reshape(-1), tensor.dtype.name, tuple(tensor.shape),
-                            bool(tensor.requires_grad), state)
+                            bool(tensor.requires_grad), _attributes(tensor))
+
+
+def _attributes(tensor: Any) -> dict[str, Any]:
+    own = getattr(tensor, "__dict__", {})
+    return {name: value for name, value in own.items() if name[:1] != "_"}
 
 
 def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[int, ...], requires_grad: bool,
@@ -35,7 +41,19 @@ def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[i
     from facula.tensor import Tensor
     if not array.flags.writeable:  # out-of-band buffers may be somebody else's
         array = array.copy()
-    tensor = Tensor._from_memory(array, _DTYPES[dtype_name]).reshape(shape)
+    return _finished(Tensor._from_memory(array, _DTYPES[dtype_name]).reshape(shape), cls, requires_grad, state)
+
+
+def rebuild_meta_tensor(cls: type, dtype_name: str, shape: tuple[int, ...], strides: tuple[int, ...],
+                        requires_grad: bool, state: dict[str, Any]) -> Any:
+    """The meta tensor that `reduce_tensor` took apart."""
+    from facula.ops.creation import empty_strided
+    tensor = empty_strided(shape, strides, dtype=_DTYPES[dtype_name], device="meta")
+    return _finished(tensor, cls, requires_grad, state)
+
+
+def _finished(tensor: Any, cls: type, requires_grad: bool, state: dict[str, Any]) -> Any:
+    from facula.tensor import Tensor
     if cls is not Tensor:
         tensor = tensor.as_subclass(cls)
     for name, value in state.items():
@@ -71,8 +89,8 @@ def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, in
     """
     if tensor.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    if tensor.device.type != "cpu":
-        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
+    if tensor.is_meta:
+        raise BufferError("Cannot pack tensors on meta")
     if tensor.dtype is dtypes.bfloat16:
         raise BufferError("Can't export bfloat16 tensors by DLPack, because NumPy has no such type; "
                           "use tensor.float(), or tensor.view(torch.int16) for the bits")
@@ -92,6 +110,6 @@ def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, in
 
 def dlpack_device(tensor: Any) -> tuple[DLDeviceType, int]:
     """What `tensor.__dlpack_device__()` gives: (kind of memory, number)."""
-    if tensor.device.type != "cpu":
-        raise BufferError(f"Can't export tensors on {tensor.device}: only cpu memory can be shared")
+    if tensor.is_meta:
+        raise ValueError("Unknown device type meta for Dlpack")
     return DLDeviceType.kDLCPU, 0

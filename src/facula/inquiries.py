@@ -70,7 +70,7 @@ def numel(input: Tensor) -> int:
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype that arithmetic between the two gives."""
-    from facula.ops.pointwise import result_dtype
+    from facula.ops.promotion import result_dtype
     return result_dtype((tensor1, tensor2))
 
 
@@ -156,32 +156,16 @@ def _forward(name: str) -> Any:
     return function
 
 
-(
-    get_device,
-    is_conj,
-    is_inference,
-    is_neg,
-    is_nonzero,
-    is_same_size,
-    is_signed,
-    resize_as_,
-    resolve_conj,
-    resolve_neg,
-) = (
-    _forward(name)
-    for name in (
-        "get_device",
-        "is_conj",
-        "is_inference",
-        "is_neg",
-        "is_nonzero",
-        "is_same_size",
-        "is_signed",
-        "resize_as_",
-        "resolve_conj",
-        "resolve_neg",
-    )
-)
+get_device = _forward("get_device")
+is_conj = _forward("is_conj")
+is_inference = _forward("is_inference")
+is_neg = _forward("is_neg")
+is_nonzero = _forward("is_nonzero")
+is_same_size = _forward("is_same_size")
+is_signed = _forward("is_signed")
+resize_as_ = _forward("resize_as_")
+resolve_conj = _forward("resolve_conj")
+resolve_neg = _forward("resolve_neg")
 
 
 def set_flush_denormal(mode: bool) -> bool:

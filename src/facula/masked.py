@@ -32,7 +32,7 @@ def _filled(x: Any, mask: Any, value: Any, dtype: Any = None) -> Any:
         return x
     if mask.dtype is not facula.bool:
         mask = mask.to(facula.bool)
-    return facula.where(mask, x, facula.full((), value, dtype=x.dtype))
+    return facula.where(mask, x, facula.full((), value, dtype=x.dtype, device=x.device))
 
 
 def _dims(x: Any, dim: Any) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def argmin(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = N
 
 
 def _count(input: Any, dim: Any, keepdim: bool, mask: Any, dtype: Any) -> Any:
-    ones = facula.ones(input.shape, dtype=dtype)
+    ones = facula.ones(input.shape, dtype=dtype, device=input.device)
     return _summed(_filled(ones, mask, 0), dim, keepdim, dtype)
 
 

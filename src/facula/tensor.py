@@ -16,7 +16,8 @@ import numpy as np
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.dtypes import FLOAT, dtype
-from facula.engine.graph.node import CONST, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.engine.meta import meta_node, switch
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.size import Size
@@ -76,6 +77,15 @@ class Tensor(Declared):
         super().__init_subclass__(**options)
 
     __hash__ = object.__hash__
+
+
+_meta_about = False  # is there any meta tensor?
+switch(globals(), "_meta_about", True)
+
+
+def is_meta(t: Tensor) -> bool:
+    """Is `t` on the meta device: a shape and a dtype, no elements?"""
+    return (t._node or t._storage.node).op is META
 
 
 blank = object.__new__
@@ -144,6 +154,8 @@ def read_view(t: Tensor) -> Node:
 def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
     """`base` seen through (shape, strides, offset)."""
     if of is not base.dtype:  # view(dtype) and view_as_real
+        if base.op is META:
+            return meta_node(shape, of)
         array = value_of(base).reshape(-1).view(of.numpy)
         base = leaf(np.array(array), (array.size,), of)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
@@ -203,6 +215,8 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 def assign(t: Tensor, node: Node) -> None:
     """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
     storage = t._storage
+    if _meta_about and _without_elements(t, storage, node):
+        return
     if storage is None:
         t._node = node
         t._seen += 1
@@ -231,6 +245,19 @@ def assign(t: Tensor, node: Node) -> None:
     if t.dtype is storage.node.dtype and storage.node.shape != shape:
         t._cached = node
         t._seen = storage.version
+
+
+def _without_elements(t: Tensor, storage: Storage | None, node: Node) -> bool:
+    """`assign` where meta tensors are about: a meta tensor takes any value and stays what it is."""
+    if not is_meta(t):
+        if node.op is META:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return False
+    if storage is None:
+        t._seen += 1
+    else:
+        storage.version += 1
+    return True
 
 
 # ---- autograd -----------------------------------------------------------------------------------------
@@ -416,6 +443,9 @@ def update(t: Tensor, result: Tensor) -> Tensor:
 
 def zero_gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
     """Of what an operation has read nothing of: zeros, not None. An optimizer steps on zeros."""
+    if _meta_about and any(g is not None and is_meta(g) for g in grads):
+        return tuple([new(meta_node(shape, of)) if needed else None
+                      for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
     return tuple([new(Node(CONST, (), None, (0j if of.is_complex else 0.0,), shape, of)) if needed else None
                   for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
 

@@ -8,28 +8,24 @@ from typing import Any
 import numpy as np
 
 from facula import devices, dtypes, layouts
+from facula import storage as _storage  # noqa: F401
+from facula import tensor_autograd as _tensor_autograd  # noqa: F401
 from facula import tensor_state as _tensor_state  # noqa: F401
 from facula import tensor_writing as _tensor_writing  # noqa: F401
+from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine.graph.node import CONST, contiguous_strides
 from facula.engine.realize import realize, value_of
-from facula.ops.pointwise import to_dtype
+from facula.ops.casting import to_dtype
 from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
-from facula.tensor import Tensor, new, read, share, strided
+from facula.tensor import Tensor, attach, is_meta, new, read, share, strided
 
 # ---- values that leave ----------------------------------------------------------------------------------
 
 
-def _not_meta(t: Tensor) -> None:
-    """A meta tensor has no elements: a number for one would be made up."""
-    if "_device" in t.__dict__ and t.device.type == "meta":
-        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-
-
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
-    _not_meta(self)
     array = value_of(read(self)).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
 
@@ -37,7 +33,6 @@ def _values(self: Tensor) -> np.ndarray:
 @method
 def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
-    _not_meta(self)
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
         if node.op is not CONST:
@@ -57,6 +52,8 @@ def item(self: Tensor) -> Any:
 @method
 def tolist(self: Tensor) -> Any:
     """The elements as Python numbers in nested lists."""
+    if is_meta(self):
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     return _values(self).tolist()
 
 
@@ -65,7 +62,9 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """The elements as a NumPy array that shares the memory. `force`: detach and copy as need be."""
     if self._rg and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-    if "_device" in self.__dict__:
+    if is_meta(self):
+        if force:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
                         "tensor to host memory first.")
     if self.dtype is bfloat16:
@@ -172,7 +171,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Any:
     for name, value in self.__dict__.items():
         if name == "_grad":
             copied._grad = deepcopy(value, memo)
-        elif name[:1] != "_" or name == "_device":
+        elif name[:1] != "_":
             copied.__dict__[name] = deepcopy(value, memo)
     return copied
 
@@ -218,8 +217,6 @@ def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
     t._seen = -1
     t._grad_fn = t._base = None
     t._rg = False
-    if "_device" in data.__dict__:
-        t._device = data._device
     if requires_grad:
         t.requires_grad_(True)
     return t
@@ -243,6 +240,13 @@ Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assi
 
 
 # ---- conversion -----------------------------------------------------------------------------------------
+
+
+def _from_meta(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    return (to(g, device="cpu"),)  # an error: a meta gradient has nothing to give
+
+
+_TO_META = Rule("ToCopyBackward0", _from_meta)
 
 
 @method
@@ -279,7 +283,7 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
         if place is devices.CPU:
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         from facula.ops.creation import empty_like
-        result = empty_like(result, device=place)
+        result = attach(empty_like(result, device=place), _TO_META, (result,))
     if copy and result is self:
         result = self.clone()
     return result
@@ -288,7 +292,7 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
 @method
 def cpu(self: Tensor, memory_format: Any = None) -> Any:
     """On the cpu: the tensor itself."""
-    return self if "_device" not in self.__dict__ else to(self, device="cpu")
+    return to(self, device="cpu") if is_meta(self) else self
 
 
 @method
@@ -322,7 +326,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
     if dtype is None:
-        return f"torch.{DTYPE_NAMES[self.dtype.name]}Tensor"
+        return f"torch.{'meta.' if is_meta(self) else ''}{DTYPE_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
         name = dtype.removeprefix("torch.").removesuffix("Tensor")
         if dtype.startswith("torch.cuda."):
@@ -349,4 +353,4 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of `other`."""
     if not isinstance(other, Tensor):
         raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
-    return to_dtype(self, other.dtype)
+    return to(self, other)  # type: ignore[no-any-return]

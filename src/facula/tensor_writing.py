@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
+from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.meta import meta_node
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import empty, sizes_of
 from facula.ops.masking import scalar_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size
-from facula.tensor import Tensor, alias, new, share, update
-from facula.tensor_state import take_over
+from facula.tensor import Tensor, alias, is_meta, new, share, update
+from facula.tensor_autograd import take_over
 
 
 @method
@@ -84,7 +86,7 @@ FUNCTIONS["fill_"] = fill_
 def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
     """Become another name for the memory of `source`."""
     if source is None:
-        source = empty(0, dtype=self.dtype)
+        source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
     if not isinstance(source, Tensor):
         source = source._tensor
         whole = alias(source, (size_of(source._storage.node.shape),), (1,), 0)
@@ -95,6 +97,9 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
         source = alias(
             source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset
         )
+    if is_meta(source) is not is_meta(self):
+        raise RuntimeError(f'Attempted to set the storage of a tensor on device "{self.device}" to a storage on '
+                           f'different device "{source.device}".  This is no longer allowed; the devices must match.')
     take_over(self, source)
     return self
 
@@ -112,9 +117,12 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
         take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
         return self
     from facula.engine.realize import leaf
-    flat = np.zeros(need, storage.node.dtype.numpy)
-    flat[:have] = storage.memory()
-    storage.node = leaf(flat, (need,), storage.node.dtype)
+    if is_meta(self):
+        storage.node = meta_node((need,), storage.node.dtype)
+    else:
+        flat = np.zeros(need, storage.node.dtype.numpy)
+        flat[:have] = storage.memory()
+        storage.node = leaf(flat, (need,), storage.node.dtype)
     storage.version += 1
     take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
     return self
@@ -129,12 +137,16 @@ def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) ->
 @method
 def apply_(self: Tensor, callable: Any) -> Tensor:
     """Overwrite every element x with `callable(x)`."""
+    if is_meta(self):
+        return self  # as in torch
     return _mapped(self, [callable(x) for x in self.reshape(-1).tolist()])
 
 
 @method
 def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
     """Overwrite every element x with `callable(x, y)`, y from another tensor."""
+    if is_meta(self):
+        return self  # as in torch
     other = tensor.expand(self.shape).reshape(-1).tolist()
     return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other, strict=False)])
 
@@ -156,13 +168,13 @@ def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
                 raise TypeError(f"expected {of} (got {data.dtype})")
             return alias(data, data.shape, *_geometry(data))
         if isinstance(data, Size):
-            return empty(data, dtype=of)
+            return empty(data, dtype=of, device=CPU)
         if isinstance(data, np.ndarray):
             from facula.ops.conversion import as_tensor
-            return as_tensor(data, of)
+            return as_tensor(data, of, CPU)
         from facula.ops.conversion import tensor
-        return tensor(data, dtype=of)
-    return empty(*args, dtype=of) if args else empty(0, dtype=of)
+        return tensor(data, dtype=of, device=CPU)
+    return empty(*args or (0,), dtype=of, device=CPU)  # whatever the default device is: as in torch
 
 
 def _geometry(t: Tensor) -> tuple[Any, int]:

@@ -10,12 +10,17 @@ from weakref import ref
 from facula.autograd import replay
 from facula.autograd.graph import GradNode, mode
 from facula.autograd.modes import anomaly
-from facula.autograd.walk import Targets, accumulate, edge_key, node_of, settle, walk
+from facula.autograd.walk import Targets, accumulate, beside, edge_key, node_of, settle, walk
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, Node
+from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
-from facula.ops.pointwise import constant
-from facula.tensor import Tensor, edge_of, new, read
+from facula.ops.casting import constant
+from facula.tensor import Tensor, edge_of, is_meta, new, read
+
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -32,7 +37,7 @@ def _sequence(x: Any) -> tuple[Any, ...]:
 def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
     """The root of `loss.backward()`; None where there is anything to think about."""
     edge = getattr(t, "_grad_fn", None)
-    if edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
+    if _meta_about or edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
         return None
     return [(edge, new(Node(CONST, (), None, (1.0,), t.shape, t.dtype)))]
 
@@ -51,7 +56,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
                 if not t.dtype.is_floating_point:
                     raise RuntimeError("grad can be implicitly created only for real scalar outputs but got "
                                        f"{t.dtype}")
-                g = new(constant(1.0, t.shape, t.dtype))
+                g = new(meta_node(t.shape, t.dtype) if is_meta(t) else constant(1.0, t.shape, t.dtype))
         elif not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         elif g.shape != t.shape:
@@ -61,6 +66,8 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
             raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. "
                                f"Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a "
                                f"dtype of {t.dtype}.")
+        if _meta_about and g is not None and is_meta(g) is not is_meta(t):
+            raise RuntimeError(f"invalid gradient at index {i} - expected device {t.device} but got {g.device}")
         if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         roots.append((edge, g))
@@ -157,7 +164,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                     "Set allow_unused=True if this is the desired behavior."
                 )
     if materialize_grads:
-        found = [new(constant(0, t.shape, t.dtype)) if g is None else g for g, t in zip(found, inputs, strict=False)]
+        found = [beside(t, new(constant(0, t.shape, t.dtype))) if g is None else g
+                 for g, t in zip(found, inputs, strict=False)]
     return tuple([g if g is None or create_graph else _detached(g) for g in found])
 
 

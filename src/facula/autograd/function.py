@@ -8,8 +8,11 @@ from typing import Any
 
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
-from facula.ops.pointwise import constant, sum_to, to_dtype
-from facula.tensor import Tensor, alias, edge_of, new, read, strides_of, update
+from facula.dtypes import FLOAT
+from facula.engine.meta import meta_node
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import sum_to
+from facula.tensor import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
 
 
 class FunctionCtx:
@@ -119,7 +122,7 @@ class Function(FunctionCtx):
             mode.grad = recording
         live = recording and any(ctx.needs_input_grad)
         plain = type(result) is Tensor and not (result._rg or result._base is not None or ctx._dirty or ctx._fixed)
-        if live and plain and _differentiable(result, ctx):
+        if live and plain and result.dtype.category >= FLOAT:
             for a in args:
                 if result is a:
                     break
@@ -139,7 +142,8 @@ class FunctionRule:
     def backward(self, node: GradNode, *grads: Any) -> tuple[Any, ...]:
         ctx = node.__dict__["_ctx"]
         if ctx._materialize and len(grads) > 1:  # an only gradient is there, or this would not be asked for
-            grads = tuple([_zeros(m) if g is None and m is not None else g
+            present = next((g for g in grads if g is not None), None)
+            grads = tuple([_zeros(m, present) if g is None and m is not None else g
                            for g, m in zip(grads, node.__dict__["_out_meta"], strict=False)])
         cls = self.function
         own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
@@ -190,8 +194,10 @@ def _rule_of(cls: type[Function]) -> FunctionRule:
     return found  # type: ignore[no-any-return]
 
 
-def _zeros(meta: tuple[Any, Any]) -> Any:
-    return new(constant(0, *meta))
+def _zeros(shape_and_dtype: tuple[Any, Any], like: Any) -> Any:
+    """Zeros on the device of `like`."""
+    make_meta = like is not None and is_meta(like)
+    return new(meta_node(*shape_and_dtype) if make_meta else constant(0, *shape_and_dtype))
 
 
 def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...], out: Any) -> Any:
@@ -204,10 +210,14 @@ def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], ed
 
 
 def _step(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...]) -> GradNode:
-    ctx._inputs = tensors = tuple([isinstance(a, Tensor) for a in args])
-    node = grad_node(_rule_of(cls), edges, (),  # type: ignore[arg-type]
-                     tuple([a.shape if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]),
-                     tuple([a.dtype if is_tensor else None for a, is_tensor in zip(args, tensors, strict=True)]))
+    tensors, shapes, dtypes = [], [], []
+    for a in args:
+        is_tensor = isinstance(a, Tensor)
+        tensors.append(is_tensor)
+        shapes.append(a.shape if is_tensor else None)
+        dtypes.append(a.dtype if is_tensor else None)
+    ctx._inputs = tuple(tensors)
+    node = grad_node(_rule_of(cls), edges, (), tuple(shapes), tuple(dtypes))
     node.__dict__["_ctx"] = ctx
     return node
 

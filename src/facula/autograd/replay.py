@@ -31,7 +31,8 @@ from facula.engine.steps import (
     primitives,
     signature,
 )
-from facula.ops.pointwise import CastRule, FormulaRule
+from facula.ops.casting import CastRule
+from facula.ops.pointwise import FormulaRule
 from facula.size import Size
 from facula.tensor import assign, new, read
 
@@ -109,7 +110,9 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         found.tape = tape
         found.parts.append(text)
         for value in statics:
-            if not _add_static(found.parts, value):
+            if type(value) in _STATIC:
+                found.parts.append(value)
+            elif not _add_static(found.parts, value):
                 return None
     elif not surveyed(found):
         return None
@@ -206,7 +209,7 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
-    found = survey(roots, keep) if recorder.LIMIT else None
+    found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
     if found is None:
         settle(walk(roots, keep, False, None), False, None)
         realize.flush()

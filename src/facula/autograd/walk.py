@@ -13,8 +13,10 @@ from typing import Any
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.graph.node import CONST
-from facula.ops.pointwise import sum_to, to_dtype
-from facula.tensor import assign, edge_of, new, read
+from facula.engine.meta import meta_node, switch
+from facula.ops.casting import to_dtype
+from facula.ops.pointwise import sum_to
+from facula.tensor import assign, edge_of, is_meta, new, read
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 
@@ -295,6 +297,17 @@ def accumulate(t: Any, g: Any) -> None:
             hook(t)
 
 
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
+
+def beside(t: Any, g: Any) -> Any:
+    """`g`, on the device of its tensor: a rule may have made it from shapes alone."""
+    if is_meta(t) is is_meta(g):
+        return g
+    return new(meta_node(g.shape, g.dtype)) if is_meta(t) else g.cpu()  # the latter is an error
+
+
 def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) -> None:
     """Leaf hooks, then the leaf's gradient goes to `.grad`, or to what was asked for."""
     before = mode.grad
@@ -303,6 +316,8 @@ def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) 
         for t, g in leaves.items():
             if targets is not None and t not in targets.wanted:
                 continue
+            if _meta_about:
+                g = beside(t, g)
             if t._hooks:
                 g = run_hooks(t._hooks, g)
             if targets is None:

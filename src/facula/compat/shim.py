@@ -26,7 +26,7 @@ STOOD_IN_FOR, OURS = "torch", "facula"
 # Rooms of this house that PyTorch has no counterpart of: `import torch.engine` must fail as it does there.
 PRIVATE = {"__main__", "cli", "compat", "config", "devices", "dtypes", "engine", "errors", "layouts",
            "inquiries", "constructors", "exchange", "numeric_limits", "ops", "printing", "rng", "size", "tensor",
-           "tensor_methods", "tensor_state", "tensor_writing"}
+           "tensor_autograd", "tensor_methods", "tensor_state", "tensor_writing"}
 
 
 def counterpart(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
-from facula.engine.graph.node import BUFFER, CONST, Node, size_of
+from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
 from facula.engine.recorder import lock, pending
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
 from facula.engine.steps import (
@@ -92,6 +92,10 @@ def _materialise(node: Node) -> Buffer:
 
 def _compute_alone(node: Node) -> None:
     """A node that no flush has reached (its recording thread died half-way, say)."""
+    if node.op is META:
+        if not node.shape:
+            raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     run(_closure([node]))
 
 

@@ -17,6 +17,7 @@ from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
+from facula.engine import recorder
 from facula.engine.graph.node import BUFFER, CALL, CONST, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
@@ -41,6 +42,7 @@ def use_machine_code() -> None:
     if _describe is None:
         from facula.engine.runtime.cpu import fingerprint
         _describe = fingerprint.describer(Node)
+        recorder.use_machine_code()
 
 
 def signature(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], list[Number]]:

@@ -8,7 +8,8 @@ from typing import Any
 from facula.dtypes import FLOAT
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
-from facula.ops.pointwise import apply, number_for
+from facula.ops.pointwise import apply
+from facula.ops.promotion import number_for
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, in_place, op
 from facula.tensor import Tensor
 

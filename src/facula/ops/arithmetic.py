@@ -8,10 +8,13 @@ from typing import Any
 from facula import defaults
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
-from facula.engine.graph.node import CONST, Formula
+from facula.engine.graph.node import CONST, META, Formula
 from facula.engine.realize import value_of
+from facula.ops.casting import to_dtype
+from facula.ops.elementwise import Binary, unary
 from facula.ops.logic import both, either
-from facula.ops.pointwise import Binary, apply, apply2, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import apply, apply2
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.refusals import check_operands, refuse_complex
 from facula.ops.registry import alias_of, op
 from facula.tensor import Tensor, read
@@ -162,7 +165,9 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
         if isinstance(input, Tensor) and (input.dtype.category >= FLOAT or not input.numel()):
             return
         node = read(other)
-        if node.op is not CONST:
+        if node.op is META:
+            zero = False
+        elif node.op is not CONST:
             zero = not value_of(node).all()
         else:
             zero = node.scalars[0] == 0  # type: ignore[index]

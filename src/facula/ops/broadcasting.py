@@ -11,12 +11,14 @@ from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of
 from facula.engine.realize import leaf
+from facula.ops.arguments import ints
+from facula.ops.casting import constant
 from facula.ops.joining import stack
-from facula.ops.pointwise import broadcast, constant, sum_to
+from facula.ops.pointwise import broadcast, sum_to
 from facula.ops.regions import Ints
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.reshaping import reshape
-from facula.ops.views import geometry, ints, make_view
+from facula.ops.views import geometry, make_view
 from facula.tensor import Tensor, new
 
 _EXPAND = Rule("ExpandBackward0", lambda ctx, g: (sum_to(g, ctx.shapes[0]),))

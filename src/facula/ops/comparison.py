@@ -8,18 +8,35 @@ from typing import Any
 from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
+from facula.ops.casting import held, to_dtype
+from facula.ops.elementwise import Binary, unary
 from facula.ops.logic import truth_values
-from facula.ops.pointwise import Binary, apply, apply1, number_for, result_dtype, to_dtype, unary
+from facula.ops.pointwise import apply, apply1
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
 from facula.ops.registry import alias_of, op
-from facula.tensor import Tensor
+from facula.tensor import Tensor, is_meta
 
 _isnan, _isinf = function("isnan"), function("isinf")
 
+
+def _compared(name: str) -> Callable[..., Tensor]:
+    """The comparison `name`. A number is compared in the tensor's type: a half 0.1 equals 0.1."""
+    body = Binary(name, function(name), "any", "bool")
+
+    def compare(input: Any, other: Any) -> Tensor:
+        if (type(other) is float or type(other) is int) and isinstance(input, Tensor):
+            of = input.dtype
+            if of.itemsize == 2 and of.category == FLOAT:
+                other = held(float(other), of)
+        return body(input, other)
+    return compare
+
+
 for _name in ("eq", "ne"):
-    truth_values(_name, Binary(_name, function(_name), "any", "bool"))
+    truth_values(_name, _compared(_name))
 for _name in ("lt", "le", "gt", "ge"):
-    op(real_only(_name, Binary(_name, function(_name), "any", "bool")), inplace=True, out=True)
+    op(real_only(_name, _compared(_name)), inplace=True, out=True)
 
 
 @op(method=True)
@@ -49,6 +66,8 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 @op
 def equal(input: Tensor, other: Tensor) -> bool:
     """Same shape and same elements?"""
+    if is_meta(input) or is_meta(other):
+        raise NotImplementedError("equal: a meta tensor has no elements")
     if input.shape != other.shape:
         return False
     return bool(input.eq(other).all())

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
+from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import _dtype, finish
-from facula.ops.pointwise import broadcast, constant, to_dtype
+from facula.ops.pointwise import broadcast
 from facula.ops.registry import op
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
-from facula.tensor import Tensor, alias, new, read, share
+from facula.tensor import Tensor, alias, is_meta, new, read, share
 
 _EMPTY = tuple.__new__(Size, ())
 
@@ -167,7 +170,7 @@ def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
     if isinstance(data, Tensor):
         _checked(tuple(data.shape), dim, shape)
         found.append(data.dtype)
-        return data.detach().tolist()
+        return data.detach().tolist() if data.shape else data.item()
     if isinstance(data, (np.ndarray, np.generic)):
         _checked(data.shape, dim, shape)
         found.append(from_numpy_dtype(data.dtype))
@@ -255,6 +258,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if dtype is not None:
         dtype = _dtype(dtype, "as_tensor")
     if isinstance(data, Tensor):
+        if device is None and parse_device() is not CPU:
+            device = parse_device()
         return data if dtype in (None, data.dtype) and device is None else data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray):
         of = from_numpy_dtype(data.dtype)
@@ -303,7 +308,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     if not array.flags.writeable:
         warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.",
                       UserWarning, stacklevel=2)
-    return finish(sharing(array, of), None, requires_grad)
+    return finish(sharing(array, of), CPU, requires_grad)
 
 
 @op(method=False)
@@ -331,12 +336,15 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     from facula.tensor import attach
     of = real.dtype.to_complex()
     shape = broadcast(real.shape, imag.shape)
-    values = np.empty(shape, of.numpy)
-    values.real = value_of(read(real)).reshape(real.shape)
-    values.imag = value_of(read(imag)).reshape(imag.shape)
-    t = new(leaf(values, shape, of))
+    if is_meta(real) and is_meta(imag):
+        t = new(meta_node(shape, of))
+    else:
+        values = np.empty(shape, of.numpy)
+        values.real = value_of(read(real)).reshape(real.shape)
+        values.imag = value_of(read(imag)).reshape(imag.shape)
+        t = new(leaf(values, shape, of))
     t = attach(t, _ComplexRule(), (real, imag))  # type: ignore[arg-type]
-    return finish(t, None, False, out, "complex")
+    return finish(t, t.device, False, out, "complex")
 
 
 def _title(t: Tensor) -> str:

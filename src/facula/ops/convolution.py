@@ -14,11 +14,12 @@ from typing import Any
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.ops.matmul import permute_value, reshape_value, reshaped, turned, type_name
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
+from facula.ops.product_checks import type_name
 from facula.ops.regions import region_put, region_view
 from facula.ops.registry import op
 from facula.ops.severing import severed
+from facula.ops.value_views import permute_value, reshape_value, reshaped, turned
 from facula.tensor import Tensor, attach, new, read, view_node
 
 Ints = tuple[int, ...]

@@ -10,31 +10,48 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula.devices import CPU, parse_device
+from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
 from facula.engine.graph.node import contiguous_strides
+from facula.engine.meta import meta_node, switch
 from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
 from facula.ops.registry import DTYPE_NAMES, METHODS, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
-from facula.tensor import Tensor, alias, new
+from facula.tensor import Storage, Tensor, alias, is_meta, new
 
 
 def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any = None, what: str = "empty") -> Tensor:
     """The last step of a factory: its device, `requires_grad` and `out=`."""
     if device is not None or parse_device() is not CPU:
-        place = parse_device(device, what)
-        if place is not CPU:
-            t._device = place
+        t = placed(t, device, what)
     if out is not None:
         return store_out(out, t, what)
     if requires_grad:
         if t.dtype.category < FLOAT:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         t._rg = True
+    return t
+
+
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
+
+def placed(t: Tensor, device: Any, what: str) -> Tensor:
+    """`t`, which nobody else holds, on `device` (None: where it is, or the default)."""
+    place = parse_device(device, what)
+    if place is META:
+        if t._storage is None:
+            t._node = meta_node(t.shape, t.dtype)
+        else:
+            t._storage = Storage(meta_node(t._storage.node.shape, t._storage.node.dtype), 0, False)
+            t._seen = -1
+    elif device is not None and is_meta(t):
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     return t
 
 
@@ -163,7 +180,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Te
 
 def scalar_dtype(value: Any) -> dtype:
     """The dtype of a tensor made from a Python number."""
-    from facula.ops.pointwise import category_of_number
+    from facula.ops.promotion import category_of_number
     kind = category_of_number(value)
     default = defaults.get_default_dtype()
     return (bool_, int64, int64, default, default.to_complex())[kind]
@@ -186,8 +203,8 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     t = new(constant(value, input.shape, of))
     if memory_format is not None or input._storage is not None:
         t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
-    if device is None and "_device" in input.__dict__:
-        device = input.device
+    if device is None:
+        device = input.device if _meta_about else CPU
     return finish(t, device, requires_grad, out, what)
 
 
@@ -223,35 +240,42 @@ def _method(fn: Any) -> Any:
     return fn
 
 
+def _beside(t: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `t.new_...()`: on the device of `t` if nothing else is said, whatever the default."""
+    if options.get("device") is None:
+        options["device"] = t.device
+    return options
+
+
 @_method
 def new_zeros(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 0, "new_zeros", dtype=dtype or self.dtype, **options)
+    return _filled(size, 0, "new_zeros", dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @_method
 def new_ones(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 1, "new_ones", dtype=dtype or self.dtype, **options)
+    return _filled(size, 1, "new_ones", dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @_method
 def new_empty(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 0, "new_empty", dtype=dtype or self.dtype, **options)
+    return _filled(size, 0, "new_empty", dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @_method
 def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return full(size, fill_value, dtype=dtype or self.dtype, **options)
+    return full(size, fill_value, dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @_method
 def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     from facula.ops.conversion import tensor
-    return tensor(data, dtype=dtype or self.dtype, **options)
+    return tensor(data, dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @_method
 def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return empty_strided(size, stride, dtype=dtype or self.dtype, **options)
+    return empty_strided(size, stride, dtype=dtype or self.dtype, **_beside(self, options))
 
 
 @op(method=False)
@@ -282,6 +306,11 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
 def _numbers(values: np.ndarray, of: dtype) -> Tensor:
     array = np.ascontiguousarray(to_carrier(values, of))
     return new(leaf(array, tuple(values.shape), of))
+
+
+def _on_meta(device: Any, what: str) -> bool:
+    """Will `finish` make a meta tensor? Then its elements need not be made."""
+    return (device is not None or parse_device() is not CPU) and parse_device(device, what) is META
 
 
 def _plain(x: Any) -> Any:
@@ -322,10 +351,11 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
             if step == 0:
                 raise RuntimeError("step must be nonzero")
             n = max(0, -((start - end) // step))
-        values = start + np.arange(n, dtype=np.int64) * step
     else:
         n = max(0, math.ceil((end - start) / step))
-        values = start + np.arange(n, dtype=np.float64) * step
+    if _on_meta(device, "arange"):
+        return finish(new(meta_node((n,), of)), device, requires_grad, out, "arange")
+    values = start + np.arange(n, dtype=np.int64 if of.category < FLOAT else np.float64) * step
     return finish(_numbers(values, of), device, requires_grad, out, "arange")
 
 
@@ -369,6 +399,8 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     """`steps` numbers from start to end, both among them."""
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "linspace")
+    if steps >= 0 and _on_meta(device, "linspace"):
+        return finish(new(meta_node((int(steps),), of)), device, requires_grad, out, "linspace")
     values = _line(start, end, int(steps), of)
     return finish(_numbers(values, of), device, requires_grad, out, "linspace")
 
@@ -404,4 +436,7 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
     if dtype is None and out is not None:
         dtype = out.dtype
-    return finish(_numbers(np.eye(n, m, dtype=np.float32), _dtype(dtype, "eye")), device, requires_grad, out, "eye")
+    of = _dtype(dtype, "eye")
+    if _on_meta(device, "eye"):
+        return finish(new(meta_node((n, m), of)), device, requires_grad, out, "eye")
+    return finish(_numbers(np.eye(n, m, dtype=np.float32), of), device, requires_grad, out, "eye")

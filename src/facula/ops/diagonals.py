@@ -13,12 +13,15 @@ from facula.engine.graph.expr import operand, scalar, where
 from facula.engine.graph.node import INDEX, WRITE, Formula, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
-from facula.ops.pointwise import apply, constant
+from facula.ops.arguments import check_tensor, wrap_dim
+from facula.ops.casting import constant
+from facula.ops.creation import placed
+from facula.ops.pointwise import apply
 from facula.ops.regions import Ints, region_add_backward
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.reshaping import reshape
 from facula.ops.slicing import plain_like, scatter_into
-from facula.ops.views import check_tensor, part_rule, part_view, wrap_dim
+from facula.ops.views import part_rule, part_view
 from facula.tensor import Tensor, attach, new, read
 
 _DIAGONAL = part_rule("DiagonalBackward0")
@@ -131,7 +134,7 @@ for _name in ("tril_", "triu_"):
     FUNCTIONS.pop(_name, None)
 
 
-def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
+def _indices(row: int, col: int, offset: int, of: Any, lower: bool, device: Any) -> Tensor:
     of = of or int64
     for name, n in (("row", row), ("col", col)):
         if n < 0:
@@ -140,18 +143,19 @@ def _indices(row: int, col: int, offset: int, of: Any, lower: bool) -> Tensor:
         raise NotImplementedError(f"\"{'tril' if lower else 'triu'}_indices\" not implemented for "
                                   f"'{DTYPE_NAMES[of.name]}'")
     r, c = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
-    return new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
+    made = new(leaf(np.stack([r, c]).astype(of.numpy), (2, r.size), of))
+    return placed(made, device, "tril_indices")
 
 
 @op(method=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Coordinates of the lower triangle, row by row."""
-    return _indices(row, col, offset, dtype, True)
+    return _indices(row, col, offset, dtype, True, device)
 
 
 @op(method=False)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
                  layout: Any = None) -> Tensor:
     """Coordinates of the upper triangle, row by row."""
-    return _indices(row, col, offset, dtype, False)
+    return _indices(row, col, offset, dtype, False, device)

@@ -11,7 +11,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
-from facula.ops.pointwise import constant, to_dtype
+from facula.ops.casting import constant, to_dtype
 from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.views import alias_rule, geometry, make_view
 from facula.tensor import Tensor, attach, new, read, view_node

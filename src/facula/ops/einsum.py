@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from facula.engine.graph.node import size_of
-from facula.ops.matmul import _VIEW, _check_mm, permute_value, product, reshape_value
+from facula.ops.contraction import product
+from facula.ops.product_checks import check_mm
 from facula.ops.registry import op
+from facula.ops.value_views import VIEW_RULE, permute_value, reshape_value
 from facula.tensor import Tensor
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -126,7 +128,7 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any]) -> tuple
     nb, nr, ni, nc = (size_of(tuple([size[m] for m in part])) for part in (batch, rows, inner, columns))
     lead = (nb,) if batch else ()
     result = product(reshape_value(x, (*lead, nr, ni)), reshape_value(y, (*lead, ni, nc)))
-    return reshape_value(result, shape, _VIEW), out
+    return reshape_value(result, shape, VIEW_RULE), out
 
 
 @op(method=False)
@@ -165,7 +167,7 @@ def einsum(*args: Any) -> Tensor:
         if m not in sizes:
             raise RuntimeError(f"einsum(): output subscript {m} does not appear in the equation for any input operand")
     if any(x.dtype is not operands[0].dtype for x in operands):
-        _check_mm(operands[0], next(x for x in operands if x.dtype is not operands[0].dtype))
+        check_mm(operands[0], next(x for x in operands if x.dtype is not operands[0].dtype))
     a, la = _diagonals(operands[0], labels[0])
     for i in range(1, len(operands)):
         b, lb = _diagonals(operands[i], labels[i])

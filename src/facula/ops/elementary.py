@@ -11,15 +11,19 @@ from facula import defaults
 from facula.autograd.graph import Rule
 from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops import copying, dtype_views  # noqa: F401  (forms of theirs are replaced here)
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
-from facula.ops.reductions import result_type, wrap_dim
+from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
+from facula.ops.return_types import result_type
 from facula.ops.severing import severed
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 # ---- parts of a number ------------------------------------------------------------------------------------
 
@@ -233,6 +237,8 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
+    if is_meta(indices):
+        return tuple([new(meta_node(indices.shape, indices.dtype)) for _ in sizes])
     array = value_of(read(indices))
     total = math.prod(sizes)
     if array.size and (array.max() >= total or array.min() < -total):
@@ -244,6 +250,8 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 @op(out=True)
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
+    if is_meta(input):
+        return new(meta_node((size, len(input.shape)), int64))
     found = FUNCTIONS["nonzero"](input)
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]

@@ -17,9 +17,9 @@ from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.node import CALL, PICK, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.creation import _dtype, _numbers, finish
-from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import wrap_dim
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
 from facula.size import Size

@@ -11,31 +11,32 @@ from __future__ import annotations
 from typing import Any
 
 from facula.dtypes import float64, int64
+from facula.ops.casting import to_dtype
 from facula.ops.convolution import several
-from facula.ops.matmul import reshape_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
-from facula.tensor import Tensor, new
+from facula.ops.value_views import reshape_value
+from facula.tensor import Tensor
 
 Ints = tuple[int, ...]
 _DIMENSIONS = {2: ("height", "width"), 3: ("time", "height", "width")}
 
 
-def _counted(count: int, at: int, rank: int, of: Any) -> Tensor:
+def _counted(count: int, at: int, rank: int, of: Any, device: Any) -> Tensor:
     """0, 1, ... along one dimension of `rank`."""
     shape = [1] * rank
     shape[at] = count
-    return FUNCTIONS["arange"](count, dtype=of).reshape(shape)  # type: ignore[no-any-return]
+    return FUNCTIONS["arange"](count, dtype=of, device=device).reshape(shape)  # type: ignore[no-any-return]
 
 
 def _starts(u: Tensor, size: int, kernel: int, out: int) -> Tensor:
     """Where the windows of each plane begin: (N, C) -> (N, C, out), in the precision of u."""
-    last = new(constant(size - kernel, (*u.shape, 1), int64))
+    shape = (*u.shape, 1)
+    last: Tensor = FUNCTIONS["full"](shape, size - kernel, dtype=int64, device=u.device)
     if out == 1:
         return last
     u = u.unsqueeze(-1)
-    step = new(constant(size - kernel, (), u.dtype)) / (out - 1)
-    place = _counted(out - 1, 2, 3, u.dtype)
+    step = FUNCTIONS["full"]((), size - kernel, dtype=u.dtype, device=u.device) / (out - 1)
+    place = _counted(out - 1, 2, 3, u.dtype, u.device)
     begin = to_dtype((place + u) * step, int64) - to_dtype(u * step, int64)
     return FUNCTIONS["cat"]([begin, last], -1)  # type: ignore[no-any-return]
 
@@ -52,7 +53,9 @@ def _pooled(x: Tensor, kernel: Ints, out: Ints, samples: Tensor) -> tuple[Tensor
         starts = _starts(u, size[k], kernel[k], out[k])
         shape = [*lead, *[1] * (2 * n)]
         shape[2 + k] = out[k]
-        line = reshape_value(starts, tuple(shape)) + _counted(kernel[k], 2 + n + k, rank, int64)
+        line = reshape_value(starts, tuple(shape)) + _counted(
+            kernel[k], 2 + n + k, rank, int64, x.device
+        )
         place = place * size[k] + line
     windows = place.flatten(2 + n).flatten(2, 1 + n)  # (N, C, out, kernel)
     plane = x.flatten(2)
@@ -96,7 +99,7 @@ def _check(what: str, n: int, x: Tensor, kernel: Ints, out: Ints) -> None:
 
 def _samples(n: int, x: Tensor, given: Tensor | None) -> Tensor:
     if given is None:
-        given = FUNCTIONS["rand"](*x.shape[:2], n, dtype=x.dtype)
+        given = FUNCTIONS["rand"](*x.shape[:2], n, dtype=x.dtype, device=x.device)
     elif given.dtype is not x.dtype:
         raise RuntimeError("Expect _random_samples to have the same dtype as input")
     elif len(given.shape) != 3:

@@ -13,8 +13,11 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import INDEX, Formula, Node, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
+from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.index_nodes import (
     Array,
     along,
@@ -22,20 +25,20 @@ from facula.ops.index_nodes import (
     checked,
     counted,
     flat_index,
-    host,
     index_leaf,
     linear_index,
+    nonnegative,
     shaped_index,
     want_tensor,
 )
 from facula.ops.indexed_rows import add_rows, node_rows, picking, rows
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
-from facula.ops.reductions import reshaped
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
 from facula.ops.severing import severed
-from facula.ops.views import wrap_dim
+from facula.ops.value_views import reshaped
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, is_meta, new, read
 
 # ---- gather and its kin --------------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 def _nonnegative(index: Tensor, size: int) -> Tensor:
     node = checked(index, size, 0)
-    return index if bounds(node)[0] >= 0 else new(index_leaf(host(node, size)))
+    return index if bounds(node)[0] >= 0 else new(nonnegative(node, size))
 
 
 def vector_index(what: str, input: Tensor, dim: int, index: Tensor, negative: bool = False,
@@ -226,7 +229,7 @@ def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved
     if padding >= 0:
         g = g.masked_fill((new(index) == padding).unsqueeze(-1), 0)
-    if by_frequency:
+    if by_frequency and not is_meta(g):
         at = value_of(index)
         count = np.bincount(at.reshape(-1), minlength=v)[at].astype(np.float32)
         g = g / to_dtype(new(leaf(count, index.shape, float32)), g.dtype).unsqueeze(-1)
@@ -251,7 +254,7 @@ def embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1,
     v, d = weight.shape
     node = checked(indices, v, 0, IndexError, False, "index out of range in self")
     if node.dtype is not int64:
-        node = index_leaf(host(node, v))
+        node = nonnegative(node, v)
     out = new(node_rows(read(weight), node, v, d, (*indices.shape, d)))
     return attach(out, _EMBEDDING_RULE, (weight,), (node, v, d, padding_idx, scale_grad_by_freq))
 
@@ -273,6 +276,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if low < 0:
             raise RuntimeError("Class values must be non-negative.")
         if num_classes == -1:
+            if is_meta(tensor):
+                raise RuntimeError("Tensor.item() cannot be called on meta tensors")
             num_classes = high + 1
         elif num_classes < 1:
             raise RuntimeError("num_classes should be positive")
@@ -290,6 +295,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
          invert: bool = False) -> Tensor:
     """Which of `elements` are among `test_elements`."""
+    if any(isinstance(x, Tensor) and is_meta(x) for x in (elements, test_elements)):
+        shape = elements.shape if isinstance(elements, Tensor) else np.shape(elements)
+        return new(meta_node(shape, bool_))
     def plain(x: Any) -> Array:
         if not isinstance(x, Tensor):
             return np.asarray(x)

@@ -17,7 +17,9 @@ from facula.dtypes import FLOAT, dtype, float64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
-from facula.ops.pointwise import broadcast, constant, result_dtype, to_dtype
+from facula.ops.casting import constant, to_dtype
+from facula.ops.pointwise import broadcast
+from facula.ops.promotion import result_dtype
 from facula.tensor import Tensor, new, read
 
 ROUTINES: dict[str, Callable[..., Any]] = {}

@@ -8,7 +8,8 @@ import numpy as np
 
 from facula.dtypes import int64
 from facula.engine.graph.expr import make, operand, scalar
-from facula.engine.graph.node import CONST, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, META, Formula, Node, contiguous_strides, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.size import Size
@@ -60,6 +61,11 @@ def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexEr
     return node
 
 
+def nonnegative(node: Node, size: int) -> Node:
+    """An index tensor as int64 without negative elements."""
+    return meta_node(node.shape, int64) if node.op is META else index_leaf(host(node, size))
+
+
 def host(node: Node, size: int) -> Array:
     """An index tensor as int64 without negative elements, in NumPy."""
     array = value_of(node)
@@ -82,6 +88,8 @@ def shaped_index(node: Node) -> Node:
     """A 0-d index as one of one element; its range is known already."""
     if node.shape:
         return node
+    if node.op is META:
+        return meta_node((1,), node.dtype)
     out = index_leaf(value_of(node).reshape(1))
     out.range = node.range
     return out
@@ -91,7 +99,7 @@ def counted(index: Tensor, size: int) -> Node:
     """The node of an index that counts through all of a tensor of `size` elements."""
     node = checked(index, size, 0, IndexError, True,
                    "out of range: tried to access index {i} on a tensor of {size} elements.")
-    return node if bounds(node)[0] >= 0 else index_leaf(host(node, size))
+    return node if bounds(node)[0] >= 0 else nonnegative(node, size)
 
 
 # ---- flat indices --------------------------------------------------------------------------------
@@ -109,11 +117,10 @@ def flat_index(shape: tuple[int, ...],
     v, d = size_of(shape[:last]), size_of(shape[last:])
     if dims == [0] and nodes[0].dtype is int64 and bounds(nodes[0])[0] >= 0:
         return nodes[0], v, d, (*nodes[0].shape, *shape[1:])
-    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     try:
-        common = np.broadcast_shapes(*[a.shape for a in arrays.values()])
+        common = np.broadcast_shapes(*[nodes[k].shape for k in dims])
     except ValueError:
-        shapes = ", ".join(str(list(a.shape)) for a in arrays.values())
+        shapes = ", ".join(str(list(nodes[k].shape)) for k in dims)
         raise IndexError("shape mismatch: indexing tensors could not be broadcast together with "
                          "shapes " + shapes) from None
     others = [k for k in range(last) if k not in nodes]
@@ -122,6 +129,10 @@ def flat_index(shape: tuple[int, ...],
     before = [k for k in others if adjacent and k < dims[0]]
     after = [k for k in others if k not in before]
     rank = len(before) + n + len(after)
+    full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
+    if any(node.op is META for node in nodes.values()):
+        return meta_node(full, int64), v, d, (*full, *shape[last:])
+    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     strides = contiguous_strides(shape[:last])
     flat: Any = 0
     for k, array in arrays.items():
@@ -129,7 +140,6 @@ def flat_index(shape: tuple[int, ...],
     for place, k in [*enumerate(before), *enumerate(after, len(before) + n)]:
         ramp = np.arange(shape[k], dtype=np.int64) * strides[k]
         flat = flat + ramp.reshape((-1,) + (1,) * (rank - 1 - place))
-    full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
     flat = np.broadcast_to(flat, full)
     return index_leaf(flat), v, d, (*full, *shape[last:])
 
@@ -154,6 +164,8 @@ def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
     """The flat index of `gather`, and V: only the coordinate along `dim` comes from `node`."""
     if node.dtype is int64 and bounds(node)[0] >= 0:
         return linear_index(node, dim, shape), size_of(shape)
+    if node.op is META:
+        return meta_node(node.shape, int64), size_of(shape)
     array = host(node, shape[dim])
     strides = contiguous_strides(shape)
     flat = array * strides[dim]

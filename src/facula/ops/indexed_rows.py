@@ -26,9 +26,9 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.ops.arithmetic import scaled
-from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import reshaped
+from facula.ops.casting import constant, to_dtype
 from facula.ops.registry import FUNCTIONS
+from facula.ops.value_views import reshaped
 from facula.tensor import Tensor, attach, new, read
 
 # ---- picking rows --------------------------------------------------------------------------------

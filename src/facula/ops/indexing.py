@@ -17,11 +17,11 @@ import numpy as np
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import leaf, value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.gathering import truth
 from facula.ops.index_nodes import Array, checked, flat_index, index_leaf
 from facula.ops.indexed_rows import INDEX_RULE, rows
 from facula.ops.masking import put_mask, scalar_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.reshaping import unsqueeze
 from facula.ops.scattering import fit, put_rows

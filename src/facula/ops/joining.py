@@ -9,11 +9,12 @@ from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import constant, result_dtype, to_dtype
+from facula.ops.arguments import wrap_dim
+from facula.ops.casting import constant, to_dtype
+from facula.ops.promotion import result_dtype
 from facula.ops.regions import region_put, region_view
 from facula.ops.registry import FUNCTIONS, alias_of, op
 from facula.ops.reshaping import at_least_2d, reshape
-from facula.ops.views import wrap_dim
 from facula.tensor import Tensor, attach, new, read
 
 

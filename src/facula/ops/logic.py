@@ -7,7 +7,8 @@ from typing import Any
 
 from facula.dtypes import FLOAT
 from facula.engine.graph.expr import Expr, function
-from facula.ops.pointwise import Binary, result_dtype, unary
+from facula.ops.elementwise import Binary, unary
+from facula.ops.promotion import result_dtype
 from facula.ops.refusals import dtype_word, result_word
 from facula.ops.registry import op
 from facula.tensor import Tensor

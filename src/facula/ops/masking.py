@@ -11,9 +11,11 @@ from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype, float32, uint8
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.expr import where as where_expr
 from facula.engine.graph.node import Formula
+from facula.ops.casting import constant, to_dtype
 from facula.ops.gathering import nonzero
 from facula.ops.index_nodes import want_tensor
-from facula.ops.pointwise import FormulaRule, apply, constant, number_for, result_dtype, to_dtype
+from facula.ops.pointwise import FormulaRule, apply
+from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.tensor import Tensor, new
 

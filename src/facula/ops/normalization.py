@@ -9,8 +9,9 @@ from facula.autograd.graph import Rule, mode
 from facula.engine.graph.expr import function, operand, scalar
 from facula.engine.graph.node import SUM, Formula
 from facula.engine.recorder import record
-from facula.ops.pointwise import to_dtype
-from facula.ops.reductions import count_of, narrowed, reduce_kept, summed, widened
+from facula.ops.casting import to_dtype
+from facula.ops.reduction_nodes import count_of, narrowed, reduce_kept, widened
+from facula.ops.reductions import summed
 from facula.tensor import Tensor, attach, new
 
 _x, _total, _squares, _w, _b = (operand(k) for k in range(5))

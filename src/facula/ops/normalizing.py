@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from facula.engine.graph.node import size_of
+from facula.ops.casting import to_dtype
 from facula.ops.creation import empty
-from facula.ops.pointwise import to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.tensor import Tensor
 
@@ -71,7 +71,7 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     if not training:
         mean, var = [v.reshape(shape) for v in (running_mean, running_var)]  # type: ignore[union-attr]
         out = (x - mean) * FUNCTIONS["rsqrt"](var + eps)
-        nothing = empty(0, dtype=of)
+        nothing = empty(0, dtype=of, device=input.device)
         return to_dtype(_scaled(out, weight, bias, shape), input.dtype), nothing, nothing.clone()
     dims = (0, *range(2, len(input.shape)))
     out, mean, rstd = _normalized(x, dims, eps)

@@ -17,8 +17,9 @@ from facula.ops.arithmetic import (
     remainder,
     sub,
 )
+from facula.ops.elementwise import Binary
 from facula.ops.logic import bitwise_not
-from facula.ops.pointwise import Binary, apply1, apply2
+from facula.ops.pointwise import apply1, apply2
 from facula.ops.registry import write_back
 from facula.ops.rounding import abs
 from facula.tensor import Tensor
@@ -55,7 +56,7 @@ def _coerce(other: Any) -> Any:
         return other.item()
     if isinstance(other, np.ndarray):
         from facula.ops.conversion import tensor
-        return tensor(other)
+        return tensor(other, device="cpu")
     return NotImplemented
 
 

@@ -13,22 +13,15 @@ from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import ARGMAX, CALL, MAX, PICK, SUM, Formula, Node, size_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.arguments import check_tensor, no_complex, nonempty, numpy_names, wrap_dim
+from facula.ops.casting import constant, to_dtype
+from facula.ops.extrema import AT, EVEN
 from facula.ops.gathering import node_along, take_along
-from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import (
-    _AT,
-    _EVEN,
-    no_complex,
-    nonempty,
-    numpy_names,
-    reduce_node,
-    reshaped,
-    result_type,
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.ops.sorting import SORT_RULE, narrow_node, order_node, sorted_with
+from facula.ops.value_views import reshaped
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read
 
@@ -52,7 +45,7 @@ def _chosen(name: str, rule: Rule, input: Tensor, order: Node, d: int, keepdim: 
 @op(out=True)
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    tensor_argument(input, "kthvalue")
+    check_tensor(input, "kthvalue")
     k = index(k)
     d = wrap_dim(dim, len(input.shape))
     n = input.shape[d] if input.shape else 1
@@ -66,7 +59,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     order = read(input)
     if input.shape:
         order = narrow_node(order_node(order, d, False), d, k - 1, 1)
-    return _chosen("kthvalue", _AT["KthvalueBackward0"], input, order, d, keepdim)
+    return _chosen("kthvalue", AT["KthvalueBackward0"], input, order, d, keepdim)
 
 
 # ---- median --------------------------------------------------------------------------------------
@@ -101,7 +94,7 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
     title = name.capitalize()
 
     def body(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-        tensor_argument(input, name)
+        check_tensor(input, name)
         if dim is not None:
             wrap_dim(dim, len(input.shape))
         if input.dtype is bool_ or input.dtype.is_complex:
@@ -118,12 +111,12 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
             value = reshaped(node_along(flat, _median_order(flat, 0, ignore_nan), 0), ())
             out = new(value)
             saved = (input, out, tuple(range(len(input.shape))))
-            return attach(out, _EVEN[title + "Backward0"], (input,), saved)
+            return attach(out, EVEN[title + "Backward0"], (input,), saved)
         d = wrap_dim(dim, len(input.shape))
         if input.shape:
             nonempty(input, (d,), False, "median")
         order = _median_order(read(input), d, ignore_nan) if input.shape else read(input)
-        return _chosen(name, _AT[title + "Backward1"], input, order, d, keepdim)
+        return _chosen(name, AT[title + "Backward1"], input, order, d, keepdim)
     body.__name__ = body.__qualname__ = name
     return op(out=True)(numpy_names(body))
 
@@ -151,7 +144,7 @@ def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
 @op(name="mode", out=True)
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
-    tensor_argument(input, "mode")
+    check_tensor(input, "mode")
     d = wrap_dim(dim, len(input.shape))
     no_complex(input, "mode_cpu")
     order = read(input)
@@ -160,14 +153,14 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
         shape = Size((*input.shape[:d], 1, *input.shape[d + 1:]))
         call = record(CALL, (order,), ("mode", d), None, shape, int64)
         order = record(PICK, (call,), (0,), None, shape, int64)
-    return _chosen("mode", _AT["ModeBackward0"], input, order, d, keepdim)
+    return _chosen("mode", AT["ModeBackward0"], input, order, d, keepdim)
 
 
 # ---- quantiles -----------------------------------------------------------------------------------
 
 def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str,
               ignore_nan: bool) -> Tensor:
-    tensor_argument(input, name)
+    check_tensor(input, name)
     if size_of(input.shape) == 0:
         raise RuntimeError("quantile() input tensor must be non-empty")
     if input.dtype.name not in ("float32", "float64"):

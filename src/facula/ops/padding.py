@@ -8,12 +8,14 @@ from typing import Any
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import WRITE, contiguous_strides
 from facula.engine.recorder import record
+from facula.ops.arguments import ints
 from facula.ops.broadcasting import expand
+from facula.ops.casting import constant
 from facula.ops.joining import cat
-from facula.ops.pointwise import constant, number_for
+from facula.ops.promotion import number_for
 from facula.ops.rearranging import flip
 from facula.ops.registry import op
-from facula.ops.views import ints, slice_view
+from facula.ops.views import slice_view
 from facula.tensor import Tensor, attach, new, read, view_node
 
 

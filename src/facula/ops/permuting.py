@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from facula.autograd.graph import Rule
+from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.regions import Ints
 from facula.ops.registry import alias_of, op
-from facula.ops.views import alias_view, check_tensor, geometry, ints, make_view, wrap_dim
+from facula.ops.views import alias_view, geometry, make_view
 from facula.tensor import Tensor, strides_of, strides_offset
 
 

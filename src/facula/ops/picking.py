@@ -6,11 +6,12 @@ of a row, which a loss over classes has just computed anyway.
 
 from __future__ import annotations
 
-from facula.engine.graph.node import contiguous_strides
+from facula.engine.graph.node import META, contiguous_strides
 from facula.engine.realize import value_of
 from facula.ops.index_nodes import bounds, first_outside
 from facula.ops.pointwise import apply
-from facula.ops.reductions import PICK, coordinate, summed
+from facula.ops.reduction_nodes import PICK, coordinate
+from facula.ops.reductions import summed
 from facula.size import Size
 from facula.tensor import Tensor, new, read, view_node
 
@@ -31,6 +32,8 @@ def has_other(target: Tensor, classes: int, other: int) -> bool:
     """
     node = read(target)
     low, high = bounds(node)
+    if node.op is META:  # it may, for what is asked here: whether to leave such elements out
+        return True
     if low >= 0 and high < classes and not low <= other <= high:
         return False
     array = value_of(node).reshape(-1)

@@ -1,24 +1,21 @@
-"""The mechanism of pointwise operations: promotion, broadcasting, recording, gradients.
+"""The mechanism of pointwise operations: broadcasting, recording, gradients.
 
 An operation is one scalar formula per kind of argument (tensor or Python number). `apply` records it;
-`FormulaRule` differentiates it symbolically.
+`FormulaRule` differentiates it symbolically. elementwise.py makes operations of formulas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from facula import defaults
-from facula.autograd.graph import GradNode, grad_node, mode, next_seq
-from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, complex64, dtype, int64
-from facula.engine.graph.expr import Expr, operand
-from facula.engine.graph.expr import scalar as scalar_expr
-from facula.engine.graph.node import CONST, Formula, Node
-from facula.engine.recorder import LIMIT, overflow, pending, record
+from facula.autograd.graph import GradNode, mode, next_seq
+from facula.dtypes import FLOAT, dtype
+from facula.engine.graph.node import Formula, Node
+from facula.engine.recorder import record
 from facula.size import Size
-from facula.tensor import Tensor, blank, edge_of, new, read, read_view, restored
+from facula.tensor import Tensor, blank, edge_of, read_view, restored
 
 
 class FormulaRule:
@@ -130,19 +127,8 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
             shape = broadcast(shape, other)  # type: ignore[assignment]  # a Size, as these are
         if t._rg or (t._storage is not None and t._base is not None):  # only what shares can be a view
             graded = True
-    # record() and new(), written out: this is the path of nearly every operation
-    node = blank(Node)
-    node.op = formula
-    node.inputs = tuple(nodes)
-    node.attrs = None
-    node.scalars = scalars or None
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
-    t = blank(Tensor)
+    node = record(formula, tuple(nodes), None, scalars or None, shape, out)
+    t = blank(Tensor)  # new(), written out: this is the path of nearly every operation
     t._node = node
     t.shape = shape
     t.dtype = out
@@ -166,16 +152,7 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
     other = b.shape
     if other is not shape and other != shape:
         shape = broadcast(shape, other)  # type: ignore[assignment]
-    node = blank(Node)
-    node.op = formula
-    node.inputs = (x, y)
-    node.attrs = node.scalars = None
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
+    node = record(formula, (x, y), None, None, shape, out)
     t = blank(Tensor)
     t._node = node
     t.shape = shape
@@ -224,17 +201,7 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
     if x is None:
         x = read_view(a)
     shape = a.shape
-    node = blank(Node)
-    node.op = formula
-    node.inputs = (x,)
-    node.attrs = None
-    node.scalars = scalars
-    node.shape = shape
-    node.dtype = out
-    node.buffer = node.slot = None
-    pending.append(node)
-    if len(pending) > LIMIT:
-        overflow()
+    node = record(formula, (x,), None, scalars, shape, out)
     t = blank(Tensor)
     t._node = node
     t.shape = shape
@@ -319,184 +286,3 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
     if dims:
         g = g.sum(dims, keepdim=True)
     return g.reshape(shape)
-
-
-# ---- promotion ------------------------------------------------------------------------------------------
-
-_CATEGORY_OF = {bool: BOOL, int: SIGNED, float: FLOAT, complex: COMPLEX}
-_PYTHON_OF = {BOOL: bool, 1: int, SIGNED: int, FLOAT: float, COMPLEX: complex}
-
-
-def result_dtype(operands: tuple[Any, ...]) -> dtype:
-    """torch's type promotion: dimensioned tensors, then 0-d tensors, then Python numbers; a lower class counts
-    only if its category is higher."""
-    best: list[dtype | None] = [None, None, None]
-    for x in operands:
-        if isinstance(x, Tensor):
-            level, of = (0 if len(x.shape) else 1), x.dtype
-        else:
-            kind = _CATEGORY_OF.get(type(x))
-            if kind is None:
-                kind = category_of_number(x)
-            level = 2
-            of = (bool_, int64, int64, defaults.get_default_dtype(),
-                  defaults.get_default_dtype().to_complex())[kind]
-        old = best[level]
-        best[level] = of if old is None else PROMOTION[old, of]
-    result: dtype | None = None
-    for of in best:  # type: ignore[assignment]
-        if of is None:
-            continue
-        if result is None:
-            result = of
-        elif of.category > result.category and not (of.category == SIGNED and result.category == 1):
-            if of.category == COMPLEX and result.category == FLOAT:
-                result = PROMOTION[result, complex64]
-            else:
-                result = of
-    assert result is not None
-    return result
-
-
-def category_of_number(x: Any) -> int:
-    import numbers
-
-    import numpy as np
-    if isinstance(x, (bool, np.bool_)):
-        return BOOL
-    if isinstance(x, numbers.Integral):
-        return SIGNED
-    if isinstance(x, numbers.Real):
-        return FLOAT
-    if isinstance(x, numbers.Complex):
-        return COMPLEX
-    raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
-
-
-def number_for(x: Any, of: dtype) -> Any:
-    """A Python number in the type in which a formula over `of` takes its scalars."""
-    if of.category == COMPLEX:
-        return complex(x)
-    if of.category == FLOAT:
-        return float(x)
-    if of.category == BOOL:
-        return bool(x)
-    n = int(x)
-    if not -(1 << 63) <= n < 1 << 63:
-        if not isinstance(x, int):
-            raise RuntimeError(f"value cannot be converted to type {of.name}_t without overflow: {x}")
-        if n < 0 or n >= 1 << 64:
-            raise OverflowError("int too big to convert")
-        n -= 1 << 64
-    return n
-
-
-# ---- conversion -----------------------------------------------------------------------------------------
-
-_CAST = Formula("toCopy", operand(0))
-
-
-class CastRule:
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor]:
-        if g.dtype.is_complex and not ctx.dtypes[0].is_complex:
-            g = g.real
-        return (to_dtype(g, ctx.dtypes[0]),)
-
-
-_CAST_RULE = CastRule("ToCopyBackward0")
-
-
-def to_dtype(t: Tensor, of: dtype) -> Tensor:
-    """`t` converted; `t` itself if it has that dtype already."""
-    if t.dtype is of:
-        return t
-    node = read(t)
-    if node.op is CONST:
-        assert node.scalars is not None
-        value = node.scalars[0]
-        if isinstance(value, complex) and of.category != COMPLEX:
-            value = value.real
-        result = new(constant(value, t.shape, of))
-    else:
-        result = new(record(_CAST, (node,), None, None, t.shape, of))
-    if (t._rg or t._base is not None) and mode.grad and of.category >= FLOAT:
-        edge = edge_of(t)
-        if edge is not None:
-            result._grad_fn = grad_node(_CAST_RULE, (edge,), (), (t.shape,), (t.dtype,))
-            result._rg = True
-    return result
-
-
-def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
-    """A node with `value` everywhere; wraps integers as a C cast does."""
-    if of.category == BOOL:
-        value = bool(value)
-    elif of.category == COMPLEX:
-        value = complex(value)
-    elif of.category == FLOAT:
-        value = float(value)
-    else:
-        value = int(value)
-        bits = 8 * of.itemsize
-        value &= (1 << bits) - 1
-        if of.is_signed and value >> (bits - 1):
-            value -= 1 << bits
-    return Node(CONST, (), None, (value,), shape if type(shape) is Size else tuple.__new__(Size, shape), of)
-
-
-# ---- making operations --------------------------------------------------------------------------------
-
-def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: str = "same") -> Callable[..., Tensor]:
-    """A function of one tensor. kind 'float': integers become the default float first; 'any': no conversion.
-    result 'same' or 'bool'."""
-    formula = Formula(name, expr(operand(0)))
-
-    def body(input: Tensor) -> Tensor:
-        if not isinstance(input, Tensor):
-            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-        if kind == "float" and input.dtype.category < FLOAT:
-            input = to_dtype(input, defaults.get_default_dtype())
-        return apply1(formula, input, None, bool_ if result == "bool" else input.dtype)
-    body.__name__ = body.__qualname__ = name
-    return body
-
-
-class Binary:
-    """The formulas of a two-argument operation: tensor-tensor, tensor-number, number-tensor."""
-
-    __slots__ = ("name", "tt", "ts", "st", "kind", "result")
-
-    def __init__(self, name: str, expr: Callable[[Expr, Expr], Expr], kind: str = "any", result: str = "same") -> None:
-        self.name = name
-        self.tt = Formula(name, expr(operand(0), operand(1)))
-        self.ts = Formula(name, expr(operand(0), scalar_expr(0)))
-        self.st = Formula(name, expr(scalar_expr(0), operand(0)))
-        self.kind = kind
-        self.result = result
-
-    def __call__(self, a: Any, b: Any) -> Tensor:
-        ta, tb = isinstance(a, Tensor), isinstance(b, Tensor)
-        if ta and tb:
-            if a.dtype is b.dtype and (a.dtype.category >= FLOAT or self.kind == "any"):
-                return apply2(self.tt, a, b, bool_ if self.result == "bool" else a.dtype)
-        elif not ta and not tb:
-            raise TypeError(f"{self.name}(): at least one argument must be a Tensor, got {type(a).__name__} and "
-                            f"{type(b).__name__}")
-        if ta and a.dtype.is_floating_point and (type(b) is float or type(b) is int):
-            return apply1(self.ts, a, (float(b),), bool_ if self.result == "bool" else a.dtype)
-        of = result_dtype((a, b))
-        if self.kind == "float" and of.category < FLOAT:
-            of = defaults.get_default_dtype()
-        out = bool_ if self.result == "bool" else of
-        if not tb:
-            return apply1(self.ts, to_dtype(a, of), (number_for(b, of),), out)
-        if not ta:
-            return apply1(self.st, to_dtype(b, of), (number_for(a, of),), out)
-        return apply2(self.tt, to_dtype(a, of), to_dtype(b, of), out)
-
-

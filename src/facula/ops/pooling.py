@@ -16,15 +16,15 @@ from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
+from facula.ops.casting import constant, to_dtype
 from facula.ops.convolution import several, spread_out
 from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import add_rows, rows, set_rows
-from facula.ops.matmul import reshape_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
+from facula.ops.value_views import reshape_value
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, is_meta, new, read, view_node
 
 Ints = tuple[int, ...]
 
@@ -386,8 +386,8 @@ def _unpool(n: int) -> Any:
         if not size_of(x.shape):
             out = severed(new(constant(0, shape, x.dtype)), x, name="MaxUnpoolBackward0")
         else:
-            at = value_of(read(indices))
             plane = size_of(size)
+            at = np.zeros(1) if is_meta(indices) else value_of(read(indices))
             if at.min() < 0 or at.max() >= plane:
                 raise RuntimeError(f"Found an invalid max index: {int(at.max())} (output volumes are of size "
                                    f"{' x '.join(map(str, size))})")

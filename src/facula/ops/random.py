@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula.dtypes import int64
+from facula.engine.graph.node import Node
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops import random_values as draw
 from facula.ops.creation import empty, empty_like
@@ -18,7 +20,7 @@ from facula.ops.registry import op
 from facula.ops.severing import overwriting, severed
 from facula.rng import Engine, default_engine
 from facula.rng.rounding import to_dtype
-from facula.tensor import Tensor, new, read, update
+from facula.tensor import Tensor, is_meta, new, read, update
 
 if TYPE_CHECKING:
     from facula.random import Generator
@@ -37,8 +39,17 @@ def overwrite(tensor: Tensor, values: Values) -> Tensor:
     The gradient of what was there is zero.
     """
     values = np.ascontiguousarray(values, tensor.dtype.numpy)
-    drawn = new(leaf(values, tensor.shape, tensor.dtype))
+    return _overwrite(tensor, leaf(values, tensor.shape, tensor.dtype))
+
+
+def _overwrite(tensor: Tensor, node: Node) -> Tensor:
+    drawn = new(node)
     return update(tensor, overwriting(tensor, drawn, "RandomBackward0"))
+
+
+def undrawn(tensor: Tensor) -> Tensor:
+    """`overwrite` of a meta tensor: no number is drawn."""
+    return _overwrite(tensor, meta_node(tensor.shape, tensor.dtype))
 
 
 # ---- filling in place -------------------------------------------------------------------------------------
@@ -50,6 +61,9 @@ def _engine(generator: Generator | None) -> Engine:
 
 def _fill(tensor: Tensor, drawn: Callable[[int], Values]) -> Tensor:
     """Overwrite `tensor` with `drawn(numel)`, in the order of its memory: the largest stride first."""
+    if is_meta(tensor):
+        drawn(0)  # for its checks: nothing is drawn
+        return undrawn(tensor)
     shape = tuple(tensor.shape)
     flat = drawn(tensor.numel())
     if tensor.is_contiguous():
@@ -119,6 +133,9 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
     engine = _engine(generator)
     if isinstance(p, (int, float)):
         return _fill(self, lambda n: draw.bernoulli(n, self.dtype, p, engine))
+    if is_meta(self):
+        p.expand(self.shape)  # for its checks
+        return undrawn(self)
     strides = self.stride()
     order = sorted(range(self.dim()), key=lambda d: -strides[d])
     each = values_of(p.expand(self.shape)).transpose(order)
@@ -275,6 +292,8 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     if options.get("dtype") is None and options.get("out") is None:
         options["dtype"] = int64
     result = empty(n, **options)
+    if is_meta(result):
+        return _finish(undrawn(result), requires_grad)
     values = draw.permutation(n, result.dtype, _engine(generator))
     return _finish(overwrite(result, values), requires_grad)
 
@@ -301,7 +320,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         requires_grad = options.pop("requires_grad", False)
         result = empty(size, out=out, **options)
         return _finish(normal_(result, mean, std, generator=generator), requires_grad)
-    if many_stds and not bool((std >= 0).all()):
+    if many_stds and not is_meta(std) and not bool((std >= 0).all()):
         raise RuntimeError("normal expects all elements of std >= 0.0")
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
@@ -342,6 +361,10 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         >>> facula.multinomial(facula.tensor([0.0, 1.0]), 3, replacement=True)
         tensor([1, 1, 1])
     """
+    if is_meta(input):
+        if not replacement and num_samples > input.shape[-1]:
+            raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+        return undrawn(empty((*input.shape[:-1], num_samples), dtype=int64, device=input.device, out=out))
     strides = input.stride()
     column_major = input.dim() == 2 and strides[0] < strides[1] and not input.is_contiguous()
     values = draw.multinomial(values_of(input), input.dtype, num_samples, replacement, _engine(generator),
@@ -358,6 +381,8 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         >>> facula.poisson(facula.zeros(2))
         tensor([0., 0.])
     """
+    if is_meta(input):
+        return severed(new(meta_node(input.shape, input.dtype)), input, name="PoissonBackward0")
     values = draw.poisson(values_of(input), input.dtype, _engine(generator))
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device)
     overwrite(result, to_dtype(values, input.dtype).reshape(tuple(input.shape)))

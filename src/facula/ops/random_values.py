@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facula import dtypes
-from facula.dtypes import bfloat16, bool_, dtype, float16, float32, float64, int64
+from facula.dtypes import (
+    CPP_NAMES,
+    bfloat16,
+    bool_,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int64,
+)
+from facula.ops.registry import DTYPE_NAMES
 from facula.rng import Engine
 from facula.rng.engine import DIGITS
 from facula.rng.rounding import from_bfloat16, round_number, to_bfloat16
 
 Values = NDArray[Any]
 
-_TYPE_NAMES = {  # what PyTorch's errors call a dtype: its own name, and C++'s
-    dtypes.uint8: ("Byte", "unsigned char"), dtypes.int8: ("Char", "signed char"),
-    dtypes.int16: ("Short", "short int"), dtypes.int32: ("Int", "int"), int64: ("Long", "long int"),
-    float16: ("Half", "c10::Half"), bfloat16: ("BFloat16", "c10::BFloat16"), float32: ("Float", "float"),
-    float64: ("Double", "double"), bool_: ("Bool", "bool"),
-    dtypes.complex64: ("ComplexFloat", "c10::complex<float>"),
-    dtypes.complex128: ("ComplexDouble", "c10::complex<double>"),
-}
-
 
 def _unsupported(kernel: str, of: dtype) -> NotImplementedError:
-    return NotImplementedError(f'"{kernel}" not implemented for \'{_TYPE_NAMES[of][0]}\'')
+    return NotImplementedError(f'"{kernel}" not implemented for \'{DTYPE_NAMES[of.name]}\'')
 
 
 _LARGEST = {float16: 65504.0, bfloat16: 255 * 2.0**120, float32: (2**24 - 1) * 2.0**104,
@@ -56,12 +56,12 @@ def uniform(count: int, of: dtype, low: float, high: float, engine: Engine) -> V
     largest = _LARGEST[of]
     for name, bound in (("from", low), ("to", high)):
         if not -largest <= bound <= largest:
-            raise RuntimeError(f"{name} is out of bounds for {_TYPE_NAMES[of][1]}")
+            raise RuntimeError(f"{name} is out of bounds for {CPP_NAMES[of.name]}")
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
     if high - low > largest:
-        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{_TYPE_NAMES[of][0]}>::max(), "
+        raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{DTYPE_NAMES[of.name]}>::max(), "
                            f"but found to={high:g} and from={low:g} which result in to-from to exceed the "
                            "limit")
     return engine.uniform(count, of, low, high)
@@ -93,7 +93,7 @@ def exponential(count: int, of: dtype, rate: float, engine: Engine) -> Values:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
     if not of.is_floating_point:
         raise RuntimeError("Exponential distribution is a continuous probability distribution. dtype must be "
-                           f"a floating point but you specified {_TYPE_NAMES[of][0]}")
+                           f"a floating point but you specified {DTYPE_NAMES[of.name]}")
     return engine.exponential(count, of, rate)
 
 
@@ -103,7 +103,7 @@ def cauchy(count: int, of: dtype, median: float, sigma: float, engine: Engine) -
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
     if not of.is_floating_point:
         raise RuntimeError("Cauchy distribution is a continuous probability distribution. dtype must be a "
-                           f"floating point but you specified {_TYPE_NAMES[of][1]}")
+                           f"floating point but you specified {CPP_NAMES[of.name]}")
     return engine.cauchy(count, of, median, sigma)
 
 
@@ -204,7 +204,7 @@ def _check_bounds(first: int, last: int, of: dtype) -> None:
         lowest, highest = -_LARGEST[of], _LARGEST[of]
     else:
         lowest, highest = _integer_bounds(of)
-    name = _TYPE_NAMES[of][1]
+    name = CPP_NAMES[of.name]
     for what, bound in (("from", first), ("to - 1", last)):
         if not lowest <= bound <= highest:
             raise RuntimeError(f"{what} is out of bounds for {name}")
@@ -224,7 +224,7 @@ def permutation(n: int, of: dtype, engine: Engine) -> Values:
         raise _unsupported("randperm", of)
     if of in DIGITS:
         if of in (float16, float32) and n > 2**DIGITS[of] + 1:
-            raise RuntimeError(f"n cannot be greater than {2**DIGITS[of] + 1} for {_TYPE_NAMES[of][0]} type.")
+            raise RuntimeError(f"n cannot be greater than {2**DIGITS[of] + 1} for {DTYPE_NAMES[of.name]} type.")
     elif n - 1 > _integer_bounds(of)[1]:
         raise RuntimeError(f"value cannot be converted to type {of.name}_t without overflow")
     order = engine.permutation(n)
@@ -240,7 +240,7 @@ def multinomial(weights: Values, of: dtype, samples: int, replacement: bool, eng
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not of.is_floating_point:
         raise RuntimeError("multinomial only supports floating-point dtypes for input, got: "
-                           + _TYPE_NAMES[of][0])
+                           + DTYPE_NAMES[of.name])
     if samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     categories = weights.shape[-1]

@@ -10,16 +10,17 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.arguments import ints, wrap_dim
 from facula.ops.broadcasting import expand
+from facula.ops.casting import constant
 from facula.ops.copying import clone
 from facula.ops.permuting import transpose
-from facula.ops.pointwise import constant
 from facula.ops.registry import op
 from facula.ops.reshaping import reshape, unsqueeze
-from facula.ops.views import ints, wrap_dim
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, is_meta, new, read, view_node
 
 
 @op
@@ -192,6 +193,10 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if isinstance(repeats, Tensor):
         if repeats.dtype.name not in ("int32", "int64"):
             raise RuntimeError("repeats has to be Long or Int tensor")
+        if is_meta(repeats):
+            if output_size is None:
+                raise RuntimeError("cannot repeat_interleave a meta tensor without output_size")
+            return input.index_select(d, new(meta_node((output_size,), int64)))
         counts = repeats.tolist()
         if isinstance(counts, int):
             repeats = counts

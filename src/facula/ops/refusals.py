@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula.ops.pointwise import result_dtype
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES
 from facula.tensor import Tensor
 

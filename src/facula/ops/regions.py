@@ -16,7 +16,7 @@ from facula.dtypes import int64
 from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
-from facula.ops.pointwise import constant
+from facula.ops.casting import constant
 from facula.tensor import Tensor, attach, new, read, view_node
 
 Ints = tuple[int, ...]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides
-from facula.tensor import Tensor, new, read, update
+from facula.engine.meta import switch
+from facula.tensor import Tensor, is_meta, new, read, update
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -148,8 +149,14 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     return written
 
 
+_meta_about = False
+switch(globals(), "_meta_about", True)
+
+
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    if _meta_about:
+        return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage
         if storage is None:
@@ -174,7 +181,7 @@ def store(t: Tensor, result: Tensor, what: str) -> Tensor:
         if not can_cast(result.dtype, t.dtype):
             raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output "
                                f"type {DTYPE_NAMES[t.dtype.name]}")
-        from facula.ops.pointwise import to_dtype
+        from facula.ops.casting import to_dtype
         result = to_dtype(result, t.dtype)
     return update(t, result)
 
@@ -208,8 +215,11 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
         raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
                            f"{DTYPE_NAMES[out.dtype.name]}")
     if result.dtype is not out.dtype:
-        from facula.ops.pointwise import to_dtype
+        from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
+    if _meta_about and is_meta(out) is not is_meta(result):
+        raise RuntimeError(f"Attempting to copy from device {result.device} to device {out.device}, but cross-device "
+                           "copies are not allowed!")
     if result.shape != out.shape:
         if 0 not in out.shape:
             warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "

@@ -12,15 +12,15 @@ import numpy as np
 from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
+from facula.ops.casting import constant, to_dtype
 from facula.ops.convolution import cropped, several, spread_out
 from facula.ops.index_nodes import index_leaf
 from facula.ops.indexed_rows import rows
-from facula.ops.matmul import reshape_value
-from facula.ops.pointwise import constant, to_dtype
 from facula.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.regions import region_add, region_view
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
+from facula.ops.value_views import reshape_value
 from facula.tensor import Tensor, new, read
 
 # ---- interpolation ----------------------------------------------------------------------------------------

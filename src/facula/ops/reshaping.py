@@ -9,10 +9,11 @@ from typing import Any
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
+from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.dtype_views import view_dtype
 from facula.ops.regions import Ints
 from facula.ops.registry import op
-from facula.ops.views import check_tensor, geometry, ints, make_view, wrap_dim
+from facula.ops.views import geometry, make_view
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 

@@ -6,7 +6,9 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import Formula
-from facula.ops.pointwise import Binary, apply, to_dtype, unary
+from facula.ops.casting import to_dtype
+from facula.ops.elementwise import Binary, unary
+from facula.ops.pointwise import apply
 from facula.ops.refusals import dtype_word, real_only
 from facula.ops.registry import alias_of, op
 from facula.tensor import Tensor, attach

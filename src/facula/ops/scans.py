@@ -22,19 +22,13 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.arguments import check_tensor, no_complex, numpy_names, wrap_dim
+from facula.ops.casting import to_dtype
 from facula.ops.gathering import along_rule
-from facula.ops.pointwise import apply, to_dtype
-from facula.ops.reductions import (
-    coordinate,
-    mask,
-    mask_zero,
-    no_complex,
-    numpy_names,
-    result_type,
-    tensor_argument,
-    wrap_dim,
-)
+from facula.ops.pointwise import apply
+from facula.ops.reduction_nodes import coordinate, mask, mask_zero
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.tensor import Tensor, attach, new, read, view_node
 
 
@@ -64,7 +58,7 @@ def reversed_sum(x: Tensor, d: int) -> Tensor:
 
 
 def _accumulated(input: Tensor, dim: Any, of: dtype | None, what: str) -> tuple[Tensor, int]:
-    tensor_argument(input, what)
+    check_tensor(input, what)
     x = to_dtype(input, of or (input.dtype if input.dtype.category >= FLOAT else int64))
     return x, wrap_dim(dim, len(x.shape))
 
@@ -116,14 +110,14 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
     rule = along_rule(name.capitalize() + "Backward0")
 
     def body(input: Tensor, dim: int) -> Any:
-        tensor_argument(input, name)
+        check_tensor(input, name)
         if not input.shape and dim not in (0, -1):
             raise IndexError(f"{name}(): Expected reduction dim -1 or 0 for scalar but got {dim}")
         d = wrap_dim(dim, len(input.shape))
         no_complex(input, f"{name}_cpu")
         values = scanned(primitive, input, d)
         if not input.shape:
-            from facula.ops.pointwise import constant
+            from facula.ops.casting import constant
             indices = new(constant(0, (), int64))
         else:
             # the last position that equals the running extreme
@@ -170,7 +164,7 @@ _LCSE = Rule("LogcumsumexpBackward0", _logcumsumexp_back)
 @op(out=True)
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    tensor_argument(input, "logcumsumexp")
+    check_tensor(input, "logcumsumexp")
     x = input
     d = wrap_dim(dim, len(x.shape))
     if x.dtype.category < FLOAT:
@@ -187,7 +181,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 @op(out=True)
 @numpy_names
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
-    tensor_argument(input, "diff")
+    check_tensor(input, "diff")
     if not input.shape:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     d = wrap_dim(dim, len(input.shape))
@@ -225,7 +219,8 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
         raise RuntimeError("trapezoid: received a bool input for `y`, but bool is not supported")
     if y.shape[wrap_dim(dim, len(y.shape))] == 0:
         empty: Tensor = FUNCTIONS["zeros"](
-            [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype)
+            [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype,
+            device=y.device)
         return empty
     pair, step, d = _steps(y, x, dx, dim)
     return (pair * step).sum(d) / 2.0

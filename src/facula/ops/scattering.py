@@ -11,7 +11,9 @@ import numpy as np
 
 from facula.dtypes import bool_, int64, uint8
 from facula.engine.graph.node import Node, size_of
+from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
+from facula.ops.casting import constant, to_dtype
 from facula.ops.gathering import gather_checks, masked, vector_index
 from facula.ops.index_nodes import (
     OUT_OF_BOUNDS,
@@ -24,10 +26,10 @@ from facula.ops.index_nodes import (
 )
 from facula.ops.indexed_rows import SET_RULE, add_rows, adding, reduce_rows, set_rows, setting
 from facula.ops.masking import scalar_value
-from facula.ops.pointwise import constant, to_dtype
+from facula.ops.pointwise import broadcast
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.size import Size
-from facula.tensor import Tensor, new, read
+from facula.tensor import Tensor, is_meta, new, read
 
 _SET_VALUE = setting("ScatterBackward1")
 
@@ -154,7 +156,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` in the slices that `index` names."""
     want_tensor(index, "index_fill_", "index")
-    if isinstance(value, Tensor) and value._rg and len(index.shape) == 1:
+    if isinstance(value, Tensor) and value._rg and len(index.shape) == 1 and not is_meta(index):
         # `value` counts once for each slice
         index = new(index_leaf(np.unique(value_of(read(index)))))
     flat, v, d, shape, dim = vector_index("index_fill_", input, dim, index, True, OUT_OF_BOUNDS)
@@ -221,7 +223,11 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if source.dtype is not input.dtype:
         raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
                            f"{DTYPE_NAMES[input.dtype.name]} and {DTYPE_NAMES[source.dtype.name]}")
-    input, index = masked(input, mask)
+    if is_meta(mask):  # which elements of `source` are taken is not known: as many as there are
+        input = input.expand(broadcast(input.shape, mask.shape))
+        index = meta_node((size_of(source.shape),), int64)
+    else:
+        input, index = masked(input, mask)
     count = index.shape[0]
     source = source.reshape(-1)
     if source.shape[0] < count:

@@ -11,8 +11,8 @@ import numpy as np
 
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of
+from facula.ops.arguments import check_tensor, wrap_dim
 from facula.ops.conversion import from_array, host_array
-from facula.ops.reductions import tensor_argument, wrap_dim
 from facula.ops.registry import op
 from facula.tensor import Tensor
 
@@ -39,7 +39,7 @@ def _parts(shape: tuple[int, ...], dim: int) -> int:
 @op
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
            return_counts: bool = False, dim: int | None = None) -> Any:
-    tensor_argument(input, "unique")
+    check_tensor(input, "unique")
     array = host_array(input)
     d = None if dim is None else _parts(input.shape, dim)
     if d is not None and input.shape[d] == 0 and size_of(input.shape) == 0:
@@ -59,7 +59,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
 @op
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None) -> Any:
-    tensor_argument(input, "unique_consecutive")
+    check_tensor(input, "unique_consecutive")
     array = host_array(input)
     if dim is None:
         flat = array.reshape(-1)

@@ -14,7 +14,7 @@ from facula.tensor import Tensor, attach, new, read, zero_gradients
 
 
 def _kept(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    return zero_gradients(ctx)[0], g if ctx.needs[1] else None
+    return zero_gradients(ctx, g)[0], g if ctx.needs[1] else None
 
 
 @functools.cache

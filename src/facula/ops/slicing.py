@@ -6,20 +6,11 @@ from operator import index
 from typing import Any
 
 from facula.engine.graph.node import size_of
-from facula.ops.pointwise import constant, to_dtype
+from facula.ops.arguments import check_tensor, ints, wrap_dim
+from facula.ops.casting import constant, to_dtype
 from facula.ops.regions import Ints, as_strided_rule, region_put
 from facula.ops.registry import op
-from facula.ops.views import (
-    check_tensor,
-    geometry,
-    ints,
-    make_view,
-    part_rule,
-    part_view,
-    select_view,
-    slice_view,
-    wrap_dim,
-)
+from facula.ops.views import geometry, make_view, part_rule, part_view, select_view, slice_view
 from facula.tensor import Tensor, new, share
 
 

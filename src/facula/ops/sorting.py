@@ -12,10 +12,11 @@ from facula.dtypes import FLOAT, bool_, int32, int64
 from facula.engine.graph.node import ARGSORT, CALL, PICK, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
+from facula.ops.casting import constant
 from facula.ops.gathering import along_rule, node_along, take_along
-from facula.ops.pointwise import constant
-from facula.ops.reductions import numpy_names, result_type, tensor_argument, wrap_dim
 from facula.ops.registry import op
+from facula.ops.return_types import result_type
 from facula.size import Size
 from facula.tensor import Tensor, attach, new, read, view_node
 
@@ -47,7 +48,7 @@ def _orderly(input: Tensor, what: str) -> None:
 @op(out=True)
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Any:
-    tensor_argument(input, "sort")
+    check_tensor(input, "sort")
     d = wrap_dim(dim, len(input.shape))
     _orderly(input, " Sort")
     rule = SORT_RULE if stable is None else _SORT_STABLE
@@ -58,14 +59,14 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = N
 @op
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Tensor:
-    tensor_argument(input, "argsort")
+    check_tensor(input, "argsort")
     _orderly(input, " Sort")
     return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending)))
 
 
 @op(out=True)
 def msort(input: Tensor) -> Tensor:
-    tensor_argument(input, "msort")
+    check_tensor(input, "msort")
     _orderly(input, " Sort")
     return sorted_with(input, 0, False, SORT_RULE)[0]
 
@@ -81,7 +82,7 @@ def narrow_node(node: Node, dim: int, start: int, length: int) -> Node:
 @op(out=True)
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    tensor_argument(input, "topk")
+    check_tensor(input, "topk")
     d = wrap_dim(dim, len(input.shape))
     if k < 0 or k > (input.shape[d] if input.shape else 1):
         raise RuntimeError("selected index k out of range")

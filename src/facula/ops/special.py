@@ -15,8 +15,10 @@ import numpy as np
 from facula.autograd.graph import Rule
 from facula.engine.graph.expr import function, where
 from facula.ops import rounding, transcendental  # noqa: F401  (functions of theirs are named here too)
+from facula.ops.casting import constant
+from facula.ops.elementwise import Binary, unary
 from facula.ops.host_functions import ROUTINES, floating, floating_pair, host, routine
-from facula.ops.pointwise import Binary, constant, sum_to, unary
+from facula.ops.pointwise import sum_to
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
 from facula.tensor import Tensor, attach, new
 
@@ -361,7 +363,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = floating(input, "mvlgamma")
-    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype) * -0.5
+    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype, device=x.device) * -0.5
     return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
             + p * (p - 1) / 4 * math.log(math.pi))
 

@@ -7,16 +7,9 @@ from operator import index
 from typing import Any
 
 from facula.autograd.graph import Rule
+from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.registry import FUNCTIONS, METHODS, op
-from facula.ops.views import (
-    check_tensor,
-    ints,
-    part_rule,
-    select_view,
-    slice_rule,
-    slice_view,
-    wrap_dim,
-)
+from facula.ops.views import part_rule, select_view, slice_rule, slice_view
 from facula.tensor import Tensor
 
 _blocked = object()

@@ -12,26 +12,29 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
+from facula.engine.meta import meta_node
 from facula.engine.recorder import record
+from facula.ops.arguments import check_tensor, dims_of, numpy_names
+from facula.ops.casting import constant, to_dtype
 from facula.ops.conversion import from_array, host_array
-from facula.ops.pointwise import constant, to_dtype
-from facula.ops.reductions import (
-    _DIV_S,
+from facula.ops.norms import vector_norm
+from facula.ops.reduction_nodes import (
+    DIVIDED,
     count_of,
-    dims_of,
+    dropped,
     mask,
     mask_zero,
-    mean_node,
     narrowed,
-    numpy_names,
     reduce_node,
     spread,
-    tensor_argument,
     widened,
 )
+from facula.ops.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
 from facula.ops.severing import severed
-from facula.tensor import Tensor, attach, attach_many, new
+from facula.ops.value_views import reshaped
+from facula.tensor import Tensor, attach, attach_many, is_meta, new
 
 _a, _b = operand(0), operand(1)
 _SQUARE_DIFF = Formula("var", (_a - _b) * (_a - _b))
@@ -82,7 +85,7 @@ _VAR_MEAN, _STD_MEAN = Rule("VarMeanBackward0", _pair_back(False)), Rule("StdMea
 
 def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
     """(dim, correction); var(x, True) is var(x, unbiased=True)."""
-    tensor_argument(input, name)
+    check_tensor(input, name)
     if type(dim) is bool:
         dim, unbiased = None, dim
     if input.dtype.category < FLOAT:
@@ -106,11 +109,10 @@ def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correc
     centre = mean_node(node, dims, True)
     square = record(_SQUARE_DIFF, (node, centre), None, None, node.shape, of)
     total = reduce_node(SUM, square, dims, keepdim, of)
-    result = record(_DIV_S, (total,), None, (float(freedom),), total.shape, of)
+    result = record(DIVIDED, (total,), None, (float(freedom),), total.shape, of)
     if std:
         result = record(_SQRT, (result,), None, None, result.shape, of)
     if not keepdim:
-        from facula.ops.reductions import dropped, reshaped
         centre = reshaped(centre, dropped(x.shape, dims))
     return result, centre
 
@@ -155,11 +157,13 @@ std_mean = _spread_op("std", True, True)
 
 @op(out=True)
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
-    tensor_argument(input, "histc")
+    check_tensor(input, "histc")
     if bins <= 0:
         raise RuntimeError("bins must be > 0")
     if input.dtype.category != FLOAT:
         raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+    if is_meta(input):
+        return new(meta_node((bins,), input.dtype))
     x = host_array(input).reshape(-1)
     low, high = float(min), float(max)
     if low == high and x.size:
@@ -177,11 +181,10 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
 
 @op
 def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
-    tensor_argument(input, "bincount")
+    check_tensor(input, "bincount")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if input.dtype.category >= FLOAT:
-        from facula.ops.registry import DTYPE_NAMES
         raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host_array(input)
     if x.size == 0 and x.ndim == 1:
@@ -199,7 +202,6 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
-    from facula.ops.reductions import result_type
     if isinstance(bins, Tensor) and bins.shape == (0,):
         raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
                            "bins tensor for dimension 0")
@@ -219,7 +221,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
 
 @op
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
-    tensor_argument(input, "cov")
+    check_tensor(input, "cov")
     rank = len(input.shape)
     if rank > 2:
         raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {rank} "
@@ -266,7 +268,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
 
 @op
 def corrcoef(input: Tensor) -> Tensor:
-    tensor_argument(input, "corrcoef")
+    check_tensor(input, "corrcoef")
     if len(input.shape) > 2:
         raise RuntimeError("corrcoef(): expected input to have two or fewer dimensions but got an input with "
                            f"{len(input.shape)} dimensions")
@@ -295,7 +297,6 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
-    from facula.ops.reductions import vector_norm
     if p == 0:  # a count: its gradient is zero, where that of vector_norm is absent
         differ = vector_norm(x1.detach().unsqueeze(-2) - x2.detach().unsqueeze(-3), p, -1)
         return severed(differ, x1, x2, name="CdistBackward0")
@@ -310,7 +311,6 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     i, j = np.triu_indices(n, 1)
     a = FUNCTIONS["index_select"](input, 0, from_array(i, int64))
     b = FUNCTIONS["index_select"](input, 0, from_array(j, int64))
-    from facula.ops.reductions import vector_norm
     if p == 0:
         return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
     return vector_norm(a - b, p, -1)

@@ -8,8 +8,10 @@ from typing import Any
 from facula import defaults
 from facula.dtypes import FLOAT
 from facula.engine.graph.expr import function, where
+from facula.ops.casting import to_dtype
 from facula.ops.comparison import clamp
-from facula.ops.pointwise import Binary, result_dtype, to_dtype, unary
+from facula.ops.elementwise import Binary, unary
+from facula.ops.promotion import result_dtype
 from facula.ops.refusals import real_only, refuse_complex
 from facula.ops.registry import FUNCTIONS, alias_of, op
 from facula.tensor import Tensor

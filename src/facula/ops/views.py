@@ -7,7 +7,6 @@ input as if it were contiguous, whatever its strides, because gradients are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import index
 from typing import Any
 
 from facula.autograd.graph import Rule
@@ -15,41 +14,6 @@ from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides
 from facula.ops.regions import Ints, region_view_backward
 from facula.tensor import Tensor, alias, attach
-
-# ---- arguments -----------------------------------------------------------------------------------
-
-def wrap_dim(dim: Any, n: int) -> int:
-    """`dim` counted from the front; IndexError if a tensor of `n` dimensions has none such."""
-    try:
-        d = index(dim)
-    except TypeError:
-        raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}") from None
-    low = -n if n else -1
-    high = n - 1 if n else 0
-    if not low <= d <= high:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{low}, {high}], but "
-                         f"got {d})")
-    return d + (n or 1) if d < 0 else d
-
-
-def ints(args: tuple[Any, ...], what: str = "size") -> Ints:
-    """The integers of `f(1, 2)`, `f((1, 2))` or `f([1, 2])`."""
-    items = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
-    if len(args) == 1 and items is args and isinstance(args[0], Tensor) and args[0].shape:
-        items = args[0].tolist()
-    try:
-        return tuple([x if type(x) is int else index(x) for x in items])
-    except TypeError:
-        bad = next(x for x in items if not hasattr(x, "__index__"))
-        raise TypeError(f"argument '{what}' must be tuple of ints, but found element of type "
-                        f"{type(bad).__name__}") from None
-
-
-def check_tensor(t: Any, what: str, arg: str = "input") -> None:
-    if not isinstance(t, Tensor):
-        raise TypeError(f"{what}(): argument '{arg}' (position 1) must be Tensor, not "
-                        f"{type(t).__name__}")
-
 
 # ---- aliases -------------------------------------------------------------------------------------
 

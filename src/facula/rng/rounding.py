@@ -66,7 +66,7 @@ def round_number(x: float, to: dtype) -> float:
     """The Python number `x` rounded to the precision of `to`."""
     if to is float64:
         return float(x)
-    if to in (float32, float16):
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
+        if to in (float32, float16):
             return float(to.numpy.type(x))
-    return float(from_bfloat16(to_bfloat16(np.array([x], np.float32)))[0])
+        return float(from_bfloat16(to_bfloat16(np.array([x], np.float32)))[0])

@@ -37,6 +37,8 @@ class TorchPickler(_PythonPickler):  # type: ignore[misc]
         if isinstance(obj, self.tensor_class):
             if self.parameter_class in type(obj).__mro__:  # isinstance is also true for what is marked as one
                 return rebuild.reduce_parameter(obj)
+            if obj.is_meta:
+                return rebuild.reduce_meta_tensor(obj)
             return rebuild.reduce_tensor(obj, _StorageReference(self.save_storage(obj)))
         if type(obj) is layout:
             return rebuild._get_layout, (repr(obj),)

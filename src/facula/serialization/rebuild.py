@@ -104,6 +104,15 @@ def reduce_tensor(tensor: Any, storage: Any) -> tuple[Any, ...]:
     return _rebuild_from_type_v2, (_rebuild_tensor_v2, type(tensor), arguments, state)
 
 
+def reduce_meta_tensor(tensor: Any) -> tuple[Any, ...]:
+    """The same for a meta tensor, which has no storage."""
+    arguments = tensor.dtype, tuple(tensor.shape), tuple(tensor.stride()), bool(tensor.requires_grad)
+    state = attributes_of(tensor)
+    if type(tensor) is tensors.tensor_class() and not state:
+        return _rebuild_meta_tensor_no_storage, arguments
+    return _rebuild_from_type_v2, (_rebuild_meta_tensor_no_storage, type(tensor), arguments, state)
+
+
 def reduce_parameter(parameter: Any) -> tuple[Any, ...]:
     """How a file names a Parameter: a function and its arguments."""
     arguments: tuple[Any, ...] = (parameter.data, bool(parameter.requires_grad), OrderedDict())

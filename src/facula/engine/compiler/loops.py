@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
-from facula.engine.compiler.fuse import Group, _recut, row_map
+from facula.engine.compiler.groups import Group
 from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.spaces import recut, row_map
 from facula.engine.compiler.values import Builder, Refine, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
@@ -126,7 +127,7 @@ def values_of(
             return found, builder
         except Refine as finer:
             if group.reduced is not None:
-                group.reduced = _recut(group.dims, group.reduced, finer.dims)
+                group.reduced = recut(group.dims, group.reduced, finer.dims)
             group.dims = finer.dims
 
 

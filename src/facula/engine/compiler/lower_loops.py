@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from facula.engine.compiler.affine import Affine, identity
-from facula.engine.compiler.emit.nest import NestEmitter, Word
-from facula.engine.compiler.fuse import Group, row_map
+from facula.engine.compiler.emit.kernel_builder import Word
+from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
@@ -193,23 +195,35 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         outer *= chunks
         reduced = -(-reduced // chunks)
     if not nest.columns:
-        rows = max(1, min(outer, points // max(1, reduced)))
+        rows = _evenly(outer, max(1, min(outer, points // max(1, reduced))))
         return -(-outer // rows), {"rows": rows}
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
     if nest.outer and any(
         _lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))
     ):
-        rows = max(1, min(outer, columns // ACROSS))
+        rows = _evenly(outer, max(1, min(outer, columns // ACROSS)))
         across = -(-width // ACROSS)
         return -(-outer // rows) * across, {"rows": rows, "columns": ACROSS, "across": across}
     step = 4 * nest.lanes
     columns = -(-columns // step) * step
     if columns >= width:
-        rows = max(1, min(outer, columns // max(1, width)))
+        rows = _evenly(outer, max(1, min(outer, columns // max(1, width))))
         return -(-outer // rows), {"rows": rows, "columns": width, "across": 1}
+    if outer == 1:
+        columns = -(-_evenly(width, columns) // step) * step
     across = -(-width // columns)
     return outer * across, {"rows": 1, "columns": columns, "across": across}
+
+
+def _evenly(total: int, size: int) -> int:
+    """A size near `size` that cuts `total` into an even number of parts (above two, a multiple of 4): of a few
+    parts that threads cannot share out evenly, all but one thread would await the last."""
+    parts = -(-total // size)
+    if not 1 < parts < 32:
+        return size
+    multiple = 4 if parts > 2 else 2
+    return -(-total // (-(-parts // multiple) * multiple))
 
 
 def _lies_across(nest: Nest, map: Affine | None) -> bool:

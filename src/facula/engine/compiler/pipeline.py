@@ -8,7 +8,8 @@ assign       order and memory                                    PlanSpec
 
 from __future__ import annotations
 
-from facula.engine.compiler.fuse import Group, fuse
+from facula.engine.compiler.fuse import fuse
+from facula.engine.compiler.groups import Group
 from facula.engine.compiler.lower_loops import Temporary, lower_loops
 from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign

@@ -6,6 +6,7 @@ Its elements are laid out contiguously, row-major, whatever its inputs look like
 primitive   inputs                 attrs            scalars    value
 BUFFER      -                      -                -          the elements in `buffer`
 CONST       -                      -                (v,)       v everywhere
+META        -                      -                -          no elements: shape and dtype only (engine/meta.py)
 INDEX       -                      (dim,)           -          int64 coordinate along `dim`
 Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast
 VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
@@ -69,6 +70,7 @@ class Formula(Primitive):
 
 BUFFER = Primitive("buffer", "buffer")
 CONST = Primitive("const", "const")
+META = Primitive("meta", "meta")
 INDEX = Primitive("index", "index")
 VIEW = Primitive("view", "view")
 SUM = Primitive("sum", "reduce")

@@ -145,9 +145,10 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
         return leaky_relu(input, (lower + upper) / 2, inplace)
     # A number for each negative element only, as PyTorch draws them.
     noise = facula.ones_like(input)
-    negative = input <= 0
-    count = int(negative.sum())
-    noise[negative] = facula.empty(count, dtype=input.dtype, device=input.device).uniform_(lower, upper)
+    if not input.is_meta:
+        negative = input <= 0
+        count = int(negative.sum())
+        noise[negative] = facula.empty(count, dtype=input.dtype, device=input.device).uniform_(lower, upper)
     return input.mul_(noise) if inplace else input * noise
 
 

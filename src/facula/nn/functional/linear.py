@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
-from facula.ops.matmul import linear
+from facula.ops.linear import linear
 
 __all__ = ["bilinear", "embedding", "embedding_bag", "linear"]
 
@@ -98,7 +98,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
         if padding_idx is not None:
             padded = (indices == padding_idx).unsqueeze(1)
             rows = facula.where(padded, rows.detach(), rows)  # the same values, but no gradient
-        if scale_grad_by_freq:
+        if scale_grad_by_freq and not indices.is_meta:
             counts = facula.bincount(indices, minlength=weight.size(0)).index_select(0, indices)
             rows = _scale_gradient(rows, (1.0 / counts).to(rows.dtype).unsqueeze(1))
     return rows.reshape(tuple(input.shape) + (weight.size(1),))
@@ -165,12 +165,15 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     if input.dim() == 2:
         starts = list(range(0, count + 1, input.size(1))) if input.size(1) else [0] * (input.size(0) + 1)
     else:
-        starts = [int(v) for v in offsets.tolist()]
+        # where the bags of a meta tensor start makes no difference: all elements go to the last one
+        starts = [0] * len(offsets) if offsets.is_meta else [int(v) for v in offsets.tolist()]
         if starts and starts[0] != 0:
             raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to "
                                f"start from position 0. However, got {starts[0]}")
         if not include_last_offset:
             starts.append(count)
+        elif offsets.is_meta:
+            starts[-1] = count
     bags = len(starts) - 1
     owner = [b for b in range(bags) for _ in range(starts[b + 1] - starts[b])]
     flat = flat[:len(owner)]
@@ -194,8 +197,9 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
 
 def _bag_maxima(rows: Any, used: Any, owners: Any, bags: int) -> Any:
     """The maximum of each bag; 0 for an empty one."""
-    kept = used.nonzero().reshape(-1)
-    rows, owners = rows.index_select(0, kept), owners.index_select(0, kept)
+    if not used.is_meta:
+        kept = used.nonzero().reshape(-1)
+        rows, owners = rows.index_select(0, kept), owners.index_select(0, kept)
     out = facula.zeros((bags, rows.size(1)), dtype=rows.dtype, device=rows.device)
     index = owners.unsqueeze(1).expand(-1, rows.size(1))
     return out.scatter_reduce(0, index, rows, "amax", include_self=False)

@@ -63,10 +63,12 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         >>> facula.nn.functional.layer_norm(facula.tensor([1.0, 3.0]), (2,))
         tensor([-1.0000,  1.0000])
     """
-    kind, rank = input.dtype, len(normalized_shape)
-    if kind.is_floating_point and rank and input.shape[-rank:] == tuple(normalized_shape) and 0 not in input.shape:
+    kind, sizes = input.dtype, tuple(input.shape)
+    last = tuple(normalized_shape)
+    rank = len(last)
+    if kind.is_floating_point and rank and sizes[-rank:] == last and 0 not in sizes:
         for t in (weight, bias):
-            if t is not None and (t.dtype is not kind or t.shape != input.shape[-rank:]):
+            if t is not None and (t.dtype is not kind or t.shape != last):
                 break
         else:
             return ops.layer_norm(input, rank, weight, bias, float(eps))

@@ -160,9 +160,11 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return facula.empty((*tensor.shape, num_classes), dtype=facula.int64, device=tensor.device)
-    if int(tensor.min()) < 0:
-        raise RuntimeError("Class values must be non-negative.")
-    largest = int(tensor.max())
+    largest = -1
+    if num_classes == -1 or not tensor.is_meta:
+        if int(tensor.min()) < 0:
+            raise RuntimeError("Class values must be non-negative.")
+        largest = int(tensor.max())
     if num_classes == -1:
         num_classes = largest + 1
     elif num_classes < 1:

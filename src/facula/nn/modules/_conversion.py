@@ -8,6 +8,8 @@ from typing import Any
 
 import facula
 
+from ..parameter import Parameter, is_lazy
+
 
 class Conversion:
     """The part of `Module` that changes all of its tensors, or all of its modules, at once."""
@@ -21,13 +23,21 @@ class Conversion:
         if recurse:
             for module in self.children():  # type: ignore[attr-defined]
                 module._apply(fn)
-        for parameter in self._parameters.values():
+        for key, parameter in self._parameters.items():
             if parameter is None:
                 continue
-            # The Parameter object stays, so that optimizers and tied weights keep referring to it.
+            # The Parameter object stays, so that optimizers and tied weights keep referring to it; but not on its way
+            # to or from the meta device, as in torch.
             with facula.no_grad():
-                parameter.data = fn(parameter)
+                changed = fn(parameter)
                 gradient = parameter.grad
+                if changed.is_meta is parameter.is_meta:
+                    parameter.data = changed
+                elif is_lazy(parameter):
+                    parameter = self._parameters[key] = type(parameter)(
+                        parameter.requires_grad, changed.device, changed.dtype)
+                else:
+                    parameter = self._parameters[key] = Parameter(changed, parameter.requires_grad)
                 if gradient is not None:
                     parameter.grad = fn(gradient).requires_grad_(gradient.requires_grad)
         for key, buffer in self._buffers.items():
@@ -84,6 +94,10 @@ class Conversion:
                 chosen["dtype"] = dtype
             if memory_format is not None and tensor.dim() in (4, 5):
                 chosen["memory_format"] = memory_format
+            if tensor.is_meta and device is not None and device.type != "meta":
+                raise NotImplementedError("Cannot copy out of meta tensor; no data! Please use "
+                                          "torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving "
+                                          "module from meta to a different device.")
             return tensor.to(**chosen) if chosen else tensor
 
         return self._apply(convert)

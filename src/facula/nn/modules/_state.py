@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
@@ -237,6 +238,11 @@ class Saving:
         if not lazy and given.shape != target.shape:
             return (f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, the "
                     f"shape in current model is {target.shape}.")
+        if target.is_meta and not given.is_meta and not assign:
+            warnings.warn(f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
+                          "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in "
+                          "the state dictionary to their corresponding key in the module instead of copying them in "
+                          "place?)", stacklevel=2)
         try:
             with facula.no_grad():
                 if assign:

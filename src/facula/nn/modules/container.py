@@ -1,16 +1,14 @@
-"""Modules that hold other modules, and lists and dictionaries of parameters."""
+"""Modules that hold other modules; PyTorch has the containers of parameters here, too."""
 
 from __future__ import annotations
 
-import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
-from facula.tensor import Tensor
-
-from ..parameter import Parameter
+from ._containers import Numbered, entries, position
+from ._parameter_containers import ParameterDict, ParameterList
 from .module import Module, _add_indent
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -32,7 +30,13 @@ def _renumber(module: Module, children: Iterable[Any]) -> None:
     module._modules = {str(i): child for i, child in enumerate(children)}
 
 
-class Sequential(Module):
+def _check_addend(other: Any) -> None:
+    if not isinstance(other, Sequential):
+        raise ValueError("add operator supports only objects of Sequential class, but "
+                         f"{type(other)} is given.")
+
+
+class Sequential(Numbered):
     """Runs its modules one after the other, each on the output of the one before.
 
     Args:
@@ -60,11 +64,7 @@ class Sequential(Module):
         return input
 
     def _key(self, index: Any) -> str:
-        size = len(self)
-        index = operator.index(index)
-        if not -size <= index < size:
-            raise IndexError(f"index {index} is out of range")
-        return next(islice(self._modules, index % size, None))
+        return next(islice(self._modules, position(index, len(self)), None))
 
     def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, slice):
@@ -82,22 +82,15 @@ class Sequential(Module):
             delattr(self, self._key(idx))
         _renumber(self, self._modules.values())
 
-    def __len__(self) -> int:
-        return len(self._modules)
-
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
 
     def __add__(self, other: Any) -> Sequential:
-        if not isinstance(other, Sequential):
-            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is "
-                             "given.")
+        _check_addend(other)
         return Sequential(*self, *other)
 
     def __iadd__(self, other: Any) -> Sequential:
-        if not isinstance(other, Sequential):
-            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is "
-                             "given.")
+        _check_addend(other)
         return self.extend(list(other))
 
     def _check_factor(self, other: Any) -> None:
@@ -115,9 +108,6 @@ class Sequential(Module):
     def __imul__(self, other: int) -> Sequential:
         self._check_factor(other)
         return self.extend(list(self) * (other - 1))
-
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not name.isdigit()]
 
     def pop(self, key: int | slice) -> Any:
         """Take the module at `key` out and return it."""
@@ -154,7 +144,7 @@ class Sequential(Module):
         return self
 
 
-class ModuleList(Module):
+class ModuleList(Numbered):
     """A list whose modules are registered, so that their parameters are found.
 
     Example:
@@ -169,12 +159,6 @@ class ModuleList(Module):
         super().__init__()
         if modules is not None:
             self += modules
-
-    def _get_abs_string_index(self, idx: Any) -> str:
-        idx = operator.index(idx)
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is out of range")
-        return str(idx + len(self) if idx < 0 else idx)
 
     def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, slice):
@@ -192,9 +176,6 @@ class ModuleList(Module):
             delattr(self, self._get_abs_string_index(idx))
         _renumber(self, self._modules.values())
 
-    def __len__(self) -> int:
-        return len(self._modules)
-
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
 
@@ -206,9 +187,6 @@ class ModuleList(Module):
         for i, module in enumerate(chain(self, other)):
             combined.add_module(str(i), module)
         return combined
-
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not name.isdigit()]
 
     def __repr__(self) -> str:
         texts = [repr(item) for item in self]
@@ -248,7 +226,7 @@ class ModuleList(Module):
         return module
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add all modules of an iterable at the end; returns self. TypeError if it is no iterable."""
+        """Add all modules of an iterable at the end; returns self. TypeError if it is none."""
         if not isinstance(modules, Iterable):
             raise TypeError("ModuleList.extend should be called with an iterable, but got "
                             + type(modules).__name__)
@@ -256,24 +234,6 @@ class ModuleList(Module):
         for i, module in enumerate(modules):
             self.add_module(str(offset + i), module)
         return self
-
-
-def _pairs(owner: str, given: Any) -> Iterator[tuple[Any, Any]]:
-    """Entries of a mapping, or of an iterable of pairs, with PyTorch's complaints."""
-    if not isinstance(given, Iterable):
-        raise TypeError(f"{owner}.update should be called with an iterable of key/value pairs, but got "
-                        + type(given).__name__)
-    if isinstance(given, Mapping) or hasattr(given, "items"):
-        yield from given.items()
-        return
-    for j, pair in enumerate(given):
-        if not isinstance(pair, Iterable):
-            raise TypeError(f"{owner} update sequence element #{j} should be Iterable; is "
-                            f"{type(pair).__name__}")
-        if len(pair) != 2:  # type: ignore[arg-type]
-            raise ValueError(f"{owner} update sequence element #{j} has length "
-                             f"{len(pair)}; 2 is required")  # type: ignore[arg-type]
-        yield tuple(pair)
 
 
 class ModuleDict(Module):
@@ -330,223 +290,5 @@ class ModuleDict(Module):
 
     def update(self, modules: Any) -> None:
         """Add or replace modules from a mapping or an iterable of pairs."""
-        for key, module in _pairs("ModuleDict", modules):
+        for key, module in entries("ModuleDict", modules):
             self[key] = module
-
-
-def _describe(parameter: Any, kind: Any) -> str:
-    """The line a parameter gets when its list or dictionary is printed."""
-    size = "x".join(str(n) for n in parameter.size())
-    device = "" if parameter.device.type == "cpu" else f" ({parameter.device})"
-    what = "Parameter" if isinstance(parameter, Parameter) else "Tensor"
-    return f"{what} containing: [{kind} of size {size}{device}]"
-
-
-def _as_parameter(value: Any) -> Any:
-    if isinstance(value, Tensor) and not isinstance(value, Parameter):
-        return Parameter(value)
-    return value
-
-
-class ParameterList(Module):
-    """A list whose parameters are registered. Tensors become parameters; other values are kept as they are.
-
-    Example:
-        >>> import facula
-        >>> facula.nn.ParameterList([facula.zeros(2, 3)])
-        ParameterList(  (0): Parameter containing: [torch.float32 of size 2x3])
-    """
-
-    def __init__(self, values: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        self._size = 0
-        if values is not None:
-            self += values
-
-    def _position(self, idx: Any) -> str:
-        idx = operator.index(idx)
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is out of range")
-        return str(idx + len(self) if idx < 0 else idx)
-
-    def __getitem__(self, idx: Any) -> Any:
-        if isinstance(idx, slice):
-            out = type(self)()
-            for i in range(len(self))[idx]:
-                out.append(self[i])
-            return out
-        return getattr(self, self._position(idx))
-
-    def __setitem__(self, idx: int, param: Any) -> None:
-        setattr(self, self._position(idx), _as_parameter(param))
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self[i] for i in range(len(self)))
-
-    def __iadd__(self, parameters: Iterable[Any]) -> ParameterList:
-        return self.extend(parameters)
-
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not name.isdigit()]
-
-    def append(self, value: Any) -> ParameterList:
-        """Add a value at the end; returns self."""
-        self._size += 1
-        self[len(self) - 1] = value
-        return self
-
-    def extend(self, values: Iterable[Any]) -> ParameterList:
-        """Add all values of an iterable at the end; returns self. TypeError for a bare tensor."""
-        if not isinstance(values, Iterable) or isinstance(values, Tensor):
-            raise TypeError("ParameterList.extend should be called with an iterable, but got "
-                            + type(values).__name__)
-        for value in values:
-            self.append(value)
-        return self
-
-    def pop(self, idx: int = -1) -> Any:
-        """Take the value at `idx` out and return it."""
-        values = list(self)
-        taken = values.pop(operator.index(idx))
-        for i in range(len(self)):
-            delattr(self, str(i))
-        self._size = 0
-        self.extend(values)
-        return taken
-
-    def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_describe(v, v.dtype)}" if isinstance(v, Tensor)
-                         else f"  ({i}): Object of type: {type(v).__name__}" for i, v in enumerate(self))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("ParameterList should not be called.")
-
-
-class ParameterDict(Module):
-    """A dictionary, in insertion order, whose parameters are registered. Tensors become parameters.
-
-    Example:
-        >>> import facula
-        >>> d = facula.nn.ParameterDict({"scale": facula.ones(2)})
-        >>> d["scale"].requires_grad
-        True
-    """
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        self._keys: dict[str, None] = {}
-        if parameters is not None:
-            self.update(parameters)
-
-    @staticmethod
-    def _key_to_attr(key: Any) -> str:
-        if not isinstance(key, str):
-            raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string "
-                            f"(type is '{type(key).__name__}'). Open an issue on github if you need "
-                            "non-string keys.")
-        return key
-
-    def __getitem__(self, key: str) -> Any:
-        return getattr(self, self._key_to_attr(key))
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._keys[key] = None
-        setattr(self, self._key_to_attr(key), _as_parameter(value))
-
-    def __delitem__(self, key: str) -> None:
-        del self._keys[key]
-        delattr(self, self._key_to_attr(key))
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(list(self._keys))
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def copy(self) -> ParameterDict:
-        """A new dictionary with the same parameters."""
-        return ParameterDict(OrderedDict((key, self[key]) for key in self._keys))
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value of `key`, which becomes `default` if absent."""
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def clear(self) -> None:
-        """Take everything out."""
-        for key in self._keys.copy():
-            del self[key]
-
-    def pop(self, key: str) -> Any:
-        """Take `key` out and return its value."""
-        value = self[key]
-        del self[key]
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        """Take the last entry out and return it as (key, value)."""
-        key, _ = self._keys.popitem()
-        self._keys[key] = None
-        value = self[key]
-        del self[key]
-        return key, value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of `key`, or `default`."""
-        return self[key] if key in self else default
-
-    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
-        """A new dictionary in which all keys have the value `default`."""
-        return ParameterDict((key, default) for key in keys)
-
-    def keys(self) -> Any:
-        """The keys."""
-        return self._keys.keys()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Pairs of key and value."""
-        return ((key, self[key]) for key in self._keys)
-
-    def values(self) -> Iterable[Any]:
-        """The values."""
-        return (self[key] for key in self._keys)
-
-    def update(self, parameters: Any) -> None:
-        """Add or replace entries from a mapping or an iterable of pairs."""
-        pairs = _pairs("ParameterDict", parameters)
-        if isinstance(parameters, Mapping) and not isinstance(parameters, (OrderedDict, ParameterDict)):
-            pairs = iter(sorted(pairs))  # as PyTorch: a plain mapping is taken in sorted order
-        for key, value in pairs:
-            self[key] = value
-
-    def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_describe(value, value.type())}" if isinstance(value, Tensor)
-                         else f"  ({key}): Object of type: {type(value).__name__}" for key,
-                         value in self.items())
-
-    def __call__(self, input: Any) -> Any:
-        raise RuntimeError("ParameterDict should not be called.")
-
-    def __or__(self, other: ParameterDict) -> ParameterDict:
-        copy = self.copy()
-        copy.update(other)
-        return copy
-
-    def __ror__(self, other: ParameterDict) -> ParameterDict:
-        copy = other.copy()
-        copy.update(self)
-        return copy
-
-    def __ior__(self, other: ParameterDict) -> ParameterDict:
-        self.update(other)
-        return self

@@ -10,6 +10,7 @@ import facula
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter, UninitializedParameter
+from ._printing import options_text
 from .lazy import LazyModuleMixin
 from .module import Module
 
@@ -93,19 +94,10 @@ class _ConvNd(Module):
     def extra_repr(self) -> str:
         n = self.dimensions
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        if self.padding != (0,) * n:
-            text += f", padding={self.padding}"
-        if self.dilation != (1,) * n:
-            text += f", dilation={self.dilation}"
-        if self.output_padding != (0,) * n:
-            text += f", output_padding={self.output_padding}"
-        if self.groups != 1:
-            text += f", groups={self.groups}"
+        text += options_text(self, padding=(0,) * n, dilation=(1,) * n, output_padding=(0,) * n, groups=1)
         if self.bias is None:
             text += ", bias=False"
-        if self.padding_mode != "zeros":
-            text += f", padding_mode={self.padding_mode}"
-        return text
+        return text + options_text(self, padding_mode="zeros")
 
 
 class _Conv(_ConvNd):

@@ -9,6 +9,7 @@ import facula
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._printing import options_text
 from .module import Module
 
 __all__ = ["Embedding", "EmbeddingBag"]
@@ -84,18 +85,9 @@ class Embedding(Module):
                            self.scale_grad_by_freq, self.sparse)
 
     def extra_repr(self) -> str:
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        if self.padding_idx is not None:
-            text += f", padding_idx={self.padding_idx}"
-        if self.max_norm is not None:
-            text += f", max_norm={self.max_norm}"
-        if self.norm_type != 2:
-            text += f", norm_type={self.norm_type}"
-        if self.scale_grad_by_freq is not False:
-            text += f", scale_grad_by_freq={self.scale_grad_by_freq}"
-        if self.sparse is not False:
-            text += ", sparse=True"
-        return text
+        text = f"{self.num_embeddings}, {self.embedding_dim}" + options_text(
+            self, padding_idx=None, max_norm=None, norm_type=2, scale_grad_by_freq=False)
+        return text if self.sparse is False else text + ", sparse=True"
 
     @classmethod
     def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None,
@@ -166,17 +158,9 @@ class EmbeddingBag(Module):
                                self.include_last_offset, self.padding_idx)
 
     def extra_repr(self) -> str:
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        if self.max_norm is not None:
-            text += f", max_norm={self.max_norm}"
-        if self.norm_type != 2:
-            text += f", norm_type={self.norm_type}"
-        if self.scale_grad_by_freq is not False:
-            text += f", scale_grad_by_freq={self.scale_grad_by_freq}"
-        text += f", mode={self.mode!r}"
-        if self.padding_idx is not None:
-            text += f", padding_idx={self.padding_idx}"
-        return text
+        text = f"{self.num_embeddings}, {self.embedding_dim}" + options_text(
+            self, max_norm=None, norm_type=2, scale_grad_by_freq=False)
+        return text + f", mode={self.mode!r}" + options_text(self, padding_idx=None)
 
     @classmethod
     def from_pretrained(cls, embeddings: Any, freeze: bool = True, max_norm: float | None = None,

@@ -73,7 +73,7 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
         >>> facula.nn.utils.rnn.pack_padded_sequence(x, [2, 1], batch_first=True).data
         tensor([1., 3., 2.])
     """
-    lengths = facula.as_tensor(lengths, dtype=facula.int64)
+    lengths = facula.as_tensor(lengths, dtype=facula.int64, device="cpu")
     order = None
     if not enforce_sorted:
         lengths, order = facula.sort(lengths, descending=True, stable=True)
@@ -93,7 +93,7 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
                            "this requirement if you do not need ONNX exportability.")
     sizes = [sum(n > step for n in counts) for step in range(counts[0])]
     data = facula.cat([input[step, :size] for step, size in enumerate(sizes)])
-    return PackedSequence(data, facula.tensor(sizes), order)  # type: ignore[no-any-return]
+    return PackedSequence(data, facula.tensor(sizes, device="cpu"), order)  # type: ignore[no-any-return]
 
 
 def pad_packed_sequence(sequence: Any, batch_first: bool = False, padding_value: float = 0.0,
@@ -114,7 +114,7 @@ def pad_packed_sequence(sequence: Any, batch_first: bool = False, padding_value:
         steps.append(part)
     steps += [steps[0].new_full(steps[0].shape, padding_value)] * (longest - len(steps))
     padded = facula.stack(steps, 1 if batch_first else 0)
-    lengths = facula.tensor([sum(size > k for size in sizes) for k in range(sizes[0])])
+    lengths = facula.tensor([sum(size > k for size in sizes) for k in range(sizes[0])], device="cpu")
     if sequence.unsorted_indices is not None:
         back = sequence.unsorted_indices
         return padded.index_select(0 if batch_first else 1, back), lengths[back]

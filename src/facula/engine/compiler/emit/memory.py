@@ -12,10 +12,10 @@ from facula.engine.compiler.values import Val
 from facula.engine.graph.node import contiguous_strides
 
 if TYPE_CHECKING:
-    from facula.engine.compiler.emit.nest import NestEmitter
+    from facula.engine.compiler.emit.nest_values import NestValues
 
 
-def place(e: NestEmitter, key: object, map: Affine) -> tuple[str, int]:
+def place(e: NestValues, key: object, map: Affine) -> tuple[str, int]:
     """Position of `map` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
     nest = e.nest
     strides = nest.strides(map)
@@ -42,19 +42,19 @@ def place(e: NestEmitter, key: object, map: Affine) -> tuple[str, int]:
     return e.add(at, e.mul(e.vector_at, _stride(e, key, map, nest.vector_dim))), 2
 
 
-def _stride(e: NestEmitter, key: object, map: Affine, d: int) -> str:
+def _stride(e: NestValues, key: object, map: Affine, d: int) -> str:
     step = e.nest.strides(map)[d]
     return "1" if step == 1 else e.argument(step, ("stride", key, map, d))
 
 
-def lanes_apart(e: NestEmitter, key: object, map: Affine) -> str:
+def lanes_apart(e: NestValues, key: object, map: Affine) -> str:
     """<0, s, 2s, ...> as i64 lanes."""
     steps = "<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">"
     stride = broadcast(e.code, _stride(e, key, map, e.nest.vector_dim), "i64", e.lanes)
     return e.code.op(f"mul nsw {vector('i64', e.lanes)} {steps}, {stride}")
 
 
-def moved(e: NestEmitter, at: str, u: int, key: object, map: Affine, lane: int) -> str:
+def moved(e: NestValues, at: str, u: int, key: object, map: Affine, lane: int) -> str:
     """The position `u` vectors further on."""
     if not u or not lane:
         return at
@@ -63,7 +63,7 @@ def moved(e: NestEmitter, at: str, u: int, key: object, map: Affine, lane: int) 
     return e.add(at, e.mul(_stride(e, key, map, e.nest.vector_dim), str(u * e.lanes)))
 
 
-def load(e: NestEmitter, value: Val, u: int) -> str:
+def load(e: NestValues, value: Val, u: int) -> str:
     source, map = value.payload[:2]  # type: ignore[index]
     if value.op == "gather":
         return _gather(e, value, u)
@@ -81,7 +81,7 @@ def load(e: NestEmitter, value: Val, u: int) -> str:
     return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, source, map))
 
 
-def _load_vector(e: NestEmitter, d: dtype, pointer: str) -> str:
+def _load_vector(e: NestValues, d: dtype, pointer: str) -> str:
     t, lanes = stored(d), e.lanes
     v = vector(t, lanes)
     if e.mask is None:
@@ -98,7 +98,7 @@ def _all(lanes: int) -> str:
     return splat("true", "i1", lanes)
 
 
-def _gather_lanes(e: NestEmitter, d: dtype, pointer: str, offsets: str) -> str:
+def _gather_lanes(e: NestValues, d: dtype, pointer: str, offsets: str) -> str:
     t, lanes = stored(d), e.lanes
     v, p = vector(t, lanes), vector("ptr", lanes)
     pointers = e.code.op(f"getelementptr {t}, ptr {pointer}, {vector('i64', lanes)} {offsets}")
@@ -111,7 +111,7 @@ def _gather_lanes(e: NestEmitter, d: dtype, pointer: str, offsets: str) -> str:
     return widen(e.code, d, raw, lanes)
 
 
-def _clamped(e: NestEmitter, index: str, limit: str, lanes: int) -> str:
+def _clamped(e: NestValues, index: str, limit: str, lanes: int) -> str:
     """Within [0, limit]: a wrong index must not read foreign memory."""
     t = vector("i64", lanes)
     top = broadcast(e.code, limit, "i64", lanes)
@@ -119,7 +119,7 @@ def _clamped(e: NestEmitter, index: str, limit: str, lanes: int) -> str:
     return e.code.op(f"select {vector('i1', lanes)} {high}, {t} {top}, {t} {index}")
 
 
-def _gather(e: NestEmitter, value: Val, u: int) -> str:
+def _gather(e: NestValues, value: Val, u: int) -> str:
     payload: tuple[object, Affine, int, int] = value.payload  # type: ignore[assignment]
     source, map, step, rows = payload
     index = value.args[0]
@@ -153,7 +153,7 @@ def _gather(e: NestEmitter, value: Val, u: int) -> str:
     return _gather_lanes(e, value.dtype, pointer, offsets)
 
 
-def coordinate(e: NestEmitter, value: Val, u: int) -> str:
+def coordinate(e: NestValues, value: Val, u: int) -> str:
     map: Affine = value.payload  # type: ignore[assignment]
     at, lane = place(e, value, map)
     at = moved(e, at, u, value, map, lane)
@@ -167,7 +167,7 @@ def coordinate(e: NestEmitter, value: Val, u: int) -> str:
     return e.code.op(f"add nsw {vector('i64', e.lanes)} {broadcast(e.code, at, 'i64', e.lanes)}, {steps}")
 
 
-def store(e: NestEmitter, s: Store, u: int, is_vector: bool) -> None:
+def store(e: NestValues, s: Store, u: int, is_vector: bool) -> None:
     if not is_vector and u:
         return
     at, lane = place(e, s.node, s.map)
@@ -204,7 +204,7 @@ def store(e: NestEmitter, s: Store, u: int, is_vector: bool) -> None:
 # ---- values kept between phases, in the thread's scratch memory
 
 
-def _scratch(e: NestEmitter, value: Val, u: int) -> tuple[str, str]:
+def _scratch(e: NestValues, value: Val, u: int) -> tuple[str, str]:
     """Pointer to a kept vector, and its type in scratch (a bool is a byte)."""
     nest = e.nest
     inner = tuple(nest.sizes[d] for d in nest.inner)
@@ -229,7 +229,7 @@ def _scratch(e: NestEmitter, value: Val, u: int) -> tuple[str, str]:
     return e.code.op(f"getelementptr {t}, ptr {base}, i64 {at}"), t
 
 
-def store_scratch(e: NestEmitter, value: Val, u: int, name: str) -> None:
+def store_scratch(e: NestValues, value: Val, u: int, name: str) -> None:
     pointer, t = _scratch(e, value, u)
     if value.dtype is bool_:
         name = narrow(e.code, bool_, name, e.lanes)
@@ -245,7 +245,7 @@ def store_scratch(e: NestEmitter, value: Val, u: int, name: str) -> None:
     e.code.do(f"call void @{f}({v} {name}, ptr {pointer}, i32 {size}, {bits} {e.mask})")
 
 
-def load_scratch(e: NestEmitter, value: Val, u: int) -> str:
+def load_scratch(e: NestValues, value: Val, u: int) -> str:
     pointer, t = _scratch(e, value, u)
     v = vector(t, e.lanes)
     size = 1 if t == "i8" else value.dtype.compute.itemsize

@@ -67,3 +67,25 @@ class Code:
         """Begin the basic block `label`."""
         self.lines.append(f"{label}:")
         self.current = label
+
+    def open_loop(self, slot: str, start: str, end: str) -> tuple[str, str, str, str]:
+        """for i in range(start, end), counted in `slot`; `close_loop` takes what this gives: i first."""
+        self.do(f"store i64 {start}, ptr {slot}")
+        head, body, done = self.label("head"), self.label("body"), self.label("done")
+        self.do(f"br label %{head}")
+        self.start(head)
+        i = self.op(f"load i64, ptr {slot}")
+        self.do(f"br i1 {self.op(f'icmp slt i64 {i}, {end}')}, label %{body}, label %{done}")
+        self.start(body)
+        return i, slot, head, done
+
+    def close_loop(self, loop: tuple[str, str, str, str], step: str) -> None:
+        i, slot, head, done = loop
+        self.do(f"store i64 {self.op(f'add nsw i64 {i}, {step}')}, ptr {slot}")
+        self.do(f"br label %{head}")
+        self.start(done)
+
+    def least(self, a: str, b: str) -> str:
+        """The smaller of two int64."""
+        smaller = self.op(f"icmp slt i64 {a}, {b}")
+        return self.op(f"select i1 {smaller}, i64 {a}, i64 {b}")

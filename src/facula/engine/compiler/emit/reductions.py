@@ -16,7 +16,7 @@ from facula.engine.compiler.values import Val
 from facula.engine.graph.node import contiguous_strides
 
 if TYPE_CHECKING:
-    from facula.engine.compiler.emit.nest import NestEmitter
+    from facula.engine.compiler.emit.nest_values import NestValues
 
 _STEP = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and"}
 
@@ -51,7 +51,7 @@ def is_arg(value: Val) -> bool:
     return value.payload in ("argmax", "argmin")
 
 
-def start(e: NestEmitter, value: Val) -> list[str]:
+def start(e: NestValues, value: Val) -> list[str]:
     d = value.args[0].dtype
     t = register(d, e.lanes)
     slots = [e.slot(t)]
@@ -66,7 +66,7 @@ def start(e: NestEmitter, value: Val) -> list[str]:
     return slots
 
 
-def accumulate(e: NestEmitter, value: Val, slots: list[str], name: str, u: int) -> None:
+def accumulate(e: NestValues, value: Val, slots: list[str], name: str, u: int) -> None:
     code, d, lanes = e.code, value.args[0].dtype, e.lanes
     t = register(d, lanes)
     old = code.op(f"load {t}, ptr {slots[0]}")
@@ -86,7 +86,7 @@ def accumulate(e: NestEmitter, value: Val, slots: list[str], name: str, u: int) 
     code.do(f"store {t} {best}, ptr {slots[0]}")
 
 
-def flush(e: NestEmitter, value: Val, slots: list[str]) -> None:
+def flush(e: NestValues, value: Val, slots: list[str]) -> None:
     if not _two_level(value):
         return
     code, d = e.code, value.args[0].dtype
@@ -97,7 +97,7 @@ def flush(e: NestEmitter, value: Val, slots: list[str]) -> None:
     code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[0]}")
 
 
-def result(e: NestEmitter, value: Val, slots: list[str]) -> str:
+def result(e: NestValues, value: Val, slots: list[str]) -> str:
     """The accumulated vector (for arg-reductions, of indices)."""
     if is_arg(value):
         return e.code.op(f"load {vector('i64', e.lanes)}, ptr {slots[1]}")
@@ -105,7 +105,7 @@ def result(e: NestEmitter, value: Val, slots: list[str]) -> str:
     return e.code.op(f"load {t}, ptr {slots[1 if _two_level(value) else 0]}")
 
 
-def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
+def finish(e: NestValues, value: Val, groups: list[list[str]]) -> str:
     """All accumulators and all lanes of them combined, halving: a scalar."""
     code, d, lanes = e.code, value.args[0].dtype, e.lanes
     if is_arg(value):
@@ -123,7 +123,7 @@ def finish(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
     return name
 
 
-def _halves(e: NestEmitter, name: str, type_: str, lanes: int) -> tuple[str, str]:
+def _halves(e: NestValues, name: str, type_: str, lanes: int) -> tuple[str, str]:
     t = vector(type_, lanes)
     if lanes == 2:
         return (
@@ -138,7 +138,7 @@ def _halves(e: NestEmitter, name: str, type_: str, lanes: int) -> tuple[str, str
     return out[0], out[1]
 
 
-def _finish_arg(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
+def _finish_arg(e: NestValues, value: Val, groups: list[list[str]]) -> str:
     code, d, lanes = e.code, value.args[0].dtype, e.lanes
     pairs = [
         (
@@ -158,7 +158,7 @@ def _finish_arg(e: NestEmitter, value: Val, groups: list[list[str]]) -> str:
     return index
 
 
-def better(e: NestEmitter, value: Val, lanes: int, a: tuple[str, str], b: tuple[str, str]) -> tuple[str, str]:
+def better(e: NestValues, value: Val, lanes: int, a: tuple[str, str], b: tuple[str, str]) -> tuple[str, str]:
     """Of two (value, index) pairs: NaN first, then the larger (smaller) value, then the smaller index.
 
     Index -1, of accumulators that saw nothing, is the largest unsigned number."""
@@ -179,7 +179,7 @@ def better(e: NestEmitter, value: Val, lanes: int, a: tuple[str, str], b: tuple[
     )
 
 
-def _index(e: NestEmitter, u: int) -> str:
+def _index(e: NestValues, u: int) -> str:
     """The flat number of the current element among the reduced ones, in every lane."""
     nest = e.nest
     strides = contiguous_strides(tuple(nest.sizes[d] for d in nest.inner))

@@ -1,8 +1,8 @@
 """Kernels whose order is part of the meaning: scans and scatters.
 
-A scan runs along one dimension, scalar by scalar; a scatter goes through its indices in order, vectors along
-the columns. Tiles are independent lines (of a scan) or blocks of columns (of a scatter), so any number of
-threads gives the same bits.
+A scan runs along one dimension, scalar by scalar; a scatter goes through its indices in order,
+vectors along the columns. Tiles are independent lines (of a scan) or blocks of columns (of a
+scatter), so any number of threads gives the same bits.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ import functools
 from facula.dtypes import dtype
 from facula.engine.compiler.emit import casts, scalar
 from facula.engine.compiler.emit.module import Code, Module
-from facula.engine.compiler.emit.types import narrow, register, rounded, stored, suffix, vector, widen
+from facula.engine.compiler.emit.types import (
+    narrow,
+    register,
+    rounded,
+    stored,
+    suffix,
+    vector,
+    widen,
+)
 from facula.engine.compiler.kernel import Kernel
 
-_HEAD = (
-    "(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 %lo, i64 %hi, "
-    "ptr noalias %scratch) #0 {\nentry:\n"
-)
+_HEAD = ("(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 "
+         "%lo, i64 %hi, ptr noalias %scratch) #0 {\nentry:\n")
 _STEP = {
     "cumsum": "add",
     "cumprod": "mul",
@@ -32,7 +38,7 @@ _STEP = {
 
 
 class _Writer:
-    """Loops with counters in stack slots, as in nest.py."""
+    """Loops with counters in stack slots, as in kernel_builder.py."""
 
     def __init__(self) -> None:
         self.module = Module()
@@ -53,26 +59,10 @@ class _Writer:
         return name
 
     def begin(self, start: str, end: str) -> tuple[str, str, str, str]:
-        code = self.code
-        at = self.slot("i64")
-        code.do(f"store i64 {start}, ptr {at}")
-        head, body, done = code.label("head"), code.label("body"), code.label("done")
-        code.do(f"br label %{head}")
-        code.start(head)
-        i = code.op(f"load i64, ptr {at}")
-        code.do(f"br i1 {code.op(f'icmp slt i64 {i}, {end}')}, label %{body}, label %{done}")
-        code.start(body)
-        return i, at, head, done
+        return self.code.open_loop(self.slot("i64"), start, end)
 
     def end(self, loop: tuple[str, str, str, str], step: str = "1") -> None:
-        i, at, head, done = loop
-        self.code.do(f"store i64 {self.code.op(f'add nsw i64 {i}, {step}')}, ptr {at}")
-        self.code.do(f"br label %{head}")
-        self.code.start(done)
-
-    def least(self, a: str, b: str) -> str:
-        smaller = self.code.op(f"icmp slt i64 {a}, {b}")
-        return self.code.op(f"select i1 {smaller}, i64 {a}, i64 {b}")
+        self.code.close_loop(loop, step)
 
     def kernel(self, title: str, bits: int) -> Kernel:
         self.code.do("ret void")
@@ -86,13 +76,16 @@ class _Writer:
 
 @functools.cache
 def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
-    """args: x, out, lines, n, inner, lines of a tile. Line l starts at l / inner * n * inner + l % inner."""
+    """args: x, out, lines, n, inner, lines of a tile.
+
+    Line l starts at l / inner * n * inner + l % inner.
+    """
     w = _Writer()
     code = w.code
     x, out = w.pointer(0), w.pointer(1)
     lines, n, inner, tile = w.word(2), w.word(3), w.word(4), w.word(5)
     first = code.op(f"mul i64 %lo, {tile}")
-    end = w.least(code.op(f"mul i64 %hi, {tile}"), lines)
+    end = code.least(code.op(f"mul i64 %hi, {tile}"), lines)
     t = register(to, 1)
     total = w.slot(t)
     line = w.begin(first, end)
@@ -110,7 +103,7 @@ def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
         at = code.op(f"getelementptr {stored(to)}, ptr {out}, i64 {position}")
         code.do(f"store {stored(to)} {narrow(code, to, name, 1)}, ptr {at}, align {to.itemsize}")
 
-    some = w.begin("0", w.least(n, "1"))  # the first element is itself
+    some = w.begin("0", code.least(n, "1"))  # the first element is itself
     start = element(place)
     code.do(f"store {t} {start}, ptr {total}")
     put(place, start)
@@ -136,7 +129,7 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
     count, rows, columns, tile = w.word(3), w.word(4), w.word(5), w.word(6)
     top = code.op(f"sub i64 {rows}, 1")
     left = code.op(f"mul i64 %lo, {tile}")
-    right = w.least(code.op(f"mul i64 %hi, {tile}"), columns)
+    right = code.least(code.op(f"mul i64 %hi, {tile}"), columns)
     i = w.begin("0", count)
     at = code.op(f"getelementptr i64, ptr {index}, i64 {i[0]}")
     row = code.op(f"load i64, ptr {at}, align 8")
@@ -149,13 +142,15 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
     memory_type, size = vector(stored(d), lanes), d.itemsize
 
     def pointer(base: str, line: str) -> str:
-        return code.op(f"getelementptr {stored(d)}, ptr {base}, i64 {code.op(f'add i64 {line}, {j[0]}')}")
+        return code.op(f"getelementptr {stored(d)}, ptr {base}, i64 "
+                       f"{code.op(f'add i64 {line}, {j[0]}')}")
 
     def load(p: str) -> str:
         if mask is None:
             return widen(code, d, code.op(f"load {memory_type}, ptr {p}, align {size}"), lanes)
         f = f"llvm.masked.load.{suffix(stored(d), lanes)}.p0"
-        w.module.declare(f, f"declare {memory_type} @{f}(ptr, i32, {vector('i1', lanes)}, {memory_type})")
+        w.module.declare(f, f"declare {memory_type} @{f}(ptr, i32, {vector('i1', lanes)}, "
+                            f"{memory_type})")
         raw = code.op(
             f"call {memory_type} @{f}(ptr {p}, i32 {size}, {vector('i1', lanes)} {mask}, "
             f"{memory_type} zeroinitializer)"
@@ -172,9 +167,8 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
     else:
         f = f"llvm.masked.store.{suffix(stored(d), lanes)}.p0"
         w.module.declare(f, f"declare void @{f}({memory_type}, ptr, i32, {vector('i1', lanes)})")
-        code.do(
-            f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, {vector('i1', lanes)} {mask})"
-        )
+        code.do(f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, "
+                f"{vector('i1', lanes)} {mask})")
     w.end(j, str(lanes))
     w.end(i)
     return w.kernel(f"scatter {op} {d.name}{' single' if single else ''}", 8 * vector_bytes)

@@ -1,0 +1,86 @@
+"""From one dtype to another, and constants of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facula.autograd.graph import grad_node, mode
+from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype
+from facula.engine.graph.expr import operand
+from facula.engine.graph.node import CONST, Formula, Node
+from facula.engine.meta import meta_node, switch
+from facula.engine.recorder import record
+from facula.ops import placement
+from facula.size import Size
+from facula.tensor import Tensor, edge_of, new, read
+
+_meta_about = False
+switch(globals(), "_meta_about", True)
+_CAST = Formula("toCopy", operand(0))
+
+
+class CastRule:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor]:
+        if g.dtype.is_complex and not ctx.dtypes[0].is_complex:
+            g = g.real
+        return (to_dtype(g, ctx.dtypes[0]),)
+
+
+_CAST_RULE = CastRule("ToCopyBackward0")
+
+
+def to_dtype(t: Tensor, of: dtype) -> Tensor:
+    """`t` converted; `t` itself if it has that dtype already."""
+    if t.dtype is of:
+        return t
+    node = read(t)
+    value = node.scalars[0] if node.op is CONST and node.scalars else None
+    if t.dtype.category >= FLOAT and value:
+        value = held(value, t.dtype)
+        if isinstance(value, complex) and of.category != COMPLEX:
+            value = value.real
+    # What a float that no integer can hold becomes is for the machine to say, as in tensors that are no constants.
+    if value is not None and (of.category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
+        result = new(constant(value, t.shape, of))
+    else:
+        result = new(record(_CAST, (node,), None, None, t.shape, of))
+    if (t._rg or t._base is not None) and mode.grad and of.category >= FLOAT:
+        edge = edge_of(t)
+        if edge is not None:
+            result._grad_fn = grad_node(_CAST_RULE, (edge,), (), (t.shape,), (t.dtype,))
+            result._rg = True
+    return result
+
+
+def held(number: Any, of: dtype) -> Any:
+    """A Python number as an element of type `of` holds it: rounded."""
+    if isinstance(number, complex):
+        return complex(held(number.real, of.to_real()), held(number.imag, of.to_real()))
+    if of.itemsize == 8 or of.category != FLOAT:
+        return number
+    from facula.rng.rounding import round_number
+    return round_number(number, of)
+
+
+def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
+    """A node with `value` everywhere; wraps integers as a C cast does."""
+    if _meta_about and placement.on_meta():
+        return meta_node(shape, of)
+    if of.category == BOOL:
+        value = bool(value)
+    elif of.category == COMPLEX:
+        value = complex(value)
+    elif of.category == FLOAT:
+        value = float(value)
+    else:
+        value = int(value)
+        bits = 8 * of.itemsize
+        value &= (1 << bits) - 1
+        if of.is_signed and value >> (bits - 1):
+            value -= 1 << bits
+    return Node(CONST, (), None, (value,), shape if type(shape) is Size else tuple.__new__(Size, shape), of)

@@ -1,0 +1,16 @@
+"""Linear algebra: NumPy's LAPACK on the host, with gradients in terms of tensor operations."""
+
+from facula.ops.linalg import (  # noqa: F401
+    cholesky,
+    determinants,
+    eigenvalues,
+    least_squares,
+    lu,
+    matrix_chain,
+    matrix_functions,
+    matrix_norms,
+    qr,
+    svd,
+    systems,
+    vectors,
+)

@@ -1,0 +1,110 @@
+"""The Cholesky factorization, and the solvers that stand on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula.autograd.graph import Rule
+from facula.dtypes import int32
+from facula.engine.meta import meta_node
+from facula.engine.realize import value_of
+from facula.engine.runtime.routines import ROUTINES
+from facula.ops.contraction import product
+from facula.ops.linalg.matrices import (
+    LinAlgError,
+    adjoint_of,
+    adjoint_times,
+    at_root,
+    batch_element,
+    check_matrices,
+    constant_like,
+    tensor_of,
+)
+from facula.ops.linalg.systems import inv, solve
+from facula.ops.registry import op
+from facula.ops.return_types import result_type
+from facula.tensor import Tensor, attach, is_meta, new, read
+
+
+def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    lower = ctx.saved[0]
+    n = lower.shape[-1]
+    low = adjoint_times(lower, g) * constant_like(np.tril(np.ones((n, n))), lower)
+    # torch leaves the imaginary part on the diagonal; no Hermitian change of the matrix meets it
+    both = low + adjoint_of(low * constant_like(1 - np.eye(n), lower))
+    inverse = inv(lower)
+    return (adjoint_times(inverse, product(both, inverse)) * 0.5,)
+
+
+_CHOLESKY = Rule("LinalgCholeskyExBackward0", _cholesky_backward)
+
+
+def _minor(m: Any) -> int:
+    """Order of the first leading minor that is not positive-definite (0: none)."""
+    for k in range(1, len(m) + 1):
+        try:
+            np.linalg.cholesky(m[:k, :k])
+        except np.linalg.LinAlgError:
+            return k
+    return 0
+
+
+@op(method=False, out=True, namespace="linalg")
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """L with A = L L^H (or its adjoint)."""
+    check_matrices(A, "linalg.cholesky")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        attach(out, _CHOLESKY, (A,), (out,))
+        return adjoint_of(out) if upper else out
+    array = value_of(read(A))
+    try:
+        result = ROUTINES["cholesky"](array)[0]
+    except np.linalg.LinAlgError:
+        where = batch_element(array, _minor)
+        at = next((k for k in map(_minor, np.reshape(array, (-1, *array.shape[-2:]))) if k), 1)
+        raise LinAlgError(f"linalg.cholesky: {where}The factorization could not be completed "
+                          "because the input is not positive-definite (the leading minor of order "
+                          f"{at} is not positive-definite).") from None
+    out = tensor_of(result, A.dtype)
+    attach(out, _CHOLESKY, (A,), (out,))
+    return adjoint_of(out) if upper else out
+
+
+@op(method=False, namespace="linalg")
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
+    result = result_type("linalg_cholesky_ex", "L", "info")
+    try:
+        return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32, A))
+    except LinAlgError:
+        if check_errors:
+            raise
+        array = value_of(read(A))
+        found = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])])
+        info = tensor_of(found.reshape(array.shape[:-2]), int32)
+        return result(tensor_of(np.zeros(array.shape), A.dtype), info)
+
+
+def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:
+    """The Cholesky factor."""
+    return cholesky(input, upper=upper)
+
+
+def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    """X with A X = B, given A's Cholesky factor."""
+    lower = adjoint_of(L) if upper else L
+    return solve(adjoint_of(lower), solve(lower, B))
+
+
+def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of A, given its Cholesky factor."""
+    inverse = inv(adjoint_of(L) if upper else L)
+    return adjoint_times(inverse, inverse)
+
+
+at_root("cholesky", _cholesky_root)
+at_root("cholesky_solve", _cholesky_solve)
+at_root("cholesky_inverse", _cholesky_inverse)

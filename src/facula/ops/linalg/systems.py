@@ -1,0 +1,204 @@
+"""Inverses, and solutions of linear systems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula.autograd.graph import Rule
+from facula.dtypes import int32
+from facula.engine.graph.node import size_of
+from facula.engine.meta import meta_node
+from facula.engine.realize import value_of
+from facula.engine.runtime.routines import ROUTINES
+from facula.ops.linalg.matrices import (
+    LinAlgError,
+    adjoint_of,
+    adjoint_times,
+    at_root,
+    batch_element,
+    check_matrices,
+    column_of,
+    constant_like,
+    eye_like,
+    tensor_of,
+    times_adjoint,
+)
+from facula.ops.pointwise import broadcast, sum_to
+from facula.ops.product_checks import type_name
+from facula.ops.registry import op
+from facula.ops.return_types import result_type
+from facula.ops.value_views import reshape_value, transposed
+from facula.tensor import Tensor, attach, is_meta, new, read
+
+
+def _singular_at(m: Any) -> int:
+    """The first zero on the diagonal of the LU factorization, from 1 (0: none)."""
+    u = np.array(m)
+    n = len(u)
+    for k in range(n):
+        p = k + int(np.argmax(np.abs(u[k:, k])))
+        if u[p, k] == 0:
+            return k + 1
+        u[[k, p]] = u[[p, k]]
+        u[k + 1:, k:] -= np.outer(u[k + 1:, k] / u[k, k], u[k, k:])
+    return 0
+
+
+def _inv_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    b = ctx.saved[0]
+    return (-adjoint_times(b, times_adjoint(g, b)),)
+
+
+_INV = Rule("LinalgInvExBackward0", _inv_backward)
+
+
+@op(method=False, out=True, namespace="linalg")
+def inv(A: Tensor) -> Tensor:
+    """The inverse of each matrix."""
+    check_matrices(A, "linalg.inv")
+    if is_meta(A):
+        out = new(meta_node(A.shape, A.dtype))
+        return attach(out, _INV, (A,), (out,))
+    array = value_of(read(A))
+    try:
+        result = ROUTINES["inv"](array)[0]
+    except np.linalg.LinAlgError:
+        where = batch_element(array, _singular_at)
+        flat = np.reshape(array, (-1, *array.shape[-2:]))
+        at = next((k for k in map(_singular_at, flat) if k), A.shape[-1])
+        raise LinAlgError(f"linalg.inv: {where}The diagonal element {at} is zero, the inversion "
+                          "could not be completed because the input matrix is singular.") from None
+    out = tensor_of(result, A.dtype)
+    return attach(out, _INV, (A,), (out,))
+
+
+at_root("inverse", inv)
+
+
+@op(method=False, namespace="linalg")
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
+    """The inverse, and 0 for each matrix that has one."""
+    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
+    return result_type("linalg_inv_ex", "inverse", "info")(inv(A), info)
+
+
+def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, x = ctx.saved
+    db = solved(adjoint_of(a), g)
+    da = None
+    if ctx.needs[0]:
+        da = -times_adjoint(db, x)
+        if da.shape != ctx.shapes[0]:
+            da = sum_to(da, ctx.shapes[0])
+    if ctx.needs[1] and db.shape != ctx.shapes[1]:
+        db = sum_to(db, ctx.shapes[1])
+    return da, db
+
+
+_SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
+
+
+def solved(a: Tensor, b: Tensor) -> Tensor:
+    if is_meta(a) and is_meta(b):
+        out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
+        return attach(out, _SOLVE, (a, b), (a, out))
+    array = value_of(read(a))
+    try:
+        result = ROUTINES["solve"](array, value_of(read(b)))[0]
+    except np.linalg.LinAlgError:
+        where = batch_element(array, _singular_at)
+        raise LinAlgError(f"torch.linalg.solve: {where}The solver failed because the input matrix "
+                          "is singular.") from None
+    out = tensor_of(result, a.dtype)
+    return attach(out, _SOLVE, (a, b), (a, out))
+
+
+def _is_vector(a: Tensor, b: Tensor) -> bool:
+    return len(b.shape) == 1 or (len(a.shape) - 1 == len(b.shape)
+                                 and tuple(b.shape) == tuple(a.shape[:-1]))
+
+
+@op(method=False, out=True, namespace="linalg")
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X with A X = B (or X A = B)."""
+    check_matrices(A, "linalg.solve")
+    if A.dtype is not B.dtype:
+        raise RuntimeError("linalg.solve: Expected A and B to have the same dtype, but found A of "
+                           f"type {type_name(A.dtype)} and B of type {type_name(B.dtype)} instead")
+    if _is_vector(A, B):
+        if B.shape[-1] != A.shape[-1]:
+            raise RuntimeError("linalg.solve: Incompatible shapes of A and B for the equation AX "
+                               f"= B ({A.shape[-2]}x{A.shape[-1]} and {B.shape[-1]}x1)")
+        x = solved(A, column_of(B))
+        return reshape_value(x, x.shape[:-1])
+    if not left:
+        return transposed(solved(transposed(A), transposed(B)))
+    if B.shape[-2] != A.shape[-1]:
+        raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B "
+                           f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})")
+    return solved(A, B)
+
+
+@op(method=False, out=True, namespace="linalg")
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+    """X with A X = B, and 0 for each matrix that has an inverse."""
+    result = solve(A, B, left=left)
+    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
+    return result_type("linalg_solve_ex", "result", "info")(result, info)
+
+
+@op(method=False, out=True, namespace="linalg")
+def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
+                     unitriangular: bool = False) -> Tensor:
+    """X with A X = B, of A only one triangle."""
+    check_matrices(A, "linalg.solve_triangular")
+    n = A.shape[-1]
+    ones = np.ones((n, n))
+    k = 1 if unitriangular else 0
+    A = A * constant_like(np.triu(ones, k) if upper else np.tril(ones, -k), A)
+    if unitriangular:
+        A = A + eye_like(n, A)
+    return solve(A, B, left=left)
+
+
+@op(out=True)
+def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
+                     unitriangular: bool = False) -> Any:
+    """X with A X = b for a triangle of A, and A itself."""
+    m = transposed(A) if transpose else A
+    x = solve_triangular(m, b, upper=upper != transpose, unitriangular=unitriangular)
+    return result_type("triangular_solve", "solution", "cloned_coefficient")(x, A.clone())
+
+
+@op(method=False, out=True, namespace="linalg")
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
+    """The inverse of A as a map from its last dimensions to its first `ind`."""
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    if ind > len(A.shape):
+        raise RuntimeError(f"tensorinv: ind={ind} is more than the {len(A.shape)} dimensions of "
+                           "the tensor")
+    rows, columns = tuple(A.shape[:ind]), tuple(A.shape[ind:])
+    n = size_of(rows)
+    if n != size_of(columns):
+        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+                           f"prod(self.shape[:ind]), but got {size_of(columns)} != {n}")
+    return reshape_value(inv(reshape_value(A, (n, n))), (*columns, *rows))
+
+
+@op(method=False, out=True, namespace="linalg")
+def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
+    """X with tensordot(A, X) = B."""
+    if dims is not None:
+        rank = len(A.shape)
+        last = [d % rank for d in dims]
+        A = A.permute([d for d in range(rank) if d not in last] + last)
+    rest = tuple(A.shape[len(B.shape):])
+    n = size_of(tuple(B.shape))
+    if n != size_of(rest):
+        raise RuntimeError("Expected self to satisfy the requirement "
+                           "prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but "
+                           f"got {size_of(rest)} != {n}")
+    return reshape_value(solve(reshape_value(A, (n, n)), reshape_value(B, (n,))), rest)

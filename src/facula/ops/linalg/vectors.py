@@ -1,0 +1,41 @@
+"""Cross and dot products of vectors, and Vandermonde matrices."""
+
+from __future__ import annotations
+
+from facula.dtypes import FLOAT, int64
+from facula.ops.casting import to_dtype
+from facula.ops.contraction import conjugated
+from facula.ops.linalg.matrices import tensor_of
+from facula.ops.registry import FUNCTIONS, op
+from facula.tensor import Tensor
+
+
+@op(method=False, out=True, namespace="linalg")
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product of vectors of three."""
+    if input.shape[dim] != 3 or other.shape[dim] != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got "
+                           f"{input.shape[dim]} and {other.shape[dim]}")
+    def turn(x: Tensor, by: int) -> Tensor:
+        return x.index_select(dim, tensor_of([by % 3, (by + 1) % 3, (by + 2) % 3], int64))
+
+    return turn(input, 1) * turn(other, 2) - turn(input, 2) * turn(other, 1)
+
+
+@op(method=False, out=True, namespace="linalg")
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The dot products along a dimension."""
+    return (conjugated(x) * y).sum(dim)
+
+
+@op(method=False, namespace="linalg")
+def vander(x: Tensor, N: int | None = None) -> Tensor:
+    """Powers 0 .. N-1 of each element."""
+    if not x.shape:
+        x = x.reshape(1)
+    n = x.shape[-1] if N is None else N
+    if n <= 1:
+        raise RuntimeError("N must be greater than 1.")
+    if x.dtype.category < FLOAT:
+        x = to_dtype(x, int64)
+    return FUNCTIONS["stack"]([x ** k for k in range(n)], -1)  # type: ignore[no-any-return]
