@@ -44,6 +44,7 @@ from facula.ops import (  # noqa: F401
     rounding,
     scans,
     scattering,
+    segments,
     sets,
     slicing,
     softmax,
