@@ -20,6 +20,8 @@ from .instancenorm import *  # noqa: F403
 from .instancenorm import __all__ as _instancenorm
 from .linear import *  # noqa: F403
 from .linear import __all__ as _linear
+from .linear_cross_entropy import *  # noqa: F403
+from .linear_cross_entropy import __all__ as _linear_cross_entropy
 from .loss import *  # noqa: F403
 from .loss import __all__ as _loss
 from .module import Module
@@ -42,6 +44,6 @@ from .transformer import __all__ as _transformer
 
 __all__ = [  # noqa: PLE0604
     "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
-    *_fractional_pooling, *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
-    *_resampling, *_rnn, *_sparse, *_transformer,
+    *_fractional_pooling, *_instancenorm, *_linear, *_linear_cross_entropy, *_loss,
+    *_normalization, *_padding, *_pixelshuffle, *_pooling, *_resampling, *_rnn, *_sparse, *_transformer,
 ]
