@@ -1,4 +1,4 @@
-"""svd_lowrank and pca_lowrank: what they give is a decomposition; segment_reduce of odd segments."""
+"""svd_lowrank and pca_lowrank give decompositions; segment_reduce of odd segments."""
 
 import doctest
 
@@ -66,7 +66,8 @@ def test_empty_segments():
         facula.segment_reduce(x, "sum", lengths=facula.tensor([3, -1]))
     with pytest.raises(RuntimeError, match="reach past"):
         facula.segment_reduce(x, "sum", offsets=facula.tensor([0, 3]))
-    assert facula.segment_reduce(x, "sum", lengths=facula.tensor([1]), unsafe=True).tolist() == [1.0]
+    one = facula.tensor([1])
+    assert facula.segment_reduce(x, "sum", lengths=one, unsafe=True).tolist() == [1.0]
 
 
 def test_largest_elements_share_a_segments_gradient():

@@ -13,7 +13,7 @@ __all__ = ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"]
 
 
 class LinearCrossEntropyOptions:
-    """How PyTorch cuts `linear_cross_entropy` into chunks. Kept and shown; no result depends on it."""
+    """How PyTorch cuts `linear_cross_entropy` into chunks: kept, no result depends on it."""
 
     __slots__ = (
         "allow_retain_graph",

@@ -4,6 +4,7 @@ from facula.ops.linalg import (  # noqa: F401
     cholesky,
     determinants,
     eigenvalues,
+    ldl,
     least_squares,
     low_rank,
     lu,

@@ -50,7 +50,7 @@ def _floats(A: Any, what: str) -> Tensor:
 def svd_lowrank(
     A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S, V with A (or A - M) nearly U diag(S) V^H, of rank q: shapes (*, m, q), (*, q), (*, n, q).
+    """U, S, V with A (or A - M) nearly U diag(S) V^H: (*, m, q), (*, q), (*, n, q).
 
     A: (*, m, n), real or complex; M broadcasts to it. q: a slight overestimate of the rank; niter:
     power steps. The start is random (`facula.manual_seed`). Source: Halko, Martinsson and Tropp,

@@ -203,3 +203,16 @@ SAMPLES["pca_lowrank"] = [
     call(X, 2).only(_singular_values),
     call(BATCH, center=False).only(_singular_values),
 ]
+
+# ---- LDL ---------------------------------------------------------------------------------------
+
+_INDEFINITE = np.array([[0.0, 1.5, -2.0], [1.5, 0.2, 0.7], [-2.0, 0.7, -0.1]])
+_LDL = np.array([[0.0, 0.0, 0.0], [-2.0, -0.1, 0.0], [0.5, 0.3, 1.7]]), np.array([-3, -3, 3])
+_each(
+    "linalg.ldl_factor linalg.ldl_factor_ex",
+    [call(_INDEFINITE).flat(), call(SQUARES, hermitian=True).flat(), call(SPD).flat()],
+)
+SAMPLES["linalg.ldl_solve"] = [
+    call(*_LDL, normal(3, 2)).flat(),
+    call(*_LDL, normal(2, 3, 1), hermitian=True).flat(),
+]
