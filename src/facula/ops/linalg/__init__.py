@@ -5,6 +5,7 @@ from facula.ops.linalg import (  # noqa: F401
     determinants,
     eigenvalues,
     least_squares,
+    low_rank,
     lu,
     matrix_chain,
     matrix_functions,

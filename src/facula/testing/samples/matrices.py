@@ -186,3 +186,20 @@ _each("frobenius_norm", [call(X, 1), call(CUBE, (0, 1), True)])
 _each("nuclear_norm", [call(X), call(CUBE, (0, 1), True)])
 _each("cross", [call(SQUARE, SQUARE[::-1].copy()), call(X, Y, 0)])
 _each("vander", [call(ROW), call(ROW, 3, True)])
+
+# ---- of low rank -------------------------------------------------------------------------------
+
+
+def _singular_values(result: Any) -> Any:
+    return result[1]  # the vectors' signs are not determined
+
+
+SAMPLES["svd_lowrank"] = [
+    call(X, 3).only(_singular_values),
+    call(BATCH, q=3, niter=1).only(_singular_values),
+    call(X, q=2, M=ROW).only(_singular_values).flat(),  # of less than the rank: random
+]
+SAMPLES["pca_lowrank"] = [
+    call(X, 2).only(_singular_values),
+    call(BATCH, center=False).only(_singular_values),
+]
