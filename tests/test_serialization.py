@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import random
+import sys
 import zipfile
 
 import numpy as np
@@ -393,3 +394,21 @@ def test_plain_pickle():
             again = pickle.loads(pickle.dumps(obj, protocol))
             assert type(again) is type(obj) and again.requires_grad == obj.requires_grad
             np.testing.assert_array_equal(again.detach().numpy(), obj.detach().numpy())
+
+
+def test_classes_are_where_torch_has_them():
+    """A whole module in a file is written by its class's module and name."""
+    torch = pytest.importorskip("torch")
+    elsewhere = []
+    pairs = [(facula.nn, torch.nn), (facula.optim, torch.optim),
+             (facula.optim.lr_scheduler, torch.optim.lr_scheduler)]
+    for ours, theirs in pairs:
+        for name, theirs_class in vars(theirs).items():
+            our_class = getattr(ours, name, None)
+            if isinstance(theirs_class, type) and isinstance(our_class, type) and not name.startswith("_"):
+                place = theirs_class.__module__.replace("torch", "facula", 1)
+                if not place.startswith("facula"):
+                    continue
+                if our_class.__module__ != place or getattr(sys.modules[place], name, None) is not our_class:
+                    elsewhere.append((name, our_class.__module__, place))
+    assert not elsewhere

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain, count, islice
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facula import defaults
 from facula.autograd import partial
@@ -29,12 +29,16 @@ from facula.engine.steps import (
     held_of,
     number_starts,
     primitives,
+    references,
     signature,
 )
 from facula.ops.casting import CastRule
 from facula.ops.pointwise import FormulaRule
 from facula.size import Size
 from facula.tensor import assign, new, read
+
+if TYPE_CHECKING:
+    from facula.engine.runtime.cpu.plan import Plan
 
 _PURE = frozenset((Rule, FormulaRule, CastRule))  # rules that depend on nothing but their GradNode
 _REPLAYED = _PURE | {FunctionRule}
@@ -367,12 +371,29 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     plan = realize.plan_of(work, frozenset())
     if plan is None:
         return NEVER
-    step = Step(b"", (), results, [k for _, k in reads], picks, ())
+    written, instead = _overwriting(work, nodes[:before], scene)
+    step = Step(b"", (), results, [k for _, k in reads], picks, written)
     step.prepare(plan)
+    if instead is not None:
+        step.prepare(instead, tuple([place for place, _ in written]))
     step.kept = scene.kept
     if _survey is None:
         use_machine_code()
     return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants, tables)
+
+
+def _overwriting(work: Work, nodes: list[Node], scene: _Scene) -> tuple[list[tuple[int, int]], Plan | None]:
+    """Leaves that may be overwritten by what takes their place, as in a Step, and the plan that does so for all of
+    them: an optimizer's step is pending when the next loss is differentiated."""
+    places = {id(leaf): k for k, leaf in enumerate(scene.leaves)}
+    candidates = [leaf for leaf in work.replaceable() if id(leaf) in places]
+    plan = realize.plan_of(work, frozenset(candidates)) if candidates else None
+    if plan is None or not plan.aliases:
+        return [], None
+    used = [work.leaves[k] for k in sorted(set(plan.aliases.values()))]
+    if len(used) < len(candidates):
+        plan = realize.plan_of(work, frozenset(used))
+    return [(places[id(leaf)], references(leaf, nodes)) for leaf in used], plan
 
 
 def _node_of(grad: Any) -> Node | None:

@@ -161,6 +161,8 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
 def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
     donated = step.donated(leaves) if step.written else ()
     found = step.ready.get(donated)
+    if found is None and not step.held:  # a replay: its nodes are not there to be compiled again
+        return step.ready[()]
     if found is None:
         found = step.prepare(plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated)), donated)
     return found

@@ -18,7 +18,7 @@ from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from facula.engine import recorder
-from facula.engine.graph.node import BUFFER, CALL, CONST, Node, Number, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _op, _attrs, _shape, _dtype = map(attrgetter, ("op", "attrs", "shape", "dtype"))
 _inputs, _scalars = map(attrgetter, ("inputs", "scalars"))
 _face = attrgetter("op", "shape", "dtype")
 _NOTHING: tuple[Node, ...] = ()
+WORTH_REPLACING = 1 << 16  # bytes
 
 
 _describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some
@@ -91,7 +92,7 @@ class Step:
         self.classes = [size for _, _, size in results]  # size classes
         self.reads = reads  # the plan's leaves among `leaves`
         self.picks = picks  # the plan's numbers among all numbers
-        self.written = written  # (leaf, references from the nodes): a WRITE may donate its base
+        self.written = written  # (leaf, references from the nodes): its memory may become that of a result
         self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
         self.only: Ready | None = None  # ready[()], when nothing can be donated
         self.kept: object = None  # whatever must not die before the key this is found under
@@ -108,7 +109,7 @@ class Step:
         return ready
 
     def donated(self, leaves: list[Node]) -> tuple[int, ...]:
-        """Leaves that a WRITE may overwrite: nobody holds the node or its memory but this list of nodes."""
+        """Leaves that may be overwritten: nobody holds the node or its memory but this list of nodes."""
         found = []
         for place, uses in self.written:
             leaf = leaves[place]
@@ -210,10 +211,24 @@ class Work:
             node.slot = None
         self.key = tuple(parts)
 
+    def replaceable(self) -> list[Node]:
+        """Leaves that are as large as an elementwise result, which may take the place of one that dies: an optimizer's
+        step, say. Small ones are not worth asking about."""
+        sizes = {_bytes(node) for node in self.outputs if isinstance(node.op, Formula)}
+        return [leaf for leaf in self.leaves if _bytes(leaf) >= WORTH_REPLACING and _bytes(leaf) in sizes]
+
     def _number(self, node: Node) -> None:
         assert node.scalars is not None
         self.numbers_at[node] = len(self.numbers)
         self.numbers += node.scalars
+
+
+def _bytes(node: Node) -> int:
+    return size_of(node.shape) * node.dtype.itemsize
+
+
+def references(leaf: Node, nodes: list[Node]) -> int:
+    return sum(source is leaf for node in nodes for source in node.inputs)
 
 
 def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
@@ -225,10 +240,10 @@ def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
     picks = [starts[id(node)] + k for node in work.numbers_at for k in range(len(node.scalars or ()))]
     results = []
     for node in work.outputs:
-        nbytes = size_of(node.shape) * node.dtype.itemsize
+        nbytes = _bytes(node)
         results.append((places[id(node)], nbytes, class_of(nbytes)))
-    written = [(leaf_places[id(leaf)], sum(source is leaf for node in nodes for source in node.inputs))
-               for leaf in dict.fromkeys(work.written)]
+    written = [(leaf_places[id(leaf)], references(leaf, nodes))
+               for leaf in dict.fromkeys([*work.written, *work.replaceable()])]
     step = Step(held, [places[id(node)] for node in work.order], results,
                 [leaf_places[id(leaf)] for leaf in work.leaves], picks, written)
     step.kept = primitives(nodes, leaves)

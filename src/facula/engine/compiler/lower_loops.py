@@ -50,6 +50,7 @@ class Launch:
         self.cost = cost
         self.nbytes = nbytes
         self.flops = flops
+        self.replaces: dict[object, list[object]] = {}
 
     def buffers(self) -> list[object]:
         return [w[1] for w in self.words if isinstance(w, tuple) and w[0] == "buf"]
@@ -63,6 +64,7 @@ class Launch:
             [b for b in self.buffers() if b not in self.writes],
             self.writes,
             lambda slots, in_place: [self.step(slots)],
+            replaces=self.replaces,
         )
 
 
@@ -77,8 +79,25 @@ def lower_loops(
     title = " ".join(dict.fromkeys(n.op.name for n in group.members))
     if group.is_split:
         return _split(group, stores, builder, title, vector_bytes)
-    nest = build_nest(group.dims, flags, stores, vector_bytes)
-    return [launch(nest, title, vector_bytes)]
+    made = launch(build_nest(group.dims, flags, stores, vector_bytes), title, vector_bytes)
+    if not any(flags):
+        made.replaces = _replaced(stores)
+    return [made]
+
+
+def _replaced(stores: list[Store]) -> dict[object, list[object]]:
+    """Result -> values whose memory it may take over: their element at every point is read for the result's there (so
+    before that is stored), and nowhere else."""
+    maps: dict[object, set[Affine | None]] = {}
+    for v in postorder([s.value for s in stores]):
+        if v.op in ("load", "gather"):
+            maps.setdefault(v.payload[0], set()).add(affine_of(v) if v.op == "load" else None)  # type: ignore[index]
+    found: dict[object, list[object]] = {}
+    for s in stores:
+        read = dict.fromkeys(v.payload[0] for v in postorder([s.value]) if v.op == "load")  # type: ignore[index]
+        found[s.node] = [node for node in read if isinstance(node, Node) and maps[node] == {s.map}
+                         and node.dtype.itemsize == s.dtype.itemsize and size_of(node.shape) == size_of(s.map.dims)]
+    return found
 
 
 def _split(

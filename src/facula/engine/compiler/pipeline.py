@@ -43,6 +43,9 @@ def compile_plan(
     for group in groups:
         work += _lower(group, in_memory, graph, formats, vector_bytes)
     steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes, graph.same)
+    if donated and any(isinstance(step, HostStep) for step in steps):
+        # a routine may raise: what is there when it is tried again must not have been overwritten
+        steps, memory, aliases = assign(work, list(leaves), list(outputs), set(), _bytes, graph.same)
     count = 1 + max((at for at in formats), default=-1)
     return PlanSpec(
         steps,

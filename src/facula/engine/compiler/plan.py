@@ -93,13 +93,15 @@ class Work:
     """Steps before memory is assigned: what they read and write, and how to make them once slots are known.
 
     `make(slots, in_place)`; in_place is true if `overwrites` (a value that is read last here) has the
-    memory of the result, `writes[0]`.
+    memory of the result, `writes[0]`. `replaces`: results that may have the memory of one of some values,
+    where these are read last here, without `make` having to know.
     """
 
     reads: list[object]
     writes: list[object]
     make: Callable[[dict[object, int], bool], list[Made]]
     overwrites: object = None
+    replaces: dict[object, list[object]] = field(default_factory=dict)
 
 
 class Memory:
@@ -156,6 +158,7 @@ def assign(
         memory.slots[value] = memory.slots[output]
         fixed.add(value)
     in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
+    _replace(work, last, donated.difference(w.overwrites for w in in_place), memory, outputs, same or {})
     steps: list[Made] = []
     aliases: dict[int, int] = {}
     written = set(leaves)
@@ -217,3 +220,24 @@ def _overwritten(
         elif result not in memory.slots:
             chosen.add(w)
     return chosen
+
+
+def _replace(
+    work: list[Work],
+    last: dict[object, int],
+    donated: set[object],
+    memory: Memory,
+    outputs: list[object],
+    same: Mapping[Any, Any],
+) -> None:
+    """Give outputs the memory of donated leaves that they take the place of."""
+    free = donated.difference(outputs)
+    shared = {*same, *same.values()}
+    for k, w in enumerate(work):
+        for result, bases in w.replaces.items():
+            if result not in outputs or result in shared:
+                continue
+            base = next((b for b in bases if b in free and last[b] == k), None)
+            if base is not None:
+                free.discard(base)
+                memory.slots[result] = memory.slots[base]

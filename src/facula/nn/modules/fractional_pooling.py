@@ -63,3 +63,7 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     """The largest element of unevenly spaced windows (N, C, T, H, W): `fractional_max_pool3d`."""
 
     dimensions = 3
+
+
+for _kind in (FractionalMaxPool2d, FractionalMaxPool3d):
+    _kind.__module__ = "facula.nn.modules.pooling"  # where PyTorch's files look for it

@@ -22,3 +22,7 @@ __all__ = [
     "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR",
     "StepLR", "_LRScheduler",
 ]
+
+for _name in __all__:  # where PyTorch's files look for them
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
