@@ -530,3 +530,32 @@ def test_a_long_chain():
     y.sum().backward()
     assert x.grad.tolist() == [1.0, 1.0]
     del y
+
+
+@pytest.mark.parametrize("m", BOTH)
+def test_hooks_must_return_gradients(m):
+    x = m.ones(2, requires_grad=True)
+    y = x * 1
+    y.register_hook(lambda g: 5)
+    with pytest.raises(TypeError, match="expected Variable, but hook returned 'int'"):
+        y.sum().backward()
+    x.register_post_accumulate_grad_hook(lambda t: t)
+    (x * 2).sum().backward()
+    x.register_post_accumulate_grad_hook(lambda t: t.grad)
+    with pytest.raises(RuntimeError, match="should return None"):
+        (x * 2).sum().backward()
+    z = m.ones(2, requires_grad=True)
+    z.register_post_accumulate_grad_hook(lambda t: 5)
+    with pytest.raises(TypeError, match="expected Variable, but hook returned 'int'"):
+        (z * 2).sum().backward()
+
+
+@pytest.mark.parametrize("m", BOTH)
+def test_what_is_no_number_is_refused(m):
+    for data in ({}, {1: 2}, [{}]):
+        with pytest.raises(RuntimeError, match="Could not infer dtype of dict"):
+            m.tensor(data)
+    assert float(m.tensor(2 + 0j)) == 2.0 and int(m.tensor(2 + 0j)) == 2
+    for convert in (int, float):
+        with pytest.raises(RuntimeError, match="without overflow"):
+            convert(m.tensor(2 + 1j))

@@ -266,3 +266,43 @@ def test_wrong_order_warns():
     schedule = optim.lr_scheduler.StepLR(optim.SGD([w], lr=1.0), 1)
     with pytest.warns(UserWarning, match="before `optimizer.step"):
         schedule.step()
+
+
+RESUMED = [s for s in SCHEDULES if s[0] not in ("CyclicLR", "OneCycleLR")]
+
+
+@pytest.mark.parametrize(("name", "options"), RESUMED, ids=[name for name, _ in RESUMED])
+@pytest.mark.parametrize("last", [0, 2, 5])
+def test_resumed_schedules_go_on_from_the_rates_of_the_optimizer(torch, name, options, last):
+    trails = []
+    for library in (facula, torch):
+        _, _, w, _ = start(library)
+        optimizer = library.optim.SGD([{"params": [w], "initial_lr": 1.0}], lr=0.3)
+        schedule = getattr(library.optim.lr_scheduler, name)(optimizer, last_epoch=last, **options)
+        rates = []
+        for _ in range(6):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        trails.append(rates)
+    np.testing.assert_allclose(trails[0], trails[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_double_precision_is_kept(torch, name, options):
+    found = []
+    for library in (facula, torch):
+        x, y, w, b = start(library, "float64")
+        optimizer = getattr(library.optim, name)([w, b], **options)
+
+        def closure(x=x, y=y, w=w, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = ((x @ w + b - y) ** 2).mean()
+            loss.backward()
+            return loss
+
+        for _ in range(6):
+            optimizer.step(closure)
+        found.append((w.detach().numpy().copy(), b.detach().numpy().copy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)

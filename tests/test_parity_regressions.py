@@ -352,3 +352,80 @@ def test_transformer_sees_no_future():
     after = model(source, target, tgt_mask=mask)
     assert facula.equal(before[0, :3], after[0, :3])
     assert not facula.equal(before[0, 3:], after[0, 3:])
+
+
+# ---- slopes far out, at ties and at zero ----------------------------------------------------------------------
+
+FAR = {"sigmoid": facula.sigmoid, "silu": F.silu, "elu": F.elu, "selu": F.selu, "celu": F.celu, "mish": F.mish,
+       "softplus": F.softplus, "logsigmoid": F.logsigmoid, "gelu": F.gelu, "tanh": facula.tanh,
+       "logit of sigmoid": lambda x: facula.sigmoid(x / 100).logit(),
+       "gates": lambda x: facula.nn.LSTMCell(1, 1)(x.reshape(-1, 1))[0]}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_slopes_far_out_are_finite(name):
+    x = leaf([-1000.0, -100.0, -20.0, 20.0, 100.0, 1000.0], facula.float32)
+    (slope,) = facula.autograd.grad(FAR[name](x).sum(), x, create_graph=True)
+    (curvature,) = facula.autograd.grad(slope.sum(), x)
+    assert slope.isfinite().all() and curvature.isfinite().all()
+
+
+TIES = {
+    "logaddexp": (lambda a, b: facula.logaddexp(a, b), [1.0, -3.0], [1.0, -3.0], [0.5, 0.5], [0.5, 0.5]),
+    "logaddexp2": (lambda a, b: facula.logaddexp2(a, b), [1.0, -3.0], [1.0, -3.0], [0.5, 0.5], [0.5, 0.5]),
+    "fmax": (facula.fmax, [1.0, 2.0], [1.0, 3.0], [1.0, 0.0], [0.0, 1.0]),
+    "fmin": (facula.fmin, [1.0, 2.0], [1.0, 3.0], [1.0, 1.0], [0.0, 0.0]),
+    "atan2": (facula.atan2, [0.0, 1.0], [0.0, 1.0], [0.0, 0.5], [0.0, -0.5]),
+    "xlogy": (facula.xlogy, [0.0, 0.0, 2.0], [0.0, math.e, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]),
+    "xlog1py": (facula.special.xlog1py, [0.0, 0.0], [-1.0, math.e - 1], [0.0, 1.0], [0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_slopes_at_ties_and_at_zero(name):
+    function, a, b, slope_a, slope_b = TIES[name]
+    a, b = leaf(a), leaf(b)
+    function(a, b).sum().backward()
+    close(a.grad, slope_a)
+    close(b.grad, slope_b)
+
+
+def test_logaddexp_is_smooth_at_ties_and_exact_at_infinity():
+    a, b = leaf([0.3, 2.0]), leaf([0.3, 2.0])
+    (slope,) = facula.autograd.grad(facula.logaddexp(a, b).sum(), a, create_graph=True)
+    close(facula.autograd.grad(slope.sum(), a)[0], [0.25, 0.25])
+    inf = float("inf")
+    left, right = facula.tensor([inf, -inf, inf, 1.0]), facula.tensor([inf, -inf, -inf, -inf])
+    assert facula.logaddexp(left, right).tolist() == [inf, -inf, inf, 1.0]
+    assert facula.logaddexp2(left, right).tolist() == [inf, -inf, inf, 1.0]
+    assert facula.fmax(left, facula.tensor(math.nan)).tolist() == left.tolist()
+    assert facula.fmin(facula.tensor(math.nan), left).tolist() == left.tolist()
+
+
+@pytest.mark.parametrize("bounds", [(None, 300), (-1000, None), (-200, 5)])
+def test_bounds_that_the_type_cannot_hold_are_refused(bounds):
+    with pytest.raises(RuntimeError, match="without overflow"):
+        facula.tensor([0, 100], dtype=facula.int8).clamp(*bounds)
+
+
+def test_mish_is_smooth_at_zero():
+    x = leaf([0.0])
+    (slope,) = facula.autograd.grad(F.mish(x).sum(), x, create_graph=True)
+    close(facula.autograd.grad(slope.sum(), x)[0], [0.64])
+
+
+def test_integer_types_refuse_numbers_that_they_cannot_hold():
+    x = facula.tensor([1, 2], dtype=facula.uint8)
+    with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without overflow"):
+        facula.where(x > 1, x, 300)
+    with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without overflow"):
+        F.pad(x, (1, 1), value=300)
+    with pytest.raises(RuntimeError, match="value cannot be converted to type int without overflow"):
+        facula.where(x > 1, 2**40, x.int())
+    assert facula.where(x > 1, x, -1).tolist() == [255, 2]
+
+
+def test_the_sum_of_bools_stays_a_bool():
+    yes = facula.tensor([True, False])
+    assert facula.add(yes, True, alpha=True).tolist() == [True, True]
+    assert facula.add(yes, True, alpha=False).tolist() == [True, False]

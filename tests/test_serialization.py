@@ -1,6 +1,7 @@
 """`.pt` files: both ways with PyTorch, sharing kept, nothing executed, damage noticed."""
 
 import collections
+import copy
 import io
 import os
 import pickle
@@ -394,6 +395,29 @@ def test_plain_pickle():
             again = pickle.loads(pickle.dumps(obj, protocol))
             assert type(again) is type(obj) and again.requires_grad == obj.requires_grad
             np.testing.assert_array_equal(again.detach().numpy(), obj.detach().numpy())
+
+
+def test_a_deep_copy_shares_within_itself_what_the_original_shares():
+    base = facula.arange(12.0).reshape(3, 4)
+    memory = np.arange(4, dtype=np.float32)
+    pinned = facula.from_numpy(memory)
+    original = {"base": base, "t": base.t(), "part": base[1:, ::2], "bits": base.view(facula.int32),
+                "pinned": pinned, "tail": pinned[2:], "wide": facula.ones(1).expand(3)}
+    copied = copy.deepcopy(original)
+    for name, value in original.items():
+        assert copied[name].stride() == value.stride() and copied[name].tolist() == value.tolist()
+        assert copied[name].storage_offset() == value.storage_offset() and copied[name].dtype is value.dtype
+    copied["part"][0, 1] = 50.0
+    memory[2] = 9.0
+    assert copied["base"][1, 2] == 50.0 and copied["t"][2, 1] == 50.0 and base[1, 2] == 6.0
+    assert copied["bits"].view(facula.float32)[1, 2] == 50.0
+    copied["tail"][0] = 7.0
+    assert copied["pinned"].tolist() == [0.0, 1.0, 7.0, 3.0] and pinned[2] == 9.0
+    base[0, 0] = -1.0
+    assert copied["base"][0, 0] == 0.0
+    again = copy.deepcopy(copied["part"])
+    again.zero_()
+    assert copied["part"][0, 1] == 50.0
 
 
 def test_classes_are_where_torch_has_them():

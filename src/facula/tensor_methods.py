@@ -14,12 +14,12 @@ from facula import tensor_state as _tensor_state  # noqa: F401
 from facula import tensor_writing as _tensor_writing  # noqa: F401
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
-from facula.engine.graph.node import CONST, contiguous_strides
-from facula.engine.realize import realize, value_of
+from facula.engine.graph.node import CONST
+from facula.engine.realize import leaf, realize, value_of
 from facula.ops.casting import to_dtype
 from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
-from facula.tensor import Tensor, attach, is_meta, new, read, share, strided
+from facula.tensor import Tensor, alias, attach, is_meta, new, read, share, strided
 
 # ---- values that leave ----------------------------------------------------------------------------------
 
@@ -114,11 +114,20 @@ def __bool__(self: Tensor) -> bool:
 
 
 def __float__(self: Tensor) -> float:
-    return float(_single(self))
+    return float(_real(self, "double"))
 
 
 def __int__(self: Tensor) -> int:
-    return int(_single(self))
+    return int(_real(self, "int64_t"))
+
+
+def _real(self: Tensor, name: str) -> Any:
+    value = _single(self)
+    if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+        return value.real
+    return value
 
 
 def _single(self: Tensor) -> Any:
@@ -160,10 +169,20 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Any:
                            "at the moment.  If you were attempting to deepcopy a module, this may be because of a "
                            "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001")
     from copy import deepcopy
-    copied = new(read(self))
-    if self._storage is not None and self._strides != contiguous_strides(self.shape):
-        from facula.ops.creation import empty_like
-        copied = empty_like(self).copy_(copied)
+    storage = self._storage
+    if storage is None:
+        copied = new(read(self))
+    else:
+        # What shares elements shares them in the copy. The old storage is kept, so that no other comes to have its id.
+        copies = memo.setdefault("torch", {})  # type: ignore[call-overload]
+        if id(storage) not in copies:
+            node = storage.node
+            if storage.pinned():
+                node = leaf(np.array(storage.memory()), node.shape, node.dtype)
+            whole = new(node)
+            share(whole)
+            copies[id(storage)] = whole, storage
+        copied = alias(copies[id(storage)][0], self.shape, self._strides, self._offset, self.dtype)
     if type(self) is not Tensor:
         copied = _make_subclass(type(self), copied)
     copied._rg = self._rg

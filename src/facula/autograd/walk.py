@@ -16,7 +16,7 @@ from facula.engine.graph.node import CONST
 from facula.engine.meta import meta_node, switch
 from facula.ops.casting import to_dtype
 from facula.ops.pointwise import sum_to
-from facula.tensor import assign, edge_of, is_meta, new, read
+from facula.tensor import Tensor, assign, edge_of, is_meta, new, read
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 
@@ -203,10 +203,16 @@ def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], 
     return results
 
 
+def _gradient_from(answer: Any) -> None:
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"expected Variable, but hook returned '{type(answer).__name__}'")
+
+
 def run_hooks(hooks: Any, g: Any) -> Any:
     for hook in list(hooks.values()):
         changed = hook(g)
         if changed is not None:
+            _gradient_from(changed)
             if changed.shape != g.shape:
                 raise RuntimeError("hook '" + getattr(hook, "__name__", type(hook).__name__)
                                    + "' has changed the size of value")
@@ -294,7 +300,10 @@ def accumulate(t: Any, g: Any) -> None:
     hooks = t.__dict__.get("_post_accumulate_grad_hooks")
     if hooks:
         for hook in list(hooks.values()):
-            hook(t)
+            answer = hook(t)
+            if answer is not None and answer is not t:
+                _gradient_from(answer)
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 _meta_about = False

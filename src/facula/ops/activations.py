@@ -35,8 +35,8 @@ _ELU = Formula("elu", where(x > 0.0, x * scalar(1), scalar(0) * scalar(1) * F["e
 _GELU = Formula("gelu", 0.5 * x * (1.0 + F["erf"](x * (1.0 / math.sqrt(2.0)))))
 _GELU_TANH = Formula("gelu", 0.5 * x * (1.0 + F["tanh"](math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x)))))
 _SILU = Formula("silu", x * _sigmoid(x))
-# softplus without overflow: max(x, 0) + log1p(exp(-|x|))
-_MISH = Formula("mish", x * F["tanh"](where(x > 0.0, x, 0.0) + F["log1p"](F["exp"](-F["abs"](x)))))
+# softplus without overflow, max(x, 0) + log1p(exp(-|x|)): as one selection, which has the right slopes at 0 too
+_MISH = Formula("mish", x * F["tanh"](where(x < 0.0, 0.0, x) + F["log1p"](F["exp"](where(x < 0.0, x, -x)))))
 _SOFTPLUS = Formula("softplus", where(x * scalar(0) > scalar(1), x, F["log1p"](F["exp"](x * scalar(0))) / scalar(0)))
 _LOGSIGMOID = Formula("logSigmoid", where(x < 0.0, x, 0.0) - F["log1p"](F["exp"](where(x < 0.0, x, -x))))
 _HARDTANH = Formula("hardtanh", where(x <= scalar(0), scalar(0), where(x >= scalar(1), scalar(1), x)))

@@ -53,6 +53,8 @@ def scaled(other: Any, alpha: Any, *operands: Any) -> Any:
                            "point number.")
     if all(is_bool(x) for x in operands):
         alpha = bool(alpha)  # a number would make it an integer
+        if isinstance(other, bool):  # and so would the product of two Python bools
+            return other and alpha
     return other * alpha
 
 

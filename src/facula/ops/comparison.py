@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula.dtypes import FLOAT, bool_
+from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.casting import held, to_dtype
@@ -120,8 +120,9 @@ def _extremum(name: str, body: Callable[..., Tensor]) -> None:
     op(two, out=True)
 
 
-def _extremum_skipping_nan(name: str, pick: Callable[..., Expr]) -> None:
-    body = Binary(name, lambda a, b: where(_isnan(b), a, where(_isnan(a), b, pick(a, b))))
+def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
+    # Of equal operands the first has the whole gradient, as in torch.
+    body = Binary(name, lambda a, b: where(wins(a, b) | _isnan(b), a, b))
 
     def skipping(input: Tensor, other: Tensor) -> Tensor:
         refuse_unordered(name, input, other)
@@ -130,9 +131,9 @@ def _extremum_skipping_nan(name: str, pick: Callable[..., Expr]) -> None:
     op(skipping, out=True)
 
 
-for _name, _skipping in (("maximum", "fmax"), ("minimum", "fmin")):
+for _name, _skipping, _wins in (("maximum", "fmax", "ge"), ("minimum", "fmin", "le")):
     _extremum(_name, Binary(_name, function(_name)))
-    _extremum_skipping_nan(_skipping, function(_name))
+    _extremum_skipping_nan(_skipping, function(_wins))
 
 
 def _clamp_expr(x: Expr, low: Expr | None, high: Expr | None) -> Expr:
@@ -150,6 +151,12 @@ _CLAMPS = {
     (False, True): Formula("clamp", _clamp_expr(operand(0), None, scalar(0))),
     (True, True): Formula("clamp", _clamp_expr(operand(0), scalar(0), scalar(1))),
 }
+
+
+def _bound_fits(bound: Any, of: dtype) -> None:
+    from facula.ops.conversion import fits
+    if of.category < FLOAT:
+        fits(int(bound), of)
 
 
 @op(inplace=True, out=True)
@@ -170,6 +177,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         formula = _CLAMPS[min is not None, max is not None]
         if max is not None and max != max or min is not None and min != min:
             return apply(Formula("clamp", operand(0) * 0 + float("nan")), (x,), None, of)
+        for b in bounds:
+            _bound_fits(b, of)
         return apply(formula, (x,), tuple(number_for(b, of) for b in bounds), of)
     if min is not None:
         x = x.maximum(to_dtype(min, of)) if isinstance(min, Tensor) else clamp(x, min)

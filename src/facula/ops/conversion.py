@@ -57,7 +57,7 @@ def made(data: Any, of: dtype | None) -> Tensor:
         if of is None:
             of = int64
         else:
-            _fits(data, of)
+            fits(data, of)
         return new(constant(data, _EMPTY, of))
     if kind is bool:
         return new(constant(data, _EMPTY, of or bool_))
@@ -70,12 +70,12 @@ def made(data: Any, of: dtype | None) -> Tensor:
     array, own = elements(data)
     of = of or own
     if array.dtype.kind in "iu" and of.category < FLOAT and of is not int64 and array.size:
-        _fits(int(array.min()), of)
-        _fits(int(array.max()), of)
+        fits(int(array.min()), of)
+        fits(int(array.max()), of)
     return from_array(array, of)
 
 
-def _fits(value: int, of: dtype) -> None:
+def fits(value: int, of: dtype) -> None:
     if of.category >= FLOAT or of is bool_:
         return
     bits = 8 * of.itemsize
@@ -158,6 +158,8 @@ def _shape(data: Any) -> list[int]:
     shape = []
     while not isinstance(data, (str, bytes)) and hasattr(data, "__len__") and not (
             isinstance(data, (Tensor, np.ndarray, np.generic)) and not data.shape):
+        if isinstance(data, dict):
+            raise RuntimeError("Could not infer dtype of dict")
         shape.append(len(data))
         if not shape[-1] or len(shape) > 128:
             break

@@ -33,6 +33,20 @@ def _pow(a: Expr, b: Expr, r: Expr) -> tuple[Expr, Expr]:
             where(F["and"](F["eq"](a, 0.0), b >= 0.0), 0.0, r * F["log"](a)))
 
 
+def _atan2(a: Expr, b: Expr, r: Expr) -> tuple[Expr, Expr]:
+    square = a * a + b * b
+    at_origin = F["eq"](square, 0.0)  # there is no slope: torch says 0
+    return where(at_origin, 0.0, b / square), where(at_origin, 0.0, -a / square)
+
+
+def _logistic(node: Expr) -> Expr | None:
+    """v if `node` is 1 / (1 + exp(-v)). Its slope is r * (1 - r): by the chain rule, exp(-v) would overflow."""
+    if node.fn != "div" or node.args[0].value != 1.0 or node.args[1].fn != "add":
+        return None
+    one, e = node.args[1].args
+    return e.args[0].args[0] if one.value == 1.0 and e.fn == "exp" and e.args[0].fn == "neg" else None
+
+
 d: dict[str, Partial] = {
     "add": lambda a, b, r: (ONE, ONE),
     "sub": lambda a, b, r: (ONE, wrap(-1.0)),
@@ -61,7 +75,7 @@ d: dict[str, Partial] = {
     "asin": lambda a, r: (F["rsqrt"](1.0 - a * a),),
     "acos": lambda a, r: (-F["rsqrt"](1.0 - a * a),),
     "atan": lambda a, r: (1.0 / (a * a + 1.0),),
-    "atan2": lambda a, b, r: (b / (a * a + b * b), -a / (a * a + b * b)),
+    "atan2": _atan2,
     "sinh": lambda a, r: (F["cosh"](a),),
     "cosh": lambda a, r: (F["sinh"](a),),
     "tanh": lambda a, r: (1.0 - r * r,),
@@ -109,8 +123,14 @@ def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
             continue
         if node.fn in FLAT:
             continue
-        if node.fn == "cast":
-            partials: tuple[Expr | None, ...] = (ONE,)
+        arguments = node.args
+        inner = _logistic(node)
+        if inner is not None:
+            r = result if node is expr else node
+            arguments = (inner,)
+            partials: tuple[Expr | None, ...] = (r * (1.0 - r),)
+        elif node.fn == "cast":
+            partials = (ONE,)
         else:
             if node.fn not in d:
                 raise MissingDerivative(f"the derivative of {node.fn} is not implemented (in {formula.name})")
@@ -120,11 +140,11 @@ def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
             terms: list[Expr | None] = [None, where(c, seed, 0.0), where(c, 0.0, seed)]
         else:
             terms = [None if p is None else times(seed, p) for p in partials]
-        for arg, term in zip(node.args, terms, strict=False):
+        for arg, term in zip(arguments, terms, strict=False):
             if term is None or arg not in depends or term is ZERO:
                 continue
             old = grads.get(arg)
-            grads[arg] = term if old is None else old + term
+            grads[arg] = term if old is None else _sum(old, term)
     if total is None:
         total = ZERO
     if total is g:
@@ -139,11 +159,25 @@ def vjp(formula: Formula, i: int) -> tuple[Formula | None, tuple[int, ...]]:
     return Formula(f"{formula.name}_grad{i}", substitute(total, table)), tuple(used)
 
 
+def _sum(a: Expr, b: Expr) -> Expr:
+    if a.fn == "where" and b.fn == "where" and a.args[0] is b.args[0]:  # masked alike: the sum is masked too
+        for taken, masked in ((1, 2), (2, 1)):
+            if a.args[masked] is ZERO and b.args[masked] is ZERO:
+                both = _sum(a.args[taken], b.args[taken])
+                return make("where", a.args[0], *((both, ZERO) if taken == 1 else (ZERO, both)))
+    return a + b
+
+
 def times(seed: Expr, p: Expr) -> Expr:
     if p is ONE:
         return seed
     if p is ZERO:
         return ZERO
+    # What a branch not taken would make of a masked gradient (0 * inf) is masked too.
+    if seed.fn == "where" and seed.args[2] is ZERO:
+        return make("where", seed.args[0], times(seed.args[1], p), ZERO)
+    if seed.fn == "where" and seed.args[1] is ZERO:
+        return make("where", seed.args[0], ZERO, times(seed.args[2], p))
     if p.fn == "lit" and p.value == -1.0:
         return -seed
     if p.fn == "neg":
@@ -151,6 +185,6 @@ def times(seed: Expr, p: Expr) -> Expr:
     if p.fn == "where":  # a mask: select instead of multiplying
         a, b = (times(seed, x) for x in p.args[1:])
         return make("where", p.args[0], a, b)
-    if p.fn == "div" and p.args[0] is ONE:
+    if p.fn == "div" and p.args[0] is ONE and _logistic(p) is None:
         return seed / p.args[1]
     return seed * p

@@ -50,7 +50,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     of = result_dtype((input, other))
     a, b = isinstance(input, Tensor), isinstance(other, Tensor)
     tensors = [to_dtype(x, of) for x in (input, other) if isinstance(x, Tensor)]
-    numbers = [number_for(x, of) for x in (input, other) if not isinstance(x, Tensor)]
+    number = scalar_value if of.category < FLOAT else number_for  # integers refuse what they cannot hold
+    numbers = [number(x, of) for x in (input, other) if not isinstance(x, Tensor)]
     if not tensors:
         last = new(constant(numbers[1], (), of))
         return apply(_WHERE[False, True], (condition, last), (numbers[0],), of)

@@ -12,7 +12,7 @@ from facula.ops.arguments import ints
 from facula.ops.broadcasting import expand
 from facula.ops.casting import constant
 from facula.ops.joining import cat
-from facula.ops.promotion import number_for
+from facula.ops.masking import scalar_value
 from facula.ops.rearranging import flip
 from facula.ops.registry import op
 from facula.ops.views import slice_view
@@ -53,6 +53,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if inner[d] < 0:  # what is cut off at both ends overlaps
             raise RuntimeError("narrow(): length must be non-negative.")
         cut[d], put[d] = max(-before, 0), max(before, 0)
+    filling = scalar_value(value or 0, input.dtype)
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
         if inner != list(old):
@@ -61,11 +62,11 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if full != inner:
             shape = tuple(full)
             to = contiguous_strides(shape)
-            base = constant(number_for(value or 0, input.dtype), shape, input.dtype)
+            base = constant(filling, shape, input.dtype)
             at = sum(p * s for p, s in zip(put, to, strict=False))
             node = record(WRITE, (base, node), (to,), (at,), base.shape, input.dtype)
     else:
-        node = constant(number_for(value or 0, input.dtype), tuple(full), input.dtype)
+        node = constant(filling, tuple(full), input.dtype)
     return attach(new(node), _PAD, (input,), (pads,))
 
 

@@ -35,8 +35,8 @@ for _name, _root in (("expit", "sigmoid"), ("logit", "logit"), ("gammaln", "lgam
 
 # ---- formulas ---------------------------------------------------------------------------------------------
 
-_log, _log1p, _erf, _erfc, _eq, _lt, _gt, _isnan = (function(n) for n in (
-    "log", "log1p", "erf", "erfc", "eq", "lt", "gt", "isnan"))
+_log, _log1p, _erf, _erfc, _eq, _lt, _gt, _isnan, _isinf = (function(n) for n in (
+    "log", "log1p", "erf", "erfc", "eq", "lt", "gt", "isnan", "isinf"))
 
 
 def _entr(x: Any) -> Any:
@@ -45,7 +45,8 @@ def _entr(x: Any) -> Any:
 
 
 def _xlog1py(x: Any, y: Any) -> Any:
-    return where(_isnan(y), y, where(_eq(x, 0.0), 0.0, x * _log1p(y)))
+    undefined = _eq(x, 0.0) & ((y <= -1.0) | _isinf(y))  # as in xlogy
+    return where(_isnan(y), y, where(undefined, 0.0, x * _log1p(y)))
 
 
 op(unary("entr", _entr), namespace="special", method=False, out=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from facula import defaults
 from facula.dtypes import FLOAT
-from facula.engine.graph.expr import function, where
+from facula.engine.graph.expr import Expr, function, where
 from facula.ops.casting import to_dtype
 from facula.ops.comparison import clamp
 from facula.ops.elementwise import Binary, unary
@@ -16,8 +17,8 @@ from facula.ops.refusals import real_only, refuse_complex
 from facula.ops.registry import FUNCTIONS, alias_of, op
 from facula.tensor import Tensor
 
-_abs, _eq, _exp, _exp2, _isnan, _log, _log1p, _maximum, _sin = map(function, (
-    "abs", "eq", "exp", "exp2", "isnan", "log", "log1p", "maximum", "sin"))
+_eq, _exp, _exp2, _isinf, _isnan, _log, _log1p, _sin = map(function, (
+    "eq", "exp", "exp2", "isinf", "isnan", "log", "log1p", "sin"))
 
 for _name in ("sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p",
               "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
@@ -63,8 +64,9 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 for _name in ("atan2", "hypot"):
     op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+# At input 0 the slope is log(other) wherever that is finite: only what would be 0 * inf or NaN is masked.
 _xlogy = Binary("xlogy", lambda a, b: where(
-    _isnan(b), b, where(_eq(a, 0.0), 0.0, a * _log(b))), "float")
+    _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float")
 
 
 @op(inplace=True, out=True)
@@ -74,9 +76,15 @@ def xlogy(input: Any, other: Any) -> Tensor:
     return _xlogy(input, other)
 
 
-_logaddexp = Binary("logaddexp", lambda a, b: where(
-    _eq(a, b), a + 0.6931471805599453,
-    _maximum(a, b) + _log1p(_exp(-_abs(a - b)))), "float")
+def _log_of_sum(exp: Callable[..., Expr], unit: float) -> Callable[[Expr, Expr], Expr]:
+    def formula(a: Expr, b: Expr) -> Expr:
+        # Selections, not maximum and abs: these have no slope where a == b.
+        high, low = where(a >= b, a, b), where(a >= b, b, a)
+        return where(_isinf(a) & _eq(a, b), a, high + _log1p(exp(low - high)) * unit)
+    return formula
+
+
+_logaddexp = Binary("logaddexp", _log_of_sum(_exp, 1.0), "float")
 
 
 @op(out=True)
@@ -92,9 +100,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
 
 
-op(Binary("logaddexp2", lambda a, b: where(
-    _eq(a, b), a + 1.0,
-    _maximum(a, b) + _log1p(_exp2(-_abs(a - b))) * 1.4426950408889634), "float").__call__,
+op(Binary("logaddexp2", _log_of_sum(_exp2, 1.4426950408889634), "float").__call__,
    name="logaddexp2", out=True)
 alias_of("atan2", "arctan2")
 for _h in ("sin", "cos", "tan"):

@@ -53,7 +53,8 @@ class Rprop(TensorOptimizer):
                                                    for t in (gradient, previous, size, param))
             agreement = gradient * previous
             turned = agreement < 0
-            size.mul_(facula.where(turned, shrink, facula.where(agreement > 0, grow, 1.0)).to(size.dtype))
+            # factors of the steps' own type: `where` of two numbers would round them to the default type
+            size.mul_(facula.where(turned, shrink, facula.where(agreement > 0, grow, facula.ones_like(size))))
             size.clamp_(smallest, largest)
             gradient = facula.where(turned, 0.0, gradient)  # no step where the sign turned
             value.addcmul_(gradient.sign(), size, value=-1)

@@ -231,9 +231,9 @@ class CosineAnnealingLR(LRScheduler):
         self._warn_outside_step()
         # Multiplied up from the rate before, so that other schedules can act on it too.
         epoch, low = self.last_epoch, self.eta_min
-        if epoch == 0:
+        if self._is_initial:  # also when it resumes: the optimizer was loaded with its rates
             return self._current()
-        if self._is_initial:
+        if self._step_count == 1 and epoch > 0:
             return self._get_closed_form_lr()
         if (epoch - 1 - self.T_max) % (2 * self.T_max) == 0:
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
