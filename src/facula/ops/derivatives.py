@@ -87,6 +87,7 @@ d: dict[str, Partial] = {
     "erfinv": lambda a, r: (math.sqrt(math.pi) / 2.0 * F["exp"](r * r),),
     "lgamma": lambda a, r: (F["digamma"](a),),
     "hypot": lambda a, b, r: (a / r, b / r),
+    "nextafter": lambda a, b, r: (where(F["eq"](a, b), 0.0, 1.0), ZERO),  # torch's 0 where both are equal
     "copysign": lambda a, b, r: (where(F["eq"](a, 0.0), 0.0, r / a), ZERO),
     "where": lambda c, a, b, r: (None, where(c, 1.0, 0.0), where(c, 0.0, 1.0)),
 }

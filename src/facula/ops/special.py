@@ -6,29 +6,22 @@ double precision, each with its slope written with operations.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from facula import defaults
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, float64
 from facula.engine.graph.expr import function, where
-from facula.engine.graph.node import CALL, PICK
-from facula.engine.recorder import record
-from facula.engine.runtime.routines import register
 from facula.ops import rounding, transcendental  # noqa: F401  (functions of theirs are named here too)
-from facula.ops.casting import constant, to_dtype
+from facula.ops.casting import constant
 from facula.ops.elementwise import Binary, unary
-from facula.ops.pointwise import broadcast, sum_to
-from facula.ops.promotion import result_dtype
+from facula.ops.host_functions import ROUTINES, floating, floating_pair, host, routine
+from facula.ops.pointwise import sum_to
 from facula.ops.registry import FUNCTIONS, NAMESPACES, op
-from facula.tensor import Tensor, attach, new, read
+from facula.tensor import Tensor, attach, new
 
-Array = np.ndarray[Any, Any]
 _SPECIAL = NAMESPACES.setdefault("special", {})
 
 # ---- names that are elsewhere already ---------------------------------------------------------------------
@@ -63,45 +56,13 @@ op(Binary("xlog1py", _xlog1py, "float").__call__, name="xlog1py", namespace="spe
 
 # ---- functions on the host --------------------------------------------------------------------------------
 
-def _host(name: str, *inputs: Tensor) -> Tensor:
-    """A routine of doubles on tensors of one dtype, broadcast."""
-    of = inputs[0].dtype
-    shape = functools.reduce(broadcast, [tuple(x.shape) for x in inputs])
-    call = record(CALL, tuple([read(to_dtype(x.detach(), float64)) for x in inputs]),
-                  ("special", name), None, (), float64)
-    return to_dtype(new(record(PICK, (call,), (0,), None, shape, float64)), of)
-
-
-@register("special")
-def _special(*arguments: Any) -> tuple[Array, ...]:
-    *arrays, name = arguments
-    with np.errstate(all="ignore"):
-        return (np.asarray(_ROUTINES[name](*[np.asarray(a, np.float64) for a in arrays]), np.float64),)
-
-
-_ROUTINES: dict[str, Callable[..., Any]] = {}
-
-
-def _routine(fn: Callable[..., Any]) -> Callable[..., Any]:
-    _ROUTINES[fn.__name__] = fn
-    return fn
-
-
-def _float(x: Any, what: str) -> Tensor:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
-    if x.dtype.is_complex:
-        raise NotImplementedError(f"{what} of complex tensors is not implemented")
-    return x if x.dtype.category >= FLOAT else to_dtype(x, defaults.get_default_dtype())
-
-
 def _smooth(name: str, slope: Callable[..., Tensor], root: bool = False, doc: str = "") -> Any:
     """A function of one tensor, its values from the host; `slope(x, result)` is its derivative."""
     rule = Rule(name.title().replace("_", "") + "Backward0", lambda ctx, g: (g * slope(*ctx.saved),))
 
     def body(input: Tensor) -> Tensor:
-        x = _float(input, name)
-        out = _host(name, x)
+        x = floating(input, name)
+        out = host(name, x)
         return attach(out, rule, (x,), (x, out))
     body.__name__ = body.__qualname__ = name
     body.__doc__ = doc
@@ -131,22 +92,22 @@ def _bessel_i(order: int, x: Any) -> Any:
     return np.where(np.isnan(x), x, np.where(x < 0, (-1) ** order * out, out))
 
 
-@_routine
+@routine
 def i0e(x: Any) -> Any:
     return _bessel_i(0, x)
 
 
-@_routine
+@routine
 def i1e(x: Any) -> Any:
     return _bessel_i(1, x)
 
 
-@_routine
+@routine
 def i0(x: Any) -> Any:
     return np.where(np.isinf(x), np.inf, _bessel_i(0, x) * np.exp(np.abs(x)))
 
 
-@_routine
+@routine
 def i1(x: Any) -> Any:
     return np.where(np.isinf(x), x, _bessel_i(1, x) * np.exp(np.abs(x)))
 
@@ -158,7 +119,7 @@ _ERFC = (-1.3026537197817094, 6.4196979235649026e-1, 1.9476473204185836e-2, -9.5
          3.81e-16, 7.106e-15, -1.523e-15, -9.4e-17, 1.21e-16, -2.8e-17)
 
 
-@_routine
+@routine
 def erfcx(x: Any) -> Any:
     """exp(x^2) erfc(x): a Chebyshev series in 2 / (2 + |x|); where x is large, the continued fraction's start."""
     z = np.abs(x)
@@ -174,7 +135,7 @@ def erfcx(x: Any) -> Any:
     return np.where(np.isnan(x), x, np.where(x < 0, 2 * np.exp(z * z) - positive, positive))
 
 
-@_routine
+@routine
 def log_ndtr(x: Any) -> Any:
     t = x * 0.7071067811865476
     left = np.log(erfcx(-np.minimum(t, 0)) / 2) - t * t
@@ -183,7 +144,7 @@ def log_ndtr(x: Any) -> Any:
     return np.where(x < -1, left, np.log1p(-np.where(right < 0, tail, 1 - tail)))
 
 
-@_routine
+@routine
 def ndtri(p: Any) -> Any:
     """The inverse of ndtr: a first guess for the smaller tail, then Newton's steps on the tail's logarithm."""
     tail = np.minimum(p, 1 - p)
@@ -204,7 +165,7 @@ _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617
               -174611 / 330, 854513 / 138)
 
 
-@_routine
+@routine
 def zeta(s: Any, q: Any) -> Any:
     """Hurwitz's zeta: terms until q is past 10, then Euler and Maclaurin's correction."""
     s, q = np.broadcast_arrays(s, q)
@@ -229,7 +190,7 @@ def zeta(s: Any, q: Any) -> Any:
     return np.where(s < 1, np.nan, np.where(s == 1, np.inf, np.where(np.isnan(s + q), np.nan, total)))
 
 
-@_routine
+@routine
 def trigamma(x: Any) -> Any:
     """The derivative of digamma, reflected from the left half."""
     mirrored = np.where(x < 0.5, 1 - x, x)
@@ -279,8 +240,8 @@ def _incomplete(a: Any, x: Any) -> tuple[Any, Any]:
             np.where(bad, np.nan, np.where(zero, 1.0, np.where(one, 0.0, q))))
 
 
-_ROUTINES["gammainc"] = lambda a, x: _incomplete(a, x)[0]
-_ROUTINES["gammaincc"] = lambda a, x: _incomplete(a, x)[1]
+ROUTINES["gammainc"] = lambda a, x: _incomplete(a, x)[0]
+ROUTINES["gammaincc"] = lambda a, x: _incomplete(a, x)[1]
 
 
 # ---- the operations ---------------------------------------------------------------------------------------
@@ -319,14 +280,14 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """The n-th derivative of digamma."""
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
-    x = _float(input, "polygamma")
+    x = floating(input, "polygamma")
     if n == 0:
         return FUNCTIONS["digamma"](x)  # type: ignore[no-any-return]
     if n == 1:
-        out = _host("trigamma", x)
+        out = host("trigamma", x)
     else:
         order = new(constant(float(n + 1), (), x.dtype))
-        out = _host("zeta", order, x) * float((-1) ** (n + 1) * math.factorial(n))
+        out = host("zeta", order, x) * float((-1) ** (n + 1) * math.factorial(n))
     return attach(out.detach(), _POLYGAMMA, (x,), (n, x))
 
 
@@ -361,14 +322,14 @@ def lgamma(input: Tensor) -> Tensor:
     """The logarithm of the absolute value of the gamma function."""
     if not isinstance(input, Tensor) or not (input._rg or input._base is not None):
         return _plain_lgamma(input)  # type: ignore[no-any-return]
-    x = _float(input, "lgamma")
+    x = floating(input, "lgamma")
     return attach(_plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]
 
 
 _SPECIAL["gammaln"] = op(lgamma, inplace=True, out=True)
 
 
-def _pair(name: str, routine: str, other: Any, second: Any, doc: str) -> Any:
+def _pair(name: str, values: str, other: Any, second: Any, doc: str) -> Any:
     """A function of two tensors that the host computes; `second` is its slope in the second."""
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, x = ctx.saved
@@ -378,12 +339,8 @@ def _pair(name: str, routine: str, other: Any, second: Any, doc: str) -> Any:
     rule = Rule(name.title() + "Backward0", backward)
 
     def body(input: Any, other: Any) -> Tensor:
-        of = result_dtype((input, other))
-        if of.is_complex:
-            raise NotImplementedError(f"{name} of complex tensors is not implemented")
-        of = of if of.category >= FLOAT else defaults.get_default_dtype()
-        a, x = [to_dtype(t, of) if isinstance(t, Tensor) else new(constant(t, (), of)) for t in (input, other)]
-        return attach(_host(routine, a, x), rule, (a, x), (a, x))
+        a, x = floating_pair(input, other, name)
+        return attach(host(values, a, x), rule, (a, x), (a, x))
     body.__name__ = body.__qualname__ = name
     body.__doc__ = doc
     return body
@@ -406,7 +363,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the gamma function of p dimensions."""
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
-    x = _float(input, "mvlgamma")
+    x = floating(input, "mvlgamma")
     steps = FUNCTIONS["arange"](0, p, dtype=x.dtype, device=x.device) * -0.5
     return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
             + p * (p - 1) / 4 * math.log(math.pi))

@@ -8,6 +8,7 @@ from facula.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from facula.ops.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
 from facula.ops.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -94,6 +95,7 @@ from .ctc import ctc_loss
 from .distance import cosine_similarity, normalize, pairwise_distance, pdist
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .linear import bilinear, embedding, embedding_bag, linear
+from .linear_cross_entropy import linear_cross_entropy
 from .loss import (
     cosine_embedding_loss,
     gaussian_nll_loss,
@@ -116,6 +118,8 @@ for _pool in ("adaptive_max_pool", "max_pool"):
     for _n in (1, 2, 3):
         _name = f"{_pool}{_n}d_with_indices"
         globals()[_name] = _NAMESPACES["nn.functional"][_name]
+for _name in ("fractional_max_pool2d_with_indices", "fractional_max_pool3d_with_indices"):
+    globals()[_name] = _NAMESPACES["nn.functional"][_name]
 
 __all__ = [
     "_Reduction", "_threshold", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
@@ -124,10 +128,12 @@ __all__ = [
     "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d", "conv2d", "conv3d",
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d",
-    "elu", "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss",
+    "elu", "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold",
+    "fractional_max_pool2d", "fractional_max_pool3d", "gaussian_nll_loss",
     "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid",
     "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
     "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear",
+    "linear_cross_entropy",
     "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
     "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
     "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss",

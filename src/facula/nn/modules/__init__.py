@@ -18,10 +18,14 @@ from .flatten import *  # noqa: F403
 from .flatten import __all__ as _flatten
 from .fold import *  # noqa: F403
 from .fold import __all__ as _fold
+from .fractional_pooling import *  # noqa: F403
+from .fractional_pooling import __all__ as _fractional_pooling
 from .instancenorm import *  # noqa: F403
 from .instancenorm import __all__ as _instancenorm
 from .linear import *  # noqa: F403
 from .linear import __all__ as _linear
+from .linear_cross_entropy_options import *  # noqa: F403
+from .linear_cross_entropy_options import __all__ as _linear_cross_entropy
 from .loss import *  # noqa: F403
 from .loss import __all__ as _loss
 from .module import Module
@@ -44,6 +48,7 @@ from .upsampling import __all__ as _upsampling
 
 __all__ = [  # noqa: PLE0604
     "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
-    *_instancenorm, *_linear, *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling,
-    *_channelshuffle, *_fold, *_upsampling, *_rnn, *_sparse, *_transformer,
+    *_channelshuffle, *_fold, *_fractional_pooling, *_instancenorm, *_linear, *_linear_cross_entropy,
+    *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling, *_rnn, *_sparse, *_transformer,
+    *_upsampling,
 ]

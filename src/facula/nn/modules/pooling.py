@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from .conv import several
+from .fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d  # noqa: F401  (theirs in PyTorch)
 from .module import Module
 
 __all__ = [f"{kind}{n}d" for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "LPPool", "MaxPool",

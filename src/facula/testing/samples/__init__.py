@@ -21,6 +21,7 @@ from facula.testing.samples import (
     pointwise,
     reductions,
     shapes,
+    special_functions,
     spectra,
 )
 from facula.testing.samples.arrays import Dtype, Sample
@@ -32,6 +33,7 @@ for _family in (
     pointwise,
     reductions,
     shapes,
+    special_functions,
     indices,
     matrices,
     images,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from facula.testing.samples.arrays import (
     CELL,
     CUBE,
@@ -83,3 +85,16 @@ _each("put", [call(X, _ONCE, ROW[:3]), call(X, WHOLE, Y, accumulate=True)])
 _each("fill", [call(X, 2), call(X, CELL), call(WHOLE, 3)])
 _each("unravel_index", [call(WHOLE, (3, 4)), call(WHOLE, 12)])
 _each("nonzero_static", [call(WHOLE % 3, size=4), call(MASK, size=9, fill_value=7)])
+
+# ---- segments ----------------------------------------------------------------------------------
+
+_LENGTHS, _ROWS = np.array([2, 0, 1]), np.array([[1, 2, 1], [0, 0, 4], [3, 1, 0]])
+SAMPLES["segment_reduce"] = [
+    *[call(X, how, lengths=_LENGTHS, initial=0.3) for how in ("sum", "mean", "prod")],
+    *[call(X, how, lengths=_LENGTHS, initial=9.0) for how in ("max", "min")],
+    *[call(X, how, lengths=_ROWS, axis=1).flat() for how in ("max", "mean")],
+    call(X, "sum", offsets=np.array([0, 1, 3])),
+    call(X, "max", offsets=np.array([1, 2]), initial=-50, unsafe=True),
+    call(CUBE, "min", lengths=np.array([[1, 2], [3, 0]]), axis=1, initial=50),
+    call(np.array([1.0, 5.0, 5.0, np.nan]), "max", lengths=np.array([3, 1])).flat(),
+]

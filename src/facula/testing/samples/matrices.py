@@ -186,3 +186,33 @@ _each("frobenius_norm", [call(X, 1), call(CUBE, (0, 1), True)])
 _each("nuclear_norm", [call(X), call(CUBE, (0, 1), True)])
 _each("cross", [call(SQUARE, SQUARE[::-1].copy()), call(X, Y, 0)])
 _each("vander", [call(ROW), call(ROW, 3, True)])
+
+# ---- of low rank -------------------------------------------------------------------------------
+
+
+def _singular_values(result: Any) -> Any:
+    return result[1]  # the vectors' signs are not determined
+
+
+SAMPLES["svd_lowrank"] = [
+    call(X, 3).only(_singular_values),
+    call(BATCH, q=3, niter=1).only(_singular_values),
+    call(X, q=2, M=ROW).only(_singular_values).flat(),  # of less than the rank: random
+]
+SAMPLES["pca_lowrank"] = [
+    call(X, 2).only(_singular_values),
+    call(BATCH, center=False).only(_singular_values),
+]
+
+# ---- LDL ---------------------------------------------------------------------------------------
+
+_INDEFINITE = np.array([[0.0, 1.5, -2.0], [1.5, 0.2, 0.7], [-2.0, 0.7, -0.1]])
+_LDL = np.array([[0.0, 0.0, 0.0], [-2.0, -0.1, 0.0], [0.5, 0.3, 1.7]]), np.array([-3, -3, 3])
+_each(
+    "linalg.ldl_factor linalg.ldl_factor_ex",
+    [call(_INDEFINITE).flat(), call(SQUARES, hermitian=True).flat(), call(SPD).flat()],
+)
+SAMPLES["linalg.ldl_solve"] = [
+    call(*_LDL, normal(3, 2)).flat(),
+    call(*_LDL, normal(2, 3, 1), hermitian=True).flat(),
+]

@@ -77,7 +77,8 @@ _two(
 )
 _two("maximum minimum fmax fmin logaddexp logaddexp2 hypot atan2", _BROADCAST)
 _two("xlogy", [call(X, POSITIVE), call(X, POSITIVE[0]), call(X, 2.0), call(2.0, POSITIVE)])
-_two("heaviside nextafter", [call(X, Y).flat(), call(X, ROW).flat()])
+_two("heaviside", [call(X, Y).flat(), call(X, ROW).flat()])
+_two("nextafter", [call(X, Y), call(X, ROW), call(X, X).flat()])
 _two(
     "bitwise_and bitwise_or bitwise_xor",
     [call(WHOLE, WHOLE[0]), call(WHOLE, 3), call(MASK, MASK[0]), call(MASK, WHOLE)],
