@@ -100,6 +100,9 @@ def _check(what: str, n: int, x: Tensor, kernel: Ints, out: Ints) -> None:
 def _samples(n: int, x: Tensor, given: Tensor | None) -> Tensor:
     if given is None:
         given = FUNCTIONS["rand"](*x.shape[:2], n, dtype=x.dtype, device=x.device)
+    elif given.requires_grad:
+        raise RuntimeError(f"The function 'fractional_max_pool{n}d' is not differentiable with respect to "
+                           "argument 'random_samples'. This input cannot have requires_grad True.")
     elif given.dtype is not x.dtype:
         raise RuntimeError("Expect _random_samples to have the same dtype as input")
     elif len(given.shape) != 3:

@@ -158,7 +158,7 @@ _each(
 _each(
     "nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool2d_with_indices",
     [
-        call(_IMAGE, 2, output_size=(2, 3), _random_samples=np.array([[[0.3, 0.7], [0.9, 0.0]]])),
+        call(_IMAGE, 2, output_size=(2, 3), _random_samples=np.array([[[0.3, 0.7], [0.9, 0.0]]])).flat(),
         call(_IMAGE, (2, 3), output_ratio=(0.5, 0.5), return_indices=True),
         call(_IMAGE[0], 2, 1),
     ],
@@ -166,7 +166,7 @@ _each(
 _each(
     "nn.functional.fractional_max_pool3d nn.functional.fractional_max_pool3d_with_indices",
     [
-        call(_VOLUME, 2, output_size=(1, 2, 2), _random_samples=between(0, 1, 2, 1, 3)),
+        call(_VOLUME, 2, output_size=(1, 2, 2), _random_samples=between(0, 1, 2, 1, 3)).flat(),
         call(_VOLUME, (2, 1, 2), output_ratio=(0.5, 0.6, 0.5), return_indices=True),
         call(_VOLUME[0], 2, 1),
     ],
