@@ -15,7 +15,7 @@ from facula.tensor import new
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: values are held while they are replaced")]
-SIZE = 150  # 150 x 150 floats are worth replacing
+SIZE = 150
 
 
 def optimizers(kind, **options):
@@ -165,6 +165,11 @@ def run(program, times=12):
         if isinstance(t, F.Tensor):
             history.append([np.array(t.detach().numpy())])
     return history
+
+
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(steps, "WORTH_REPLACING", 1 << 12)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
