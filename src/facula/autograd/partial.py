@@ -8,7 +8,8 @@ rest of the pass back to the walk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from facula.autograd.function import FunctionRule
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from facula.autograd.replay import Survey
 
 MOST_IN_TABLES = 1 << 18  # elements of what is kept with the notes
-# (primitive, places of the inputs, attrs, scalars, step of the tape whose scalars they are or -1, shape, dtype)
-_Note = tuple[Any, tuple[int, ...], Any, Any, int, Any, Any]
+# (primitive, what takes the inputs out of the nodes met, attrs, scalars, step of the tape whose scalars they are or -1,
+# shape, dtype)
+_Note = tuple[Any, Callable[[list[Node]], tuple[Node, ...]], Any, Any, int, Any, Any]
 
 
 class Part:
@@ -65,14 +67,10 @@ def replayed(notes: Notes, found: Survey, keep: bool) -> dict[Any, Any]:
     met = found.values + notes.constants
     meet = met.append
     for part in notes.parts:
-        for op, places, attrs, scalars, owner, shape, of in part.notes:
+        for op, inputs, attrs, scalars, owner, shape, of in part.notes:
             if owner >= 0:
                 scalars = tape[owner]._saved[0]
-            if len(places) == 1:
-                inputs: tuple[Node, ...] = (met[places[0]],)
-            else:
-                inputs = tuple([met[place] for place in places])
-            meet(record(op, inputs, attrs, scalars, shape, of))
+            meet(record(op, inputs(met), attrs, scalars, shape, of))
         if not keep:
             for step in part.released:
                 tape[step]._saved = None
@@ -137,6 +135,13 @@ def noted(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool,
         part.results = [None if g is None else _node(g) for g in results]
         book.returned(part)
     return book.notes(kept), walk.leaves
+
+
+def _picker(places: list[int]) -> Callable[[list[Node]], tuple[Node, ...]]:
+    if len(places) != 1:
+        return itemgetter(*places) if places else lambda met: ()
+    only = places[0]
+    return lambda met: (met[only],)
 
 
 def _node(g: Any) -> Node:
@@ -209,7 +214,7 @@ class _Notebook:
         for part, notes in zip(self.parts, self.met, strict=True):
             for node, op, inputs, attrs, scalars in notes:
                 if id(node) in wanted:
-                    part.notes.append((op, tuple([places[id(source)] for source in inputs]), attrs, scalars,
+                    part.notes.append((op, _picker([places[id(source)] for source in inputs]), attrs, scalars,
                                        numbers.get(id(scalars), -1), node.shape, node.dtype))
                     placed(node)
             part.waiting = [(step, k, places[id(g)]) for step, k, g in part.waiting]
