@@ -58,7 +58,7 @@ class GradNode:
 
     @property
     def needs(self) -> tuple[bool, ...]:
-        return tuple(e is not None for e in self.edges)
+        return tuple([e is not None for e in self.edges])
 
     @property
     def saved(self) -> tuple[Any, ...]:
@@ -68,7 +68,7 @@ class GradNode:
                 "have already been freed). Saved intermediate values of the graph are freed when you call "
                 ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
                 "graph a second time or if you need to access saved tensors after calling backward.")
-        return tuple(s.restore(self) if type(s) is Saved else s for s in self._saved)
+        return tuple([s.restore(self) if type(s) is Saved else s for s in self._saved])
 
     @property
     def next_functions(self) -> tuple[Any, ...]:

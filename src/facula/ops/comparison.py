@@ -19,10 +19,12 @@ from facula.tensor import Tensor, is_meta
 
 _isnan, _isinf = function("isnan"), function("isinf")
 
+COMPARISONS: dict[str, Binary] = {}  # the formulas
+
 
 def _compared(name: str) -> Callable[..., Tensor]:
     """The comparison `name`. A number is compared in the tensor's type: a half 0.1 equals 0.1."""
-    body = Binary(name, function(name), "any", "bool")
+    body = COMPARISONS[name] = Binary(name, function(name), "any", "bool")
 
     def compare(input: Any, other: Any) -> Tensor:
         if (type(other) is float or type(other) is int) and isinstance(input, Tensor):

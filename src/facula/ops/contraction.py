@@ -153,7 +153,10 @@ def live(t: Tensor) -> bool:
 def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False, rule: Rule = MM) -> Tensor:
     """op(a) @ op(b) over the last two dimensions, op transposing if asked; the others broadcast."""
     out = new(contract(a, b, ta, tb))
-    if mode.grad:
-        if (live(a) or live(b)) and out.dtype.category >= FLOAT:
-            attach_product(out, rule, (a, b), (a._node or read(a), b._node or read(b)), (ta, tb))
+    if mode.grad and (live(a) or live(b)) and out.dtype.category >= FLOAT:
+        e, f = edge_of(a), edge_of(b)  # attach_product(), written out
+        if e is not None or f is not None:
+            kept = None if f is None else a._node or read(a), None if e is None else b._node or read(b), ta, tb
+            out._grad_fn = grad_node(rule, (e, f), kept, (a.shape, b.shape), (a.dtype, b.dtype))
+            out._rg = True
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula.dtypes import FLOAT
+from facula.dtypes import FLOAT, bool_
 from facula.ops.arithmetic import (
     FLOAT_FORMULAS,
     SMALL_POWERS,
@@ -17,6 +17,7 @@ from facula.ops.arithmetic import (
     remainder,
     sub,
 )
+from facula.ops.comparison import COMPARISONS
 from facula.ops.elementwise import Binary
 from facula.ops.logic import bitwise_not
 from facula.ops.pointwise import apply1, apply2
@@ -79,8 +80,27 @@ for _name, _method in _METHODS.items():
     _fn = getattr(Tensor, _method)
     setattr(Tensor, f"__{_name}__", _operator(_fn))
     setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True))
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Tensor, f"__{_name}__", _operator(getattr(Tensor, _name)))
+
+
+def _comparison(fn: Any, plain: Binary) -> Any:
+    """`_operator` for truth values. 16-bit floats round the number first: that is for `fn`."""
+    tensors, number = plain.tt, plain.ts
+    general = _operator(fn)
+
+    def forward(self: Tensor, other: Any) -> Any:
+        of = self.dtype
+        if of.is_floating_point and of.itemsize != 2:
+            if isinstance(other, Tensor):
+                if other.dtype is of:
+                    return apply2(tensors, self, other, bool_)
+            elif type(other) is float or type(other) is int:
+                return apply1(number, self, (float(other),), bool_)
+        return general(self, other)
+    return forward
+
+
+for _name, _plain in COMPARISONS.items():
+    setattr(Tensor, f"__{_name}__", _comparison(getattr(Tensor, _name), _plain))
 Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]
 
 
