@@ -214,8 +214,11 @@ def surveyed(found: Survey) -> bool:
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
     found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
-    if found is None:
-        settle(walk(roots, keep, False, None), False, None)
+    if found is None or found.functions:
+        gradients = walk(roots, keep, False, None) if found is None else _through_functions(found, roots, keep)
+        del found  # only what the program holds may count as held
+        settle(gradients, False, None)
+        del gradients
         realize.flush()
         return
     with recorder.lock:
@@ -231,36 +234,40 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
             numbers += found.numbers
             _run(entry, found, nodes, leaves, numbers, keep)
             return
-        if entry == 1 and not found.functions:
-            scene = _Scene(nodes, leaves, found, len(numbers))
-            looks = realize.looks
-            del nodes, found  # only what the program holds may count as held
+        if entry != 1:  # a key that never comes back is not worth a plan
+            if entry == 0:
+                realize.keep(_known, key, 1)
+            del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)
-            _known[key] = _capture(scene, realize.looks == looks)
+            realize.flush()
             return
-        kept = (primitives(nodes, leaves), tuple(map(_rule, found.tape))) if entry == 1 else None
-        if entry == 0:  # a key that never comes back is not worth a plan
-            realize.keep(_known, key, 1)
-        del nodes, leaves
-    if entry == 0 or entry == NEVER:
-        del found
-        gradients = walk(roots, keep, False, None)
-    else:
-        gradients = _through_functions(found, roots, keep, key, entry, kept)
-        del found
-    settle(gradients, False, None)
-    del gradients
-    realize.flush()
+        scene = _Scene(nodes, leaves, found, len(numbers))
+        looks = realize.looks
+        del nodes, leaves, found
+        settle(walk(roots, keep, False, None), False, None)
+        _known[key] = _capture(scene, realize.looks == looks)
 
 
-def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool, key: Key,
-                       entry: object, kept: object) -> dict[Any, Any]:
-    """What `walk` returns. Without the lock: a Function may do anything."""
+def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool) -> dict[Any, Any]:
+    """What `walk` returns. Without the lock: a Function may do anything. What is pending does not matter here, where
+    nodes are only recorded: the key has which of the values are the same, and what they are."""
+    structure, leaves, _ = signature([], found.values)
+    key = (*found.parts, structure)
+    try:
+        entry = _known.get(key, 0)
+    except TypeError:
+        entry = NEVER
+    if entry == 0:
+        realize.keep(_known, key, 1)
     recording = mode.grad
     mode.grad = False
     try:
         if isinstance(entry, partial.Notes):
             return partial.replayed(entry, found, keep)
+        if entry != 1:
+            return walk(roots, keep, False, None)
+        kept = primitives([], leaves), tuple(map(_rule, found.tape))
+        del leaves
         notes, gradients = partial.noted(found, roots, keep, kept)
         _known[key] = NEVER if notes is None else notes
         if _survey is None:
