@@ -49,16 +49,16 @@ def _matrices(node: Node, batch: tuple[int, ...], flip: bool) -> Node:
 def _flat_geometry(p: tuple[int, ...], q: tuple[int, ...], ta: bool, tb: bool) -> tuple[Any, ...]:
     """One matrix on the right, so the rows of a all together.
 
-    Gives (shape, strides) of the views of a and of b, the product's shape, and (shape, strides)
-    of the view of the result.
+    Gives (shape, strides) of the views of a and of b that a product of two matrices reads (None:
+    as they are), its shape, and (shape, strides) of the view of it that is the result (or None).
     """
     n = q[-2] if tb else q[-1]
     k = p[-2] if ta else p[-1]
     m = p[-1] if ta else size_of(p[:-1])
-    out = Size((p[-1], n) if ta else (*p[:-1], n))
-    return ((Size((1, m, k)), (m * k, 1, m) if ta else (m * k, k, 1)),
-            (Size((1, k, n)), (n * k, 1, k) if tb else (n * k, n, 1)),
-            Size((1, m, n)), (out, contiguous_strides(out)))
+    left = (Size((m, k)), (1, m) if ta else (k, 1)) if ta or len(p) != 2 else None
+    right = (Size((k, n)), (1, k)) if tb else None
+    out = Size((*p[:-1], n))
+    return left, right, Size((m, n)), (out, contiguous_strides(out)) if len(p) != 2 else None
 
 
 def _seen(node: Node, geometry: Any) -> Node:
@@ -82,8 +82,12 @@ def contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
         return constant(0, shape, of)
     if len(q) == 2 and (len(p) == 2 or not ta):
         left, right, both, out = _flat_geometry(p, q, ta, tb)
-        product = record(CONTRACT, (_seen(x, left), _seen(y, right)), None, None, both, of)
-        return record(VIEW, (product,), (out[1],), (0,), out[0], of)
+        if left is not None:
+            x = _seen(x, left)
+        if right is not None:
+            y = _seen(y, right)
+        product = record(CONTRACT, (x, y), None, None, both, of)
+        return product if out is None else record(VIEW, (product,), (out[1],), (0,), out[0], of)
     batch = broadcast(p[:-2], q[:-2])
     left, right = _matrices(x, batch, ta), _matrices(y, batch, tb)
     m, n = left.shape[1], right.shape[2]

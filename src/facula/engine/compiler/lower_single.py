@@ -108,11 +108,14 @@ def _product(
     formats: dict[int, str],
     vector_bytes: int,
 ) -> Work:
-    (a, _, (batch, m, k)), (b, _, (_, _, n)) = sources
+    (a, _, left), (b, _, right) = sources
+    batch = left[0] if len(left) == 3 else 1
+    (m, k), n = left[-2:], right[-1]
 
     def operand(slots: Slots, source: object, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
-        strides = steps_of(map, shape)
-        assert strides is not None
+        steps = steps_of(map, shape)
+        assert steps is not None
+        strides = steps if len(steps) == 3 else (0, *steps)
         at = map.nums[0][0] if map.nums else None
         if at is not None:
             formats[at] = "q"

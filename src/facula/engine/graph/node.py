@@ -12,7 +12,7 @@ Formula     x0, x1, ...            -                numbers    formula over elem
 VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
 SUM.. ALL   x                      dims (sorted)    -          reduction over dims, which are dropped
 CUMSUM..    x                      (dim,)           -          running sum, product, max, min
-CONTRACT    a (B,M,K), b (B,K,N)   -                -          batched matrix product (B,M,N)
+CONTRACT    a (B,M,K), b (B,K,N)   -                -          batched matrix product (B,M,N); or all without B
 GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; int64 idx
 SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base with [idx[i]] = (+= ..) src[i]
 ARGSORT     x                      (dim, descending)-          int64 indices of the stable sort
