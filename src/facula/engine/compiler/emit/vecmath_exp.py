@@ -38,7 +38,7 @@ def scale(b: Lanes, p: Value, k: Value) -> Value:
     """p * 2**(k - 2 bias), in two exact steps and a rounded one: the whole range, denormals included.
 
     n = a + b with a = floor(n/2), so neither power leaves the normal numbers. The bias is in k already, and
-    whatever stands above the exponent's bits leaves with the shift.
+    whatever stands above the exponent's bits leaves with the shift. `Lanes.times_power` gives the same bits.
     """
     half = k.shr(1)
     return p * b.from_bits(half << b.mantissa) * b.from_bits((k - half) << b.mantissa)
@@ -50,6 +50,8 @@ def exp(b: Lanes, x: Value) -> Value:
     r, k = reduce(b, x, 2 * b.bias)
     q = b.polynomial(r, c.EXP_F32 if b.single else c.EXP_F64)
     p = b.fma(r * r, q, r) + 1.0
+    if b.scales:
+        return b.times_power(p, b.from_bits(k) - magic(b, 2 * b.bias))
     return scale(b, p, k)
 
 
@@ -59,6 +61,8 @@ def exp2(b: Lanes, x: Value) -> Value:
     shifted = x + shift
     r = x - (shifted - shift)  # exact
     p = b.fma(r, b.polynomial(r, c.EXP2_F32 if b.single else c.EXP2_F64), 1.0)
+    if b.scales:
+        return b.times_power(p, shifted - shift)
     return scale(b, p, b.bits_of(shifted))
 
 

@@ -302,6 +302,17 @@ class Lanes:
             parts = [shuffled(16, parts[0], "poison", range(n), "float")]
         return Value(self, parts[0], "real")
 
+    @property
+    def scales(self) -> bool:
+        """Can `times_power` be used? AVX-512 has an instruction for it."""
+        return self.code.module.vector_bytes == 64 and self.lanes * self.bits == 512
+
+    def times_power(self, a: Value, n: Value) -> Value:
+        """a * 2**n for whole numbers n (as reals), rounded once."""
+        t, letter = self.type("real"), "s" if self.single else "d"
+        return self.new(f"call {t} @llvm.x86.avx512.mask.scalef.p{letter}.512({t} {a.text}, {t} {n.text}, "
+                        f"{t} poison, i{self.lanes} -1, i32 4)", "real")
+
     # --- other functions, other types, branches
 
     def call(self, fn: str, *args: Value) -> Value:
