@@ -117,12 +117,9 @@ prop("requires_grad", _get_requires_grad, _set_requires_grad)
 
 def _get_data(self: Tensor) -> Tensor:
     shape = _SHAPE.__get__(self)
-    return alias(
-        self,
-        shape,
-        contiguous_strides(shape) if self._storage is None else self._strides,
-        self._offset if self._storage is not None else 0,
-    )
+    if self._storage is None:
+        return alias(self, shape, contiguous_strides(shape), 0)
+    return alias(self, shape, self._strides, self._offset)
 
 
 _SHAPE = Tensor.__dict__["shape"]

@@ -220,6 +220,8 @@ def square(input: Tensor) -> Tensor:
 @op(inplace=True, out=True)
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent."""
+    if type(exponent) is int and exponent in SMALL_POWERS and isinstance(input, Tensor) and input.dtype is not bool_:
+        return SMALL_POWERS[exponent](input)
     check_operands("pow", input, exponent)
     if isinstance(input, Tensor) and type(exponent) in (int, float):
         of = input.dtype
@@ -227,12 +229,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
             input = to_dtype(input, defaults.get_default_dtype())
             of = input.dtype
         if of is not bool_:
-            if exponent == 2:
-                return _square(input)
+            if exponent in SMALL_POWERS:  # a float
+                return SMALL_POWERS[exponent](input)
             if exponent == 1:
                 return input.clone()  # type: ignore[no-any-return]
-            if exponent == 3:
-                return _cube(input)
             if exponent == 0.5 and of.category == FLOAT:
                 return input.sqrt()  # type: ignore[no-any-return]
             if exponent == -1 and of.category == FLOAT:
