@@ -41,8 +41,8 @@ class Buffer:
 
     def __del__(self) -> None:
         global _cached
-        size = self.size_class
-        if size and _cached + size <= CACHE_LIMIT:  # 0: not ours, or it never came to have memory
+        size = self.size_class  # 0: not ours, or it never came to have memory
+        if size and _cached is not None and _cached + size <= CACHE_LIMIT:  # None: the interpreter is shutting down
             _cached += size
             try:
                 _free[size].append((self.ptr, self.owner))
