@@ -23,11 +23,12 @@ CORE := $(wildcard tests/test_random_ops.py tests/test_ops*.py tests/test_autogr
     tests/test_random_programs.py tests/test_sweep_writing.py tests/test_sweep_gradients.py)
 
 test-compiled: $(STAMPS)/test $(STAMPS)/oracle
-	$(PY) -m pytest -q -n $(JOBS)
+	$(PY) -m pytest -q -n $(JOBS) -m "not alone"
+	$(PY) -m pytest -q -m alone
 
 # The NumPy interpreter is the reference and what runs where llvmlite is absent: the same tests, same answers.
 test-interpreter: $(STAMPS)/test $(STAMPS)/oracle
-	FACULA_BACKEND=interpreter $(PY) -m pytest -q -n $(JOBS) -m "not compiled and not slow"
+	FACULA_BACKEND=interpreter $(PY) -m pytest -q -n $(JOBS) -m "not compiled and not slow and not alone"
 
 # Every op at its call: what differs from the lazy run is a wrong fusion or a wrong liveness.
 test-eager: $(STAMPS)/test $(STAMPS)/oracle

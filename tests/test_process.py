@@ -87,6 +87,7 @@ def test_a_full_disk(start, tmp_path):
     assert finish(start(WORK, FACULA_CACHE_DIR=str(tmp_path / "other")))["digest"] == digest
 
 
+@pytest.mark.alone
 def test_an_idle_process_uses_no_processor_time(start):
     idle = finish(start("""
         import json, time, facula as torch
@@ -111,13 +112,14 @@ def test_affinity_limits_the_threads(start):
     """)) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_import_is_quick_and_small(start):
     program = """
         import time, json
-        start = time.process_time()  # what others do on the machine does not count
+        start = time.perf_counter()  # not processor time, which counts the threads that NumPy's BLAS starts
         import facula
-        seconds = time.process_time() - start
+        seconds = time.perf_counter() - start
         # Not ru_maxrss: across fork and exec that one begins with the parent's, where torch is loaded.
         memory = [1024 * int(line.split()[1]) for line in open("/proc/self/status") if line[:5] == "VmHWM"][0]
         print(json.dumps([seconds, memory]))
@@ -128,6 +130,7 @@ def test_import_is_quick_and_small(start):
     assert min(memory for _, memory in runs) <= 60e6
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.compiled
 def test_first_step_comes_soon(start):
