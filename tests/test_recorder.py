@@ -1,11 +1,12 @@
 """What is recorded without ever being asked for does not grow without end."""
 
 import sys
+from array import array
 
 import pytest
 
 import facula as F
-from facula.engine import recorder
+from facula.engine import recorder, steps
 from facula.engine.graph.node import VIEW, Node
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing stays pending")
@@ -56,8 +57,9 @@ def test_record_in_machine_code():
         if len(made_so_far) == 5:
             raise ArithmeticError("as asked")
 
-    _kept.append(overflow)
-    record = recording.recorder(Node, made_so_far, overflow, 3)
+    due = array("q", [3])
+    _kept.append((overflow, due))
+    record = recording.recorder(Node, made_so_far, overflow, due.buffer_info()[0])
     if record is None:
         pytest.skip("this Python takes no builtins")
     x = F.randn(2, 3)._node
@@ -73,6 +75,9 @@ def test_record_in_machine_code():
     with pytest.raises(ArithmeticError, match="as asked"):
         record(VIEW, (x,), None, None, x.shape, x.dtype)
     assert len(made_so_far) == 5
+    due[0] = 100
+    record(VIEW, (x,), None, None, x.shape, x.dtype)
+    assert calls == [4, 5]
     with pytest.raises(SystemError):
         record(VIEW, (x,))
     made_so_far.clear()
@@ -80,3 +85,49 @@ def test_record_in_machine_code():
 
 
 _kept = []  # machine code refers to it
+
+
+def _work_of_recording(count, keep):
+    """Nodes that were looked at, on the way to `count` pending ones, by what looks for loops."""
+    looked, look = [], steps.held_of
+
+    def counted(nodes, lists=1):
+        looked.append(len(nodes))
+        return look(nodes, lists)
+
+    F.ones(1).sum().item()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(steps, "held_of", counted)
+    patch.setattr(recorder, "_period", 0)
+    try:
+        x, kept = F.ones(4), []
+        for k in range(count):
+            y = x * 2.0 if k * k % 7 < 3 else x + 1.0
+            if keep:
+                kept.append(y)
+    finally:
+        patch.undo()
+    return sum(looked)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_looking_for_loops_does_not_grow_with_what_is_pending(keep):
+    for count in (1000, 4000, 8000):
+        assert _work_of_recording(count, keep) <= 2 * count
+
+
+@pytest.mark.parametrize("kinds, expected", [
+    ([], []), ([1], [0]), ([1, 1, 1, 1], [0, 3, 2, 1]), ([1, 2, 1, 2, 1], [0, 0, 3, 0, 1]),
+    ([1, 1, 2, 1, 1, 2, 1], [0, 1, 0, 4, 1, 0, 1])])
+def test_agreement(kinds, expected):
+    assert recorder._agreement(kinds) == expected
+
+
+def test_agreement_is_what_it_says():
+    import random
+    choice = random.Random(0)
+    for _ in range(300):
+        kinds = [choice.randrange(2) for _ in range(choice.randrange(12))]
+        n = len(kinds)
+        wanted = [next((k for k in range(n - p) if kinds[k] != kinds[p + k]), n - p) for p in range(1, n)]
+        assert recorder._agreement(kinds)[1:] == wanted

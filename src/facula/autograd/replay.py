@@ -230,7 +230,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         except TypeError:  # something saved has no hash
             entry = NEVER
         if type(entry) is _Replay:
-            del recorder.pending[:len(nodes)]
+            recorder.taken(len(nodes))
             numbers += found.numbers
             _run(entry, found, nodes, leaves, numbers, keep)
             return
@@ -320,8 +320,7 @@ class _Scene:
 def _capture(scene: _Scene, blind: bool) -> _Replay | int:
     """Compute what is pending after a walk, and say how to do so without one. `blind`: no rule has looked at values,
     so none can have taken its way by them."""
-    nodes = recorder.pending[:]
-    del recorder.pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
+    nodes = recorder.take()
     entry: _Replay | int = NEVER
     if not nodes:  # views of leaves and constants: there is nothing to run
         return entry

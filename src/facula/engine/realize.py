@@ -12,7 +12,7 @@ import numpy as np
 
 from facula import config
 from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
-from facula.engine.recorder import lock, pending
+from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
 from facula.engine.steps import (
     Key,
@@ -46,8 +46,7 @@ def flush() -> None:
     if not pending:
         return
     with lock:
-        nodes = pending[:]
-        del pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
+        nodes = take()
         if nodes:
             run(nodes)
 

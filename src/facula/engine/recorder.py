@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from array import array
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from facula import config
@@ -23,17 +25,20 @@ MOST = 8192  # pending nodes after which everything is computed, whatever it loo
 # Asked at every node, instead of after LIMIT nodes, while there are meta tensors (engine/meta.py).
 watch: Callable[[], None] | None = None
 
+# The same for `record` in machine code, which asks `overflow` when more than so many nodes are pending.
+_due = array("q", [LIMIT])
+
 _append = pending.append
 _blank = object.__new__
 _native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
-_made = _native  # the same, but None while there are meta nodes: it knows one LIMIT
+_made = _native  # the same, but None while there are meta nodes: it does not know LIMIT
 
 
 def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
     global _native
     from facula.engine.runtime.cpu import recording
-    _native = recording.recorder(Node, pending, overflow, _AT_FIRST)
+    _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0])
     set_watch(watch)
 
 
@@ -64,18 +69,18 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
 
 
 _look_at = _AT_FIRST + 1  # the number of pending nodes at which to look for a loop
-_first = 0  # the first pending node's address when `_look_at` was put off
+_start = _look_at  # what `_look_at` goes back to when the pending nodes have been computed
 _period = 0  # of the loop that was seen last
 
 
 def overflow() -> None:
     """Much is pending. A loop that never asks for a value would grow a graph without end, so what is recorded is
     looked at for repetition: once there is some, a whole number of turns is computed, always the same number, so that
-    the graph (and its plan) is the same each time."""
+    the graph (and its plan) is the same each time. Looking takes time in proportion to what is pending, and is
+    repeated when that has grown fourfold: a node costs the same, however many there are."""
     if watch is not None:
         watch()
-    n = len(pending)
-    if n < _look_at and LIMIT and (not _first or id(next(iter(pending), None)) == _first):
+    if len(pending) < _look_at and LIMIT:
         return
     with lock:  # looking at nodes marks them
         if _enough():
@@ -83,34 +88,74 @@ def overflow() -> None:
             flush()
 
 
+def take() -> list[Node]:
+    """The pending nodes, which the caller computes; none is pending then. Under the lock."""
+    nodes = pending[:]
+    taken(len(nodes))
+    return nodes
+
+
+def taken(count: int) -> None:
+    """The first `count` pending nodes are no more pending."""
+    del pending[:count]  # not clear(): another thread may have recorded meanwhile
+    _put_off(_start)
+
+
+def _put_off(until: int) -> None:
+    """Look again when so many nodes are pending."""
+    global _look_at
+    _look_at = until
+    _due[0] = until - 1 if LIMIT else 0
+
+
 def _enough() -> bool:
     """Shall what is pending be computed now?"""
-    global _look_at, _first, _period
-    nodes = pending[:]  # other threads go on recording
-    n = len(nodes)
-    if _first and n and id(nodes[0]) != _first:  # it was put off for a graph that is computed by now
-        _look_at, _first = _AT_FIRST + 1, 0
-    if n < _look_at and LIMIT:
+    global _start, _period
+    n = len(pending)
+    if n < _look_at and LIMIT:  # another thread has been here
         return False
-    if not LIMIT or n >= MOST or (_period and _turns(nodes, _period, 2)):
+    if not LIMIT or n >= MOST:
         return True
-    _period = next((p for p in range(1, n // 3 + 1) if _turns(nodes, p, 3)), 0)
+    known, _period = _period, repetition(pending[:], _period)  # a copy: other threads go on recording
     if _period:
-        _look_at, _first = _period * -(-(_AT_FIRST + 1) // _period), 0
+        if _period != known:
+            _start = _period * -(-(_AT_FIRST + 1) // _period)
         return True
-    _look_at, _first = 2 * n if n < MOST // 2 else MOST, id(nodes[0])  # look again later
+    _start = _AT_FIRST + 1
+    _put_off(min(4 * n, MOST))
     return False
 
 
-def _turns(nodes: list[Node], p: int, times: int) -> bool:
-    """Are the last p * times nodes that many turns of a loop? Layers of a network that is being trained repeat, too;
-    but what they compute is held (by the tape), where the turns of a loop leave little behind."""
+def repetition(nodes: list[Node], known: int) -> int:
+    """The smallest number p such that the last 3 p nodes are three turns of a loop that leaves little behind; 0 if
+    there is none. Of a loop that is `known` two turns are enough. The nodes are held by this list and `pending`.
+
+    Layers of a network that is being trained repeat, too; but what they compute is held (by the tape), where the turns
+    of a loop leave at most a quarter behind. Time in proportion to the number of nodes, whatever they are."""
     from facula.engine.steps import held_of
-    last = nodes[-1]
-    if nodes[-1 - p].op is not last.op:
-        return False
-    seen = [(node.op, node.attrs, node.shape) for node in nodes[-p * times:]]
-    if seen[:-p] != seen[p:]:
-        return False
-    del last
-    return 4 * sum(held_of(nodes, 2)[-2 * p:-p]) <= p
+    n = len(nodes)
+    held = [0, *accumulate(held_of(nodes, 2))]
+    little = [p for p in range(1, n // 3 + 1) if 4 * (held[n - p] - held[n - 2 * p]) <= p]
+    if known and 2 * known <= n and 4 * (held[n - known] - held[n - 2 * known]) <= known:
+        little.insert(0, known)
+    if not little:
+        return 0
+    numbers: dict[object, int] = {}
+    kinds = [numbers.setdefault((node.op, node.attrs, node.shape), len(numbers)) for node in reversed(nodes)]
+    same = _agreement(kinds)
+    return next((p for p in little if same[p] >= (p if p == known else 2 * p)), 0)
+
+
+def _agreement(kinds: list[int]) -> list[int]:
+    """For each p, how many elements agree with those p places on, from the first (the Z function: Gusfield 1997)."""
+    n = len(kinds)
+    same = [0] * n
+    left = right = 0  # the match that reaches farthest
+    for p in range(1, n):
+        k = min(right - p, same[p - left]) if p < right else 0
+        while p + k < n and kinds[k] == kinds[p + k]:
+            k += 1
+        same[p] = k
+        if p + k > right:
+            left, right = p, p + k
+    return same

@@ -20,7 +20,7 @@ from facula.engine.compiler.kernel import Kernel
 from facula.engine.runtime.cpu import elf, object_cache, target
 from facula.errors import CompileError
 
-_modules: dict[str, dict[str, int]] = {}  # IR -> addresses of its functions
+_modules: dict[tuple[str, object], dict[str, int]] = {}  # (IR, what it imports) -> addresses of its functions
 _lock = threading.RLock()  # LLVM contexts and target machines belong to one thread at a time
 
 statistics = {"compiled": 0, "loaded": 0, "compile_seconds": 0.0, "load_seconds": 0.0}
@@ -36,17 +36,18 @@ def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = No
 
     `imports` gives addresses of symbols that the module only declares; others are looked up in the process.
     """
-    found = _modules.get(ir)
+    key = ir, frozenset(imports.items()) if imports else None  # the same text may be bound to other objects
+    found = _modules.get(key)
     if found is None:
         with _lock:
-            found = _modules.get(ir)
+            found = _modules.get(key)
             if found is None:
                 image = object_bytes(ir)
                 started = time.perf_counter()
                 found = _load(image, names, imports or {})
                 statistics["loaded"] += 1
                 statistics["load_seconds"] += time.perf_counter() - started
-                _modules[ir] = found
+                _modules[key] = found
     return found
 
 

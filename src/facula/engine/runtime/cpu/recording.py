@@ -16,23 +16,25 @@ declare ptr @PyObject_CallNoArgs(ptr)
 @facula_node = external global i8
 @facula_pending = external global i8
 @facula_overflow = external global i8
+@facula_due = external global i64
 """
 _GIVEN = ("op", "inputs", "attrs", "scalars", "shape", "dtype")
 
 
-def recorder(node: type, pending: list[Any], overflow: Callable[[], None], limit: int) -> Callable[..., Any] | None:
+def recorder(node: type, pending: list[Any], overflow: Callable[[], None], due: int) -> Callable[..., Any] | None:
     """`record(op, inputs, attrs, scalars, shape, dtype)`: a new instance of `node`, which is in `pending` then;
-    `overflow()` is called where that is longer than `limit`. The three must live for ever. None if this Python takes
-    no builtins."""
+    `overflow()` is called where that is longer than the int64 at address `due`. All of them must live for ever. None
+    if this Python takes no builtins."""
     if not launch.can_emit_builtin():
         return None
-    text = _code(slot_offsets(node, (*_GIVEN, "buffer", "slot")), limit)
+    text = _code(slot_offsets(node, (*_GIVEN, "buffer", "slot")))
     imports = launch.python_symbols((*SYMBOLS, "PyType_GenericAlloc", "PyObject_CallNoArgs"))
-    imports |= {"facula_node": id(node), "facula_pending": id(pending), "facula_overflow": id(overflow)}
+    imports |= {"facula_node": id(node), "facula_pending": id(pending), "facula_overflow": id(overflow),
+                "facula_due": due}
     return launch.builtin("record", jit.module(text, ["record"], imports)["record"])
 
 
-def _code(offsets: dict[str, int], limit: int) -> str:
+def _code(offsets: dict[str, int]) -> str:
     f = Code()
     f.bail_if(f.op(f"icmp ne i64 %n, {len(_GIVEN)}"))
     made = f.op("call ptr @PyType_GenericAlloc(ptr @facula_node, i64 0)")  # its slots are null
@@ -46,7 +48,8 @@ def _code(offsets: dict[str, int], limit: int) -> str:
     failed = f.op(f"icmp ne i32 {f.op(f'call i32 @PyList_Append(ptr @facula_pending, ptr {made})')}, 0")
     with f.when(failed):
         _drop(f, made)
-    with f.when(f.op(f"icmp sgt i64 {f.size('@facula_pending')}, {limit}")):
+    most = f.op("load i64, ptr @facula_due")
+    with f.when(f.op(f"icmp sgt i64 {f.size('@facula_pending')}, {most}")):
         answer = f.op("call ptr @PyObject_CallNoArgs(ptr @facula_overflow)")
         with f.when(f.same(answer, "null")):
             _drop(f, made)
