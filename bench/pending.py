@@ -7,7 +7,8 @@ turns of four operations of which one result is kept (`turns`); without and with
 computes what is pending after 8192 nodes at the latest: from there on its runs are part of the figure.
 The graph has been seen before (its plans are known): what compiling costs is no part of this table.
 The best of three. Of 100,000 kept results most of the time is Python's cyclic garbage collector, which
-walks all that is alive (with gc.disable(): 1.8 to 3 us on the machine of results/pending.md). A row is flat if its last figures are no more than a few times its first.
+walks all that is alive (with gc.disable(): 1.8 to 3 us on the machine of results/pending.md). A row is
+flat if its last figures are no more than a few times its first.
 """
 
 import argparse
