@@ -72,10 +72,37 @@ def violations():
                     yield f"{where}: {room} and {other} may not import each other"
 
 
+def circles():
+    """Sets of modules that import each other, in a round, wherever in their files they say so. A package stands in
+    for none of its modules: what it imports to offer it is its own business."""
+    imports = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        inner = path.relative_to(SOURCE).with_suffix("")
+        is_package = inner.name == "__init__"
+        module = ".".join(inner.parts[:-1] if is_package else inner.parts)
+        names = {name.partition(".")[2] for _, name in imported(path, module, is_package) if name.startswith("facula")}
+        imports[module] = names - {module}
+    reaches = {module: set() for module in imports}
+    for module, reached in reaches.items():
+        stack = [module]
+        while stack:
+            for name in imports.get(stack.pop(), ()):
+                if name in imports and name not in reached:
+                    reached.add(name)
+                    stack.append(name)
+    rounds = {frozenset(m for m in reached if module in reaches[m]) for module, reached in reaches.items()
+              if module in reached}
+    yield from ("in a round: " + ", ".join(m or "facula" for m in sorted(found)) for found in rounds)
+
+
 def test_imports_point_down_only():
     assert not list(violations())
 
 
+def test_no_import_circles():
+    assert not list(circles())
+
+
 if __name__ == "__main__":
-    found = list(violations())
+    found = [*violations(), *circles()]
     raise SystemExit("\n".join(found) if found else None)

@@ -6,7 +6,7 @@ from array import array
 import pytest
 
 import facula as F
-from facula.engine import recorder, steps
+from facula.engine import recorder
 from facula.engine.graph.node import VIEW, Node
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing stays pending")
@@ -89,7 +89,7 @@ _kept = []  # machine code refers to it
 
 def _work_of_recording(count, keep):
     """Nodes that were looked at, on the way to `count` pending ones, by what looks for loops."""
-    looked, look = [], steps.held_of
+    looked, look = [], recorder.above.held_of
 
     def counted(nodes, lists=1):
         looked.append(len(nodes))
@@ -97,7 +97,7 @@ def _work_of_recording(count, keep):
 
     F.ones(1).sum().item()
     patch = pytest.MonkeyPatch()
-    patch.setattr(steps, "held_of", counted)
+    patch.setattr(recorder.above, "held_of", counted)
     patch.setattr(recorder, "_period", 0)
     try:
         x, kept = F.ones(4), []

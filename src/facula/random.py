@@ -180,6 +180,6 @@ def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller
 
 def thread_safe_generator() -> Generator | None:
     """The generator of the DataLoader worker thread that asks; None elsewhere: use the default one."""
-    from facula.utils.data import get_worker_info
+    from facula.utils.data._utils.worker import get_worker_info  # loads the loader: not before it is needed
     worker = get_worker_info()
     return getattr(worker, "generator", None)

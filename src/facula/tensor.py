@@ -263,6 +263,18 @@ def _without_elements(t: Tensor, storage: Storage | None, node: Node) -> bool:
 # ---- autograd -----------------------------------------------------------------------------------------
 
 
+class _Rules:
+    """Gradient rules of views and of writes through them. They are made of operations, which stand above:
+    ops/regions.py and ops/views.py put them here."""
+
+    as_strided: Rule
+    write: Rule
+    alias: Rule
+
+
+rules = _Rules()
+
+
 def edge_of(t: Tensor) -> Any:
     """Where a gradient with respect to `t` goes: None if it needs none."""
     if not t._rg and t._base is None:
@@ -283,9 +295,8 @@ def refresh(t: Tensor) -> None:
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
     if base._rg and base._grad_fn is not None:
-        from facula.ops.regions import as_strided_rule
         t._grad_fn = grad_node(
-            as_strided_rule, (edge_of(base),),
+            rules.as_strided, (edge_of(base),),
             (base.shape, strides_of(base), base._offset, t.shape, t._strides, t._offset), (base.shape,),
             (base.dtype,))
         t._output_nr = 0
@@ -411,11 +422,10 @@ def update(t: Tensor, result: Tensor) -> Tensor:
             raise NotImplementedError(
                 "in-place operation on a view, under autograd: its base must be contiguous and of the same dtype; got "
                 f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
-        from facula.ops.regions import write_rule
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
         assign(t, node)
-        base._grad_fn = grad_node(write_rule, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
+        base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
         base._output_nr = 0
         base._rg = True
         base._grad_version = t._storage.version
@@ -431,8 +441,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
         elif t._output_nr:
             t._output_nr = 0
         if isinstance(edge, Tensor):
-            from facula.ops.views import alias_rule
-            t._grad_fn = grad_node(alias_rule, (edge,), (), (t.shape,), (t.dtype,))
+            t._grad_fn = grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,))
         t._rg = True
     elif history:  # the old value no longer counts: its gradient is zero
         t._grad_fn = grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
+from facula.engine import recorder
 from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
@@ -49,6 +50,9 @@ def flush() -> None:
         nodes = take()
         if nodes:
             run(nodes)
+
+
+recorder.above.flush = flush
 
 
 def realize(node: Node) -> Buffer:

@@ -22,6 +22,15 @@ LIMIT = 0 if config.EAGER.value else 256
 _AT_FIRST = LIMIT
 MOST = 8192  # pending nodes after which everything is computed, whatever it looks like
 
+
+class _Above:
+    """What recording needs of the files that stand on it, and that put it here."""
+
+    flush: Callable[[], None]  # realize.py: compute what is pending
+    held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
+
+
+above = _Above()
 # Asked at every node, instead of after LIMIT nodes, while there are meta tensors (engine/meta.py).
 watch: Callable[[], None] | None = None
 
@@ -84,8 +93,7 @@ def overflow() -> None:
         return
     with lock:  # looking at nodes marks them
         if _enough():
-            from facula.engine.realize import flush
-            flush()
+            above.flush()
 
 
 def take() -> list[Node]:
@@ -132,9 +140,8 @@ def repetition(nodes: list[Node], known: int) -> int:
 
     Layers of a network that is being trained repeat, too; but what they compute is held (by the tape), where the turns
     of a loop leave at most a quarter behind. Time in proportion to the number of nodes, whatever they are."""
-    from facula.engine.steps import held_of
     n = len(nodes)
-    held = [0, *accumulate(held_of(nodes, 2))]
+    held = [0, *accumulate(above.held_of(nodes, 2))]
     little = [p for p in range(1, n // 3 + 1) if 4 * (held[n - p] - held[n - 2 * p]) <= p]
     if known and 2 * known <= n and 4 * (held[n - known] - held[n - 2 * known]) <= known:
         little.insert(0, known)

@@ -162,6 +162,9 @@ def held_of(nodes: list[Node], lists: int = 1) -> bytes:
                   for references, used, op in zip(map(getrefcount, nodes), uses, map(_op, nodes), strict=True)])
 
 
+recorder.above.held_of = held_of
+
+
 class Work:
     """The live part of a list of nodes, as the compiler wants it."""
 

@@ -13,9 +13,9 @@ from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dty
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops.casting import constant, to_dtype
-from facula.ops.creation import _dtype, finish
+from facula.ops.creation import _dtype, beside, finish
 from facula.ops.pointwise import broadcast
-from facula.ops.registry import op
+from facula.ops.registry import method, op
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 from facula.tensor import Tensor, alias, is_meta, new, read, share
@@ -371,3 +371,8 @@ def fill(input: Tensor, value: Any) -> Tensor:
     """`value` in the shape and dtype of `input`."""
     everywhere = new(constant(True, input.shape, bool_))
     return input.masked_fill(everywhere, value)
+
+
+@method
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+    return tensor(data, dtype=dtype or self.dtype, **beside(self, options))

@@ -18,7 +18,7 @@ from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.casting import constant
-from facula.ops.registry import DTYPE_NAMES, METHODS, op, store_out
+from facula.ops.registry import DTYPE_NAMES, method, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 from facula.tensor import Storage, Tensor, alias, is_meta, new
@@ -234,48 +234,36 @@ def full_like(input: Tensor, fill_value: Any, **options: Any) -> Tensor:
     return _like(input, fill_value, "full_like", **options)
 
 
-def _method(fn: Any) -> Any:
-    METHODS[fn.__name__] = fn
-    setattr(Tensor, fn.__name__, fn)
-    return fn
-
-
-def _beside(t: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+def beside(t: Tensor, options: dict[str, Any]) -> dict[str, Any]:
     """The options of `t.new_...()`: on the device of `t` if nothing else is said, whatever the default."""
     if options.get("device") is None:
         options["device"] = t.device
     return options
 
 
-@_method
+@method
 def new_zeros(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 0, "new_zeros", dtype=dtype or self.dtype, **_beside(self, options))
+    return _filled(size, 0, "new_zeros", dtype=dtype or self.dtype, **beside(self, options))
 
 
-@_method
+@method
 def new_ones(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 1, "new_ones", dtype=dtype or self.dtype, **_beside(self, options))
+    return _filled(size, 1, "new_ones", dtype=dtype or self.dtype, **beside(self, options))
 
 
-@_method
+@method
 def new_empty(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-    return _filled(size, 0, "new_empty", dtype=dtype or self.dtype, **_beside(self, options))
+    return _filled(size, 0, "new_empty", dtype=dtype or self.dtype, **beside(self, options))
 
 
-@_method
+@method
 def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return full(size, fill_value, dtype=dtype or self.dtype, **_beside(self, options))
+    return full(size, fill_value, dtype=dtype or self.dtype, **beside(self, options))
 
 
-@_method
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    from facula.ops.conversion import tensor
-    return tensor(data, dtype=dtype or self.dtype, **_beside(self, options))
-
-
-@_method
+@method
 def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None, **options: Any) -> Tensor:
-    return empty_strided(size, stride, dtype=dtype or self.dtype, **_beside(self, options))
+    return empty_strided(size, stride, dtype=dtype or self.dtype, **beside(self, options))
 
 
 @op(method=False)

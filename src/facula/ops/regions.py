@@ -17,7 +17,7 @@ from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, siz
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import constant
-from facula.tensor import Tensor, attach, new, read, view_node
+from facula.tensor import Tensor, attach, new, read, rules, view_node
 
 Ints = tuple[int, ...]
 
@@ -130,5 +130,5 @@ def _named(name: str, backward: Callable[..., Any]) -> Rule:
 
 _REGION_VIEW = Rule("AsStridedBackward0", region_view_backward)
 _REGION_ADD = Rule("AsStridedScatterBackward0", region_add_backward)
-write_rule = Rule("CopySlices", _write_backward)
-as_strided_rule = Rule("AsStridedBackward0", _as_strided_backward)
+write_rule = rules.write = Rule("CopySlices", _write_backward)
+as_strided_rule = rules.as_strided = Rule("AsStridedBackward0", _as_strided_backward)

@@ -13,7 +13,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides
 from facula.ops.regions import Ints, region_view_backward
-from facula.tensor import Tensor, alias, attach
+from facula.tensor import Tensor, alias, attach, rules
 
 # ---- aliases -------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ def is_contiguous_geometry(t: Tensor) -> bool:
     return True
 
 
-alias_rule = Rule("AliasBackward0", lambda ctx, g: (g,))
+alias_rule = rules.alias = Rule("AliasBackward0", lambda ctx, g: (g,))
 
 
 def alias_view(t: Tensor) -> Tensor:

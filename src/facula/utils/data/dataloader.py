@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from facula.random import Generator
 from facula.utils.data._utils.collate import default_collate, default_convert
+from facula.utils.data._utils.worker import get_worker_info
 from facula.utils.data.dataset import IterableDataset
 from facula.utils.data.sampler import (
     BatchSampler,
@@ -25,11 +26,6 @@ from facula.utils.data.sampler import (
 T_co = TypeVar("T_co", covariant=True)
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
-
-
-def get_worker_info() -> Any:
-    """None: samples are loaded in the main process."""
-    return None
 
 
 class _Endless(Sampler[None]):

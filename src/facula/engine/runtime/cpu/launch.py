@@ -80,6 +80,9 @@ def native() -> dict[str, int]:
                       python_symbols(launch_code.PYTHON_SYMBOLS))
 
 
+pool.workers.machine_code = native
+
+
 def python_symbols(names: Sequence[str]) -> dict[str, int]:
     """Where functions and objects of Python's C API are."""
     return {name: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, name)) for name in names}

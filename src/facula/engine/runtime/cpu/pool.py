@@ -31,6 +31,7 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.runtime.cpu.limits import default_threads
@@ -42,6 +43,8 @@ SPIN_NANOSECONDS = 200_000  # how long to spin before sleeping: across the Pytho
 
 class Pool:
     """The process's pool. There is one: `workers`."""
+
+    machine_code: Callable[[], dict[str, int]]  # addresses of `worker` and `spin`: launch.py puts its `native` here
 
     def __init__(self) -> None:
         self._memory, self.state = map_pages(STATE_BYTES)
@@ -74,9 +77,7 @@ class Pool:
             self.running = True
 
     def _spawn(self, count: int) -> None:
-        from facula.engine.runtime.cpu import launch  # it loads the machine code, ours included
-
-        code = launch.native()
+        code = self.machine_code()
         pause = _pause_nanoseconds(code["spin"])
         self._word(SETTINGS + 8).value = max(1, int(SPIN_NANOSECONDS / pause))
         self._word(SETTINGS + 16).value = 0
