@@ -95,3 +95,7 @@ DEBUG = Setting(
     "FACULA_DEBUG", 0, _whole(0, 4),
     "How much to tell: 1 plans, 2 kernels, 3 fusion decisions and IR, 4 everything incl. graphs.",
     "engine/compiler/pipeline.py")
+VERIFY = Setting(
+    "FACULA_VERIFY", False, _flag,
+    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",
+    "engine/compiler/pipeline.py")

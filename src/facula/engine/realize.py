@@ -26,6 +26,7 @@ from facula.engine.steps import (
     step_of,
     use_machine_code,
 )
+from facula.errors import VerifyError
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
@@ -196,7 +197,7 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
         use_machine_code()
         return plan
     except Exception as error:
-        if config.DEBUG.value:
+        if config.DEBUG.value or isinstance(error, VerifyError):
             raise
         warnings.warn(f"facula: the compiler failed on a graph of {len(order)} nodes ({error!r}); it runs on "
                       "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
