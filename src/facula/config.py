@@ -93,8 +93,9 @@ CACHE_LIMIT = Setting(
     "engine/runtime/cpu/object_cache.py")
 DEBUG = Setting(
     "FACULA_DEBUG", 0, _whole(0, 4),
-    "How much to tell: 1 plans, 2 kernels, 3 fusion decisions and IR, 4 everything incl. graphs.",
-    "engine/compiler/pipeline.py")
+    "What to tell on stderr: 1 plans as they are compiled (and compiler failures are raised, not worked around), "
+    "2 also every run, its kernels with times, 3 also fusion decisions and loops, 4 also graphs and LLVM IR.",
+    "engine/debug.py")
 VERIFY = Setting(
     "FACULA_VERIFY", False, _flag,
     "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
+from facula.engine import debug
 from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
 from facula.engine.recorder import lock, pending
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
-_log: dict[int, dict[str, Any]] | None = None
+# Records of plans that ran; None: nobody wants them, and plans run the quick way.
+_log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
+_debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
 looks = 0
@@ -192,9 +195,12 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
     from facula.engine.compiler.pipeline import compile_plan
     from facula.engine.runtime.cpu.plan import Plan
     try:
+        start = time.perf_counter()
         spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().vector_bytes)
         plan = Plan(spec)
         use_machine_code()
+        if debug.wants(1):
+            _debug_numbers[id(plan)] = debug.plan_compiled(spec, time.perf_counter() - start)
         return plan
     except Exception as error:
         if config.DEBUG.value or isinstance(error, VerifyError):
@@ -231,9 +237,12 @@ def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buf
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
     record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
+    seconds = time.perf_counter() - start
     record["runs"] += 1
-    record["seconds"] += time.perf_counter() - start
+    record["seconds"] += seconds
     record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
+    if debug.wants(2):
+        debug.plan_ran(_debug_numbers.get(id(plan), 0), plan.spec.steps, times, seconds)
 
 
 def start_plan_log() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
@@ -11,6 +12,7 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
+from facula.engine.compiler.report import nest_text
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
@@ -161,6 +163,8 @@ def _split(
 
 def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     """Emit the nest and cut it into tiles."""
+    if debug.wants(3):
+        debug.say(nest_text(nest, title))
     emitter = NestEmitter(nest, vector_bytes)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

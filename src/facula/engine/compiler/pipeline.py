@@ -11,11 +11,13 @@ FACULA_VERIFY=1 has verify.py look at what simplify, fuse and assign hand on.
 from __future__ import annotations
 
 from facula import config
+from facula.engine import debug
 from facula.engine.compiler.fuse import fuse
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.lower_loops import Temporary, lower_loops
 from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
+from facula.engine.compiler.report import groups_text
 from facula.engine.compiler.simplify import Graph, simplify
 from facula.engine.compiler.verify import verify_graph, verify_groups
 from facula.engine.compiler.verify_memory import verify_memory
@@ -41,6 +43,8 @@ def compile_plan(
     vector_bytes width of the target's vectors
     """
     formats: dict[int, str] = {}
+    if debug.wants(4):
+        debug.nodes_given(nodes, leaves)
     graph = simplify(nodes, leaves, outputs, numbers_at)
     verify = config.VERIFY.value
     if verify:
@@ -48,6 +52,8 @@ def compile_plan(
     groups = fuse(graph)
     if verify:
         verify_groups(graph, groups)
+    if debug.wants(3):
+        debug.say(groups_text(groups))
     work: list[Work] = []
     in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
