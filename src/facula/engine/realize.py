@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
-LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
+LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
 # Records of plans that ran; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 _debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan

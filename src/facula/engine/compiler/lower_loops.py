@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from facula.config import threshold
 from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
@@ -18,8 +19,9 @@ from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
-CHUNK = 1 << 14  # reduced elements of a chunk
-TILE_NS = 2500.0  # work of a tile: large against handing it to a thread, small against the whole
+CHUNK = threshold("chunk_elements")  # reduced elements of a chunk
+TILE_NS = threshold("tile_ns")  # work of a tile: large against handing it to a thread, small against the whole
+TILE_POINTS = threshold("tile_points")  # at least
 NS_PER_BYTE = 0.03
 NS_PER_OPERATION = 0.3  # one vector operation of cost 1
 ACROSS = 64  # columns of a tile when an operand lies across them: their lines stay in the first-level cache
@@ -210,7 +212,7 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
 
 def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
     """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
-    points = max(256, int(TILE_NS / each))
+    points = max(TILE_POINTS, int(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:

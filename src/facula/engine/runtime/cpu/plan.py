@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # data only: the runtime does not call the compiler
 
 _address = attrgetter("ptr")
 _NOTHING: tuple[Node, ...] = ()
-KEEP_ARENA = 1 << 20  # bytes of temporaries that stay with a plan between runs
+KEEP_ARENA = config.threshold("arena_bytes")  # bytes of temporaries that stay with a plan between runs
 
 
 class _Arena:
