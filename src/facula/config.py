@@ -101,6 +101,11 @@ VERIFY = Setting(
     "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",
     "engine/compiler/pipeline.py")
 
+SAVE_PLANS = Setting(
+    "FACULA_SAVE_PLANS", "", str,
+    "A folder: every graph that is compiled is saved there as one file, which `facula explain FILE` compiles and runs.",
+    "engine/realize.py")
+
 
 # ---- thresholds: sizes from which something is done, or up to which something is kept ------------
 

@@ -15,6 +15,10 @@ class VerifyError(CompileError):
     """FACULA_VERIFY=1 found that a pass of the compiler hands on what it must not."""
 
 
+class PlanFileError(RuntimeError):
+    """A plan file (engine/plan_file.py) that says what no plan can be."""
+
+
 class BackendUnavailable(RuntimeError):
     """The machine or the installation lacks what a backend needs (llvmlite, a supported processor)."""
 

@@ -194,7 +194,9 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
         return None
     from facula.engine.compiler.pipeline import compile_plan
     from facula.engine.runtime.cpu.plan import Plan
+    saved = ""
     try:
+        saved = _save(order, leaves, outputs, donated)
         start = time.perf_counter()
         spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().vector_bytes)
         plan = Plan(spec)
@@ -205,10 +207,26 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
     except Exception as error:
         if config.DEBUG.value or isinstance(error, VerifyError):
             raise
+        saved = f"The graph is in {saved}." if saved else "FACULA_SAVE_PLANS=folder saves the graph as a file."
         warnings.warn(f"facula: the compiler failed on a graph of {len(order)} nodes ({error!r}); it runs on "
-                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
+                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
+                      + saved,
                       RuntimeWarning, stacklevel=2)
         return None
+
+
+def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:
+    """Where FACULA_SAVE_PLANS has had the graph put; "" if it is not set."""
+    if not config.SAVE_PLANS.value:
+        return ""
+    import hashlib  # only those who save plans wait for these
+    from pathlib import Path
+
+    from facula.engine import plan_file
+    text = plan_file.dump(order, leaves, outputs, donated)
+    path = Path(config.SAVE_PLANS.value) / f"plan-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
+    plan_file.save(path, text)
+    return str(path)
 
 
 def _interpret(order: list[Node], outputs: list[Node]) -> None:

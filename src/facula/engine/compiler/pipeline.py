@@ -58,7 +58,7 @@ def compile_plan(
     in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
         work += _lower(group, in_memory, graph, formats, vector_bytes)
-    given = set(donated)
+    given: set[object] = set(donated)
     steps, memory, aliases = assign(work, list(leaves), list(outputs), given, _bytes, graph.same)
     if given and any(isinstance(step, HostStep) for step in steps):
         # a routine may raise: what is there when it is tried again must not have been overwritten
