@@ -158,8 +158,9 @@ def _thresholds(text: str) -> dict[str, float]:
     return found
 
 
+_NONE: dict[str, float] = {}
 THRESHOLD = Setting(
-    "FACULA_THRESHOLDS", {}, _thresholds,
+    "FACULA_THRESHOLDS", _NONE, _thresholds,
     "name=value,... or `smallest`: sizes from which the engine does something (config.THRESHOLDS has the names).",
     "config.py")
 
