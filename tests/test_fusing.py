@@ -139,6 +139,12 @@ def test_what_a_step_of_its_own_lies_between():
     assert any("depends on the kernel" in note for note in notes)
 
 
+def test_kernels_with_another_between_them():
+    e = formula(EXP, leaf(6, 6))
+    product = Node(g.CONTRACT, (e, e), None, None, (6, 6), dt.float32)
+    refused("a kernel between them", 3, formula(MUL, formula(EXP, product), e))
+
+
 def test_a_kernel_that_is_large_enough(monkeypatch):
     monkeypatch.setattr(legality, "MAX_MEMBERS", 4)
     x = leaf(5, 7)
