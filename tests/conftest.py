@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Tests never touch the user's object cache. One folder serves all workers of pytest-xdist (they inherit
 # this environment) and the next run: entries are keyed by IR, CPU and LLVM version, so none can be stale.
 os.environ.setdefault("FACULA_CACHE_DIR", str(ROOT / ".pytest_cache" / "facula-objects"))
+os.environ.setdefault("FACULA_VERIFY", "1")  # every plan of every test is checked between the passes
 
 
 def pytest_collection_modifyitems(config, items):

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
      "size", "layouts"],
-    ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer"],
+    ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer", "engine.debug"],
     ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
     ["engine", "rng"],
     # An operation makes tensors and records itself; a tensor has the operations as methods.

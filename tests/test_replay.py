@@ -335,10 +335,25 @@ def nothing_to_compute(k, state):
     return [a.grad, *([b.grad] if k % 2 else [])]
 
 
+def rule_looks(k, state):
+    """det's rule looks at its matrix, in memory already, and takes another way for a singular one."""
+    matrix = F.eye(3) * (k + 1.0) + F.rand(3, 3)
+    if k % 3 == 2:
+        matrix[0] = matrix[1]
+    w = state.setdefault("w", F.zeros(3, 3, requires_grad=True))
+    with F.no_grad():
+        w.copy_(matrix)
+    w.tolist()
+    w.grad = None
+    F.linalg.det(w).backward()
+    return [w.grad]
+
+
 PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change, exponent_changes, walked_twice, two_losses,
             shared_and_aliased, order_of_sums, a_hook_comes, a_leaf_freezes, own_function, several_results, embedding,
             custom_between, custom_twice, custom_changes, custom_of_a_custom, custom_fails, custom_on_an_edge,
-            updates_between, convolution, indices_change, recurrent, nothing_to_compute]
+            updates_between, convolution, indices_change, recurrent, nothing_to_compute,
+            rule_looks]
 
 
 def run(program, times=12):

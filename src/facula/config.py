@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -93,5 +93,78 @@ CACHE_LIMIT = Setting(
     "engine/runtime/cpu/object_cache.py")
 DEBUG = Setting(
     "FACULA_DEBUG", 0, _whole(0, 4),
-    "How much to tell: 1 plans, 2 kernels, 3 fusion decisions and IR, 4 everything incl. graphs.",
+    "What to tell on stderr: 1 plans as they are compiled (and compiler failures are raised, not worked around), "
+    "2 also every run, its kernels with times, 3 also fusion decisions and loops, 4 also graphs and LLVM IR.",
+    "engine/debug.py")
+VERIFY = Setting(
+    "FACULA_VERIFY", False, _flag,
+    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",
     "engine/compiler/pipeline.py")
+
+SAVE_PLANS = Setting(
+    "FACULA_SAVE_PLANS", "", str,
+    "A folder: every graph that is compiled is saved there as one file, which `facula explain FILE` compiles and runs.",
+    "engine/realize.py")
+
+
+# ---- thresholds: sizes from which something is done, or up to which something is kept ------------
+
+
+class Threshold(NamedTuple):
+    """`smallest` still makes sense, and has tests meet with small tensors what programs meet with large ones."""
+
+    default: float
+    smallest: float
+    doc: str
+
+
+THRESHOLDS: dict[str, Threshold] = {
+    # engine/steps.py, realize.py, autograd/
+    "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
+    "kept_plans": Threshold(4096, 4, "steps, plans and replays that are remembered"),
+    "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
+    # engine/runtime/
+    "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),
+    "arena_bytes": Threshold(1 << 20, 0, "bytes of temporaries that stay with a plan between its runs"),
+    "release_ns": Threshold(20_000, 0, "work of a plan above which it runs without Python's lock"),
+    "thread_ns": Threshold(6_000, 1, "work that makes one more thread worth while, if it is awake"),
+    "wake_ns": Threshold(100_000, 0, "parallel work ahead for which sleeping threads are woken"),
+    # engine/compiler/. The order of sums follows some of these: results may differ in their last bits
+    "fused_nodes": Threshold(120, 2, "nodes that one kernel computes at most"),
+    "split_elements": Threshold(1 << 16, 64, "length from which a sum to few results is cut into chunks"),
+    "chunk_elements": Threshold(1 << 14, 16, "elements of such a chunk"),
+    "tile_ns": Threshold(2500, 1, "work of a tile of a loop"),
+    "tile_points": Threshold(256, 1, "points of a tile of a loop, at least"),
+    "scratch_bytes": Threshold(256 << 10, 0, "bytes of values that a row keeps instead of computing them again"),
+    "product_flops": Threshold(2e6, 1000, "operations of a tile of a matrix product"),
+    "product_bytes": Threshold(1 << 20, 1024, "bytes of a tile of a matrix product that reads more than it computes"),
+}
+
+
+def _thresholds(text: str) -> dict[str, float]:
+    """`name=value,name=value`; the word `smallest` puts all that are not named to their smallest."""
+    found: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        if part == "smallest":
+            found = {**{name: t.smallest for name, t in THRESHOLDS.items()}, **found}
+            continue
+        name, equals, number = map(str.strip, part.partition("="))
+        if name not in THRESHOLDS or not equals:
+            raise ValueError(f"{part!r} is not `smallest` or one of {', '.join(THRESHOLDS)} with =value")
+        value = float(_size(number)) if number else -1.0
+        if value < THRESHOLDS[name].smallest:
+            raise ValueError(f"{name} is {THRESHOLDS[name].smallest:g} at least")
+        found[name] = value
+    return found
+
+
+_NONE: dict[str, float] = {}
+THRESHOLD = Setting(
+    "FACULA_THRESHOLDS", _NONE, _thresholds,
+    "name=value,... or `smallest`: sizes from which the engine does something (config.THRESHOLDS has the names).",
+    "config.py")
+
+
+def threshold(name: str) -> int:
+    """The value in force; asked for once, when the module that acts on it is imported."""
+    return int(THRESHOLD.value.get(name, THRESHOLDS[name].default))

@@ -11,6 +11,14 @@ class CompileError(RuntimeError):
     """A kernel could not be turned into machine code: a defect of Facula, not of the program that met it."""
 
 
+class VerifyError(CompileError):
+    """FACULA_VERIFY=1 found that a pass of the compiler hands on what it must not."""
+
+
+class PlanFileError(RuntimeError):
+    """A plan file (engine/plan_file.py) that says what no plan can be."""
+
+
 class BackendUnavailable(RuntimeError):
     """The machine or the installation lacks what a backend needs (llvmlite, a supported processor)."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode
 from facula.autograd.walk import Walk, release
+from facula.config import threshold
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.recorder import record
@@ -24,7 +25,7 @@ from facula.tensor import alias, new, read
 if TYPE_CHECKING:
     from facula.autograd.replay import Survey
 
-MOST_IN_TABLES = 1 << 18  # elements of what is kept with the notes
+MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with the notes
 # (primitive, what takes the inputs out of the nodes met, attrs, scalars, step of the tape whose scalars they are or -1,
 # shape, dtype)
 _Note = tuple[Any, Callable[[list[Node]], tuple[Node, ...]], Any, Any, int, Any, Any]

@@ -19,6 +19,7 @@ from facula.autograd import partial
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, mode
 from facula.autograd.walk import settle, walk
+from facula.config import threshold
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.runtime.buffer import class_of
@@ -78,7 +79,7 @@ class _Replay:
 
 _known: dict[Key, _Replay | partial.Notes | int] = {}  # an int: how often it was walked. NEVER: it does not map
 NEVER = -1
-MOST_IN_TABLES = 1 << 18  # elements of what is kept with a replay
+MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a replay
 _survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
 
 

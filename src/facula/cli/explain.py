@@ -32,6 +32,8 @@ Record = Mapping[str, Any]
 
 def explain(options: argparse.Namespace) -> int:
     """Run the program with the plan log on and print the log; returns the program's exit status."""
+    if options.program.endswith(".json") and not options.module:
+        return explain_file(options.program)
     from facula.engine import realize
     realize.start_plan_log()
     status = 0
@@ -47,6 +49,33 @@ def explain(options: argparse.Namespace) -> int:
             json.dump(records, file, indent=1)
     write_log(records, _limits(), sys.stdout, options.top)
     return status
+
+
+def explain_file(name: str) -> int:
+    """Compile and run a plan that FACULA_SAVE_PLANS has saved, beside the interpreter; 1 if they differ much."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from facula.engine import plan_file, plan_run
+    from facula.errors import PlanFileError
+    try:
+        file = plan_file.load(Path(name))
+        spec, found, times, seconds = plan_run.run(file)
+        wanted = plan_run.interpreted(file, plan_run.inputs_for(file))
+    except (OSError, PlanFileError) as error:
+        print(f"facula explain: {name}: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(file.nodes)} nodes, {len(file.leaves)} leaves, {len(file.outputs)} outputs; compiled in "
+          f"{_time(seconds)}, ran in {_time(sum(times) * 1e-9)}\n{spec.describe()}")
+    for k, ns in enumerate(times):
+        print(f"{k:3} took {_time(ns * 1e-9)}")
+    worst = 0
+    for node, ours, theirs in zip(file.outputs, found, wanted, strict=True):
+        same = np.allclose(ours, theirs, 1e-3, 1e-3, equal_nan=True)
+        worst |= not same
+        print(f"{node!r}: {'as' if same else 'NOT as'} the interpreter computes it")
+    return int(worst)
 
 
 def _limits() -> Mapping[str, float]:

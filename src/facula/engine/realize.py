@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
-from facula.engine import recorder
+from facula.engine import debug, recorder
 from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
@@ -27,14 +27,17 @@ from facula.engine.steps import (
     step_of,
     use_machine_code,
 )
+from facula.errors import VerifyError
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
 
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
-LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
-_log: dict[int, dict[str, Any]] | None = None
+LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
+# Records of plans that ran; None: nobody wants them, and plans run the quick way.
+_log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
+_debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
 looks = 0
@@ -193,18 +196,39 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
         return None
     from facula.engine.compiler.pipeline import compile_plan
     from facula.engine.runtime.cpu.plan import Plan
+    saved = ""
     try:
+        saved = _save(order, leaves, outputs, donated)
+        start = time.perf_counter()
         spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().vector_bytes)
         plan = Plan(spec)
         use_machine_code()
+        if debug.wants(1):
+            _debug_numbers[id(plan)] = debug.plan_compiled(spec, time.perf_counter() - start)
         return plan
     except Exception as error:
-        if config.DEBUG.value:
+        if config.DEBUG.value or isinstance(error, VerifyError):
             raise
+        saved = f"The graph is in {saved}." if saved else "FACULA_SAVE_PLANS=folder saves the graph as a file."
         warnings.warn(f"facula: the compiler failed on a graph of {len(order)} nodes ({error!r}); it runs on "
-                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
+                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
+                      + saved,
                       RuntimeWarning, stacklevel=2)
         return None
+
+
+def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:
+    """Where FACULA_SAVE_PLANS has had the graph put; "" if it is not set."""
+    if not config.SAVE_PLANS.value:
+        return ""
+    import hashlib  # only those who save plans wait for these
+    from pathlib import Path
+
+    from facula.engine import plan_file
+    text = plan_file.dump(order, leaves, outputs, donated)
+    path = Path(config.SAVE_PLANS.value) / f"plan-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
+    plan_file.save(path, text)
+    return str(path)
 
 
 def _interpret(order: list[Node], outputs: list[Node]) -> None:
@@ -233,9 +257,12 @@ def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buf
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
     record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
+    seconds = time.perf_counter() - start
     record["runs"] += 1
-    record["seconds"] += time.perf_counter() - start
+    record["seconds"] += seconds
     record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
+    if debug.wants(2):
+        debug.plan_ran(_debug_numbers.get(id(plan), 0), plan.spec.steps, times, seconds)
 
 
 def start_plan_log() -> None:

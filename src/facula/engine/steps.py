@@ -17,6 +17,7 @@ from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
+from facula.config import threshold
 from facula.engine import recorder
 from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
@@ -32,7 +33,7 @@ _face = attrgetter("op", "shape", "dtype")
 _NOTHING: tuple[Node, ...] = ()
 # Bytes from which a result takes the memory of what it replaces. Below, both lie in caches, and to write where another
 # core has just read costs more (an update of 1000x100 by two threads: 20 us in place, 8 beside it).
-WORTH_REPLACING = 1 << 20
+WORTH_REPLACING = threshold("replace_bytes")
 
 
 _describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some

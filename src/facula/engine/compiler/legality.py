@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from facula.config import threshold
 from facula.engine.compiler.affine import compose, is_identity, joined, normal
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.simplify import Graph
@@ -17,7 +18,7 @@ from facula.engine.compiler.spaces import (
 from facula.engine.compiler.values import Read, coordinate_map
 from facula.engine.graph.node import INDEX, Node, size_of
 
-MAX_MEMBERS = 120  # larger kernels compile slowly and spill registers
+MAX_MEMBERS = threshold("fused_nodes")  # larger kernels compile slowly and spill registers
 
 
 class Legality:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from facula.config import threshold
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
 from facula.engine.compiler.groups import Group
@@ -25,7 +26,7 @@ from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
-KEEP_BYTES = 256 << 10  # scratch for kept values: it should stay in the second-level cache
+KEEP_BYTES = threshold("scratch_bytes")  # scratch for kept values: it should stay in the second-level cache
 COST = {
     "exp": 12.0,
     "exp2": 12.0,

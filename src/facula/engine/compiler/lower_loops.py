@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from facula.config import threshold
+from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
@@ -11,13 +13,15 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
+from facula.engine.compiler.report import nest_text
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
-CHUNK = 1 << 14  # reduced elements of a chunk
-TILE_NS = 2500.0  # work of a tile: large against handing it to a thread, small against the whole
+CHUNK = threshold("chunk_elements")  # reduced elements of a chunk
+TILE_NS = threshold("tile_ns")  # work of a tile: large against handing it to a thread, small against the whole
+TILE_POINTS = threshold("tile_points")  # at least
 NS_PER_BYTE = 0.03
 NS_PER_OPERATION = 0.3  # one vector operation of cost 1
 ACROSS = 64  # columns of a tile when an operand lies across them: their lines stay in the first-level cache
@@ -161,6 +165,8 @@ def _split(
 
 def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     """Emit the nest and cut it into tiles."""
+    if debug.wants(3):
+        debug.say(nest_text(nest, title))
     emitter = NestEmitter(nest, vector_bytes)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
@@ -206,7 +212,7 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
 
 def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
     """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
-    points = max(256, int(TILE_NS / each))
+    points = max(TILE_POINTS, int(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:

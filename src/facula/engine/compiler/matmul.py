@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from facula.config import threshold
 from facula.dtypes import dtype, float32, float64
 from facula.engine.compiler.emit import gemm
 from facula.engine.compiler.emit.gemm_base import Target, target
@@ -19,11 +20,11 @@ from facula.engine.compiler.matmul_vector import lower_vector, vector_form
 __all__ = ["Epilogue", "Operand", "lower_contract", "supported"]
 
 _TYPES = {float32: "float", float64: "double"}
-TILE_FLOPS = 2e6  # 20 us: worth waking a thread for
-TILE_BYTES = 1 << 20
+TILE_FLOPS = threshold("product_flops")  # 20 us: worth waking a thread for
+TILE_BYTES = threshold("product_bytes")
 MOST_PIECES = 64
 COMBINED = 1 << 14  # outputs of a tile that adds the pieces
-PIECE = 512  # a sum is cut at multiples of this
+PIECE = 512  # a sum is cut at multiples of this (and of KC: no threshold)
 
 
 def supported(of: dtype) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from facula.config import threshold
 from facula.engine.compiler.emit import gemm
 from facula.engine.compiler.emit.gemm_base import Target
 from facula.engine.compiler.kernel import Kernel, Step
@@ -12,7 +13,7 @@ from facula.engine.compiler.matmul_operand import Epilogue, Operand, gflops, spl
 
 # One panel of B (512 x 48 float32, 96 KB) and one block of A (128 x 512, 256 KB) stay in a 1 MB L2 cache.
 KC, MC, PANELS_PER_BLOCK = 512, 128, 16
-TILE_FLOPS, MOST_TILES = 2e6, 64
+TILE_FLOPS, MOST_TILES = threshold("product_flops"), 64
 SMALL_B = 1 << 18  # bytes: below it B lies in cache anyway, and is not packed
 
 

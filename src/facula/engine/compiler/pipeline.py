@@ -4,16 +4,23 @@ simplify     look through views, drop what nobody needs          Graph
 fuse         which nodes share a kernel                          list[Group]
 lower        each group to loop nests, each nest to LLVM IR      list[Work]
 assign       order and memory                                    PlanSpec
+
+FACULA_VERIFY=1 has verify.py look at what simplify, fuse and assign hand on.
 """
 
 from __future__ import annotations
 
+from facula import config
+from facula.engine import debug
 from facula.engine.compiler.fuse import fuse
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.lower_loops import Temporary, lower_loops
 from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
+from facula.engine.compiler.report import groups_text
 from facula.engine.compiler.simplify import Graph, simplify
+from facula.engine.compiler.verify import verify_graph, verify_groups
+from facula.engine.compiler.verify_memory import verify_memory
 from facula.engine.graph.node import Node, size_of
 
 __all__ = ["HostStep", "PlanSpec", "compile_plan"]
@@ -36,16 +43,29 @@ def compile_plan(
     vector_bytes width of the target's vectors
     """
     formats: dict[int, str] = {}
+    if debug.wants(4):
+        debug.nodes_given(nodes, leaves)
     graph = simplify(nodes, leaves, outputs, numbers_at)
+    verify = config.VERIFY.value
+    if verify:
+        verify_graph(graph, nodes)
     groups = fuse(graph)
+    if verify:
+        verify_groups(graph, groups)
+    if debug.wants(3):
+        debug.say(groups_text(groups))
     work: list[Work] = []
     in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
         work += _lower(group, in_memory, graph, formats, vector_bytes)
-    steps, memory, aliases = assign(work, list(leaves), list(outputs), set(donated), _bytes, graph.same)
-    if donated and any(isinstance(step, HostStep) for step in steps):
+    given: set[object] = set(donated)
+    steps, memory, aliases = assign(work, list(leaves), list(outputs), given, _bytes, graph.same)
+    if given and any(isinstance(step, HostStep) for step in steps):
         # a routine may raise: what is there when it is tried again must not have been overwritten
-        steps, memory, aliases = assign(work, list(leaves), list(outputs), set(), _bytes, graph.same)
+        given = set()
+        steps, memory, aliases = assign(work, list(leaves), list(outputs), given, _bytes, graph.same)
+    if verify:
+        verify_memory(work, steps, memory, aliases, leaves, outputs, given, _bytes, graph.same)
     count = 1 + max((at for at in formats), default=-1)
     return PlanSpec(
         steps,

@@ -6,12 +6,13 @@ it is reduced.
 
 from __future__ import annotations
 
+from facula.config import threshold
 from facula.engine.compiler.affine import Affine
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 Dims = tuple[int, ...]
 Flags = tuple[bool, ...]
-SPLIT_ABOVE = 1 << 16  # a longer sum to few results is cut into chunks, whose results are combined
+SPLIT_ABOVE = threshold("split_elements")  # a longer sum to few results is cut into chunks, whose results are combined
 
 
 def space_of(node: Node) -> tuple[Dims, set[int]]:

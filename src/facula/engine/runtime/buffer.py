@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from facula.config import threshold
 from facula.dtypes import dtype
 from facula.errors import OutOfMemoryError
 
 ALIGN = 64
-CACHE_LIMIT = 2 << 30  # bytes kept for reuse
+CACHE_LIMIT = threshold("free_bytes")  # bytes kept for reuse
 
 
 class Buffer:

@@ -27,6 +27,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from facula.config import threshold
 from facula.engine.runtime.cpu import jit, launch_code, pool
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD
 
@@ -35,9 +36,9 @@ RunTimed = Callable[[bytes, bytes, bytes, int], None]
 
 HEADER_WORDS = 3
 STEP_WORDS = 4
-RELEASE_ABOVE = 20_000  # ns of work. Releasing the interpreter lock and taking it again costs 70
-GRAIN = 6_000  # ns of work per thread that make it worth while to use one more, if it is awake
-WAKE_ABOVE = 100_000  # ns of parallel work ahead, for which sleeping workers are woken: they come 50 us late
+RELEASE_ABOVE = threshold("release_ns")  # ns of work. Releasing the interpreter lock and taking it again costs 70
+GRAIN = threshold("thread_ns")  # ns of work per thread that make it worth while to use one more, if it is awake
+WAKE_ABOVE = threshold("wake_ns")  # ns of parallel work ahead that wake sleeping workers: they come 50 us late
 WAKE = 1 << 32  # in a step's word of threads
 
 

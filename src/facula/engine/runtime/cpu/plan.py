@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facula import config
 from facula.engine.compiler.kernel import Step
 from facula.engine.graph.node import BUFFER, Node
 from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
 from facula.engine.runtime.cpu import builtin_code, execute_code, jit, launch
 from facula.engine.runtime.cpu.fingerprint import slot_offsets
 from facula.engine.runtime.cpu.pool import workers
+from facula.errors import VerifyError
 
 if TYPE_CHECKING:  # data only: the runtime does not call the compiler
     from facula.engine.compiler.plan import HostStep, PlanSpec
 
 _address = attrgetter("ptr")
 _NOTHING: tuple[Node, ...] = ()
-KEEP_ARENA = 1 << 20  # bytes of temporaries that stay with a plan between runs
+KEEP_ARENA = config.threshold("arena_bytes")  # bytes of temporaries that stay with a plan between runs
 
 
 class _Arena:
@@ -60,6 +62,8 @@ class Plan:
         for size in spec.temporaries:
             self._offsets.append(self._arena_bytes)
             self._arena_bytes += -(-max(size, 1) // ALIGN) * ALIGN
+        if config.VERIFY.value:
+            verify_arena(spec.temporaries, self._offsets, self._arena_bytes)
         self._spare: list[_Arena] = []
         self._parallel = any(isinstance(step, Step) and launch.threads_wanted(step.tiles, step.cost) > 1
                              for step in spec.steps)
@@ -224,6 +228,18 @@ def _segments(steps: Sequence[Step | HostStep]) -> list[bytes | _Host]:
     if native or not found:
         found.append(launch.program(native))
     return found
+
+
+def verify_arena(sizes: Sequence[int], offsets: Sequence[int], total: int) -> None:
+    """Temporaries lie aligned in the arena, inside it, and beside each other."""
+    end = 0
+    for start, size in sorted(zip(offsets, sizes, strict=True)):
+        if start % ALIGN:
+            raise VerifyError(f"a temporary at byte {start} of the arena, which is not a multiple of {ALIGN}")
+        if start < end or start + size > total:
+            raise VerifyError(f"a temporary of {size} bytes at byte {start} of an arena of {total}: another ends at "
+                              f"byte {end}")
+        end = start + size
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -1,0 +1,78 @@
+"""FACULA_DEBUG=0..4: what each level says on stderr, on top of the one below."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.compiled
+PROGRAM = """
+import facula as F
+x = F.arange(24).reshape(4, 6).float()
+for _ in range(2):
+    y = (x - x.amax(1, keepdim=True)).exp()
+    z = (y / y.sum(1, keepdim=True)).t().cumsum(0)
+    print(round(z.sum().item(), 3))
+"""
+
+
+@pytest.fixture(scope="module")
+def said():
+    import os
+    from pathlib import Path
+    found = []
+    for level in range(5):
+        env = {**os.environ, "FACULA_DEBUG": str(level), "FACULA_BACKEND": "cpu", "FACULA_EAGER": "0",
+               "PYTHONPATH": str(Path(__file__).resolve().parent.parent / "src")}
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
+        found.append(done)
+    return found
+
+
+def test_results_are_the_same_and_alone_on_stdout(said):
+    assert {done.stdout for done in said} == {said[0].stdout}
+    assert len(said[0].stdout.split()) == 2
+
+
+def test_0_is_silent(said):
+    assert said[0].stderr == ""
+
+
+def test_1_says_a_line_a_plan_when_it_is_compiled(said):
+    lines = said[1].stderr.splitlines()
+    for number, line in enumerate(lines, 1):
+        assert re.fullmatch(rf"facula: plan {number}: \d+ steps \(\d+ on the host\), \d+ leaves, \d+ outputs, \d+ in "
+                            r"donated memory, \d+ bytes moved, \d+ bytes of temporaries, compiled in [\d.]+ ms", line)
+    assert lines
+
+
+def test_2_says_kernels_with_times_at_every_run(said):
+    text = said[2].stderr
+    compiled = len(re.findall(r"compiled in", text))
+    ran = re.findall(r"^facula: plan (\d+) ran in [\d.]+ us$", text, re.M)
+    assert len(ran) >= 2 and set(map(int, ran)) == set(range(1, compiled + 1))
+    kernels = re.findall(r"^ +\d+ +[\d.]+ us  kernel .*, \d+ tiles, \d+ bytes$", text, re.M)
+    assert any("exp" in line for line in kernels)
+    assert "loops of" not in text and "define " not in text
+
+
+def test_3_says_what_was_fused_and_the_loops(said):
+    text = said[3].stderr
+    assert re.search(r"^facula: \d+ groups$", text, re.M)
+    assert "(row)" in text  # the sums of softmax stand in one group with the exponentials
+    loops = re.search(r"^facula: loops of \[.*exp.*\]: over 4x6\(reduced\), vectors of \d+", text, re.M)
+    assert loops
+    assert re.search(r"^ +v\d+ = reduce 'sum'\(v\d+\):float32$", text, re.M)
+    assert re.search(r"^ +store .* = v\d+$", text, re.M)
+    assert "not fused: " in text
+    assert "define " not in text
+
+
+def test_4_says_the_graph_and_the_code(said):
+    text = said[4].stderr
+    assert re.search(r"^facula: graph of \d+ nodes over \d+ leaves$", text, re.M)
+    assert re.search(r"^ +%\d+ = .*\(%\d+", text, re.M)
+    assert re.search(r"IR of k[0-9a-f]+ ", text)
+    assert "define " in text
+    assert "loops of" in text and "compiled in" in text and " ran in " in text
