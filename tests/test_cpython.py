@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
@@ -188,3 +189,25 @@ def test_an_update_takes_no_memory_over_that_somebody_holds(monkeypatch, holder)
             values = held if holder == "view" else memory.array((37,), facula.float32)
             assert values.tolist() == expected.tolist()
     assert x.tolist() == (np.arange(37) * 1.25 + 6).tolist()
+
+
+@pytest.mark.compiled
+def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
+    from facula.engine.compiler import pipeline
+    reasons = iter(["one", "one", "two"])
+
+    def fail(*args):
+        raise ValueError(next(reasons))
+
+    monkeypatch.setattr(pipeline, "compile_plan", fail)
+    monkeypatch.setattr(realize, "failures", {})
+    monkeypatch.setattr(realize, "_steps", {})
+    monkeypatch.setattr(realize, "_plans", {})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")  # which hides what was shown for a line before
+        for n in (3, 4, 5):
+            assert (facula.ones(n) + facula.arange(n)).tolist() == [1.0 + k for k in range(n)]
+    assert [("one" in str(w.message), "two" in str(w.message)) for w in told] == [(True, False), (False, True)]
+    assert told[0].filename == __file__
+    assert list(realize.failures) == ["ValueError('one')", "ValueError('two')"]
+    assert "in fail" in realize.failures["ValueError('one')"]

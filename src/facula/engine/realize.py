@@ -4,6 +4,7 @@ computed twice; what died in the meantime costs nothing. steps.py knows what has
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = 4096  # steps, and plans, that are kept; the oldest goes first
+failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 _log: dict[int, dict[str, Any]] | None = None
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
@@ -198,10 +200,24 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
     except Exception as error:
         if config.DEBUG.value:
             raise
-        warnings.warn(f"facula: the compiler failed on a graph of {len(order)} nodes ({error!r}); it runs on "
-                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
-                      RuntimeWarning, stacklevel=2)
+        _report(error, len(order))
         return None
+
+
+def _report(error: Exception, nodes: int) -> None:
+    """The graph's plan is remembered as None, so the reason is told here or never: once each, whatever Python has
+    shown before (hence no registry), as of the line that gave up."""
+    reason = repr(error)
+    if reason in failures:
+        return
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
+                           "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
+                           RuntimeWarning, *where)
+    failures[reason] = "".join(traceback.format_exception(error))
 
 
 def _interpret(order: list[Node], outputs: list[Node]) -> None:

@@ -4,9 +4,9 @@ A loop records the same graph each time around. `signature` describes a list of 
 code (0.05 us a node); the `Step` found under it knows the plan, which nodes are results, which leaves and
 numbers the plan reads. `arrange` is the slow, readable way to the same facts, taken once a structure.
 
-`getrefcount` tells what is alive (cpython/liveness.py has what the counts mean): a node that is referred to by more than the other pending nodes is held
-by a tensor, by the tape, or by somebody's local variable. The counts are part of the signature, so equal signatures
-have equal lives.
+`getrefcount` tells what is alive (cpython/liveness.py measures what the counts mean): a node that is referred to by
+more than the other pending nodes is held by a tensor, by the tape, or by somebody's local variable. The counts are
+part of the signature, so equal signatures have equal lives.
 """
 
 from __future__ import annotations

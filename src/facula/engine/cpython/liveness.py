@@ -21,7 +21,7 @@ from facula import config
 
 UNKNOWN = -1 << 40  # as a limit: nothing is ever free
 _HIGHEST = 12  # of the limits that are tried
-_ROUNDS = 20  # a function's bytecode is specialised after some calls, which must change nothing
+_ROUNDS = 12  # a function's bytecode is specialised after some calls, which must change nothing
 
 _failed = False
 
@@ -74,10 +74,9 @@ def calibrate(namespace: dict[str, Any], name: str, free: Callable[[bool], bool]
         namespace[name] = limit
         if free(False):
             break
-    exact = all([free(False) and not free(True) for _ in range(_ROUNDS)])
+    exact = all(free(False) and not free(True) for _ in range(_ROUNDS))
     namespace[name] = limit + 1
-    if not (exact and free(True)):
-        namespace[name] = UNKNOWN
+    by_one = free(True)
+    namespace[name] = limit if exact and by_one else UNKNOWN
+    if not (exact and by_one):
         _failed = True
-    else:
-        namespace[name] = limit
