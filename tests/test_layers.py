@@ -11,7 +11,8 @@ LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
      "size", "layouts"],
     ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer", "engine.debug"],
-    ["engine.compiler", "engine.runtime"],  # beside each other: neither imports the other
+    # Compiler and runtime are beside each other: neither imports the other. What leans on CPython is the runtime's.
+    ["engine.compiler", "engine.runtime", "engine.cpython"],
     ["engine", "rng"],
     # An operation makes tensors and records itself; a tensor has the operations as methods.
     ["ops", "tensor", "storage", "utils.hooks", "autograd.graph", "autograd.modes"],
@@ -20,7 +21,7 @@ LAYERS = [
     ["testing", "compat", "cli", "__main__"],
 ]
 # Modules of one layer that may not see each other, and packages that nothing here may import.
-STRANGERS = {frozenset(("engine.compiler", "engine.runtime"))}
+STRANGERS = {frozenset(("engine.compiler", "engine.runtime")), frozenset(("engine.compiler", "engine.cpython"))}
 FOREIGN = {"torch", "scipy", "matplotlib", "sklearn", "tqdm"}
 # A library routine that SciPy has and Facula reaches when it is asked for: names of (module, package).
 ALLOWED_FOREIGN: set[tuple[str, str]] = set()

@@ -65,6 +65,12 @@ def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def _shift(text: str) -> int:
+    if text not in ("-1", "0", "1", "+1"):
+        raise ValueError("expected -1, 0 or 1")
+    return int(text)
+
+
 def _size(text: str) -> int:
     """Bytes, with an optional suffix: 512M, 2G."""
     unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1].upper(), 1)
@@ -83,6 +89,15 @@ NUM_THREADS = Setting(
     "FACULA_NUM_THREADS", 0, _whole(0),
     "Most threads to compute with; 0 asks the machine (affinity and cgroup limits). See set_num_threads.",
     "engine/runtime/cpu/pool.py")
+LIVENESS = Setting(
+    "FACULA_LIVENESS", "auto", _choice("auto", "off"),
+    "off takes all that is recorded to be alive, as where reference counts say nothing (PyPy, free-threaded builds): "
+    "nothing is donated, shared memory stays pinned, no builtins of machine code. For tests and for doubts.",
+    "engine/cpython/liveness.py")
+REFCOUNT_SHIFT = Setting(
+    "FACULA_REFCOUNT_SHIFT", 0, _shift,
+    "For tests only: -1 or 1 is added to each reference count that is read, as another Python might have it.",
+    "engine/cpython/liveness.py")
 CACHE_DIR = Setting(
     "FACULA_CACHE_DIR", "", str,
     "Where compiled kernels are kept between runs; by default $XDG_CACHE_HOME/facula or ~/.cache/facula.",
@@ -119,7 +134,9 @@ class Threshold(NamedTuple):
 
 
 THRESHOLDS: dict[str, Threshold] = {
-    # engine/steps.py, realize.py, autograd/
+    # engine/recorder.py, steps.py, realize.py, autograd/
+    "look_nodes": Threshold(256, 8, "pending nodes after which a loop that asks for no value is looked for"),
+    "pending_nodes": Threshold(8192, 64, "pending nodes after which everything is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
     "kept_plans": Threshold(4096, 4, "steps, plans and replays that are remembered"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),

@@ -8,24 +8,30 @@ the recording path stands on.
 
 from __future__ import annotations
 
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
-from facula.dtypes import FLOAT, dtype
-from facula.engine.graph.node import CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.dtypes import FLOAT, dtype, float32
+from facula.engine.cpython import liveness
+from facula.engine.cpython.liveness import getrefcount
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
 from facula.engine.meta import meta_node, switch
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
+from facula.engine.runtime.buffer import Buffer
 from facula.size import Size
 
 if TYPE_CHECKING:
     from facula.tensor_types import Declared
 else:
     Declared = object
+
+
+# Counts up to which what is looked at is held by nobody else. Measured at the end of this page.
+_LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
 
 
 class Storage:
@@ -45,10 +51,11 @@ class Storage:
         buffer = self.node.buffer
         if buffer is None:
             return False
-        if getrefcount(buffer) > 3:  # the node, the local name, the argument
+        if getrefcount(buffer) > _LONE_MEMORY:
             return True
         owner = buffer.owner
-        if not buffer.size_class and owner is not None and (owner.base is not None or getrefcount(owner) > 3):
+        if not buffer.size_class and owner is not None and (
+                owner.base is not None or getrefcount(owner) > _LONE_OWNER):
             return True
         self.shared = False  # the array is gone: an ordinary storage again
         return False
@@ -133,7 +140,7 @@ def read_view(t: Tensor) -> Node:
     if not storage.shared:
         node = storage.node
         if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
-            if getrefcount(storage) <= 3:  # t, the local name, the argument: all aliases are gone
+            if getrefcount(storage) <= _LONE_STORAGE:  # all aliases are gone
                 t._node = node
                 t._seen = storage.version
                 t._storage = t._cached = None
@@ -465,3 +472,49 @@ _OVERWRITTEN = Rule("FillBackward0", zero_gradients)
 def strides_offset(t: Tensor) -> int:
     return t._offset if t._storage is not None else 0
 
+
+# ---- what the counts are, on this Python (engine/cpython/liveness.py) --------------------------------------
+
+
+def _memory_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    node.buffer = _adopted(None)
+    other = node.buffer if held else None
+    seen = Storage(node, 0, True).pinned()
+    del other
+    return not seen
+
+
+def _owner_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    owner = np.empty(1, np.uint8)
+    node.buffer = _adopted(owner)
+    other = owner if held else None
+    del owner
+    seen = Storage(node, 0, True).pinned()
+    del other
+    return not seen
+
+
+def _adopted(owner: np.ndarray | None) -> Buffer:
+    buffer = Buffer()
+    buffer.size_class = 0
+    buffer.owner = owner
+    return buffer
+
+
+def _storage_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    t = new(node)
+    t._node = None
+    t._strides, t._offset, t._cached = (), 0, None
+    t._storage = Storage(node, 0, False)
+    other = t._storage if held else None
+    read_view(t)
+    del other
+    return t._storage is None
+
+
+liveness.calibrate(globals(), "_LONE_MEMORY", _memory_is_free)
+liveness.calibrate(globals(), "_LONE_OWNER", _owner_is_free)
+liveness.calibrate(globals(), "_LONE_STORAGE", _storage_is_free)

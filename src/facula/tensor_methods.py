@@ -14,12 +14,14 @@ from facula import tensor_state as _tensor_state  # noqa: F401
 from facula import tensor_writing as _tensor_writing  # noqa: F401
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
-from facula.engine.graph.node import CONST
+from facula.engine.cpython import liveness
+from facula.engine.cpython.liveness import getrefcount
+from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import leaf, realize, value_of
 from facula.ops.casting import to_dtype
 from facula.ops.registry import METHODS, method
 from facula.rng.rounding import from_bfloat16
-from facula.tensor import Tensor, alias, attach, is_meta, new, read, share, strided
+from facula.tensor import Storage, Tensor, alias, attach, is_meta, new, read, share, strided
 
 # ---- values that leave ----------------------------------------------------------------------------------
 
@@ -73,6 +75,26 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     return strided(self)
 
 
+_LONE_VALUE = liveness.UNKNOWN  # references to a value that a storage alone holds
+
+
+def _value_is_lone(storage: Storage) -> bool:
+    """Is the storage all that holds its value?"""
+    node = storage.node
+    return getrefcount(node) <= _LONE_VALUE
+
+
+def _value_is_lone_if(held: bool) -> bool:
+    storage = Storage(Node(CONST, (), None, (0.0,), (), float32), 0, True)
+    other = storage.node if held else None
+    seen = _value_is_lone(storage)
+    del other
+    return seen
+
+
+liveness.calibrate(globals(), "_LONE_VALUE", _value_is_lone_if)
+
+
 def pin(self: Tensor) -> None:
     """Its memory is about to be shared with somebody outside: nothing else may hold that value."""
     from facula.engine.realize import leaf
@@ -80,12 +102,11 @@ def pin(self: Tensor) -> None:
     if storage.shared and storage.pinned():
         return
     # Nodes are immutable values, and clones, aliases' caches and the tape may hold this one.
-    node = storage.node
     self._cached = None
     self._seen = -1
-    from sys import getrefcount
-    if getrefcount(node) > 3 or node.op is CONST:
-        node = storage.node = leaf(np.array(value_of(node)), node.shape, node.dtype)
+    if not _value_is_lone(storage) or storage.node.op is CONST:
+        node = storage.node
+        storage.node = leaf(np.array(value_of(node)), node.shape, node.dtype)
         storage.version += 0
     storage.shared = True
 

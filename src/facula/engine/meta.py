@@ -12,18 +12,19 @@ reference count tells when the last of them is gone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from sys import getrefcount
 from typing import Any
 
 from facula.dtypes import dtype
 from facula.engine import realize, recorder
+from facula.engine.cpython import liveness
+from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import META, Node
 from facula.engine.recorder import lock, pending
 from facula.size import Size
 
 _NOTHING: tuple[Node, ...] = ()
 _alive: tuple[object, ...] = (object(),)
-_NOBODY = getrefcount(_alive)
+_NOBODY = liveness.UNKNOWN  # references to _alive when there is no META node
 _NO_ELEMENTS = 0, -1  # as the range of an index: every check of indices lets it pass
 # Nodes at the end of `pending` that are looked at. A thread may be interrupted between recording a
 # node and having it looked at: others then see it not far from the end, and make it meta (an error
@@ -60,11 +61,25 @@ def meta_node(shape: tuple[int, ...], of: dtype) -> Node:
     return node
 
 
+def _none_left() -> bool:
+    return getrefcount(_alive) <= _NOBODY
+
+
+def _none_left_if(held: bool) -> bool:
+    other = _alive if held else None
+    seen = _none_left()
+    del other
+    return seen
+
+
+liveness.calibrate(globals(), "_NOBODY", _none_left_if)
+
+
 def _watch() -> None:
     """What was recorded over a META node becomes one; when there is none left, watching ends."""
     mixed = False
     with lock:
-        if getrefcount(_alive) == _NOBODY:
+        if _none_left():
             recorder.set_watch(None)
             for namespace, name, value, _ in _switches:
                 namespace[name] = value

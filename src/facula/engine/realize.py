@@ -4,6 +4,7 @@ computed twice; what died in the meantime costs nothing. steps.py knows what has
 from __future__ import annotations
 
 import time
+import traceback
 import warnings
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the o
 # Records of plans that ran; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 _debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
+failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
 looks = 0
@@ -209,12 +211,24 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
     except Exception as error:
         if config.DEBUG.value or isinstance(error, VerifyError):
             raise
-        saved = f"The graph is in {saved}." if saved else "FACULA_SAVE_PLANS=folder saves the graph as a file."
-        warnings.warn(f"facula: the compiler failed on a graph of {len(order)} nodes ({error!r}); it runs on "
-                      "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
-                      + saved,
-                      RuntimeWarning, stacklevel=2)
+        _report(error, len(order), saved)
         return None
+
+
+def _report(error: Exception, nodes: int, saved: str) -> None:
+    """The graph's plan is remembered as None, so the reason is told here or never: once each, whatever Python has
+    shown before (hence no registry), as of the line that gave up."""
+    reason = repr(error)
+    if reason in failures:
+        return
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
+                           "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
+                           RuntimeWarning, *where)
+    failures[reason] = "".join(traceback.format_exception(error))
 
 
 def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:

@@ -18,9 +18,9 @@ lock = threading.RLock()  # held while the graph is walked and run
 if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread that it does not have
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
-LIMIT = 0 if config.EAGER.value else 256
+LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
 _AT_FIRST = LIMIT
-MOST = 8192  # pending nodes after which everything is computed, whatever it looks like
+MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
 
 class _Above:

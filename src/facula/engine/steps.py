@@ -4,9 +4,9 @@ A loop records the same graph each time around. `signature` describes a list of 
 code (0.05 us a node); the `Step` found under it knows the plan, which nodes are results, which leaves and
 numbers the plan reads. `arrange` is the slow, readable way to the same facts, taken once a structure.
 
-`sys.getrefcount` tells what is alive: a node that is referred to by more than the other pending nodes is held
-by a tensor, by the tape, or by somebody's local variable. The counts are part of the signature, so equal signatures
-have equal lives.
+`getrefcount` tells what is alive (cpython/liveness.py measures what the counts mean): a node that is referred to by
+more than the other pending nodes is held by a tensor, by the tape, or by somebody's local variable. The counts are
+part of the signature, so equal signatures have equal lives.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain, count
 from operator import attrgetter
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from facula.config import threshold
+from facula.dtypes import float32
 from facula.engine import recorder
+from facula.engine.cpython import liveness
+from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
@@ -35,6 +37,10 @@ _NOTHING: tuple[Node, ...] = ()
 # core has just read costs more (an update of 1000x100 by two threads: 20 us in place, 8 beside it).
 WORTH_REPLACING = threshold("replace_bytes")
 
+
+# Counts up to which what is looked at is held by nothing but the lists that are known of (the
+# first: in no list). Measured at the end of this page.
+_LONE_NODE = _LONE_LEAF = _LONE_MEMORY = liveness.UNKNOWN
 
 _describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some
 
@@ -116,9 +122,9 @@ class Step:
         found = []
         for place, uses in self.written:
             leaf = leaves[place]
-            if getrefcount(leaf) - uses <= 3:  # `leaves`, the local name, the argument
+            if getrefcount(leaf) - uses <= _LONE_LEAF:
                 buffer = leaf.buffer
-                if buffer is not None and buffer.size_class and getrefcount(buffer) <= 3:
+                if buffer is not None and buffer.size_class and getrefcount(buffer) <= _LONE_MEMORY:
                     found.append(place)
         return tuple(found)
 
@@ -158,8 +164,9 @@ def held_of(nodes: list[Node], lists: int = 1) -> bytes:
         node.slot = None
     source = None  # type: ignore[assignment]
     del node  # lingering, either would count as a holder of a node
-    # the list, what map holds is the argument itself. A CALL is never a value: its PICKs are
-    return bytes([references - used > 1 + lists and op is not CALL
+    lists += _LONE_NODE
+    # A CALL is never a value: its PICKs are
+    return bytes([references - used > lists and op is not CALL
                   for references, used, op in zip(map(getrefcount, nodes), uses, map(_op, nodes), strict=True)])
 
 
@@ -270,3 +277,57 @@ def number_starts(nodes: list[Node], leaves: list[Node]) -> dict[int, int]:
             starts[id(node)] = at
             at += len(node.scalars)
     return starts
+
+
+# ---- what the counts are, on this Python ------------------------------------------------------------------
+
+
+class _Memory:
+    """Stands for a Buffer while counts are measured."""
+
+    __slots__ = ("size_class",)
+
+    def __init__(self) -> None:
+        self.size_class = 1
+
+
+def _calibrate() -> None:
+    namespace = globals()
+
+    def node(*inputs: Node) -> Node:
+        return Node(BUFFER, inputs, None, None, (), float32)
+
+    def no_holder(held: bool) -> bool:
+        """One node that another reads (twice), and that one: both must be seen rightly."""
+        first = node()
+        nodes = [first, node(first, first)]
+        other = first if held else None
+        del first
+        seen = held_of(nodes)
+        del other
+        return seen == b"\0\0"
+
+    def leaf_of_no_other(held: bool) -> bool:
+        leaves = [node()]
+        leaves[0].buffer = _Memory()  # type: ignore[assignment]
+        other = leaves[0] if held else None
+        seen = step.donated(leaves)
+        del other
+        return bool(seen)
+
+    def memory_of_no_other(held: bool) -> bool:
+        leaves = [node()]
+        leaves[0].buffer = _Memory()  # type: ignore[assignment]
+        other = leaves[0].buffer if held else None
+        seen = step.donated(leaves)
+        del other
+        return bool(seen)
+
+    step = Step(b"", (), (), (), (), ((0, 0),))
+    liveness.calibrate(namespace, "_LONE_NODE", no_holder)
+    namespace["_LONE_MEMORY"] = -liveness.UNKNOWN  # while the leaf alone is asked about
+    liveness.calibrate(namespace, "_LONE_LEAF", leaf_of_no_other)
+    liveness.calibrate(namespace, "_LONE_MEMORY", memory_of_no_other)
+
+
+_calibrate()

@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from facula.config import threshold
+from facula.engine.cpython import liveness
 from facula.engine.runtime.cpu import jit, launch_code, pool
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD
 
@@ -66,9 +67,8 @@ def threads_wanted(tiles: int, cost: float) -> int:
 
 
 def can_emit_builtin() -> bool:
-    """Is this CPython with a global interpreter lock, on a system whose mmap takes the flags we pass?"""
-    free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    return sys.implementation.name == "cpython" and not free_threaded and sys.platform in ("linux", "darwin")
+    """Is this a Python whose objects are as we know them, on a system whose mmap takes the flags we pass?"""
+    return liveness.known() and sys.platform in ("linux", "darwin")
 
 
 @functools.cache
