@@ -269,3 +269,10 @@ def test_it_costs_nothing_when_it_is_off(monkeypatch):
     x = leaf(5, 3)
     spec, _, _ = h.plan([node(ADD, (x, x), (5, 3))])
     assert len(spec.steps) == 1
+
+
+def test_what_the_host_computes_broadcasts_by_itself():
+    """Complex numbers have no native lowering: their operands are handed over as they are."""
+    x = facula.arange(12.0).reshape(3, 4).to(facula.complex64)
+    y = facula.arange(4.0).to(facula.complex64)
+    assert (x + y)[2, 3].item() == 14

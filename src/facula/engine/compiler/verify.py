@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.groups import Group
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.simplify import Graph, in_loops
 from facula.engine.compiler.spaces import space_of
 from facula.engine.compiler.verify_node import around, verify_node
 from facula.engine.graph.node import CONST, INDEX, Formula, Node, size_of
@@ -34,8 +34,8 @@ def verify_graph(graph: Graph, nodes: list[Node]) -> None:
         for source, map in graph.reads[node]:
             _available(node, source, known, "after simplify")
             _inside(node, source, map)
-        if isinstance(node.op, Formula) or node.op.kind == "reduce":
-            _covers(node, graph)
+        if in_loops(node) and (isinstance(node.op, Formula) or node.op.kind == "reduce"):
+            _covers(node, graph)  # what the host computes broadcasts its operands itself
         known.add(node)
         known.update(() if node not in graph.same else (graph.same[node],))
     for output in graph.outputs:
