@@ -33,7 +33,7 @@ def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
     global _native
     from facula.engine.runtime.cpu import recording
-    _native = recording.recorder(Node, pending, overflow, _AT_FIRST)
+    _native = recording.recorder(Node, pending, overflow, _AT_FIRST, tested=True)
     set_watch(watch)
 
 

@@ -11,7 +11,7 @@ part of the signature, so equal signatures have equal lives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from facula.dtypes import float32
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Number, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, VIEW, WRITE, Formula, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def use_machine_code() -> None:
     global _describe
     if _describe is None:
         from facula.engine.runtime.cpu import fingerprint
-        _describe = fingerprint.describer(Node)
+        _describe = fingerprint.describer(Node, _describes_as_we_do)
         recorder.use_machine_code()
 
 
@@ -66,6 +66,38 @@ def signature(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], l
         if text is not None:
             return (text, *attrs), leaves, numbers
     return described(nodes, extras)
+
+
+def _describes_as_we_do(describe: Callable[..., Any]) -> bool:
+    """Does the builtin tell apart what `described` tells apart, and find the same leaves and numbers?"""
+    a, b = (Node(BUFFER, (), None, None, shape, float32) for shape in ((2, 3), (3,)))
+    one = Node(CONST, (), None, (1.5,), (), float32)
+
+    def graphs() -> Iterator[tuple[list[Node], list[Node], object]]:
+        for op, inputs, attrs, scalars, shape in (
+                (VIEW, (a,), ((1, 2),), (0,), (3, 2)), (VIEW, (a,), ((1, 2),), (4,), (3, 2)),
+                (VIEW, (a,), ((2, 1),), (0,), (3, 2)), (VIEW, (b,), ((1, 2),), (0,), (3, 2)),
+                (WRITE, (a, b), ((1,),), (0,), (2, 3)), (WRITE, (b, a), ((1,),), (0,), (2, 3)),
+                (WRITE, (a, a), ((1,),), (0,), (2, 3)), (CALL, (a, one), None, None, ())):
+            first = Node(op, inputs, attrs, scalars, shape, float32)
+            for later in ((), (first,), (first, b)):
+                nodes = [first, Node(CALL, (a, *later), None, None, (2,), float32)]
+                yield nodes, [], None
+                yield nodes, [b, first], None
+                yield nodes, [], first  # held once more
+
+    seen = []
+    for nodes, extras, held in graphs():
+        leaves: list[Node] = []
+        attrs: list[object] = []
+        numbers: list[Number] = []
+        text = describe(nodes, extras, leaves, attrs, numbers)
+        key, twin_leaves, twin_numbers = described(nodes, extras)
+        if list(map(id, leaves)) != list(map(id, twin_leaves)) or numbers != twin_numbers:
+            return False
+        seen.append(((text, *attrs), key))
+        del held
+    return all((mine == other) == (key == twin) for mine, key in seen for other, twin in seen)
 
 
 def described(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], list[Number]]:
