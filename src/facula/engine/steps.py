@@ -42,13 +42,15 @@ WORTH_REPLACING = 1 << 20
 _LONE_NODE = _LONE_LEAF = _LONE_MEMORY = liveness.UNKNOWN
 
 _describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some
+_asked = False
 
 
 def use_machine_code() -> None:
     """From now on the walks run as builtins, where Python takes them. Called when the first kernels have been made:
     programs on the interpreter never load the machinery."""
-    global _describe
-    if _describe is None:
+    global _describe, _asked
+    if not _asked:
+        _asked = True
         from facula.engine.runtime.cpu import fingerprint
         _describe = fingerprint.describer(Node, _describes_as_we_do)
         recorder.use_machine_code()
