@@ -90,7 +90,7 @@ def use_machine_code() -> None:
     if _asked:
         return
     _asked = True
-    from facula.engine.runtime.cpu import fingerprint
+    from facula.engine.cpython import fingerprint
     _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "node": Node, "rule": Rule,
                                     "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple,
                                     "function_rule": FunctionRule}, _surveys_as_we_do)

@@ -32,7 +32,7 @@ _made = _native  # the same, but None while there are meta nodes: it knows one L
 def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
     global _native
-    from facula.engine.runtime.cpu import recording
+    from facula.engine.cpython import recording
     _native = recording.recorder(Node, pending, overflow, _AT_FIRST, tested=True)
     set_watch(watch)
 

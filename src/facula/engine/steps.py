@@ -51,7 +51,7 @@ def use_machine_code() -> None:
     global _describe, _asked
     if not _asked:
         _asked = True
-        from facula.engine.runtime.cpu import fingerprint
+        from facula.engine.cpython import fingerprint
         _describe = fingerprint.describer(Node, _describes_as_we_do)
         recorder.use_machine_code()
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from facula.dtypes import float32
 from facula.engine.compiler.kernel import Step
-from facula.engine.cpython import selftest
+from facula.engine.cpython import builtin_code, execute_code, selftest
+from facula.engine.cpython.fingerprint import slot_offsets
 from facula.engine.graph.node import BUFFER, Node
 from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
-from facula.engine.runtime.cpu import builtin_code, execute_code, jit, launch
-from facula.engine.runtime.cpu.fingerprint import slot_offsets
+from facula.engine.runtime.cpu import jit, launch
 from facula.engine.runtime.cpu.pool import workers
 
 if TYPE_CHECKING:  # data only: the runtime does not call the compiler

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.engine.cpython import selftest
+from facula.engine.cpython.builtin_code import DECLARE, SYMBOLS, Code
+from facula.engine.cpython.fingerprint import slot_offsets
 from facula.engine.runtime.cpu import jit, launch
-from facula.engine.runtime.cpu.builtin_code import DECLARE, SYMBOLS, Code
-from facula.engine.runtime.cpu.fingerprint import slot_offsets
 
 _IMPORTS = """
 declare ptr @PyType_GenericAlloc(ptr, i64)

@@ -13,9 +13,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from facula.engine.cpython import selftest
-from facula.engine.runtime.cpu import fingerprint_code, jit, launch
-from facula.engine.runtime.cpu.builtin_code import SYMBOLS
+from facula.engine.cpython import fingerprint_code, selftest
+from facula.engine.cpython.builtin_code import SYMBOLS
+from facula.engine.runtime.cpu import jit, launch
 
 _MEMBER = 5 * ctypes.sizeof(ctypes.c_void_p)  # of a member descriptor: where its PyMemberDef is
 _OFFSET = 2 * ctypes.sizeof(ctypes.c_void_p)  # of a PyMemberDef: the slot's offset in the object
