@@ -26,14 +26,16 @@ def recorder(node: type, pending: list[Any], overflow: Callable[[], None], limit
              tested: bool = False) -> Callable[..., Any] | None:
     """`record(op, inputs, attrs, scalars, shape, dtype)`: a new instance of `node`, which is in `pending` then;
     `overflow()` is called where that is longer than `limit`. The three must live for ever. None if this Python takes
-    no builtins."""
+    no builtins, or if it is `tested` and not what `_records` wants."""
     if not launch.can_emit_builtin():
         return None
     offsets = slot_offsets(node, (*_GIVEN, "buffer", "slot"))
     text = _code(offsets, limit)
     made = _loaded(text, node, pending, overflow)
-    return selftest.trusted("record", text, made, tested and (
-        lambda: selftest.objects_are_as_known(node, offsets) and _records(text, node, limit)) or None)
+    if not tested:
+        return made
+    return selftest.trusted("record", text, made, lambda: selftest.objects_are_as_known(node, offsets)
+                            and _records(text, node, limit))
 
 
 def _loaded(text: str, node: type, pending: list[Any], overflow: Callable[[], None]) -> Callable[..., Any]:

@@ -22,10 +22,8 @@ _WORD = ctypes.sizeof(ctypes.c_void_p)
 
 
 def trusted(name: str, text: str, made: Callable[..., Any],
-            agrees: Callable[[], bool] | None) -> Callable[..., Any] | None:
+            agrees: Callable[[], bool]) -> Callable[..., Any] | None:
     """`made`, the builtin `name` whose IR is `text`, or None if it is not as `agrees` wants it."""
-    if agrees is None:
-        return made
     entry = object_cache.key("builtin", name, text, sys.version, target.host().fingerprint)
     known = object_cache.load(entry)
     if known not in (_AGREES, _DIFFERS):
@@ -48,7 +46,7 @@ def _holds(agrees: Callable[[], bool]) -> bool:
 def objects_are_as_known(cls: type, offsets: dict[str, int], thing: Any = None) -> bool:
     """Count and type at the start of an object, slots where `offsets` says, in
     `thing` (an empty instance unless given). Reads inside the object only."""
-    thing = cls.__new__(cls) if thing is None else thing
+    thing = object.__new__(cls) if thing is None else thing
     before = ctypes.c_ssize_t.from_address(id(thing)).value
     other = thing
     after = ctypes.c_ssize_t.from_address(id(thing)).value
