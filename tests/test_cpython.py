@@ -211,3 +211,50 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
     assert told[0].filename == __file__
     assert list(realize.failures) == ["ValueError('one')", "ValueError('two')"]
     assert "in fail" in realize.failures["ValueError('one')"]
+
+
+WRONG = """
+    import warnings
+    import facula
+    from facula.engine import recorder, steps
+    from facula.engine.cpython import selftest
+    from facula.engine.runtime.cpu import plan
+
+    real, asked = selftest._holds, []
+    selftest._holds = lambda agrees: (asked.append(real(agrees)), {answer})[1]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        w = facula.ones(3, requires_grad=True)
+        for k in range(4):
+            loss = ((w * 2.0 + 1) * w).sum()
+            loss.backward()
+        assert w.grad.tolist() == [20.0] * 3
+    from facula.autograd import replay
+    found = steps._describe, recorder._native, plan._execute(), replay._survey
+    spoken = all("its twin in Python" in str(w.message) for w in told)
+    print(*asked, len(told), sum(f is not None for f in found), spoken)
+"""
+
+
+def builtins_where(answer, cache):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "FACULA_CACHE_DIR": str(cache)}
+    program = textwrap.dedent(WRONG).replace("{answer}", answer)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.compiled
+def test_builtins_are_compared_with_their_twins_once(tmp_path):
+    if not liveness.known():
+        pytest.skip("this Python takes no builtins")
+    assert builtins_where("asked[-1]", tmp_path) == [*["True"] * 4, "0", "4", "True"]
+    assert builtins_where("False", tmp_path) == ["0", "4", "True"]  # that they agreed is remembered
+
+
+@pytest.mark.compiled
+def test_where_a_builtin_is_off_its_twin_runs_and_a_warning_says_so(tmp_path):
+    if not liveness.known():
+        pytest.skip("this Python takes no builtins")
+    assert builtins_where("False", tmp_path) == [*["True"] * 4, "4", "0", "True"]
+    assert builtins_where("asked[-1]", tmp_path) == ["4", "0", "True"]  # remembered, and told again

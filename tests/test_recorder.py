@@ -48,7 +48,7 @@ def test_what_never_repeats_is_bounded():
 
 @pytest.mark.compiled
 def test_record_in_machine_code():
-    from facula.engine.runtime.cpu import recording
+    from facula.engine.cpython import recording
     made_so_far, calls = [], []
     _kept.append((made_so_far, calls))
 

@@ -9,7 +9,7 @@ is for partial.py: they have to be called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from facula import defaults
 from facula.autograd import partial
 from facula.autograd.function import FunctionRule
-from facula.autograd.graph import GradNode, Rule, Saved, mode
+from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import settle, walk
 from facula.config import threshold
+from facula.dtypes import float32
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.runtime.buffer import class_of
@@ -81,15 +82,70 @@ _known: dict[Key, _Replay | partial.Notes | int] = {}  # an int: how often it wa
 NEVER = -1
 MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a replay
 _survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
+_asked = False
 
 
 def use_machine_code() -> None:
     """As steps.use_machine_code."""
-    global _survey
-    from facula.engine.runtime.cpu import fingerprint
+    global _survey, _asked
+    if _asked:
+        return
+    _asked = True
+    from facula.engine.cpython import fingerprint
     _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "node": Node, "rule": Rule,
                                     "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple,
-                                    "function_rule": FunctionRule})
+                                    "function_rule": FunctionRule}, _surveys_as_we_do)
+
+
+def _small_tapes() -> Iterator[GradNode]:
+    """Tapes that differ in what a survey has to tell apart; the last two need a walk."""
+    one, two = (Node(CONST, (), None, (k,), (), float32) for k in (1.0, 2.0))
+    plain, other = Rule("plain", _never), Rule("other", _never)
+    formula, bare = (FormulaRule(name, None) for name in ("formula", "bare"))  # type: ignore[arg-type]
+    function, leaf, second = FunctionRule.__new__(FunctionRule), object(), object()
+    for rule, edges, saved, shapes in (
+            (plain, (leaf, None), (), ((2, 3), None)), (other, (leaf, None), (), ((2, 3), None)),
+            (plain, (None, leaf), (), (None, (2, 3))), (plain, (leaf, second), (3, (1, 2)), ((2,), (3,))),
+            (plain, (leaf, leaf), (one, 3), ((2,), (3,))), (plain, (leaf, leaf), (4, one), ((2,), (3,))),
+            (plain, (leaf,), (Saved(one, None, None, True),), ((2,),)),
+            (plain, (leaf,), (Saved(two, None, 0, True), two), ((2,),)),
+            (formula, (leaf,), ((2.5,), one, two), ((2,),)), (formula, (leaf,), ((3.5,), two, two), ((2,),)),
+            (bare, (leaf,), (None,), ((2,),)), (function, (leaf,), (one,), ((2,),))):
+        first = grad_node(rule, edges, saved, shapes, (float32,) * len(edges))
+        yield first
+        yield grad_node(plain, (first, leaf), (), (first.shapes[0], (1,)), (float32, float32))
+        yield grad_node(plain, ((first, 1), first), (), ((), ()), (float32, float32))
+    first = grad_node(plain, (leaf,), (), ((),), (float32,))
+    first._cold = {"pre": ()}
+    yield first
+    first = grad_node(plain, (leaf,), (), ((),), (float32,))
+    first._saved = None
+    yield first
+
+
+def _never(*args: Any) -> Any:
+    raise AssertionError("a rule of a tape that is not run")
+
+
+def _surveys_as_we_do(native: Callable[..., Any]) -> bool:
+    """Does the builtin find what `surveyed` finds, and tell apart what that tells apart?"""
+    seen = []
+    for root in _small_tapes():
+        twin, own, statics = Survey(), Survey(), []  # type: tuple[Survey, Survey, list[Any]]
+        twin.tape.append(root)
+        own.tape.append(root)
+        text = native(own.tape, own.leaves, own.values, own.numbers, statics, own.released, own.functions)
+        if (text is not None) != surveyed(twin):
+            return False
+        if text is None:
+            continue
+        for name in ("tape", "leaves", "values", "released", "functions"):  # each in an order of its own
+            if sorted(map(id, getattr(own, name))) != sorted(map(id, getattr(twin, name))):
+                return False
+        if own.numbers != twin.numbers:
+            return False
+        seen.append(((text, *statics), tuple(twin.parts)))
+    return all((mine == other) == (parts == twin_parts) for mine, parts in seen for other, twin_parts in seen)
 
 
 def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:

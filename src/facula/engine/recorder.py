@@ -46,8 +46,8 @@ _made = _native  # the same, but None while there are meta nodes: it does not kn
 def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
     global _native
-    from facula.engine.runtime.cpu import recording
-    _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0])
+    from facula.engine.cpython import recording
+    _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0], tested=True)
     set_watch(watch)
 
 

@@ -11,7 +11,7 @@ part of the signature, so equal signatures have equal lives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from facula.dtypes import float32
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Number, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, VIEW, WRITE, Formula, Node, Number, size_of
 from facula.engine.runtime.buffer import Buffer, allocate, class_of
 
 if TYPE_CHECKING:
@@ -43,15 +43,17 @@ WORTH_REPLACING = threshold("replace_bytes")
 _LONE_NODE = _LONE_LEAF = _LONE_MEMORY = liveness.UNKNOWN
 
 _describe: Callable[..., Any] | None = None  # the walk in machine code, once there is some
+_asked = False
 
 
 def use_machine_code() -> None:
     """From now on the walks run as builtins, where Python takes them. Called when the first kernels have been made:
     programs on the interpreter never load the machinery."""
-    global _describe
-    if _describe is None:
-        from facula.engine.runtime.cpu import fingerprint
-        _describe = fingerprint.describer(Node)
+    global _describe, _asked
+    if not _asked:
+        _asked = True
+        from facula.engine.cpython import fingerprint
+        _describe = fingerprint.describer(Node, _describes_as_we_do)
         recorder.use_machine_code()
 
 
@@ -67,6 +69,38 @@ def signature(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], l
         if text is not None:
             return (text, *attrs), leaves, numbers
     return described(nodes, extras)
+
+
+def _describes_as_we_do(describe: Callable[..., Any]) -> bool:
+    """Does the builtin tell apart what `described` tells apart, and find the same leaves and numbers?"""
+    a, b = (Node(BUFFER, (), None, None, shape, float32) for shape in ((2, 3), (3,)))
+    one = Node(CONST, (), None, (1.5,), (), float32)
+
+    def graphs() -> Iterator[tuple[list[Node], list[Node], object]]:
+        for op, inputs, attrs, scalars, shape in (
+                (VIEW, (a,), ((1, 2),), (0,), (3, 2)), (VIEW, (a,), ((1, 2),), (4,), (3, 2)),
+                (VIEW, (a,), ((2, 1),), (0,), (3, 2)), (VIEW, (b,), ((1, 2),), (0,), (3, 2)),
+                (WRITE, (a, b), ((1,),), (0,), (2, 3)), (WRITE, (b, a), ((1,),), (0,), (2, 3)),
+                (WRITE, (a, a), ((1,),), (0,), (2, 3)), (CALL, (a, one), None, None, ())):
+            first = Node(op, inputs, attrs, scalars, shape, float32)
+            for later in ((), (first,), (first, b)):
+                nodes = [first, Node(CALL, (a, *later), None, None, (2,), float32)]
+                yield nodes, [], None
+                yield nodes, [b, first], None
+                yield nodes, [], first  # held once more
+
+    seen = []
+    for nodes, extras, held in graphs():
+        leaves: list[Node] = []
+        attrs: list[object] = []
+        numbers: list[Number] = []
+        text = describe(nodes, extras, leaves, attrs, numbers)
+        key, twin_leaves, twin_numbers = described(nodes, extras)
+        if list(map(id, leaves)) != list(map(id, twin_leaves)) or numbers != twin_numbers:
+            return False
+        seen.append(((text, *attrs), key))
+        del held
+    return all((mine == other) == (key == twin) for mine, key in seen for other, twin in seen)
 
 
 def described(nodes: list[Node], extras: list[Node]) -> tuple[Key, list[Node], list[Number]]:

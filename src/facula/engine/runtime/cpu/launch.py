@@ -132,7 +132,8 @@ class _Lent:
         self.address = address
 
     def __del__(self) -> None:
-        pool.give_scratch(self.address)
+        if pool is not None:  # the interpreter is shutting down: modules may be gone
+            pool.give_scratch(self.address)
 
 
 @functools.cache

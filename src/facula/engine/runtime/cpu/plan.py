@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
+from facula.dtypes import float32
 from facula.engine.compiler.kernel import Step
+from facula.engine.cpython import builtin_code, execute_code, selftest
+from facula.engine.cpython.fingerprint import slot_offsets
 from facula.engine.graph.node import BUFFER, Node
 from facula.engine.runtime.buffer import ALIGN, Buffer, allocate
-from facula.engine.runtime.cpu import builtin_code, execute_code, jit, launch
-from facula.engine.runtime.cpu.fingerprint import slot_offsets
+from facula.engine.runtime.cpu import jit, launch
 from facula.engine.runtime.cpu.pool import workers
 from facula.errors import VerifyError
 
@@ -176,10 +178,41 @@ def _execute() -> Callable[..., None] | None:
     """The builtin function of execute_code.py; None if this Python takes no builtins."""
     if not launch.can_emit_builtin():
         return None
-    text = execute_code.execute(slot_offsets(Node, ("buffer", "op", "inputs", "attrs", "scalars")),
-                                slot_offsets(Buffer, ("ptr",)))
-    imports = launch.python_symbols((*builtin_code.SYMBOLS, "PyErr_NoMemory")) | {"launch": launch.native()["launch"]}
+    node, buffer = slot_offsets(Node, ("buffer", "op", "inputs", "attrs", "scalars")), slot_offsets(Buffer, ("ptr",))
+    text = execute_code.execute(node, buffer)
+    made = _loaded(text, launch.native()["launch"])
+    return selftest.trusted("execute", text, made, lambda: selftest.objects_are_as_known(Node, node)
+                            and selftest.objects_are_as_known(Buffer, buffer, allocate(64)) and _executes(text))
+
+
+def _loaded(text: str, address: int) -> Callable[..., None]:
+    imports = launch.python_symbols((*builtin_code.SYMBOLS, "PyErr_NoMemory")) | {"launch": address}
     return launch.builtin("execute", jit.module(text, ["execute"], imports)["execute"])
+
+
+def _executes(text: str) -> bool:
+    """Does it hand over what `Plan.run` would, and make leaves of the results? With a `launch` that only looks."""
+    seen: list[tuple[bytes, bytes, bytes]] = []
+
+    def look(program: int, table: int, numbers: int, nothing: int) -> int:
+        seen.append((ctypes.string_at(program, 3), ctypes.string_at(table, 6 * 8), ctypes.string_at(numbers, 3 * 8)))
+        return 0
+
+    launched = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(look)
+    run = _loaded(text + selftest.OTHER, ctypes.cast(launched, ctypes.c_void_p).value or 0)
+    nodes, leaves = ([Node(BUFFER, (), (k,), (k,), (), float32) for k in range(3)] for _ in range(2))
+    for source in leaves:
+        source.buffer = allocate(64)
+    results = [allocate(64), allocate(64)]
+    numbers = [7, 2.5, -1, -1.0]
+    words = [3, 2, 3, 1, id(BUFFER), id(_NOTHING), 2, 0, 1, 2, 0, 1 << 2 | execute_code.FLOAT,
+             2 << 2 | execute_code.INTEGER, 3 << 2 | execute_code.FLOAT]
+    run(struct.pack(f"={len(words)}q", *words), b"abc", nodes, leaves, numbers, results, struct.pack("=q", 99))
+    memory = [leaves[k].buffer.ptr for k in (2, 0, 1)]  # type: ignore[union-attr]
+    expected = struct.pack("=6Q", *memory, *map(_address, results), 99), struct.pack("=dqd", 2.5, -1, -1.0)
+    leaf = [(n.op, n.inputs, n.attrs, n.scalars, n.buffer) for n in nodes]
+    return (seen == [(b"abc", *expected)] and leaf[1] == (BUFFER, (), (1,), (1,), None)
+            and all(leaf[k] == (BUFFER, (), None, None, r) for k, r in zip((2, 0), results, strict=True)))
 
 
 class _Host:

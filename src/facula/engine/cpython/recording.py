@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable
 from typing import Any
 
+from facula.engine.cpython import selftest
+from facula.engine.cpython.builtin_code import DECLARE, SYMBOLS, Code
+from facula.engine.cpython.fingerprint import slot_offsets
 from facula.engine.runtime.cpu import jit, launch
-from facula.engine.runtime.cpu.builtin_code import DECLARE, SYMBOLS, Code
-from facula.engine.runtime.cpu.fingerprint import slot_offsets
 
 _IMPORTS = """
 declare ptr @PyType_GenericAlloc(ptr, i64)
@@ -21,17 +24,58 @@ declare ptr @PyObject_CallNoArgs(ptr)
 _GIVEN = ("op", "inputs", "attrs", "scalars", "shape", "dtype")
 
 
-def recorder(node: type, pending: list[Any], overflow: Callable[[], None], due: int) -> Callable[..., Any] | None:
+def recorder(node: type, pending: list[Any], overflow: Callable[[], None], due: int,
+             tested: bool = False) -> Callable[..., Any] | None:
     """`record(op, inputs, attrs, scalars, shape, dtype)`: a new instance of `node`, which is in `pending` then;
     `overflow()` is called where that is longer than the int64 at address `due`. All of them must live for ever. None
-    if this Python takes no builtins."""
+    if this Python takes no builtins, or if it is `tested` and not what `_records` wants."""
     if not launch.can_emit_builtin():
         return None
-    text = _code(slot_offsets(node, (*_GIVEN, "buffer", "slot")))
+    offsets = slot_offsets(node, (*_GIVEN, "buffer", "slot"))
+    text = _code(offsets)
+    made = _loaded(text, node, pending, overflow, due)
+    if not tested:
+        return made
+    return selftest.trusted("record", text, made, lambda: selftest.objects_are_as_known(node, offsets)
+                            and _records(text, node))
+
+
+def _loaded(text: str, node: type, pending: list[Any], overflow: Callable[[], None],
+            due: int) -> Callable[..., Any]:
     imports = launch.python_symbols((*SYMBOLS, "PyType_GenericAlloc", "PyObject_CallNoArgs"))
     imports |= {"facula_node": id(node), "facula_pending": id(pending), "facula_overflow": id(overflow),
                 "facula_due": due}
     return launch.builtin("record", jit.module(text, ["record"], imports)["record"])
+
+
+def _records(text: str, node: type) -> bool:
+    """Does it make of its arguments what a constructor would, into a list of our own?"""
+    made_so_far: list[Any] = []
+    calls: list[int] = []
+
+    def overflow() -> None:
+        calls.append(len(made_so_far))
+
+    limit = 3
+    due = array("q", [limit])
+    _kept.extend((made_so_far, overflow, due))
+    record = _loaded(text, node, made_so_far, overflow, due.buffer_info()[0])
+    fields = [object() for _ in _GIVEN]
+    counts = [sys.getrefcount(field) for field in fields]
+    for k in range(limit + 2):
+        one = record(*fields)
+        if type(one) is not node or made_so_far[k] is not one or one.buffer is not None or one.slot is not None:
+            return False
+        if any(getattr(one, name) is not field for name, field in zip(_GIVEN, fields, strict=True)):
+            return False
+    del one
+    held = [sys.getrefcount(field) for field in fields]
+    made_so_far.clear()
+    return (calls == [limit + 1, limit + 2] and held == [n + limit + 2 for n in counts]
+            and counts == [sys.getrefcount(field) for field in fields])
+
+
+_kept: list[Any] = []  # what machine code has the addresses of
 
 
 def _code(offsets: dict[str, int]) -> str:

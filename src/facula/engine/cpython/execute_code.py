@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facula.engine.runtime.cpu.builtin_code import DECLARE, Code
+from facula.engine.cpython.builtin_code import DECLARE, Code
 
 HEADER = 6
 INTEGER, FLOAT, UNUSED = 0, 1, 2

@@ -13,8 +13,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from facula.engine.runtime.cpu import fingerprint_code, jit, launch
-from facula.engine.runtime.cpu.builtin_code import SYMBOLS
+from facula.engine.cpython import fingerprint_code, selftest
+from facula.engine.cpython.builtin_code import SYMBOLS
+from facula.engine.runtime.cpu import jit, launch
 
 _MEMBER = 5 * ctypes.sizeof(ctypes.c_void_p)  # of a member descriptor: where its PyMemberDef is
 _OFFSET = 2 * ctypes.sizeof(ctypes.c_void_p)  # of a PyMemberDef: the slot's offset in the object
@@ -30,35 +31,45 @@ def slot_offsets(cls: type, names: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def describer(node: type) -> Callable[..., Any] | None:
+Agrees = Callable[[Callable[..., Any]], bool]  # is the builtin that is given as its twin?
+
+
+def describer(node: type, agrees: Agrees | None = None) -> Callable[..., Any] | None:
     """`describe(nodes, extras, leaves, attrs, numbers)`: bytes that say the structure of the Nodes in `nodes`, or None
     if they are too many. Fills the last three: nodes outside that are read, static attributes, run-time numbers.
-    None if this Python takes no builtins."""
+    None if this Python takes no builtins, or if `agrees` does not hold."""
     if not launch.can_emit_builtin():
         return None
     offsets = slot_offsets(node, ("op", "dtype", "shape", "attrs", "inputs", "scalars"))
-    return _made("describe", fingerprint_code.describe(offsets), ())
+    return _made("describe", fingerprint_code.describe(offsets), (), agrees,
+                 lambda: selftest.objects_are_as_known(node, offsets))
 
 
-def surveyor(types: Mapping[str, type]) -> Callable[..., Any] | None:
+def surveyor(types: Mapping[str, type], agrees: Agrees | None = None) -> Callable[..., Any] | None:
     """`survey(tape, leaves, values, numbers, statics, released, functions)`: the same of the tape that starts with
     the GradNodes in `tape`, which is filled as well; None if a rule or a hook needs a walk. `types`: those of TYPES."""
     if not launch.can_emit_builtin():
         return None
-    text = fingerprint_code.survey(
-        slot_offsets(types["grad_node"], ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq", "outputs")),
-        slot_offsets(types["saved"], ("node", "own")))
-    return _made("survey", text, [types[name] for name in fingerprint_code.TYPES])
+    grad = slot_offsets(types["grad_node"],
+                        ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq", "outputs"))
+    saved = slot_offsets(types["saved"], ("node", "own"))
+    return _made("survey", fingerprint_code.survey(grad, saved), [types[name] for name in fingerprint_code.TYPES],
+                 agrees, lambda: selftest.objects_are_as_known(types["grad_node"], grad)
+                 and selftest.objects_are_as_known(types["saved"], saved))
 
 
-def _made(name: str, text: str, types: Sequence[type]) -> Callable[..., Any]:
+def _made(name: str, text: str, types: Sequence[type], agrees: Agrees | None,
+          as_known: Callable[[], bool]) -> Callable[..., Any] | None:
     code = jit.module(fingerprint_code.PRELUDE + text, [name], launch.python_symbols(SYMBOLS))
     memory = ctypes.create_string_buffer(fingerprint_code.STATE_BYTES)
     _kept.append(memory)
     state = ctypes.addressof(memory)
     for k, cls in enumerate(types):
         ctypes.c_int64.from_address(state + 8 * (1 + k)).value = id(cls)
-    return functools.partial(launch.builtin(name, code[name]), state)
+    made = functools.partial(launch.builtin(name, code[name]), state)
+    if agrees is None:
+        return made
+    return selftest.trusted(name, text, made, lambda: as_known() and agrees(made))
 
 
 _kept: list[Any] = []  # memory that the machine code writes to

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from facula.engine.runtime.cpu.builtin_code import DECLARE, Code
+from facula.engine.cpython.builtin_code import DECLARE, Code
 
 BITS = 13  # the table has 2**BITS places
 TABLE = 16 * 8  # byte offsets into the state
