@@ -192,7 +192,7 @@ def test_a_chain_of_inlined_values_moves_with_its_reader():
 
 def test_a_reshaped_product_that_is_a_result_and_read_by_a_step():
     import facula
-    from facula.ops.value_views import reshape_value
+    from facula.ops.view.value_views import reshape_value
     a, b = facula.arange(6.0).reshape(2, 3), facula.ones(3, 4)
     view = reshape_value(a @ b, (4, 2))
     added = facula.zeros(3, 2).index_add(0, facula.tensor([0, 2, 0, 1]), view)

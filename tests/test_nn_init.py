@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-pytest.importorskip("facula.tensor", reason="needs tensors")
+pytest.importorskip("facula._tensor.handle", reason="needs tensors")
 
 import facula  # noqa: E402
 from facula.nn import init  # noqa: E402

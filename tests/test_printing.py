@@ -6,10 +6,11 @@ import types
 import numpy as np
 import pytest
 
-from facula import dtypes, printing
+from facula import dtypes
+from facula._tensor import printing
+from facula._tensor.printing import format_array, printoptions
 from facula.defaults import set_default_dtype
 from facula.devices import device
-from facula.printing import format_array, printoptions
 
 try:
     import torch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facula import dtypes
-from facula.ops import random_values
+from facula.ops.random import values as random_values
 from facula.rng import Engine, native
 from facula.rng.rounding import fma, from_bfloat16, to_bfloat16
 

@@ -1,11 +1,11 @@
-"""ops/random.py against PyTorch: argument forms, memory order, errors. Torch's tensors stand in for ours."""
+"""ops/random/sampling.py against PyTorch: argument forms, memory order, errors. Torch's tensors stand in for ours."""
 
 from __future__ import annotations
 
 import pytest
 
 from facula import dtypes
-from facula.ops import random as ops
+from facula.ops.random import sampling as ops
 from facula.rng import Engine
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")

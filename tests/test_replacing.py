@@ -5,13 +5,13 @@ import pytest
 
 import facula as F
 from facula import nn
+from facula._tensor.handle import new
 from facula.autograd import replay
 from facula.engine import realize, recorder, steps
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.cpu import plan as plans
 from facula.engine.runtime.routines import register
-from facula.tensor import new
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: values are held while they are replaced")]

@@ -12,8 +12,8 @@ import pytest
 
 import facula as F
 from facula import config
+from facula._tensor.handle import read
 from facula.engine.realize import value_of
-from facula.tensor import read
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.compiled,

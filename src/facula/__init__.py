@@ -10,19 +10,8 @@ from typing import Any as _Any
 
 from facula import autograd, random, version
 from facula import ops as _ops
-from facula import tensor_methods as _tensor_methods
-from facula.autograd.modes import (
-    enable_grad,
-    inference_mode,
-    is_anomaly_check_nan_enabled,
-    is_anomaly_enabled,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
-)
-from facula.autograd.modes import set_detect_anomaly as set_anomaly_enabled
-from facula.constructors import (
+from facula._tensor import methods as _tensor_methods
+from facula._tensor.constructors import (
     BFloat16Tensor,
     BoolTensor,
     ByteTensor,
@@ -35,6 +24,21 @@ from facula.constructors import (
     ShortTensor,
     set_default_tensor_type,
 )
+from facula._tensor.handle import Tensor
+from facula._tensor.inquiries import *  # noqa: F403
+from facula._tensor.printing import get_printoptions, set_printoptions
+from facula._tensor.storages import TypedStorage, UntypedStorage
+from facula.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from facula.autograd.modes import set_detect_anomaly as set_anomaly_enabled
 from facula.defaults import get_default_dtype, set_default_dtype
 from facula.devices import device, get_default_device, set_default_device
 from facula.dtypes import (
@@ -59,7 +63,6 @@ from facula.dtypes import (
     short,
     uint8,
 )
-from facula.inquiries import *  # noqa: F403
 from facula.layouts import (
     _mkldnn,
     channels_last,
@@ -78,7 +81,6 @@ from facula.layouts import (
 )
 from facula.numeric_limits import finfo, iinfo
 from facula.ops import registry as _registry
-from facula.printing import get_printoptions, set_printoptions
 from facula.random import (
     Generator,
     default_generator,
@@ -89,8 +91,6 @@ from facula.random import (
     set_rng_state,
 )
 from facula.size import Size
-from facula.storage import TypedStorage, UntypedStorage
-from facula.tensor import Tensor
 from facula.version import __version__
 
 newaxis = None
@@ -146,7 +146,7 @@ _LAZY = {
 }
 
 if _TYPE_CHECKING:  # else it is the module of that name
-    from facula.ops.conversion import tensor
+    from facula.ops.create.conversion import tensor
 
 # Names of Python's own last, so that nothing above meets them.
 globals().update(_registry.FUNCTIONS)

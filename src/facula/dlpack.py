@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from facula import dtypes
+from facula._tensor.exchange import DLDeviceType
 from facula.dtypes import dtype
-from facula.exchange import DLDeviceType
 
 
 def to_dlpack(tensor: Any) -> Any:

@@ -11,9 +11,9 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from facula._tensor.handle import Tensor
 from facula.devices import device as Device
 from facula.rng import Engine, default_engine, fresh_seed
-from facula.tensor import Tensor
 
 __all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng",
            "thread_safe_generator"]
@@ -69,7 +69,7 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """The state as a byte tensor (5056,), in PyTorch's layout."""
-        from facula.ops.conversion import from_numpy
+        from facula.ops.create.conversion import from_numpy
         return from_numpy(self.engine.get_state())
 
     def set_state(self, new_state: Tensor) -> None:

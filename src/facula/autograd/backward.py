@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
+from facula._tensor.handle import Tensor, edge_of, is_meta, new, read
 from facula.autograd import replay
 from facula.autograd.graph import GradNode, mode
 from facula.autograd.modes import anomaly
@@ -16,7 +17,6 @@ from facula.engine.graph.node import CONST, Node
 from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
 from facula.ops.casting import constant
-from facula.tensor import Tensor, edge_of, is_meta, new, read
 
 _meta_about = False
 switch(globals(), "_meta_about", True)
@@ -176,7 +176,7 @@ def _detached(g: Any) -> Any:
 
 def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...], keep: bool,
              create_graph: bool, allow_unused: bool, materialize_grads: bool) -> tuple[Any, ...]:
-    from facula.ops.joining import stack
+    from facula.ops.arrange.joining import stack
     count = next(len(g) for g in grad_outputs if g is not None)
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)

@@ -16,7 +16,7 @@ class GradcheckError(RuntimeError):
 
 
 def _tensors(x: Any) -> tuple[Any, ...]:
-    from facula.tensor import Tensor
+    from facula._tensor.handle import Tensor
     return tuple(t for t in (x if isinstance(x, (tuple, list)) else (x,)) if isinstance(t, Tensor))
 
 
@@ -30,7 +30,7 @@ def _values(t: Any) -> Any:
 
 def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], target: Any, eps: float) -> list[Any]:
     """d outputs / d target by central differences: a matrix (elements of target x elements of output) each."""
-    from facula.ops.conversion import from_numpy
+    from facula.ops.create.conversion import from_numpy
     start = _values(target)
 
     def outputs_at(values: Any) -> list[Any]:
@@ -54,7 +54,7 @@ def _numerical(func: Callable[..., Any], inputs: tuple[Any, ...], target: Any, e
 
 def _analytical(output: Any, target: Any) -> Any:
     """The same matrix, by the tape. For complex outputs: a row for 1 and one for 1j as the gradient."""
-    from facula.ops.conversion import from_numpy
+    from facula.ops.create.conversion import from_numpy
     flat = output.numel()
     seeds = [1.0] if not output.dtype.is_complex else [1.0, 1j]
     columns = []
@@ -135,7 +135,7 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
                   check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False,
                   masked: bool = False) -> bool:
     """`gradcheck` of the gradient itself."""
-    from facula.ops.random import randn
+    from facula.ops.random.sampling import randn
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     if grad_outputs is None:
         outputs = _differentiable(func(*inputs))

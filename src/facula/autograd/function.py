@@ -6,13 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from facula._tensor.handle import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
 from facula.engine.meta import meta_node
 from facula.ops.casting import constant, to_dtype
-from facula.ops.pointwise import sum_to
-from facula.tensor import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
+from facula.ops.elementwise.pointwise import sum_to
 
 
 class FunctionCtx:
@@ -326,7 +326,7 @@ class _VariableMeta(type):
         return isinstance(instance, Tensor)
 
     def __call__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
-        from facula.ops.creation import empty
+        from facula.ops.create.creation import empty
         if data is None:
             data = empty(0)
         t = data.detach()

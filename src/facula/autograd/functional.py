@@ -10,7 +10,7 @@ from facula.autograd.modes import enable_grad
 
 
 def _as_tuple(x: Any, what: str, name: str) -> tuple[bool, tuple[Any, ...]]:
-    from facula.tensor import Tensor
+    from facula._tensor.handle import Tensor
     if isinstance(x, tuple):
         items, many = x, True
     else:
@@ -58,7 +58,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
         tensor([[2., 0.],
                 [0., 4.]])
     """
-    from facula.ops.joining import stack
+    from facula.ops.arrange.joining import stack
     with enable_grad():
         many_in, given = _as_tuple(inputs, "inputs", "jacobian")
         given = _fresh(given, create_graph)
@@ -85,7 +85,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
 
 
 def _scalar(func: Callable[..., Any], given: tuple[Any, ...], name: str) -> Any:
-    from facula.tensor import Tensor
+    from facula._tensor.handle import Tensor
     out = func(*given)
     if not isinstance(out, Tensor):
         raise RuntimeError(f"The function given to {name} should return a single Tensor")

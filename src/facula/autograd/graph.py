@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 next_seq = count().__next__
-restored: Any = None  # a saved value as a tensor: tensor.py, which stands above, puts its function here
+restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its function here
 
 
 class _Mode(threading.local):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from facula._tensor.handle import alias, new, read
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode
 from facula.autograd.walk import Walk, release
@@ -19,8 +20,7 @@ from facula.config import threshold
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.recorder import record
-from facula.ops.pointwise import FormulaRule
-from facula.tensor import alias, new, read
+from facula.ops.elementwise.pointwise import FormulaRule
 
 if TYPE_CHECKING:
     from facula.autograd.replay import Survey

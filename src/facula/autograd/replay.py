@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from facula import defaults
+from facula._tensor.handle import assign, new, read
 from facula.autograd import partial
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
@@ -35,9 +36,8 @@ from facula.engine.steps import (
     signature,
 )
 from facula.ops.casting import CastRule
-from facula.ops.pointwise import FormulaRule
+from facula.ops.elementwise.pointwise import FormulaRule
 from facula.size import Size
-from facula.tensor import assign, new, read
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from facula._tensor.handle import Tensor, assign, edge_of, is_meta, new, read
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine.graph.node import CONST
 from facula.engine.meta import meta_node, switch
 from facula.ops.casting import to_dtype
-from facula.ops.pointwise import sum_to
-from facula.tensor import Tensor, assign, edge_of, is_meta, new, read
+from facula.ops.elementwise.pointwise import sum_to
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 

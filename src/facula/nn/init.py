@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import facula
-from facula.tensor import Tensor
+from facula._tensor.handle import Tensor
 
 __all__ = [
     "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_",

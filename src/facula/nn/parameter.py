@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import facula
-from facula.tensor import Tensor
+from facula._tensor.handle import Tensor
 
 
 class _ParameterMeta(type(Tensor)):  # type: ignore[misc]

@@ -1,59 +1,81 @@
 """The operations. Importing this package fills `registry.FUNCTIONS`, `NAMESPACES` and Tensor's methods."""
 
 from facula.ops import (  # noqa: F401
-    activations,
-    addmm,
-    airy,
-    arithmetic,
-    bessel,
-    broadcasting,
-    comparison,
-    conversion,
-    convolution,
-    copying,
-    creation,
-    diagonals,
-    dtype_views,
-    einsum,
-    elementary,
-    extrema,
     fourier,
+    linalg,
+)
+from facula.ops.arrange import (  # noqa: F401
+    joining,
+    padding,
+    rearranging,
+    sets,
+    sorting,
+)
+from facula.ops.conv import (  # noqa: F401
+    convolutions,
     fractional_pooling,
+    pooling,
+    resampling,
+)
+from facula.ops.create import (  # noqa: F401
+    conversion,
+    creation,
+    windows,
+)
+from facula.ops.elementwise import (  # noqa: F401
+    activations,
+    arithmetic,
+    comparison,
+    elementary,
+    logic,
+    operators,
+    rounding,
+    transcendental,
+)
+from facula.ops.index import (  # noqa: F401
     gathering,
     indexing,
-    joining,
-    linalg,
-    linear,
-    logic,
     masking,
-    matmul,
-    modified_bessel,
-    normalizing,
-    norms,
-    operators,
-    order_statistics,
-    orthogonal_polynomials,
-    padding,
-    permuting,
-    pooling,
-    random,
-    rearranging,
-    reductions,
-    resampling,
-    reshaping,
-    rounding,
-    scans,
     scattering,
     segments,
-    sets,
-    slicing,
-    softmax,
-    sorting,
-    special,
-    splitting,
-    statistics,
+)
+from facula.ops.norm import (  # noqa: F401
+    normalizing,
+)
+from facula.ops.product import (  # noqa: F401
+    added_products,
+    einstein,
+    linear,
+    matrix_products,
     tensor_products,
-    transcendental,
+)
+from facula.ops.random import (  # noqa: F401
+    sampling,
+)
+from facula.ops.reduce import (  # noqa: F401
+    extrema,
+    norms,
+    order_statistics,
+    reductions,
+    scans,
+    softmaxes,
+    statistics,
+)
+from facula.ops.special import (  # noqa: F401
+    airy,
+    bessel,
+    functions,
+    modified_bessel,
+    orthogonal_polynomials,
+)
+from facula.ops.view import (  # noqa: F401
+    broadcasting,
+    copying,
+    diagonals,
+    dtype_views,
+    permuting,
+    reshaping,
+    slicing,
+    splitting,
     views,
-    windows,
 )

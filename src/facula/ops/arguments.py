@@ -7,8 +7,8 @@ from collections.abc import Callable
 from operator import index as as_int
 from typing import Any
 
+from facula._tensor.handle import Tensor
 from facula.ops.registry import DTYPE_NAMES, Result
-from facula.tensor import Tensor
 
 
 def wrap_dim(dim: Any, rank: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula._tensor.handle import Tensor, edge_of, new, read
 from facula.autograd.graph import grad_node, mode
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype
 from facula.engine.graph.expr import operand
@@ -12,7 +13,6 @@ from facula.engine.meta import meta_node, switch
 from facula.engine.recorder import record
 from facula.ops import placement
 from facula.size import Size
-from facula.tensor import Tensor, edge_of, new, read
 
 _meta_about = False
 switch(globals(), "_meta_about", True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
+from facula._tensor.handle import Tensor, attach, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.node import CALL, PICK, size_of
@@ -19,11 +20,10 @@ from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
-from facula.ops.creation import _dtype, _numbers, finish
+from facula.ops.create.creation import _dtype, _numbers, finish
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 from facula.ops.severing import severed
 from facula.size import Size
-from facula.tensor import Tensor, attach, new, read
 
 _OPPOSITE = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 
@@ -318,7 +318,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
         return_complex = True
     x = input if len(input.shape) == 2 else input.unsqueeze(0)
     if center:
-        from facula.ops.padding import pad
+        from facula.ops.arrange.padding import pad
         x = pad(x.unsqueeze(1), [n_fft // 2, n_fft // 2], pad_mode).squeeze(1)
     if not 0 < n_fft <= x.shape[-1]:
         raise RuntimeError(f"stft({DTYPE_NAMES[input.dtype.name]}{list(input.shape)}, n_fft={n_fft}): expected "
@@ -393,5 +393,5 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
 
 def _added_up(pieces: Tensor, hop: int, total: int) -> Tensor:
     """(signals, count, n) laid over each other, `hop` apart: (signals, total)."""
-    from facula.ops.regions import region_add
+    from facula.ops.view.regions import region_add
     return region_add(pieces, (pieces.shape[0], total), (total, hop, 1), 0)

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from facula._tensor.handle import Tensor, is_meta
 from facula.dtypes import FLOAT
 from facula.engine import meta
-from facula.tensor import Tensor, is_meta
 
-_OPERATIONS = ("facula.ops.", "facula.nn.functional", "facula.tensor_")
-_FACTORIES = frozenset(("facula.ops.creation", "facula.ops.conversion", "facula.ops.random"))
+_OPERATIONS = ("facula.ops.", "facula.nn.functional", "facula._tensor.methods", "facula._tensor.state",
+               "facula._tensor.writing", "facula._tensor.tape_methods")
+_FACTORIES = frozenset(("facula.ops.create.creation", "facula.ops.create.conversion", "facula.ops.random.sampling"))
 # An index, or what is written, may lie on the cpu where the tensor itself is on another device.
 _LENIENT = frozenset(("getitem", "index_select", "gather", "take"))
 _INTO = frozenset(("setitem", "copy_", "index_put"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
+from facula._tensor.handle import Tensor
 from facula.dtypes import BOOL, COMPLEX, FLOAT, PROMOTION, SIGNED, bool_, complex64, dtype, int64
-from facula.tensor import Tensor
 
 _CATEGORY_OF = {bool: BOOL, int: SIGNED, float: FLOAT, complex: COMPLEX}
 _PYTHON_OF = {BOOL: bool, 1: int, SIGNED: int, FLOAT: float, COMPLEX: complex}

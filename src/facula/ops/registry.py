@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from facula._tensor.handle import Tensor, is_meta, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.meta import switch
-from facula.tensor import Tensor, is_meta, new, read, update
 
 if TYPE_CHECKING:
     from typing import Literal

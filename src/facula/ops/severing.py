@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from facula._tensor.handle import Tensor, attach, new, read, zero_gradients
 from facula.autograd.graph import Rule
-from facula.tensor import Tensor, attach, new, read, zero_gradients
 
 
 def _kept(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

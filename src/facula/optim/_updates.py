@@ -8,7 +8,7 @@ from typing import Any
 from facula.engine.graph.expr import Expr, function, operand, scalar
 from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
-from facula.ops.pointwise import apply
+from facula.ops.elementwise.pointwise import apply
 from facula.ops.promotion import number_for
 from facula.ops.registry import write_back
 

@@ -2,7 +2,7 @@
 
 `Engine` is the CPU generator of PyTorch: seeded alike it gives the same numbers, in the same order,
 and its state can be exchanged with `torch.get_rng_state()`. It knows NumPy arrays only; tensors are
-filled from it in `ops/random.py`.
+filled from it in `ops/random/sampling.py`.
 
     twister.py         the Mersenne Twister, its seed and its state as bytes
     rounding.py        fused multiply-add, float16 / bfloat16 rounding: what NumPy lacks

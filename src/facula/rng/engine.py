@@ -2,7 +2,7 @@
 
 Every method takes a count of elements and a dtype, returns a one-dimensional NumPy array (bfloat16 as
 uint16 bit patterns) and advances the state exactly as PyTorch does when it fills a tensor of that size.
-Arguments are checked by the callers in `ops/random.py`.
+Arguments are checked by the callers in `ops/random/sampling.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from facula.serialization.storages import LoadedStorage, check_bounds
 
 def tensor_class() -> Any:
     """Tensor itself (a function, so that importing this module does not need it)."""
-    from facula.tensor import Tensor
+    from facula._tensor.handle import Tensor
     return Tensor
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from facula.dtypes import dtype
 
 # name -> number of arguments. The closed vocabulary of scalar arithmetic: the interpreter has one NumPy
-# line for each, the emitter one row, ops/derivatives.py one derivative.
+# line for each, the emitter one row, ops/elementwise/derivatives.py one derivative.
 SCALAR_FUNCTIONS: dict[str, int] = {
     # arithmetic. div is for floats; floordiv rounds to -inf (Python), truncdiv to zero; remainder has the
     # divisor's sign (Python), fmod the dividend's (C). maximum/minimum give NaN if either is NaN.

@@ -1,6 +1,6 @@
 """Neural network functions: what the modules in `facula.nn` compute, without the parameters."""
 
-from facula.ops.convolution import (
+from facula.ops.conv.convolutions import (
     conv1d,
     conv2d,
     conv3d,
@@ -8,8 +8,8 @@ from facula.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
-from facula.ops.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
-from facula.ops.pooling import (
+from facula.ops.conv.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
+from facula.ops.conv.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
@@ -29,8 +29,7 @@ from facula.ops.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
-from facula.ops.registry import NAMESPACES as _NAMESPACES
-from facula.ops.resampling import (
+from facula.ops.conv.resampling import (
     affine_grid,
     fold,
     grid_sample,
@@ -40,6 +39,7 @@ from facula.ops.resampling import (
     upsample_bilinear,
     upsample_nearest,
 )
+from facula.ops.registry import NAMESPACES as _NAMESPACES
 
 from .. import _reduction as _Reduction
 from .activation import (

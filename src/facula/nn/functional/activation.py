@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import facula
-from facula.ops import activations as _ops
+from facula.ops.elementwise import activations as _ops
 
 gelu = _ops.gelu
 logsigmoid = _ops.logsigmoid

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
-from facula.ops.picking import has_other, pick
-from facula.tensor import attach
+from facula.ops.index.picking import has_other, pick
 
 from .._reduction import reduce_values
 from . import activation

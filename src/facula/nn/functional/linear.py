@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
-from facula.ops.linear import linear
+from facula.ops.product.linear import linear
 
 __all__ = ["bilinear", "embedding", "embedding_bag", "linear"]
 

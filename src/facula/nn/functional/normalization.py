@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
-from facula.ops import normalization as ops
+from facula.ops.norm import normalization as ops
 
 
 def _widened(input: Any) -> Any:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from facula.tensor import Tensor
+from facula._tensor.handle import Tensor
 
 from ..parameter import Parameter
 from ._containers import Numbered, entries

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Any
 
 import facula
-from facula.tensor import Tensor
+from facula._tensor.handle import Tensor
 from facula.utils.hooks import RemovableHandle
 
 from ..parameter import Buffer, Parameter

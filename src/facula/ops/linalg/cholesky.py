@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -23,9 +23,9 @@ from facula.ops.linalg.matrices import (
     tensor_of,
 )
 from facula.ops.linalg.systems import inv, solve
+from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach, is_meta, new, read
 
 
 def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, attach_many, read
 from facula.autograd.graph import Rule
 from facula.engine.realize import value_of
-from facula.ops.contraction import conjugated
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -19,9 +19,9 @@ from facula.ops.linalg.matrices import (
     tensor_of,
 )
 from facula.ops.linalg.systems import inv
+from facula.ops.product.contraction import conjugated
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach, attach_many, read
 
 
 def _det_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:

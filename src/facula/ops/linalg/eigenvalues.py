@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach_many, is_meta, read
 from facula.autograd.graph import Rule
 from facula.engine.realize import value_of
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import (
     adjoint_of,
     adjoint_times,
@@ -23,9 +23,9 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.linalg.systems import solved
+from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach_many, is_meta, read
 
 
 def _eigh_backward(ctx: Any, gw: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None]:

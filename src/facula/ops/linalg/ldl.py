@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
 from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.ops.linalg.matrices import LinAlgError, check_matrices, tensor_of
-from facula.ops.product_checks import type_name
+from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach, attach_many, is_meta, new, read
 
 GROWTH = (1 + math.sqrt(17)) / 8  # the least growth of elements over two steps
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import int64
 from facula.engine.realize import value_of
 from facula.ops.casting import constant
-from facula.ops.contraction import product
+from facula.ops.elementwise.pointwise import sum_to
 from facula.ops.linalg.eigenvalues import eigh, eigvalsh
 from facula.ops.linalg.matrices import (
     adjoint_of,
@@ -23,11 +24,10 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.linalg.svd import svd, svdvals
-from facula.ops.pointwise import sum_to
+from facula.ops.product.contraction import product
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
-from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, attach, is_meta, new, read
+from facula.ops.view.value_views import reshape_value, transposed
 
 
 def _tolerances(A: Tensor, top: Tensor, atol: Any, rtol: Any) -> Tensor:

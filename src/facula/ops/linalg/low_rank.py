@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
+from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
 from facula.ops.casting import to_dtype
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import adjoint_of, adjoint_times
 from facula.ops.linalg.qr import qr
 from facula.ops.linalg.svd import svd
+from facula.ops.product.contraction import product
 from facula.ops.registry import FUNCTIONS, op
-from facula.tensor import Tensor
 
 
 def _range(A: Tensor, q: int, steps: int) -> Tensor:

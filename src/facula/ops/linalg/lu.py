@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach_many, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
 from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -22,10 +22,10 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.linalg.systems import solve_triangular, solved
+from facula.ops.product.contraction import product
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
-from facula.ops.value_views import transposed
-from facula.tensor import Tensor, attach_many, is_meta, new, read
+from facula.ops.view.value_views import transposed
 
 
 def _eliminated(a: Any, pivot: bool) -> tuple[Any, Any, int]:

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bfloat16, dtype, float32
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import to_dtype
-from facula.ops.contraction import conjugated, product
-from facula.ops.product_checks import type_name
+from facula.ops.product.contraction import conjugated, product
+from facula.ops.product.product_checks import type_name
 from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
-from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, is_meta, new, read
+from facula.ops.view.value_views import reshape_value, transposed
 
 
 class LinAlgError(RuntimeError):

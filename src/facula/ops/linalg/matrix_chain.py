@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula.ops.matmul import mm
+from facula._tensor.handle import Tensor
+from facula.ops.product.matrix_products import mm
 from facula.ops.registry import op
-from facula.ops.value_views import VIEW_RULE, reshape_value
-from facula.tensor import Tensor
+from facula.ops.view.value_views import VIEW_RULE, reshape_value
 
 
 def _cheapest(sizes: list[int]) -> list[list[int]]:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, is_meta, read
 from facula.dtypes import bool_, complex128, float64
 from facula.engine.realize import value_of
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import at_root, check_matrices, constant_like, eye_like, tensor_of
 from facula.ops.linalg.systems import inv
-from facula.ops.matmul import matmul
+from facula.ops.product.contraction import product
+from facula.ops.product.matrix_products import matmul
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
-from facula.tensor import Tensor, is_meta, read
 
 
 @op(method=False, out=True, namespace="linalg")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula._tensor.handle import Tensor
 from facula.ops.linalg.svd import svdvals
 from facula.ops.linalg.systems import inv
-from facula.ops.norms import vector_norm
+from facula.ops.reduce.norms import vector_norm
 from facula.ops.registry import op
-from facula.tensor import Tensor
 
 
 def _top(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:

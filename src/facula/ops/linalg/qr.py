@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, attach_many, read
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import size_of
 from facula.engine.realize import value_of
-from facula.ops.contraction import conjugated, product
 from facula.ops.linalg.matrices import (
     adjoint_of,
     adjoint_times,
@@ -25,9 +25,9 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
 )
 from facula.ops.linalg.systems import solved
+from facula.ops.product.contraction import conjugated, product
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach, attach_many, read
 
 
 def _qr_backward(ctx: Any, gq: Tensor | None, gr: Tensor | None) -> tuple[Tensor | None]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach_many
 from facula.autograd.graph import Rule
-from facula.ops.contraction import product
 from facula.ops.linalg.matrices import (
     adjoint_of,
     adjoint_times,
@@ -21,9 +21,9 @@ from facula.ops.linalg.matrices import (
     skew,
     times_adjoint,
 )
+from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.tensor import Tensor, attach_many
 
 
 def _svd_backward(ctx: Any, gu: Tensor | None, gs: Tensor | None,

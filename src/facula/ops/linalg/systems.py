@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
 from facula.engine.meta import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
+from facula.ops.elementwise.pointwise import broadcast, sum_to
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -25,12 +27,10 @@ from facula.ops.linalg.matrices import (
     tensor_of,
     times_adjoint,
 )
-from facula.ops.pointwise import broadcast, sum_to
-from facula.ops.product_checks import type_name
+from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
-from facula.ops.value_views import reshape_value, transposed
-from facula.tensor import Tensor, attach, is_meta, new, read
+from facula.ops.view.value_views import reshape_value, transposed
 
 
 def _singular_at(m: Any) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, int64
 from facula.ops.casting import to_dtype
-from facula.ops.contraction import conjugated
 from facula.ops.linalg.matrices import tensor_of
+from facula.ops.product.contraction import conjugated
 from facula.ops.registry import FUNCTIONS, op
-from facula.tensor import Tensor
 
 
 @op(method=False, out=True, namespace="linalg")

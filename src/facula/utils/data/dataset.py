@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import facula
+from facula._tensor.handle import Tensor
 from facula.random import Generator, default_generator
-from facula.tensor import Tensor
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import facula
-from facula.tensor import Tensor
+from facula._tensor.handle import Tensor
 
 _Map = dict[Any, Callable[..., Any]]
 _MESSAGE = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"

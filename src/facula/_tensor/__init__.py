@@ -1,0 +1,1 @@
+"""What the user holds: tensors, their memory, their methods that are no operations."""

@@ -1,0 +1,520 @@
+"""Tensor: what the user holds. Storage: the cell that tensors which alias each other share.
+
+A fresh result holds its node directly (`_node`), and no Storage exists. When a second tensor comes to share
+its elements (a view, detach, `.data`, NumPy), `share` makes the Storage and both refer to it with strides
+and an offset. Methods are attached by `ops/registry.py` and `_tensor/methods.py`; this page has only what
+the recording path stands on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facula.autograd import graph
+from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
+from facula.dtypes import FLOAT, dtype, float32
+from facula.engine.cpython import liveness
+from facula.engine.cpython.liveness import getrefcount
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.engine.meta import meta_node, switch
+from facula.engine.realize import leaf, realize, value_of
+from facula.engine.recorder import record
+from facula.engine.runtime.buffer import Buffer
+from facula.size import Size
+
+if TYPE_CHECKING:
+    from facula._tensor.types import Declared
+else:
+    Declared = object
+
+
+# Counts up to which what is looked at is held by nobody else. Measured at the end of this page.
+_LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
+
+
+class Storage:
+    """A mutable cell: `node` is the newest value of all its elements, `version` counts the writes."""
+
+    __slots__ = ("node", "version", "shared", "__weakref__")
+
+    def __init__(self, node: Node, version: int, shared: bool) -> None:
+        self.node = node
+        self.version = version
+        self.shared = shared  # its memory has been handed to NumPy, or came from there
+
+    def pinned(self) -> bool:
+        """Does somebody outside hold the memory? Then it may change at any time."""
+        if not self.shared:
+            return False
+        buffer = self.node.buffer
+        if buffer is None:
+            return False
+        if getrefcount(buffer) > _LONE_MEMORY:
+            return True
+        owner = buffer.owner
+        if not buffer.size_class and owner is not None and (
+                owner.base is not None or getrefcount(owner) > _LONE_OWNER):
+            return True
+        self.shared = False  # the array is gone: an ordinary storage again
+        return False
+
+    def memory(self) -> np.ndarray:
+        """All elements, as a 1-D array over the memory itself."""
+        node = self.node
+        realize(node)
+        return value_of(node).reshape(-1)
+
+
+class Tensor(Declared):
+    """An n-dimensional array of one dtype. See `facula.tensor` to make one."""
+
+    __slots__ = ("_node", "shape", "dtype", "_rg", "_grad_fn", "_storage", "_strides", "_offset", "_seen",
+                 "_cached", "_base", "_grad_version", "__weakref__", "__dict__")
+
+    # Rare state: class-level defaults, overridden in an instance's __dict__
+    _grad: Any = None
+    _output_nr = 0
+    _hooks: Any = None
+    _retains = False
+    _inference = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+
+    __hash__ = object.__hash__
+
+
+_meta_about = False  # is there any meta tensor?
+switch(globals(), "_meta_about", True)
+
+
+def is_meta(t: Tensor) -> bool:
+    """Is `t` on the meta device: a shape and a dtype, no elements?"""
+    return (t._node or t._storage.node).op is META
+
+
+blank = object.__new__
+_size = tuple.__new__
+
+
+def new(node: Node) -> Tensor:
+    """A fresh tensor that holds `node`."""
+    t = blank(Tensor)
+    t._node = node
+    shape = node.shape
+    t.shape = shape if type(shape) is Size else _size(Size, shape)
+    t.dtype = node.dtype
+    t._rg = False
+    t._grad_fn = t._storage = t._base = None
+    t._seen = 0
+    return t
+
+
+def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
+    """A saved value as a tensor again, with its place on the tape."""
+    if isinstance(edge, Tensor) and edge._storage is None and edge._node is node:
+        return edge
+    t = new(node)
+    t._rg = requires_grad
+    if type(edge) is tuple:
+        t._grad_fn, t._output_nr = edge
+    else:
+        t._grad_fn = edge
+    return t
+
+
+graph.restored = restored
+
+
+def read(t: Tensor) -> Node:
+    """The current value of `t`: contiguous, of its shape and dtype."""
+    node = t._node
+    return node if node is not None else read_view(t)
+
+
+def read_view(t: Tensor) -> Node:
+    """The value of a tensor that shares its elements with others."""
+    storage = t._storage
+    if not storage.shared:
+        node = storage.node
+        if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
+            if getrefcount(storage) <= _LONE_STORAGE:  # all aliases are gone
+                t._node = node
+                t._seen = storage.version
+                t._storage = t._cached = None
+            return node  # type: ignore[no-any-return]
+    if storage.shared and storage.pinned():
+        # The other side may write at any time: take the elements now.
+        array = np.array(strided(t), copy=True, order="C")
+        t._seen = -1
+        return leaf(array, t.shape, t.dtype)
+    if t._seen == storage.version:
+        return t._cached  # type: ignore[no-any-return]
+    node = view_node(storage.node, t.shape, t._strides, t._offset, t.dtype)
+    t._cached = node
+    t._seen = storage.version
+    return node
+
+
+def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
+    """`base` seen through (shape, strides, offset)."""
+    if of is not base.dtype:  # view(dtype) and view_as_real
+        if base.op is META:
+            return meta_node(shape, of)
+        array = value_of(base).reshape(-1).view(of.numpy)
+        base = leaf(np.array(array), (array.size,), of)
+    if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
+        return base
+    if base.op is CONST:
+        return Node(CONST, (), None, base.scalars, shape, base.dtype)
+    return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
+
+
+def strided(t: Tensor) -> np.ndarray:
+    """The elements of `t` as a NumPy array over the storage's own memory."""
+    storage = share(t)
+    flat = storage.memory()
+    if t.dtype is not storage.node.dtype:
+        flat = flat.view(t.dtype.numpy)
+    step = t.dtype.itemsize
+    return np.lib.stride_tricks.as_strided(flat[t._offset:], t.shape, [s * step for s in t._strides])
+
+
+def share(t: Tensor) -> Storage:
+    """The Storage of `t`, made now if there was none."""
+    storage = t._storage
+    if storage is None:
+        storage = Storage(t._node, t._seen, False)
+        t._storage = storage
+        t._strides = contiguous_strides(t.shape)
+        t._offset = 0
+        t._cached = t._node
+        t._seen = storage.version
+        t._node = None
+    return storage  # type: ignore[no-any-return]
+
+
+def strides_of(t: Tensor) -> tuple[int, ...]:
+    return t._strides if t._storage is not None else contiguous_strides(t.shape)
+
+
+def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: int,
+          of: dtype | None = None) -> Tensor:
+    """A new tensor over the same elements, without history. (offset is within the storage.)"""
+    out = blank(Tensor)
+    out._storage = share(t)
+    out._node = None
+    out.shape = shape if type(shape) is Size else _size(Size, shape)
+    out.dtype = of or t.dtype
+    out._rg = False
+    out._grad_fn = out._base = None
+    out._strides = strides
+    out._offset = offset
+    out._seen = -1
+    return out
+
+
+# ---- in-place -----------------------------------------------------------------------------------------
+
+
+def assign(t: Tensor, node: Node) -> None:
+    """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
+    storage = t._storage
+    if _meta_about and _without_elements(t, storage, node):
+        return
+    if storage is None:
+        t._node = node
+        t._seen += 1
+        return
+    if storage.shared and storage.pinned():
+        np.copyto(strided(t), value_of(node))
+        storage.version += 1
+        return
+    base = storage.node
+    shape = t.shape
+    if t.dtype is not base.dtype:
+        array = np.array(value_of(base)).reshape(-1)
+        view = np.lib.stride_tricks.as_strided(
+            array.view(t.dtype.numpy)[t._offset:], shape, [s * t.dtype.itemsize for s in t._strides])
+        view[...] = value_of(node)
+        storage.node = leaf(array.reshape(base.shape), base.shape, base.dtype)
+    elif t._offset == 0 and size_of(shape) == size_of(base.shape) and t._strides == contiguous_strides(shape):
+        storage.node = node if shape == base.shape else view_node(
+            node, base.shape, contiguous_strides(base.shape), 0, base.dtype)
+    else:
+        # the base's old node must not be held here any longer than needed: then the write is in place
+        t._cached = None
+        t._seen = -1
+        storage.node = record(WRITE, (base, node), (t._strides,), (t._offset,), base.shape, base.dtype)
+    storage.version += 1
+    if t.dtype is storage.node.dtype and storage.node.shape != shape:
+        t._cached = node
+        t._seen = storage.version
+
+
+def _without_elements(t: Tensor, storage: Storage | None, node: Node) -> bool:
+    """`assign` where meta tensors are about: a meta tensor takes any value and stays what it is."""
+    if not is_meta(t):
+        if node.op is META:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return False
+    if storage is None:
+        t._seen += 1
+    else:
+        storage.version += 1
+    return True
+
+
+# ---- autograd -----------------------------------------------------------------------------------------
+
+
+class _Rules:
+    """Gradient rules of views and of writes through them. They are made of operations, which stand above:
+    ops/view/regions.py and ops/view/views.py put them here."""
+
+    as_strided: Rule
+    write: Rule
+    alias: Rule
+
+
+rules = _Rules()
+
+
+def edge_of(t: Tensor) -> Any:
+    """Where a gradient with respect to `t` goes: None if it needs none."""
+    if not t._rg and t._base is None:
+        return None
+    if t._base is not None:
+        refresh(t)
+        if not t._rg:
+            return None
+    grad_fn = t._grad_fn
+    if grad_fn is None:
+        return t
+    return grad_fn if not t._output_nr else (grad_fn, t._output_nr)
+
+
+def refresh(t: Tensor) -> None:
+    """A view whose base has been written since: its history is now a view of the base's new history."""
+    base = t._base
+    if base is None or t._storage is None or t._grad_version == t._storage.version:
+        return
+    if base._rg and base._grad_fn is not None:
+        t._grad_fn = grad_node(
+            rules.as_strided, (edge_of(base),),
+            (base.shape, strides_of(base), base._offset, t.shape, t._strides, t._offset), (base.shape,),
+            (base.dtype,))
+        t._output_nr = 0
+        t._rg = True
+    t._grad_version = t._storage.version
+
+
+def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...] = ()) -> Tensor:
+    """Put `out` on the tape, if grad mode is on and an input requires grad. Returns `out`.
+
+    `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
+    are kept by value; `out` itself may be among them.
+    """
+    if not mode.grad:
+        return out
+    edges: list[Any] = []
+    shapes: list[Any] = []
+    dtypes: list[Any] = []
+    live = False
+    for i in inputs:
+        if i is None:
+            edges.append(None)
+            shapes.append(None)
+            dtypes.append(None)
+            continue
+        e = None
+        if i._rg or i._base is not None:
+            e = i._grad_fn if i._storage is None else None
+            if type(e) is not GradNode or e.outputs != 1:
+                e = edge_of(i)
+            if e is not None:
+                live = True
+        edges.append(e)
+        shapes.append(i.shape)
+        dtypes.append(i.dtype)
+    if not live or out.dtype.category < FLOAT:
+        return out
+    kept: Any = saved
+    for s in saved:
+        if isinstance(s, Tensor):
+            kept = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
+            break
+    fn = blank(GradNode)
+    fn.rule = rule
+    fn.edges = tuple(edges)
+    fn._saved = tuple(kept)
+    fn.shapes = tuple(shapes)
+    fn.dtypes = tuple(dtypes)
+    fn.seq = next_seq()
+    fn.outputs = 1
+    fn._cold = None
+    out._grad_fn = fn
+    out._rg = True
+    return out
+
+
+def _saved(t: Tensor, out: Tensor, inputs: tuple[Any, ...], edges: list[Any]) -> Saved:
+    """The value of `t`, which is an input or the result in most cases."""
+    kept = blank(Saved)
+    kept.node = t._node or read_view(t)
+    kept.rg = t._rg
+    kept.own = kept.edge = None
+    if t is out:
+        kept.own = 0
+        kept.rg = True
+        return kept
+    for i, edge in zip(inputs, edges, strict=True):
+        if i is t:
+            kept.edge = edge
+            return kept
+    kept.edge = edge_of(t)
+    return kept
+
+
+def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
+                saved: tuple[Any, ...] = ()) -> tuple[Tensor, ...]:
+    """As `attach` for an operation of several results: the rule gets one gradient (or None) for each.
+
+    Results among `saved` are named by their position: pass `("out", k)`.
+    """
+    if not mode.grad:
+        return outs
+    edges = tuple([None if i is None else edge_of(i) for i in inputs])
+    if all(e is None for e in edges):
+        return outs
+    kept = []
+    for s in saved:
+        if type(s) is tuple and len(s) == 2 and s[0] == "out":
+            kept.append(Saved(read(outs[s[1]]), None, s[1], True))
+        elif isinstance(s, Tensor):
+            kept.append(Saved(read(s), edge_of(s), None, s._rg))
+        else:
+            kept.append(s)
+    node = grad_node(rule, edges, tuple(kept), tuple([None if i is None else i.shape for i in inputs]),
+                     tuple([None if i is None else i.dtype for i in inputs]))
+    node.outputs = len(outs)
+    node.__dict__["_out_meta"] = [(o.shape, o.dtype) for o in outs]
+    for k, out in enumerate(outs):
+        if out.dtype.is_floating_point or out.dtype.is_complex:
+            out._grad_fn = node
+            out._rg = True
+            if k:
+                out._output_nr = k
+    return outs
+
+
+def update(t: Tensor, result: Tensor) -> Tensor:
+    """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included."""
+    node = read(result)
+    if t._storage is not None and 0 in t._strides and any(not k and n > 1 for k, n in zip(t._strides, t.shape,
+                                                                                         strict=True)):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
+                           "memory location. Please clone() the tensor before performing the operation.")
+    history = mode.grad and (result._rg or t._rg)
+    if history and t._rg and t._grad_fn is None and t._base is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    base = t._base
+    if history and base is not None:
+        if base._rg and base._grad_fn is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if t.dtype is not base.dtype or strides_of(base) != contiguous_strides(base.shape):
+            # write_rule's geometry is that of a row-major base of the view's own dtype
+            raise NotImplementedError(
+                "in-place operation on a view, under autograd: its base must be contiguous and of the same dtype; got "
+                f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
+        edges = (edge_of(base), edge_of(result))
+        geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
+        assign(t, node)
+        base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
+        base._output_nr = 0
+        base._rg = True
+        base._grad_version = t._storage.version
+        t._grad_version = -1
+        refresh(t)
+        return t
+    edge = edge_of(result if result._rg else t) if history else None
+    assign(t, node)
+    if history and result._rg:
+        t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
+        if isinstance(edge, tuple):
+            t._output_nr = edge[1]
+        elif t._output_nr:
+            t._output_nr = 0
+        if isinstance(edge, Tensor):
+            t._grad_fn = grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,))
+        t._rg = True
+    elif history:  # the old value no longer counts: its gradient is zero
+        t._grad_fn = grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,))
+        if t._output_nr:
+            t._output_nr = 0
+    return t
+
+
+def zero_gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+    """Of what an operation has read nothing of: zeros, not None. An optimizer steps on zeros."""
+    if _meta_about and any(g is not None and is_meta(g) for g in grads):
+        return tuple([new(meta_node(shape, of)) if needed else None
+                      for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
+    return tuple([new(Node(CONST, (), None, (0j if of.is_complex else 0.0,), shape, of)) if needed else None
+                  for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
+
+
+_OVERWRITTEN = Rule("FillBackward0", zero_gradients)
+
+
+def strides_offset(t: Tensor) -> int:
+    return t._offset if t._storage is not None else 0
+
+
+# ---- what the counts are, on this Python (engine/cpython/liveness.py) --------------------------------------
+
+
+def _memory_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    node.buffer = _adopted(None)
+    other = node.buffer if held else None
+    seen = Storage(node, 0, True).pinned()
+    del other
+    return not seen
+
+
+def _owner_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    owner = np.empty(1, np.uint8)
+    node.buffer = _adopted(owner)
+    other = owner if held else None
+    del owner
+    seen = Storage(node, 0, True).pinned()
+    del other
+    return not seen
+
+
+def _adopted(owner: np.ndarray | None) -> Buffer:
+    buffer = Buffer()
+    buffer.size_class = 0
+    buffer.owner = owner
+    return buffer
+
+
+def _storage_is_free(held: bool) -> bool:
+    node = Node(BUFFER, (), None, None, (), float32)
+    t = new(node)
+    t._node = None
+    t._strides, t._offset, t._cached = (), 0, None
+    t._storage = Storage(node, 0, False)
+    other = t._storage if held else None
+    read_view(t)
+    del other
+    return t._storage is None
+
+
+liveness.calibrate(globals(), "_LONE_MEMORY", _memory_is_free)
+liveness.calibrate(globals(), "_LONE_OWNER", _owner_is_free)
+liveness.calibrate(globals(), "_LONE_STORAGE", _storage_is_free)

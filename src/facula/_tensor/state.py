@@ -1,0 +1,262 @@
+"""What a tensor is: its shape, place and memory, and what may be asked about its elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import facula.autograd.backward  # noqa: F401
+from facula import devices, layouts
+from facula._tensor.handle import Tensor, is_meta, strides_of
+from facula.dtypes import bool_, int64
+from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.realize import realize
+from facula.ops.registry import METHODS, method
+
+_CPU = devices.CPU
+
+
+def prop(name: str, get: Any, put: Any = None, delete: Any = None) -> None:
+    setattr(Tensor, name, property(get, put, delete))
+
+
+prop("device", lambda self: devices.META if is_meta(self) else _CPU)
+prop("layout", lambda self: layouts.strided)
+prop("ndim", lambda self: len(self.shape))
+prop("itemsize", lambda self: self.dtype.itemsize)
+prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
+prop("is_cpu", lambda self: not is_meta(self))
+prop("is_meta", is_meta)
+for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu",
+              "is_mps", "is_xla", "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort",
+              "is_mtia", "is_hpu"):
+    prop(_name, lambda self: False)
+prop("names", lambda self: (None,) * len(self.shape))
+prop("name", lambda self: None)
+prop("output_nr", lambda self: self._output_nr)
+prop("retains_grad", lambda self: bool(self._retains))
+prop("_version", lambda self: self._storage.version if self._storage is not None else self._seen)
+prop("_cdata", id)
+prop("_backward_hooks", lambda self: self._hooks)
+
+
+@method
+def size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or the length of one dimension."""
+    if dim is None:
+        return self.shape
+    try:
+        return self.shape[dim]
+    except IndexError:
+        n = len(self.shape)
+        if n == 0 and dim in (0, -1):
+            raise IndexError("Dimension specified as 0 but tensor has no dimensions") from None
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-(n or 1)}, "
+                         f"{(n or 1) - 1}], but got {dim})") from None
+
+
+@method
+def dim(self: Tensor) -> int:
+    """The number of dimensions."""
+    return len(self.shape)
+
+
+Tensor.ndimension = dim  # type: ignore[attr-defined]
+
+
+@method
+def numel(self: Tensor) -> int:
+    """The number of elements."""
+    return size_of(self.shape)
+
+
+Tensor.nelement = numel  # type: ignore[attr-defined]
+
+
+@method
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """Steps in memory between neighbours along each dimension, in elements; or along one."""
+    strides = strides_of(self)
+    return tuple(strides) if dim is None else strides[dim]
+
+
+@method
+def storage_offset(self: Tensor) -> int:
+    """Where in its storage the tensor begins, in elements."""
+    return self._offset if self._storage is not None else 0
+
+
+@method
+def element_size(self: Tensor) -> int:
+    """Bytes of one element."""
+    return self.dtype.itemsize
+
+
+@method
+def is_contiguous(self: Tensor, *, memory_format: Any = layouts.contiguous_format) -> bool:
+    """Do the elements lie in memory one after the other?"""
+    shape = self.shape
+    if memory_format is layouts.contiguous_format:
+        if self._storage is None or self._strides == contiguous_strides(shape) or 0 in shape:
+            return True
+        order = range(len(shape))
+    elif memory_format is layouts.channels_last:
+        if len(shape) != 4:
+            return False
+        order = (0, 2, 3, 1)  # type: ignore[assignment]
+    elif memory_format is layouts.channels_last_3d:
+        if len(shape) != 5:
+            return False
+        order = (0, 2, 3, 4, 1)  # type: ignore[assignment]
+    else:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    strides, step = strides_of(self), 1
+    for d in reversed(order):
+        if shape[d] != 1:
+            if strides[d] != step:
+                return False
+            step *= shape[d]
+    return True
+
+
+@method
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element, 0 of a meta tensor; computes what is pending."""
+    if is_meta(self):
+        return 0
+    if self._node is not None and 0 not in self.shape:
+        return realize(self._node).ptr
+    array = self._memory()[1]
+    if not size_of(self.shape):
+        return 0
+    return int(array.__array_interface__["data"][0]) + storage_offset(self) * self.dtype.itemsize
+
+
+@method
+def get_device(self: Tensor) -> int:
+    """-1: the cpu has no number."""
+    return -1
+
+
+@method
+def is_floating_point(self: Tensor) -> bool:
+    """Are the elements floating-point numbers?"""
+    return self.dtype.is_floating_point
+
+
+@method
+def is_complex(self: Tensor) -> bool:
+    """Are the elements complex numbers?"""
+    return self.dtype.is_complex
+
+
+@method
+def is_signed(self: Tensor) -> bool:
+    """Can the elements be negative?"""
+    return self.dtype.is_signed
+
+
+@method
+def is_conj(self: Tensor) -> bool:
+    """False: conjugates are computed."""
+    return False
+
+
+@method
+def is_neg(self: Tensor) -> bool:
+    """False: negatives are computed."""
+    return False
+
+
+@method
+def is_inference(self: Tensor) -> bool:
+    """Was the tensor made in inference mode?"""
+    return bool(self._inference)
+
+
+@method
+def is_shared(self: Tensor) -> bool:
+    """False: memory is not shared between processes."""
+    return False
+
+
+@method
+def share_memory_(self: Tensor) -> Tensor:
+    """The tensor itself: processes get copies."""
+    return self
+
+
+@method
+def is_pinned(self: Tensor, device: Any = None) -> bool:
+    """False: there is no accelerator to pin memory for."""
+    return False
+
+
+@method
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """An error, as in torch without an accelerator."""
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+@method
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Do the shapes agree?"""
+    return self.shape == other.shape
+
+
+@method
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Do both have the same memory, shape and strides?"""
+    return (self is tensor or self._storage is not None and self._storage is tensor._storage
+            and self.shape == tensor.shape and self._strides == tensor._strides
+            and self._offset == tensor._offset)
+
+
+@method
+def is_nonzero(self: Tensor) -> bool:
+    """Is the only element not 0?"""
+    return bool(self)
+
+
+@method
+def is_coalesced(self: Tensor) -> bool:
+    """An error: the tensor is dense."""
+    raise RuntimeError("is_coalesced expected sparse coordinate tensor layout but got Strided")
+
+
+@method
+def is_distributed(self: Tensor) -> bool:
+    """False."""
+    return False
+
+
+@method
+def dim_order(self: Tensor, **options: Any) -> tuple[int, ...]:
+    """The dimensions from the one with the largest stride to the one with the smallest."""
+    strides = strides_of(self)
+    return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+
+
+def _itself(self: Tensor, *args: Any, **options: Any) -> Tensor:
+    return self
+
+
+for _name in ("resolve_conj", "resolve_neg", "to_dense", "coalesce"):
+    METHODS[_name] = _itself
+    setattr(Tensor, _name, _itself)
+Tensor.const_data_ptr = data_ptr  # type: ignore[attr-defined]
+
+
+@method
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sum over the dimensions along which `size` would be broadcast to give this shape."""
+    from facula.ops.create.creation import sizes_of
+    from facula.ops.elementwise.pointwise import sum_to
+    out = sum_to(self, sizes_of(size, "sum_to_size"))
+    return out.to(int64) if out.dtype is bool_ else out  # a sum, even of one
+
+
+def _reversed(self: Tensor) -> Tensor:
+    return self.flip(0) if self.shape else self
+
+
+Tensor.__reversed__ = _reversed  # type: ignore[attr-defined]

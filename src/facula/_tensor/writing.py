@@ -1,0 +1,204 @@
+"""Methods of Tensor that overwrite it: `copy_`, `fill_`, `set_`, `resize_`; and its constructor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula import defaults
+from facula._tensor.handle import Tensor, alias, is_meta, new, share, update
+from facula._tensor.tape_methods import take_over
+from facula.devices import CPU
+from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.meta import meta_node
+from facula.ops.casting import constant, to_dtype
+from facula.ops.create.creation import empty, sizes_of
+from facula.ops.index.masking import scalar_value
+from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
+from facula.ops.severing import overwriting
+from facula.size import Size
+
+
+@method
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Overwrite with the elements of `src`, broadcast and converted."""
+    if not isinstance(src, Tensor):
+        if not isinstance(src, (int, float, complex, np.number, bool)):
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        return fill_(self, src)
+    if src.dtype is not self.dtype:
+        src = to_dtype(src, self.dtype)
+    if src.shape != self.shape:
+        a, b = self.shape, src.shape
+        if len(b) > len(a):
+            raise RuntimeError(f"output with shape {list(a)} doesn't match the broadcast shape {list(b)}")
+        for k in range(1, len(b) + 1):
+            if b[-k] not in (1, a[-k]):
+                raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
+                                   f"non-singleton dimension {len(a) - k}")
+        src = src.expand(self.shape)
+    return update(self, overwriting(self, src))
+
+
+def _once(t: Tensor) -> Tensor:
+    """`t` without the elements that an expanded dimension repeats: one value for all may be written there."""
+    for d, (n, stride) in enumerate(zip(t.shape, t.stride(), strict=True)):  # type: ignore[attr-defined]
+        if n > 1 and stride == 0:
+            t = t.narrow(d, 0, 1)  # type: ignore[attr-defined]
+    return t
+
+
+@method
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Overwrite every element with `value`."""
+    if isinstance(value, Tensor):
+        if value.shape:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
+                               "dimensions.")
+        if self._storage is not None and (once := _once(self)) is not self:
+            copy_(once, value)
+            return self
+        return copy_(self, value)
+    if self._storage is not None and (once := _once(self)) is not self:
+        fill_(once, value)
+        return self
+    filled = new(constant(scalar_value(value, self.dtype), self.shape, self.dtype))
+    return update(self, overwriting(self, filled, "FillBackward0"))
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Overwrite every element with 0."""
+    if not self._rg and (self._storage is None or self._base is None and 0 not in self._strides):
+        return write_back(self, new(constant(0, self.shape, self.dtype)), "zero_")
+    if self._storage is not None and (once := _once(self)) is not self:
+        zero_(once)
+        return self
+    return update(self, overwriting(self, new(constant(0, self.shape, self.dtype)), "ZeroBackward0"))
+
+
+FUNCTIONS["zero_"] = zero_
+FUNCTIONS["fill_"] = fill_
+
+
+@method
+def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Become another name for the memory of `source`."""
+    if source is None:
+        source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
+    if not isinstance(source, Tensor):
+        source = source._tensor
+        whole = alias(source, (size_of(source._storage.node.shape),), (1,), 0)
+        size = size if size is not None else whole.shape
+        source = whole
+    if size is not None:
+        shape = sizes_of((size,), "set_")
+        source = alias(
+            source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset
+        )
+    if is_meta(source) is not is_meta(self):
+        raise RuntimeError(f'Attempted to set the storage of a tensor on device "{self.device}" to a storage on '
+                           f'different device "{source.device}".  This is no longer allowed; the devices must match.')
+    take_over(self, source)
+    return self
+
+
+@method
+def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
+    """Take another shape in place: elements are kept in the order of memory, new ones are not set."""
+    shape = sizes_of(size, "resize_")
+    if shape == self.shape:
+        return self
+    storage = share(self)
+    have = size_of(storage.node.shape)
+    need = self._offset + size_of(shape)
+    if need <= have:
+        take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
+        return self
+    from facula.engine.realize import leaf
+    if is_meta(self):
+        storage.node = meta_node((need,), storage.node.dtype)
+    else:
+        flat = np.zeros(need, storage.node.dtype.numpy)
+        flat[:have] = storage.memory()
+        storage.node = leaf(flat, (need,), storage.node.dtype)
+    storage.version += 1
+    take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
+    return self
+
+
+@method
+def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
+    """Take the shape of another tensor in place."""
+    return resize_(self, the_template.shape)
+
+
+@method
+def apply_(self: Tensor, callable: Any) -> Tensor:
+    """Overwrite every element x with `callable(x)`."""
+    if is_meta(self):
+        return self  # as in torch
+    return _mapped(self, [callable(x) for x in self.reshape(-1).tolist()])
+
+
+@method
+def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
+    """Overwrite every element x with `callable(x, y)`, y from another tensor."""
+    if is_meta(self):
+        return self  # as in torch
+    other = tensor.expand(self.shape).reshape(-1).tolist()
+    return _mapped(self, [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other, strict=False)])
+
+
+def _mapped(self: Tensor, values: list[Any]) -> Tensor:
+    from facula.ops.create.conversion import made
+    return update(self, made(values, self.dtype).reshape(self.shape))
+
+
+# ---- Tensor(...) ----------------------------------------------------------------------------------------
+
+
+def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
+    """What `Tensor(...)` and its typed forms give: zeros of a size, or the elements of a sequence."""
+    if len(args) == 1 and not isinstance(args[0], int):
+        data = args[0]
+        if isinstance(data, Tensor):
+            if data.dtype is not of:
+                raise TypeError(f"expected {of} (got {data.dtype})")
+            return alias(data, data.shape, *_geometry(data))
+        if isinstance(data, Size):
+            return empty(data, dtype=of, device=CPU)
+        if isinstance(data, np.ndarray):
+            from facula.ops.create.conversion import as_tensor
+            return as_tensor(data, of, CPU)
+        from facula.ops.create.conversion import tensor
+        return tensor(data, dtype=of, device=CPU)
+    return empty(*args or (0,), dtype=of, device=CPU)  # whatever the default device is: as in torch
+
+
+def _geometry(t: Tensor) -> tuple[Any, int]:
+    share(t)
+    return t._strides, t._offset
+
+
+def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
+    data = construct(defaults.get_default_dtype(), args)
+    if cls is Tensor:
+        return data
+    return Tensor._make_subclass(cls, data)
+
+
+Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]
+
+
+@method
+def new_(self: Tensor, *args: Any, **options: Any) -> Tensor:
+    """A tensor of this dtype, made as `Tensor(...)` makes one."""
+    return construct(self.dtype, args)
+
+
+Tensor.new = new_  # type: ignore[attr-defined]
+del Tensor.new_, METHODS["new_"]  # type: ignore[attr-defined]
+
+

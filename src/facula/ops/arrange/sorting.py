@@ -1,0 +1,169 @@
+"""Sorting (sort, argsort, topk) and searching what is sorted (searchsorted, bucketize)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula import defaults
+from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula.autograd.graph import Rule
+from facula.dtypes import FLOAT, bool_, int32, int64
+from facula.engine.graph.node import ARGSORT, CALL, PICK, Node, contiguous_strides, size_of
+from facula.engine.recorder import record
+from facula.engine.runtime.routines import register
+from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
+from facula.ops.casting import constant
+from facula.ops.index.gathering import along_rule, node_along, take_along
+from facula.ops.registry import op
+from facula.ops.return_types import result_type
+from facula.size import Size
+
+SORT_RULE = along_rule("SortBackward0")
+_SORT_STABLE = along_rule("SortBackward1")
+_TOPK = along_rule("TopkBackward0")
+
+
+def order_node(node: Node, dim: int, descending: bool) -> Node:
+    if not node.shape:
+        return constant(0, (), int64)
+    return record(ARGSORT, (node,), (dim, descending), None, node.shape, int64)
+
+
+def sorted_with(input: Tensor, d: int, descending: bool, rule: Rule) -> tuple[Tensor, Tensor]:
+    """The sorted elements along `d`, and where they were."""
+    node = read(input)
+    order = order_node(node, d, descending)
+    indices = new(order)
+    values = new(node_along(node, order, d) if input.shape else node)
+    return attach(values, rule, (input,), (indices, d)), indices
+
+
+def _orderly(input: Tensor, what: str) -> None:
+    if input.dtype.is_complex:
+        raise RuntimeError(f"{what} does not support complex dtypes on CPU")
+
+
+@op(out=True)
+@numpy_names
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Any:
+    check_tensor(input, "sort")
+    d = wrap_dim(dim, len(input.shape))
+    _orderly(input, " Sort")
+    rule = SORT_RULE if stable is None else _SORT_STABLE
+    values, indices = sorted_with(input, d, bool(descending), rule)
+    return result_type("sort")(values, indices)
+
+
+@op
+@numpy_names
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Tensor:
+    check_tensor(input, "argsort")
+    _orderly(input, " Sort")
+    return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending)))
+
+
+@op(out=True)
+def msort(input: Tensor) -> Tensor:
+    check_tensor(input, "msort")
+    _orderly(input, " Sort")
+    return sorted_with(input, 0, False, SORT_RULE)[0]
+
+
+def narrow_node(node: Node, dim: int, start: int, length: int) -> Node:
+    strides = contiguous_strides(node.shape)
+    shape = Size((*node.shape[:dim], length, *node.shape[dim + 1:]))
+    if size_of(shape) == 0:
+        return constant(0, shape, node.dtype)
+    return view_node(node, shape, strides, start * strides[dim], node.dtype)
+
+
+@op(out=True)
+@numpy_names
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    check_tensor(input, "topk")
+    d = wrap_dim(dim, len(input.shape))
+    if k < 0 or k > (input.shape[d] if input.shape else 1):
+        raise RuntimeError("selected index k out of range")
+    _orderly(input, " topk")
+    if input.dtype is bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
+    node = read(input)
+    if not input.shape:
+        values, indices = sorted_with(input, 0, False, _TOPK)
+        return result_type("topk")(values, indices)
+    order = narrow_node(order_node(node, d, bool(largest)), d, 0, int(k))
+    indices = new(order)
+    values = attach(new(node_along(node, order, d)), _TOPK, (input,), (indices, d))
+    return result_type("topk")(values, indices)
+
+
+# ---- searching -----------------------------------------------------------------------------------
+
+@register("searchsorted")
+def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[Any, ...]:
+    side: Any = "right" if right else "left"
+    if not lanes:
+        return (np.asarray(np.searchsorted(edges, values, side=side)).reshape(values.shape),)
+    if not values.size or not edges.size:
+        return (np.zeros(values.shape, np.int64),)
+    rows = edges.reshape(-1, edges.shape[-1])
+    wanted = values.reshape(len(rows), -1)
+    out = np.empty(wanted.shape, np.int64)
+    for i, row in enumerate(rows):
+        out[i] = np.searchsorted(row, wanted[i], side=side)
+    return (out.reshape(values.shape),)
+
+
+def _search(edges: Tensor, values: Any, out_int32: bool, right: bool) -> Tensor:
+    for x in (edges, values):
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise NotImplementedError('"searchsorted_out_cpu" not implemented for \'ComplexFloat\'')
+    if not isinstance(values, Tensor):
+        of = edges.dtype if isinstance(values, int) else (
+            edges.dtype if edges.dtype.category >= FLOAT else defaults.get_default_dtype())
+        values = new(constant(values, (), of))
+    of = int32 if out_int32 else int64
+    lanes = len(edges.shape) != 1
+    inputs = (read(edges), read(values))
+    call = record(CALL, inputs, ("searchsorted", right, lanes), None, values.shape, int64)
+    return new(record(PICK, (call,), (0,), None, values.shape, of))
+
+
+@op(method=False, out=True)
+def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False,
+                 right: bool = False, side: str | None = None, sorter: Any = None) -> Tensor:
+    if side is not None:
+        if side not in ("left", "right"):
+            raise RuntimeError("torch.searchsorted(): side can only be 'left' or 'right' but got "
+                               f"{side}")
+        if right and side == "left":
+            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, "
+                               "got side of left while right was True")
+    if not sorted_sequence.shape:
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive "
+                           "dimension, but got 0 dimension")
+    edges = new(read(sorted_sequence))
+    if len(edges.shape) != 1:
+        if not isinstance(input, Tensor) or len(input.shape) == 0:
+            raise RuntimeError("torch.searchsorted(): input value can be a scalar only when "
+                               "boundaries tensor dimension is 1, but we got boundaries tensor "
+                               f"dim({len(edges.shape)}) and input value's dim(0) numel(1)")
+        if edges.shape[:-1] != input.shape[:-1]:
+            raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or "
+                               "the first N-1 dimensions of boundaries tensor and input value "
+                               "tensor must match, but we got boundaries tensor "
+                               f"{list(edges.shape)} and input value tensor {list(input.shape)}")
+    if sorter is not None:
+        edges = take_along(edges, sorter, len(edges.shape) - 1)
+    return _search(edges, input, out_int32, right or side == "right")
+
+
+@op(method=False, out=True)
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False,
+              right: bool = False) -> Tensor:
+    if len(boundaries.shape) != 1:
+        raise RuntimeError("boundaries tensor must be 1 dimension, but got "
+                           f"dim({len(boundaries.shape)})")
+    return _search(new(read(boundaries)), input, out_int32, right)

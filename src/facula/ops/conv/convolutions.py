@@ -1,0 +1,287 @@
+"""Convolutions: one correlation without padding, and everything else around it.
+
+`correlate` looks at the input through windows (a VIEW) and multiplies matrices. Its gradients are correlations
+again: for the input, of the result's gradient spread out by the stride, with the weight turned round; for the
+weight, of the input with the result's gradient. A transposed convolution is the first of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index as as_int
+from typing import Any
+
+from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula.autograd.graph import Rule
+from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
+from facula.engine.recorder import record
+from facula.ops.casting import constant
+from facula.ops.product.product_checks import type_name
+from facula.ops.registry import op
+from facula.ops.severing import severed
+from facula.ops.view.regions import region_put, region_view
+from facula.ops.view.value_views import permute_value, reshape_value, reshaped, turned
+
+Ints = tuple[int, ...]
+
+
+# ---- the correlation --------------------------------------------------------------------------------------
+
+def reach(size: int, stride: int, dilation: int) -> int:
+    """How far apart the first and the last element of a window of `size` are, plus 1."""
+    return (size - 1) * dilation + 1
+
+
+def spread_out(x: Tensor, sizes: Ints, stride: Ints, before: Ints) -> Tensor:
+    """Zeros of `sizes` in the last dimensions, with `x` from `before` on, `stride` apart."""
+    lead = len(x.shape) - len(sizes)
+    full = (*x.shape[:lead], *sizes)
+    plain = contiguous_strides(full)
+    steps = (*plain[:lead], *[a * b for a, b in zip(plain[lead:], stride, strict=True)])
+    offset = sum(a * b for a, b in zip(plain[lead:], before, strict=True))
+    return region_put(new(constant(0, full, x.dtype)), x, steps, offset)
+
+
+def cropped(x: Tensor, sizes: Ints, before: Ints) -> Tensor:
+    """`sizes` of the last dimensions of `x`, from `before` on."""
+    lead = len(x.shape) - len(sizes)
+    shape = (*x.shape[:lead], *sizes)
+    if shape == x.shape:
+        return x
+    plain = contiguous_strides(x.shape)
+    return region_view(x, shape, plain, sum(a * b for a, b in zip(plain[lead:], before, strict=True)))
+
+
+def correlate(x: Tensor, w: Tensor, stride: Ints, dilation: Ints, groups: int) -> Tensor:
+    """x (N, C, *S) with w (O, C / groups, *K): (N, O, *P)."""
+    n, c, *size = x.shape
+    o, each, *kernel = w.shape
+    out = tuple([(s - (k - 1) * d - 1) // t + 1
+                 for s, k, t, d in zip(size, kernel, stride, dilation, strict=True)])
+    shape = (n, o, *out)
+    if not (size_of(x.shape) and size_of(w.shape) and size_of(shape)):
+        return severed(new(constant(0, shape, x.dtype)), x, w, name="ConvolutionBackward0")
+    s = contiguous_strides(x.shape)
+    window = view_node(
+        read(x), (groups, each, *kernel, n, *out),
+        (each * s[1], s[1], *[a * b for a, b in zip(s[2:], dilation, strict=True)], s[0],
+         *[a * b for a, b in zip(s[2:], stride, strict=True)]), 0, x.dtype)
+    depth, places = each * size_of(tuple(kernel)), n * size_of(out)
+    node = record(CONTRACT, (reshaped(read(w), (groups, o // groups, depth)),
+                             reshaped(window, (groups, depth, places))),
+                  None, None, (groups, o // groups, places), x.dtype)
+    if n > 1:
+        node = turned(reshaped(node, (o, n, size_of(out))), (1, 0, 2))
+    return attach(new(reshaped(node, shape)), _CONVOLUTION, (x, w), (x, w, stride, dilation, groups))
+
+
+def turned_round(w: Tensor, groups: int) -> Tensor:
+    """The weight that leads back: (groups * A, B, *K) to (groups * B, A, *K), the window reversed."""
+    a, b, *kernel = w.shape
+    order = (0, 2, 1, *range(3, 3 + len(kernel)))
+    w = permute_value(reshape_value(w, (groups, a // groups, b, *kernel)), order)
+    w = reshape_value(w, (groups * b, a // groups, *kernel))
+    return w.flip(tuple(range(2, 2 + len(kernel))))
+
+
+def back(g: Tensor, w: Tensor, size: Ints, stride: Ints, dilation: Ints, groups: int) -> Tensor:
+    """The transpose of `correlate` in x, for an x of `size`."""
+    before = tuple([(k - 1) * d for k, d in zip(w.shape[2:], dilation, strict=True)])
+    total = tuple([a + b for a, b in zip(size, before, strict=True)])
+    wide = spread_out(g, total, stride, before)
+    return correlate(wide, turned_round(w, groups), (1,) * len(size), dilation, groups)
+
+
+def _weight_gradient(x: Tensor, g: Tensor, kernel: Ints, stride: Ints, dilation: Ints, groups: int) -> Tensor:
+    n, c, *size = x.shape
+    rest = tuple(range(3, 3 + len(size)))
+    x = permute_value(reshape_value(x, (n, groups, c // groups, *size)), (2, 1, 0, *rest))
+    x = reshape_value(x, (c // groups, groups * n, *size))
+    places = permute_value(g, (1, 0, *[k - 1 for k in rest]))
+    w = correlate(x, places, dilation, stride, groups)
+    return permute_value(cropped(w, kernel, (0,) * len(kernel)), (1, 0, *[k - 1 for k in rest]))
+
+
+def _convolution_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    x, w, stride, dilation, groups = ctx.saved
+    dx = dw = None
+    if x.dtype.is_complex:
+        x, w = x.conj(), w.conj()
+    if ctx.needs[0]:
+        dx = back(g, w, tuple(x.shape[2:]), stride, dilation, groups)
+    if ctx.needs[1]:
+        dw = _weight_gradient(x, g, tuple(w.shape[2:]), stride, dilation, groups)
+    return dx, dw
+
+
+_CONVOLUTION = Rule("ConvolutionBackward0", _convolution_backward)
+
+
+# ---- arguments --------------------------------------------------------------------------------------------
+
+def several(x: Any, n: int, what: str, name: str) -> Ints:
+    """A number for each of `n` dimensions."""
+    if isinstance(x, (tuple, list)):
+        found = tuple([as_int(v) for v in x])
+        if len(found) == 1:
+            return found * n
+        if len(found) != n:
+            raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the "
+                               f"convolution dimensions, but got {name}={list(found)}")
+        return found
+    try:
+        return (as_int(x),) * n
+    except TypeError:
+        raise TypeError(f"{what}(): argument '{name}' must be tuple of ints, not {type(x).__name__}") from None
+
+
+def _check(what: str, n: int, x: Any, w: Any, bias: Any, groups: int, transposed: bool) -> None:
+    for place, (name, t) in enumerate((("input", x), ("weight", w), ("bias", bias))):
+        if not isinstance(t, Tensor) and not (name == "bias" and t is None):
+            raise TypeError(f"{what}(): argument '{name}' (position {place + 1}) must be Tensor, not "
+                            f"{type(t).__name__}")
+    if len(x.shape) not in (n + 1, n + 2):
+        raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {what}, but got input of "
+                           f"size: {list(x.shape)}")
+    if 0 in x.shape[-n:]:
+        raise RuntimeError("Only zero batch or zero channel inputs are supported, but got input shape: "
+                           f"{list(x.shape)}")
+    if len(w.shape) != n + 2:
+        raise RuntimeError(f"weight should have at least three dimensions and as many as the input, got "
+                           f"{list(w.shape)}")
+    if x.dtype is not w.dtype:
+        raise RuntimeError(f"Input type ({_c_name(x)}) and weight type ({_c_name(w)}) should be the same")
+    if bias is not None and bias.dtype is not x.dtype:
+        raise RuntimeError(f"Input type ({_c_name(x)}) and bias type ({_c_name(bias)}) should be the same")
+    if groups < 1:
+        raise RuntimeError("non-positive groups is not supported")
+    if w.shape[0] % groups or (w.shape[0] < groups):
+        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0 and "
+                           f"divisible by it, but got weight of size {list(w.shape)} instead")
+    channels = x.shape[-n - 1]
+    takes = w.shape[0] if transposed else w.shape[1] * groups
+    if channels != takes:
+        raise RuntimeError(f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size "
+                           f"{list(w.shape)}, expected input{list(x.shape)} to have {takes} channels, but got "
+                           f"{channels} channels instead")
+    gives = w.shape[1] * groups if transposed else w.shape[0]
+    if bias is not None and tuple(bias.shape) != (gives,):
+        raise RuntimeError(f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size "
+                           f"{list(w.shape)}, expected bias to be 1-dimensional with {gives} elements, but got bias "
+                           f"of size {list(bias.shape)} instead")
+
+
+def _c_name(t: Tensor) -> str:
+    return {"float32": "float", "float64": "double", "int64": "long int", "bfloat16": "c10::BFloat16",
+            "float16": "c10::Half"}.get(t.dtype.name, type_name(t.dtype))
+
+
+def _positive(stride: Ints, padding: Ints, dilation: Ints) -> None:
+    if min(padding) < 0:
+        raise RuntimeError("negative padding is not supported")
+    if min(stride) < 1:
+        raise RuntimeError("non-positive stride is not supported")
+    if min(dilation) < 1:
+        raise RuntimeError("dilation should be greater than zero")
+
+
+def _with_bias(out: Tensor, bias: Tensor | None, n: int, batched: bool) -> Tensor:
+    if bias is not None:
+        out = out + reshape_value(bias, (1, bias.shape[0], *[1] * n))
+    return out if batched else reshape_value(out, tuple(out.shape[1:]))
+
+
+def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any,
+             groups: int) -> Tensor:
+    """A convolution over the last `n` dimensions, with the checks of PyTorch's."""
+    _check(what, n, x, w, bias, groups, False)
+    stride, dilation = several(stride, n, what, "stride"), several(dilation, n, what, "dilation")
+    kernel = tuple(w.shape[2:])
+    if padding == "valid":
+        before = after = (0,) * n
+    elif padding == "same":
+        if any(s != 1 for s in stride):
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        before = tuple([t // 2 for t in total])
+        after = tuple([t - t // 2 for t in total])
+    elif isinstance(padding, str):
+        raise RuntimeError(f"Invalid padding string: '{padding}'")
+    else:
+        before = after = several(padding, n, what, "padding")
+    _positive(stride, before, dilation)
+    batched = len(x.shape) == n + 2
+    if not batched:
+        x = reshape_value(x, (1, *x.shape))
+    size = tuple([s + a + b for s, a, b in zip(x.shape[2:], before, after, strict=True)])
+    if any(s < reach(k, 1, d) for s, k, d in zip(size, kernel, dilation, strict=True)):
+        text = [" x ".join(str(v) for v in sizes) for sizes in (size, kernel)]
+        raise RuntimeError(f"Calculated padded input size per channel: ({text[0]}). Kernel size: ({text[1]}). Kernel "
+                           "size can't be greater than actual input size")
+    if any(before) or any(after):
+        x = spread_out(x, size, (1,) * n, before)
+    return _with_bias(correlate(x, w, stride, dilation, groups), bias, n, batched)
+
+
+def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, extra: Any,
+                  groups: int, dilation: Any) -> Tensor:
+    """A transposed convolution; `extra` is output_padding."""
+    _check(what, n, x, w, bias, groups, True)
+    stride, dilation = several(stride, n, what, "stride"), several(dilation, n, what, "dilation")
+    padding, extra = several(padding, n, what, "padding"), several(extra, n, what, "output_padding")
+    _positive(stride, padding, dilation)
+    if min(extra) < 0:
+        raise RuntimeError("negative output_padding is not supported")
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding: "
+                           f"{list(extra)} stride: {list(stride)} dilation: {list(dilation)}")
+    batched = len(x.shape) == n + 2
+    if not batched:
+        x = reshape_value(x, (1, *x.shape))
+    whole = tuple([(s - 1) * t + reach(k, 1, d) + e for s, t, k, d, e in zip(
+        x.shape[2:], stride, w.shape[2:], dilation, extra, strict=True)])
+    size = tuple([a - 2 * p for a, p in zip(whole, padding, strict=True)])
+    if min(size) < 0 or (min(size) == 0 and min(x.shape[2:]) > 0):
+        raise RuntimeError(f"Given input size per channel: {list(x.shape[2:])}. Calculated output size per channel: "
+                           f"{list(size)}. Output size is too small")
+    return _with_bias(cropped(back(x, w, whole, stride, dilation, groups), size, padding), bias, n, batched)
+
+
+# ---- the public functions ---------------------------------------------------------------------------------
+
+def _forward(n: int) -> Any:
+    what = f"conv{n}d"
+
+    def body(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+             padding: str | int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1) -> Tensor:
+        return convolve(what, n, input, weight, bias, stride, padding, dilation, groups)
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = f"The convolution of (N, C, *size) or (C, *size), {n} dimensions, with (O, C / groups, *window)."
+    return op(body, method=False)
+
+
+def _backward(n: int) -> Any:
+    what = f"conv_transpose{n}d"
+
+    def body(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+             padding: int | Sequence[int] = 0, output_padding: int | Sequence[int] = 0, groups: int = 1,
+             dilation: int | Sequence[int] = 1) -> Tensor:
+        return convolve_back(what, n, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = f"The transpose of conv{n}d: (N, C, *size) with (C, O / groups, *window)."
+    return op(body, method=False)
+
+
+conv1d, conv2d, conv3d = (_forward(n) for n in (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (_backward(n) for n in (1, 2, 3))
+
+
+@op(method=False)
+def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int],
+                dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int) -> Tensor:
+    """conv or conv_transpose of as many dimensions as `weight` has windows."""
+    n = len(weight.shape) - 2
+    if transposed:
+        return convolve_back(f"conv_transpose{n}d", n, input, weight, bias, stride, padding, output_padding, groups,
+                             dilation)
+    return convolve(f"conv{n}d", n, input, weight, bias, stride, padding, dilation, groups)

@@ -1,0 +1,420 @@
+"""Pooling: windows over the last dimensions, and their largest element or mean.
+
+A window is a VIEW, so a pool is one reduction. The gradient of a mean is a sum over windows of the spread-out
+gradient; that of a maximum goes to the element that was chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
+from facula.autograd.graph import Rule
+from facula.dtypes import FLOAT, bool_, int64
+from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
+from facula.engine.realize import leaf, value_of
+from facula.engine.recorder import record
+from facula.ops.casting import constant, to_dtype
+from facula.ops.conv.convolutions import several, spread_out
+from facula.ops.index.index_nodes import index_leaf
+from facula.ops.index.indexed_rows import add_rows, rows, set_rows
+from facula.ops.registry import FUNCTIONS, op
+from facula.ops.severing import severed
+from facula.ops.view.value_views import reshape_value
+from facula.size import Size
+
+Ints = tuple[int, ...]
+
+
+def _sizes(what: str, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> list[Ints]:
+    found = [several(kernel, n, what, "kernel_size"),
+             several(kernel if stride is None or stride == [] or stride == () else stride, n, what, "stride"),
+             several(padding, n, what, "padding"), several(dilation, n, what, "dilation")]
+    if min(found[0]) <= 0:
+        raise RuntimeError(f"{what}: kernel size should be greater than zero, but got {list(found[0])}")
+    if min(found[1]) <= 0:
+        raise RuntimeError(f"{what}: stride should be greater than zero, but got {list(found[1])}")
+    if min(found[3]) <= 0:
+        raise RuntimeError(f"{what}: dilation should be greater than zero, but got {list(found[3])}")
+    for k, p, d in zip(found[0], found[2], found[3], strict=True):
+        if p < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
+        if p > ((k - 1) * d + 1) // 2:
+            raise RuntimeError("pad should be at most half of effective kernel size, but got "
+                               f"pad={p}, kernel_size={k} and dilation={d}")
+    return found
+
+
+def _output(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool) -> Ints:
+    """How many windows there are. With `ceil`, the last may reach over the padding, but starts before it."""
+    out = []
+    for s, k, t, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        room = s + 2 * p - d * (k - 1) - 1
+        n = (-(-room // t) if ceil else room // t) + 1
+        if ceil and (n - 1) * t >= s + p:
+            n -= 1
+        out.append(n)
+    if min(out) < 1:
+        raise RuntimeError(f"Given input size: {list(size)}. Calculated output size: {out}. Output size is too small")
+    return tuple(out)
+
+
+def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+    channels_only = len(x.shape) == n + 1 and not what.startswith("adaptive")  # those take no channels at all
+    if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]) \
+            or (channels_only and not x.shape[0]):
+        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
+                           f"input, but got: {list(x.shape)}")
+    batched = len(x.shape) == n + 2
+    return (x if batched else reshape_value(x, (1, *x.shape))), batched
+
+
+def _around(x: Tensor, size: Ints, before: Ints, value: Any) -> Tensor:
+    """`x` with `value` around it, so that its last dimensions have `size`."""
+    old = tuple(x.shape[2:])
+    if old == size:
+        return x
+    pads = [q for s, o, b in reversed(list(zip(size, old, before, strict=True))) for q in (b, s - o - b)]
+    return FUNCTIONS["constant_pad_nd"](x, pads, value)  # type: ignore[no-any-return]
+
+
+def windows(x: Tensor, out: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Any:
+    """The node of x (N, C, *S) seen as (N, C, *out, *kernel)."""
+    s = contiguous_strides(x.shape)
+    return view_node(read(x), (*x.shape[:2], *out, *kernel),
+                     (*s[:2], *[a * b for a, b in zip(s[2:], stride, strict=True)],
+                      *[a * b for a, b in zip(s[2:], dilation, strict=True)]), 0, x.dtype)
+
+
+# ---- the mean ---------------------------------------------------------------------------------------------
+
+def _sums_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    kernel, stride = ctx.saved
+    size = tuple(ctx.shapes[0][2:])
+    before = tuple([k - 1 for k in kernel])
+    wide = spread_out(g, tuple([a + b for a, b in zip(size, before, strict=True)]), stride, before)
+    return (window_sums(wide, size, kernel, (1,) * len(kernel)),)
+
+
+_SUMS = Rule("AvgPoolBackward0", _sums_backward)
+
+
+def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints) -> Tensor:
+    """The sum over each window of x (N, C, *S)."""
+    n = len(kernel)
+    shape = tuple.__new__(Size, (*x.shape[:2], *out))
+    if not size_of(shape):
+        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0")
+    node = windows(x, out, kernel, stride, (1,) * n)
+    node = record(SUM, (node,), (tuple(range(2 + n, 2 + 2 * n)),), None, shape, x.dtype)
+    return attach(new(node), _SUMS, (x,), (kernel, stride))
+
+
+def _counts(size: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints, padded: bool) -> Any:
+    """How many elements each window has: those of the input, or of the padded input."""
+    total: Any = np.ones((), np.int64)
+    for s, o, k, t, p in zip(size, out, kernel, stride, padding, strict=True):
+        start = np.arange(o) * t - p
+        end = np.minimum(start + k, s + p)
+        if not padded:
+            start, end = np.maximum(start, 0), np.minimum(end, s)
+        total = total[..., None] * (end - start)
+    return total
+
+
+def _avg_pool(n: int) -> Any:
+    what = f"avg_pool{n}d"
+
+    def body(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+             count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
+        kernel, step, pad, one = _sizes(what, n, kernel_size, stride, padding)
+        x, batched = _batched(what, n, input)
+        if divisor_override == 0:
+            raise RuntimeError("divisor must be not zero")
+        size = tuple(x.shape[2:])
+        out = _output(size, kernel, step, pad, one, ceil_mode)
+        need = tuple([max(s + p, (o - 1) * t + k - p) + p
+                      for s, o, k, t, p in zip(size, out, kernel, step, pad, strict=True)])
+        of = x.dtype
+        sums = window_sums(_around(to_dtype(x, of.compute), need, pad, 0), out, kernel, step)
+        if divisor_override is not None:
+            result = sums / divisor_override
+        else:
+            count = _counts(size, out, kernel, step, pad, count_include_pad)
+            first = count.reshape(-1)[0]
+            divisor: Any = float(first) if of.category >= FLOAT else int(first)
+            if (count != first).any():
+                divisor = new(leaf(np.ascontiguousarray(count, sums.dtype.numpy), count.shape, sums.dtype))
+            result = FUNCTIONS["div"](sums, divisor, rounding_mode=None if of.category >= FLOAT else "trunc")
+        result = to_dtype(result, of)
+        return result if batched else reshape_value(result, tuple(result.shape[1:]))
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = "The mean of each window."
+    return op(body, method=False, namespace="nn.functional")
+
+
+avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(n) for n in (1, 2, 3))
+FUNCTIONS["avg_pool1d"] = avg_pool1d
+
+
+def _adaptive_sizes(what: str, n: int, x: Tensor, size: Any) -> Ints:
+    if isinstance(size, (tuple, list)) and len(size) not in (1, n):
+        raise RuntimeError(f"{what}: output_size must be {n}")
+    sizes = size if isinstance(size, (tuple, list)) else (size,) * n
+    sizes = tuple(sizes) * (n if len(sizes) == 1 else 1)
+    found = tuple([x.shape[2 + k] if s is None else int(s) for k, s in enumerate(sizes)])
+    if min(found) < 0:
+        raise RuntimeError(f"{what}: elements of output_size must be greater than or equal to 0, but received "
+                           f"{list(found)}")
+    return found
+
+
+def shares(size: int, out: int) -> tuple[Any, Any]:
+    """Where each of `out` nearly equal parts of `size` elements starts and ends."""
+    at = np.arange(out)
+    return at * size // out, -(-(at + 1) * size // out)
+
+
+def _adaptive_avg_pool(n: int) -> Any:
+    what = f"adaptive_avg_pool{n}d"
+
+    def body(input: Tensor, output_size: Any) -> Tensor:
+        x, batched = _batched(what, n, input)
+        out = _adaptive_sizes(what, n, x, output_size)
+        of = x.dtype
+        x = to_dtype(x, of.compute)
+        size = tuple(x.shape[2:])
+        if size_of(out) and all(s % o == 0 for s, o in zip(size, out, strict=True)):
+            kernel = tuple([s // o for s, o in zip(size, out, strict=True)])
+            x = window_sums(x, out, kernel, kernel) / float(size_of(kernel))
+        else:
+            for k, (s, o) in enumerate(zip(size, out, strict=True)):
+                x = taps(x, 2 + k, *_averaging(s, o)) if o else x.narrow(2 + k, 0, 0)
+        x = to_dtype(x, of)
+        return x if batched else reshape_value(x, tuple(x.shape[1:]))
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = "The mean of nearly equal parts, as many as `output_size` says."
+    return op(body, method=False, namespace="nn.functional")
+
+
+def _averaging(size: int, out: int) -> tuple[Any, Any]:
+    start, end = shares(size, out)
+    at = start[:, None] + np.arange(int((end - start).max(initial=1)))
+    return np.minimum(at, end[:, None] - 1), np.where(at < end[:, None], 1 / (end - start)[:, None], 0.0)
+
+
+def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
+    """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each)."""
+    out, each = table.shape
+    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))
+    if weights is None:
+        return part
+    part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
+    weights = np.ascontiguousarray(weights, x.dtype.numpy).reshape(out, each, *[1] * (len(x.shape) - dim - 1))
+    part = part * new(leaf(weights, weights.shape, x.dtype))
+    if not weights.all():  # nothing, whatever is there: not 0 * inf
+        part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)
+    return part.sum(dim + 1)
+
+
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_avg_pool(n) for n in (1, 2, 3))
+FUNCTIONS["adaptive_avg_pool1d"] = adaptive_avg_pool1d
+
+
+# ---- the maximum ------------------------------------------------------------------------------------------
+
+def _plane_rows(indices: Any, planes: int, size: int) -> Any:
+    """Positions within each plane, as rows of all the planes."""
+    shape = tuple(indices.shape)
+    base = (np.arange(planes, dtype=np.int64) * size).reshape(*shape[:2], *[1] * (len(shape) - 2))
+    return read(indices + new(index_leaf(base)))
+
+
+def _max_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    indices = ctx.saved[0]
+    shape = ctx.shapes[0]
+    total = size_of(shape)
+    at = _plane_rows(indices, shape[0] * shape[1], size_of(tuple(shape[2:])))
+    return (add_rows(new(constant(0, shape, g.dtype)), at, g, total, 1),)
+
+
+_MAX_POOL = Rule("MaxPoolBackward0", _max_backward)
+
+
+def chosen(x: Tensor, window: Any, n: int, tables: list[Any]) -> tuple[Tensor, Tensor]:
+    """Largest element and its place in the plane, for a node (N, C, *out, *kernel) of windows on x.
+
+    `tables[k][o, j]` is the coordinate in dimension k of element j of window o.
+    """
+    dims = tuple(range(2 + n, 2 + 2 * n))
+    shape = tuple.__new__(Size, window.shape[:2 + n])
+    kernel, out = window.shape[2 + n:], window.shape[2:2 + n]
+    values = new(record(MAX, (window,), (dims,), None, shape, window.dtype))
+    at = new(record(ARGMAX, (window,), (dims,), None, shape, int64))
+    place: Any = 0
+    inner = 1
+    step = 1
+    for k in reversed(range(n)):
+        j = at % kernel[k] if inner == 1 else at // inner % kernel[k]
+        inner *= kernel[k]
+        lines = np.arange(out[k], dtype=np.int64).reshape([-1 if d == 2 + k else 1 for d in range(2 + n)])
+        table = new(index_leaf(np.array(tables[k], np.int64).reshape(-1)))
+        row = read(j + new(index_leaf(lines * kernel[k])))
+        place = place + rows(table, row, out[k] * kernel[k], 1, row.shape) * step
+        step *= x.shape[2 + k]
+    return attach(values, _MAX_POOL, (x,), (place,)), place
+
+
+def _lowest(x: Tensor) -> Any:
+    return -math.inf if x.dtype.category >= FLOAT else int(np.iinfo(x.dtype.numpy).min)
+
+
+def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+             ceil_mode: bool) -> tuple[Tensor, Tensor]:
+    """Largest elements and their places."""
+    kernel, step, pad, dil = _sizes(what, n, kernel_size, stride, padding, dilation)
+    x, batched = _batched(what, n, input)
+    size = tuple(x.shape[2:])
+    out = _output(size, kernel, step, pad, dil, ceil_mode)
+    need = tuple([max(s + p, (o - 1) * t + (k - 1) * d + 1 - p) + p
+                  for s, o, k, t, p, d in zip(size, out, kernel, step, pad, dil, strict=True)])
+    if not size_of(x.shape):
+        shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
+        empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0")
+        return empty, new(constant(0, shape, int64))
+    wide = _around(x.detach(), need, pad, _lowest(x))
+    tables = [np.arange(o)[:, None] * t - p + np.arange(k) * d
+              for o, k, t, p, d in zip(out, kernel, step, pad, dil, strict=True)]
+    # a window of nothing but -inf takes its first element that is not padding
+    tables = [np.clip(t, 0, s - 1) for t, s in zip(tables, size, strict=True)]
+    values, at = chosen(x, windows(wide, out, kernel, step, dil), n, tables)
+    if batched:
+        return values, at
+    return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))
+
+
+def _max_pool(n: int) -> Any:
+    what = f"max_pool{n}d"
+
+    def body(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+             ceil_mode: bool = False, return_indices: bool = False) -> Any:
+        both = max_pool(what, n, input, kernel_size, stride, padding, dilation, ceil_mode)
+        return both if return_indices else both[0]
+
+    def with_indices(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+                     ceil_mode: bool = False, return_indices: bool = True) -> Any:
+        return max_pool(what, n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = "The largest element of each window, and with `return_indices` where it is."
+    with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
+    op(with_indices, method=False, namespace="nn.functional")
+    FUNCTIONS[what] = body
+    if n == 1:  # torch has no other at its root
+        FUNCTIONS[what + "_with_indices"] = with_indices
+    return op(body, method=False, namespace="nn.functional")
+
+
+max_pool1d, max_pool2d, max_pool3d = (_max_pool(n) for n in (1, 2, 3))
+
+
+def _adaptive_max_pool(n: int) -> Any:
+    what = f"adaptive_max_pool{n}d"
+
+    def both(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
+        x, batched = _batched(what, n, input)
+        out = _adaptive_sizes(what, n, x, output_size)
+        if not size_of((*x.shape, *out)):
+            shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
+            empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0")
+            return empty, new(constant(0, shape, int64))
+        tables = []
+        part = x.detach()
+        for k, (s, o) in enumerate(zip(x.shape[2:], out, strict=True)):
+            start, end = shares(s, o)
+            longest = int((end - start).max())
+            table = np.minimum(start[:, None] + np.arange(longest), end[:, None] - 1)  # the last one again
+            tables.append(table)
+            part = part.index_select(2 + k, new(index_leaf(table.reshape(-1))))
+        kernel = [t.shape[1] for t in tables]
+        split = reshape_value(part, (*x.shape[:2], *[v for o, k in zip(out, kernel, strict=True) for v in (o, k)]))
+        order = (0, 1, *range(2, 2 + 2 * n, 2), *range(3, 3 + 2 * n, 2))
+        values, at = chosen(x, read(split.permute(order)), n, tables)
+        if batched:
+            return values, at
+        return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))
+
+    def body(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        found = both(input, output_size)
+        return found if return_indices else found[0]
+
+    def with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        return both(input, output_size)
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = "The largest element of nearly equal parts, as many as `output_size` says."
+    with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
+    op(with_indices, method=False, namespace="nn.functional")
+    if n == 1:
+        FUNCTIONS[what] = with_indices
+    return op(body, method=False, namespace="nn.functional")
+
+
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (_adaptive_max_pool(n) for n in (1, 2, 3))
+
+
+def _unpool(n: int) -> Any:
+    what = f"max_unpool{n}d"
+
+    def body(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
+             output_size: Any = None) -> Tensor:
+        kernel, step, pad, _ = _sizes(what, n, kernel_size, stride, padding)
+        x, batched = _batched(what, n, input)
+        if indices.shape != input.shape:
+            raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor "
+                               f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}")
+        size = tuple([(s - 1) * t + k - 2 * p for s, t, k, p in zip(x.shape[2:], step, kernel, pad, strict=True)])
+        if output_size is not None:
+            wanted = tuple(output_size)[-n:]
+            if any(not d - t < s < d + t for s, d, t in zip(wanted, size, step, strict=True)):
+                raise ValueError(f"invalid output_size {list(wanted)} (dim must be near {list(size)})")
+            size = tuple([int(s) for s in wanted])
+        shape = (*x.shape[:2], *size)
+        if not size_of(x.shape):
+            out = severed(new(constant(0, shape, x.dtype)), x, name="MaxUnpoolBackward0")
+        else:
+            plane = size_of(size)
+            at = np.zeros(1) if is_meta(indices) else value_of(read(indices))
+            if at.min() < 0 or at.max() >= plane:
+                raise RuntimeError(f"Found an invalid max index: {int(at.max())} (output volumes are of size "
+                                   f"{' x '.join(map(str, size))})")
+            flat = _plane_rows(reshape_value(indices, x.shape), x.shape[0] * x.shape[1], plane)
+            out = set_rows(new(constant(0, shape, x.dtype)), flat, x, size_of(shape), 1)
+        return out if batched else reshape_value(out, tuple(out.shape[1:]))
+    body.__name__ = body.__qualname__ = what
+    body.__doc__ = "The inverse of max_pool as far as there is one: each element at its index, zeros elsewhere."
+    return op(body, method=False, namespace="nn.functional")
+
+
+max_unpool1d, max_unpool2d, max_unpool3d = (_unpool(n) for n in (1, 2, 3))
+
+
+# ---- the norm ---------------------------------------------------------------------------------------------
+
+def _lp_pool(n: int) -> Any:
+    mean = (avg_pool1d, avg_pool2d, avg_pool3d)[n - 1]
+
+    def body(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None,
+             ceil_mode: bool = False) -> Tensor:
+        kernel = several(kernel_size, n, f"lp_pool{n}d", "kernel_size")
+        out = mean(input.pow(norm_type), kernel, stride, 0, ceil_mode)
+        return (out.sign() * out.abs().relu() * size_of(kernel)).pow(1.0 / norm_type)  # type: ignore[no-any-return]
+    body.__name__ = body.__qualname__ = f"lp_pool{n}d"
+    body.__doc__ = "The p-norm of each window."
+    return op(body, method=False, namespace="nn.functional")
+
+
+lp_pool1d, lp_pool2d, lp_pool3d = (_lp_pool(n) for n in (1, 2, 3))

@@ -1,0 +1,378 @@
+"""Tensors from what programs have: numbers, nested lists, NumPy arrays, buffers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from facula import defaults
+from facula._tensor.handle import Tensor, alias, is_meta, new, read, share
+from facula.devices import CPU, parse_device
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
+from facula.engine.meta import meta_node
+from facula.engine.realize import leaf, value_of
+from facula.ops.casting import constant, to_dtype
+from facula.ops.create.creation import _dtype, beside, finish
+from facula.ops.elementwise.pointwise import broadcast
+from facula.ops.registry import method, op
+from facula.rng.rounding import to_dtype as to_carrier
+from facula.size import Size
+
+_EMPTY = tuple.__new__(Size, ())
+
+
+@op(method=False)
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+           pin_memory: bool = False) -> Tensor:
+    """A new tensor with a copy of `data`: a number, nested sequences of numbers, an array, or a tensor.
+
+    Example:
+        >>> import facula
+        >>> facula.tensor([[1, 2], [3, 4]])
+        tensor([[1, 2],
+                [3, 4]])
+    """
+    if isinstance(data, Tensor):
+        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+                      UserWarning, stacklevel=2)
+        t = new(read(data))
+        if dtype is not None:
+            t = to_dtype(t, _dtype(dtype, "tensor"))
+    else:
+        t = made(data, None if dtype is None else _dtype(dtype, "tensor"))
+    return finish(t, device, requires_grad, None, "tensor")
+
+
+def made(data: Any, of: dtype | None) -> Tensor:
+    """A tensor with a copy of `data`, which is not a tensor."""
+    kind = type(data)
+    if kind is float:
+        return new(constant(data, _EMPTY, of or defaults.get_default_dtype()))
+    if kind is int:
+        if not -2**63 <= data < 2**63:
+            raise ValueError("Overflow when unpacking long long")
+        if of is None:
+            of = int64
+        else:
+            fits(data, of)
+        return new(constant(data, _EMPTY, of))
+    if kind is bool:
+        return new(constant(data, _EMPTY, of or bool_))
+    if kind is complex:
+        return new(constant(data, _EMPTY, of or defaults.get_default_dtype().to_complex()))
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+        own = from_numpy_dtype(array.dtype)
+        return from_array(array, of or own)
+    array, own = elements(data)
+    of = of or own
+    if array.dtype.kind in "iu" and of.category < FLOAT and of is not int64 and array.size:
+        fits(int(array.min()), of)
+        fits(int(array.max()), of)
+    return from_array(array, of)
+
+
+def fits(value: int, of: dtype) -> None:
+    if of.category >= FLOAT or of is bool_:
+        return
+    bits = 8 * of.itemsize
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if of.is_signed else (0, (1 << bits) - 1)
+    if not low <= value <= high:
+        if of is uint8 and -high <= value < 0:
+            return
+        name = {"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"}.get(of.name, "int64_t")
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
+def from_array(array: np.ndarray, of: dtype) -> Tensor:
+    """A tensor with a copy of the elements of an array."""
+    if array.dtype == of.numpy and of is not bfloat16:
+        values = np.array(array, order="C")
+    elif of.category < FLOAT and array.dtype.kind == "c":
+        raise RuntimeError("value cannot be converted to type without overflow")
+    else:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = np.array(to_carrier(array, of), order="C")
+    return new(leaf(values, tuple(array.shape), of))
+
+
+def host_array(t: Tensor) -> np.ndarray:
+    """The elements as a NumPy array that computes: 16-bit floats are widened."""
+    return value_of(read(t if t.dtype.compute is t.dtype else to_dtype(t, float32)))
+
+
+def elements(data: Any) -> tuple[np.ndarray, dtype]:
+    """Nested sequences as an array, and the dtype that torch infers for them."""
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        if hasattr(data, "__array__"):
+            values = np.asarray(data)
+            return values, from_numpy_dtype(values.dtype)
+        for convert in ("__index__", "__float__"):
+            if hasattr(data, convert):
+                value = getattr(data, convert)()
+                return np.asarray(value), int64 if convert == "__index__" else defaults.get_default_dtype()
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    array: Any = None
+    if not isinstance(first, (Tensor, np.ndarray, np.generic)):
+        try:
+            array = np.array(data)
+        except (ValueError, TypeError, RuntimeError, OverflowError):
+            array = None
+    if array is None or array.dtype.kind not in "biufc" or array.dtype == np.uint64:
+        found: list[dtype] = []
+        plain = _walk(data, 0, _shape(data), found)
+        try:
+            array = np.array(plain)
+        except OverflowError:
+            raise ValueError("Overflow when unpacking long long") from None
+        if array.dtype.kind not in "biufc":
+            raise ValueError("Overflow when unpacking long long")
+        if found:
+            from facula.dtypes import PROMOTION
+            of = found[0]
+            for other in found:
+                of = PROMOTION[of, other]
+            return array, of
+    kind = array.dtype.kind
+    if not array.size or kind == "f":
+        return array, defaults.get_default_dtype()
+    if kind == "b":
+        return array, bool_
+    if kind == "c":
+        return array, defaults.get_default_dtype().to_complex()
+    if array.dtype == np.uint64:
+        raise ValueError("Overflow when unpacking long long")
+    return array, int64
+
+
+def _shape(data: Any) -> list[int]:
+    shape = []
+    while not isinstance(data, (str, bytes)) and hasattr(data, "__len__") and not (
+            isinstance(data, (Tensor, np.ndarray, np.generic)) and not data.shape):
+        if isinstance(data, dict):
+            raise RuntimeError("Could not infer dtype of dict")
+        shape.append(len(data))
+        if not shape[-1] or len(shape) > 128:
+            break
+        data = data[0]
+    return shape
+
+
+def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
+    """`data` as nested lists of Python numbers. TypeError and ValueError as torch raises them."""
+    if isinstance(data, Tensor):
+        _checked(tuple(data.shape), dim, shape)
+        found.append(data.dtype)
+        return data.detach().tolist() if data.shape else data.item()
+    if isinstance(data, (np.ndarray, np.generic)):
+        _checked(data.shape, dim, shape)
+        found.append(from_numpy_dtype(data.dtype))
+        return data.tolist()
+    if dim == len(shape):
+        if isinstance(data, (str, bytes)):
+            raise ValueError(f"too many dimensions '{type(data).__name__}'")
+        if isinstance(data, bool):
+            found.append(bool_)
+        elif isinstance(data, int):
+            found.append(int64)
+        elif isinstance(data, float):
+            found.append(defaults.get_default_dtype())
+        elif isinstance(data, complex):
+            found.append(defaults.get_default_dtype().to_complex())
+        elif hasattr(data, "__float__"):
+            found.append(defaults.get_default_dtype())
+            return float(data)
+        elif hasattr(data, "__len__"):
+            raise TypeError(f"'{type(data).__name__}' object cannot be interpreted as an integer")
+        else:
+            raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+        return data
+    if not hasattr(data, "__len__"):
+        raise TypeError("not a sequence")
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if len(data) != shape[dim]:
+        raise ValueError(f"expected sequence of length {shape[dim]} at dim {dim} (got {len(data)})")
+    return [_walk(item, dim + 1, shape, found) for item in data]
+
+
+def _checked(own: tuple[int, ...], dim: int, shape: list[int]) -> None:
+    for k, s in enumerate(own):
+        if dim + k >= len(shape) or shape[dim + k] != s:
+            want = shape[dim + k] if dim + k < len(shape) else 0
+            raise ValueError(f"expected sequence of length {want} at dim {dim + k} (got {s})")
+
+
+# ---- memory of others -----------------------------------------------------------------------------------
+
+
+@op(method=False)
+def from_numpy(ndarray: Any) -> Tensor:
+    """A tensor that shares the memory of an array: writes on either side are seen on the other."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    of = from_numpy_dtype(ndarray.dtype)
+    if not ndarray.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between "
+                         "byte orders is currently not supported.")
+    if not ndarray.flags.writeable:
+        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This "
+                      "means writing to this tensor will result in undefined behavior. You may want to copy the array "
+                      "to protect its data or make it writable before converting it to a tensor. This type of warning "
+                      "will be suppressed for the rest of this program.", UserWarning, stacklevel=2)
+    return sharing(ndarray, of)
+
+
+def sharing(array: np.ndarray, of: dtype) -> Tensor:
+    """A tensor over an array's own memory."""
+    shape, step = tuple(array.shape), array.itemsize
+    if array.flags.c_contiguous:
+        t = new(leaf(array, shape, of))
+        share(t).shared = True
+        return t
+    if any(s < 0 for s in array.strides):
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides "
+                         "are not currently supported. (You can probably work around this by making a copy of your "
+                         "array  with array.copy().) ")
+    if any(s % step for s in array.strides):
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to "
+                         "reallocate the memory.")
+    strides = tuple([s // step for s in array.strides])
+    extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=False)) if array.size else 0
+    flat = np.lib.stride_tricks.as_strided(array, (extent,), (step,))
+    whole = new(leaf(flat, (extent,), of))
+    share(whole).shared = True
+    return alias(whole, tuple.__new__(Size, shape), strides, 0)
+
+
+@op(method=False)
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """`data` as a tensor, without a copy where that can be: a tensor itself, the memory of an array."""
+    if dtype is not None:
+        dtype = _dtype(dtype, "as_tensor")
+    if isinstance(data, Tensor):
+        if device is None and parse_device() is not CPU:
+            device = parse_device()
+        return data if dtype in (None, data.dtype) and device is None else data.to(dtype=dtype, device=device)
+    if isinstance(data, np.ndarray):
+        of = from_numpy_dtype(data.dtype)
+        if dtype in (None, of) and not any(s < 0 for s in data.strides):
+            return finish(sharing(data, of), device)
+        return finish(from_array(data, dtype or of), device)
+    return finish(made(data, dtype), device)
+
+
+@op(method=False)
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
+            requires_grad: bool = False) -> Tensor:
+    """`obj` as a tensor; `copy` forces (True) or forbids (False) a copy."""
+    if not isinstance(obj, (Tensor, np.ndarray)) and hasattr(obj, "__buffer__") and not isinstance(obj, (list, tuple)):
+        t = frombuffer(obj, dtype=dtype or defaults.get_default_dtype())
+    else:
+        t = as_tensor(obj, dtype, device)
+    aliased = t is obj or isinstance(obj, np.ndarray) and t._storage is not None
+    if copy is False and not aliased:
+        raise ValueError("can't alias arbitrary sequence into a tensor.")
+    if copy and aliased:
+        t = new(read(t))
+    if requires_grad and not t._rg:
+        t = alias(t, t.shape, t._strides, t._offset) if t is obj else t
+        t._rg = True
+    return t
+
+
+@op(method=False)
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A 1-D tensor over the memory of an object with the buffer protocol."""
+    of = _dtype(dtype, "frombuffer")
+    raw = np.frombuffer(buffer, np.uint8)
+    if offset < 0 or offset >= raw.size:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length "
+                         f"({raw.size} bytes) minus 1")
+    if count < 0:
+        if (raw.size - offset) % of.itemsize:
+            raise ValueError(f"buffer length ({raw.size - offset} bytes) after offset ({offset} bytes) must be a "
+                             f"multiple of element size ({of.itemsize})")
+        count = (raw.size - offset) // of.itemsize
+    elif offset + count * of.itemsize > raw.size:
+        raise ValueError(f"requested buffer length ({count} * {of.itemsize} bytes) after offset ({offset} bytes) must "
+                         f"not be greater than actual buffer length ({raw.size} bytes)")
+    array = raw[offset:offset + count * of.itemsize].view(of.numpy)
+    if not array.flags.writeable:
+        warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.",
+                      UserWarning, stacklevel=2)
+    return finish(sharing(array, of), CPU, requires_grad)
+
+
+@op(method=False)
+def polar(abs: Tensor, angle: Tensor, *, out: Any = None) -> Tensor:
+    """Complex numbers from their absolute values and angles."""
+    return complex_(abs * angle.cos(), abs * angle.sin(), out=out)
+
+
+class _ComplexRule:
+    name = "ComplexBackward0"
+
+    def backward(self, ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        return g.real, g.imag
+
+
+@op(method=False, name="complex")
+def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
+    """Complex numbers from their parts."""
+    if real.dtype is not imag.dtype:
+        raise RuntimeError(f"Expected object of scalar type {_title(real)} but got scalar type {_title(imag)} for "
+                           "second argument")
+    if real.dtype.category != FLOAT or real.dtype.itemsize < 2 or real.dtype is bfloat16:
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {_title(real)} and "
+                           f"{_title(imag)}")
+    from facula._tensor.handle import attach
+    of = real.dtype.to_complex()
+    shape = broadcast(real.shape, imag.shape)
+    if is_meta(real) and is_meta(imag):
+        t = new(meta_node(shape, of))
+    else:
+        values = np.empty(shape, of.numpy)
+        values.real = value_of(read(real)).reshape(real.shape)
+        values.imag = value_of(read(imag)).reshape(imag.shape)
+        t = new(leaf(values, shape, of))
+    t = attach(t, _ComplexRule(), (real, imag))  # type: ignore[arg-type]
+    return finish(t, t.device, False, out, "complex")
+
+
+def _title(t: Tensor) -> str:
+    from facula.ops.registry import DTYPE_NAMES
+    return DTYPE_NAMES[t.dtype.name]
+
+
+@op(method=False)
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that tensors of these shapes broadcast to."""
+    result: tuple[int, ...] = ()
+    for shape in shapes:
+        try:
+            result = broadcast(result, (shape,) if isinstance(shape, int) else tuple(shape))
+        except RuntimeError:
+            raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+    return tuple.__new__(Size, result)
+
+
+@op(method=False)
+def fill(input: Tensor, value: Any) -> Tensor:
+    """`value` in the shape and dtype of `input`."""
+    everywhere = new(constant(True, input.shape, bool_))
+    return input.masked_fill(everywhere, value)
+
+
+@method
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+    return tensor(data, dtype=dtype or self.dtype, **beside(self, options))

@@ -1,0 +1,1 @@
+"""Operations that are one scalar formula, and what such operations stand on."""

@@ -1,0 +1,54 @@
+"""Dtypes and arguments that elementwise operations refuse, in torch's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from facula._tensor.handle import Tensor
+from facula.ops.promotion import result_dtype
+from facula.ops.registry import DTYPE_NAMES
+
+
+def dtype_word(x: Any) -> str:
+    """The dtype of an operand as torch writes it: Float, Long, ..."""
+    return DTYPE_NAMES[x.dtype.name] if isinstance(x, Tensor) else type(x).__name__
+
+
+def result_word(*operands: Any) -> str:
+    """The dtype to which the operands are promoted, as torch writes it."""
+    return DTYPE_NAMES[result_dtype(operands).name]
+
+
+def refuse_complex(kernel: str, *operands: Any) -> None:
+    """Raise what torch raises where its `kernel` has no complex numbers."""
+    for x in operands:
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise NotImplementedError(f"\"{kernel}\" not implemented for "
+                                      f"'{result_word(*operands)}'")
+
+
+def refuse_unordered(name: str, *operands: Any) -> None:
+    """As `refuse_complex`, in the words for what needs an order, which complex numbers lack."""
+    for x in operands:
+        if isinstance(x, complex) or isinstance(x, Tensor) and x.dtype.is_complex:
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
+
+
+def real_only(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`body` of two operands, refusing complex ones."""
+    kernel = f"{name}_cpu"
+
+    def two(input: Any, other: Any) -> Tensor:
+        refuse_complex(kernel, input, other)
+        return body(input, other)
+    two.__name__ = name
+    return two
+
+
+def check_operands(what: str, *operands: Any) -> None:
+    """Operands are tensors and numbers."""
+    for k, x in enumerate(operands):
+        if not isinstance(x, (Tensor, int, float, complex)) and not hasattr(x, "__float__"):
+            raise TypeError(f"{what}(): argument '{('input', 'other')[k]}' (position {k + 1}) must "
+                            f"be Tensor, not {type(x).__name__}")

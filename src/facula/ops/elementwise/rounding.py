@@ -1,0 +1,128 @@
+"""Signs, magnitudes and rounding: what a number is made of."""
+
+from __future__ import annotations
+
+from facula._tensor.handle import Tensor, attach
+from facula.autograd.graph import Rule
+from facula.dtypes import FLOAT, bool_
+from facula.engine.graph.expr import function, operand, where
+from facula.engine.graph.node import Formula
+from facula.ops.casting import to_dtype
+from facula.ops.elementwise.kinds import Binary, unary
+from facula.ops.elementwise.pointwise import apply
+from facula.ops.elementwise.refusals import dtype_word, real_only
+from facula.ops.registry import alias_of, op
+
+_abs = unary("abs", function("abs"), "any")
+
+
+@op(inplace=True, out=True)
+def abs(input: Tensor) -> Tensor:
+    """Absolute value; of complex elements the modulus, as a real tensor."""
+    if input.dtype.is_complex:
+        modulus = apply(_COMPLEX_ABS, (input.detach(),), None, input.dtype.to_real())
+        return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
+    if input.dtype is bool_:
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
+    return _abs(input)
+
+
+_COMPLEX_ABS = Formula("abs", function("abs")(operand(0)))
+
+
+def _direction(x: Tensor, modulus: Tensor) -> Tensor:
+    """x / |x|, and 0 at 0."""
+    return x / to_dtype(modulus.masked_fill(modulus == 0, 1), x.dtype)
+
+
+_COMPLEX_ABS_RULE = Rule("AbsBackward0", lambda ctx, g: (
+    to_dtype(g, ctx.dtypes[0]) * _direction(*ctx.saved),))
+_sign = unary("sign", function("sign"), "any")
+
+
+@op(inplace=True, out=True)
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1. NaN gives 0, as in torch."""
+    if input.dtype is bool_:
+        return input.clone()
+    if input.dtype.is_complex:
+        raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex "
+                                  "numbers. Please use torch.sgn instead.")
+    return _sign(input)
+
+
+@op(inplace=True, out=True)
+def sgn(input: Tensor) -> Tensor:
+    """sign; of complex elements x / |x|, and 0 at 0."""
+    return _direction(input, abs(input)) if input.dtype.is_complex else sign(input)
+
+
+for _name in ("copysign", "nextafter"):
+    op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+op(unary("signbit", function("signbit"), "any", "bool"), out=True)
+_isnan, _eq = function("isnan"), function("eq")
+_heaviside = Binary("heaviside", lambda a, b: where(
+    _isnan(a), a, where(_eq(a, 0), b, where(a > 0, 1, 0))))
+
+
+@op(inplace=True, out=True)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 below zero, 1 above, and `values` at zero."""
+    for k, x in enumerate((input, values)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"heaviside(): argument '{('input', 'values')[k]}' (position {k + 1}) "
+                            f"must be Tensor, not {type(x).__name__}")
+    if input.dtype.is_complex or values.dtype.is_complex:
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
+    if input.dtype is not values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    return _heaviside(input, values)
+
+
+# ---- rounding ------------------------------------------------------------------------------------
+
+def _rounding(name: str) -> None:
+    body = unary(name, function(name), "any")
+
+    def rounded(input: Tensor) -> Tensor:
+        if input.dtype.is_complex:
+            raise NotImplementedError(f"{name} is not supported for complex inputs")
+        if input.dtype is bool_:
+            raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
+        return input.clone() if input.dtype.category < FLOAT else body(input)
+    rounded.__name__ = name
+    op(rounded, inplace=True, out=True)
+
+
+for _name in ("floor", "ceil", "trunc"):
+    _rounding(_name)
+_round = unary("round", function("round"), "any")
+
+
+@op(inplace=True, out=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Nearest integer, half to even; with `decimals` to that decimal place."""
+    if input.dtype.is_complex or input.dtype is bool_:
+        raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{dtype_word(input)}'")
+    if input.dtype.category < FLOAT:
+        return input.clone()
+    if decimals == 0:
+        return _round(input)
+    scale = 10.0 ** _magnitude(decimals)
+    return _round(input * scale) / scale if decimals > 0 else _round(input / scale) * scale
+
+
+def _magnitude(n: int) -> int:
+    return n if n >= 0 else -n
+
+
+@op(inplace=True, out=True)
+def frac(input: Tensor) -> Tensor:
+    """The fractional part, with the sign of the element."""
+    if input.dtype.category < FLOAT:
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{dtype_word(input)}'")
+    return input - input.trunc()
+
+
+alias_of("abs", "absolute")
+alias_of("trunc", "fix")

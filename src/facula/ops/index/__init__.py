@@ -1,0 +1,1 @@
+"""Operations that read or write by index, by mask, by segments."""

@@ -1,0 +1,197 @@
+"""Rows of a (V, D) matrix by a flat int64 index: picked, set, added, multiplied, reduced.
+
+The primitives GATHER and SCATTER_*, each the gradient of another. What the rows of a tensor are,
+the operations say: gathering.py and scattering.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from facula._tensor.handle import Tensor, attach, new, read
+from facula.autograd.graph import Rule
+from facula.dtypes import BOOL, FLOAT, dtype, int64
+from facula.engine.graph.node import (
+    GATHER,
+    SCATTER_ADD,
+    SCATTER_MAX,
+    SCATTER_MIN,
+    SCATTER_MUL,
+    SCATTER_SET,
+    Node,
+    Primitive,
+    size_of,
+)
+from facula.engine.recorder import record
+from facula.ops.casting import constant, to_dtype
+from facula.ops.elementwise.arithmetic import scaled
+from facula.ops.registry import FUNCTIONS
+from facula.ops.view.value_views import reshaped
+
+# ---- picking rows --------------------------------------------------------------------------------
+
+def node_rows(node: Node, index: Node, v: int, d: int, shape: tuple[int, ...]) -> Node:
+    """Rows `index` of `node` seen as (v, d), in `shape`."""
+    if size_of(shape) == 0:
+        return constant(0, shape, node.dtype)
+    out = record(GATHER, (reshaped(node, (v, d)), index), None, None, (*index.shape, d), node.dtype)
+    return reshaped(out, shape)
+
+
+def _rows_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    index, v, d = ctx.saved
+    zero = new(constant(0, ctx.shapes[0], g.dtype))
+    return (add_rows(zero, index, g, v, d),)
+
+
+def picking(name: str) -> Rule:
+    return Rule(name, _rows_backward)
+
+
+INDEX_RULE = picking("IndexBackward0")
+
+
+def rows(src: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...],
+         rule: Rule = INDEX_RULE) -> Tensor:
+    """Rows `index` of `src` seen as (v, d); the result has `shape`."""
+    return attach(new(node_rows(read(src), index, v, d, shape)), rule, (src,), (index, v, d))
+
+
+# ---- writing rows --------------------------------------------------------------------------------
+
+def _write(kind: Primitive, base: Tensor, index: Node, src: Tensor, v: int, d: int) -> Tensor:
+    if size_of(index.shape) * d == 0:
+        return new(read(base))
+    inputs = (reshaped(read(base), (v, d)), index, reshaped(read(src), (*index.shape, d)))
+    return new(reshaped(record(kind, inputs, None, None, (v, d), base.dtype), base.shape))
+
+
+def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    index, v, d, alpha = ctx.saved
+    src = None
+    if ctx.needs[1]:
+        src = rows(g, index, v, d, ctx.shapes[1])
+        if alpha != 1:
+            src = src * alpha
+    return g if ctx.needs[0] else None, src
+
+
+def _set_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    index, v, d = ctx.saved
+    base = src = None
+    if ctx.needs[0]:
+        base = set_rows(g, index, new(constant(0, ctx.shapes[1], g.dtype)), v, d)
+    if ctx.needs[1]:
+        src = rows(g, index, v, d, ctx.shapes[1])
+    return base, src
+
+
+def adding(name: str) -> Rule:
+    return Rule(name, _add_backward)
+
+
+def setting(name: str) -> Rule:
+    return Rule(name, _set_backward)
+
+
+SET_RULE = setting("ScatterBackward0")
+ADD_RULE = adding("ScatterAddBackward0")
+
+
+def add_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, rule: Rule = ADD_RULE,
+             alpha: Any = 1) -> Tensor:
+    """`base` (v, d) with `alpha * src` added to the rows `index`."""
+    value = scaled(src, alpha, base, src) if alpha != 1 else src
+    # with grad mode on, `value` may be on the tape; only its node is used
+    out = _write(SCATTER_ADD, base, index, value, v, d)
+    return attach(out, rule, (base, src), (index, v, d, alpha))
+
+
+def set_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int,
+             rule: Rule = SET_RULE) -> Tensor:
+    """`base` (v, d) with `src` in the rows `index`; the last of equal ones wins."""
+    return attach(_write(SCATTER_SET, base, index, src, v, d), rule, (base, src), (index, v, d))
+
+
+# ---- reducing into rows --------------------------------------------------------------------------
+
+def _product_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    base, src, result, index, v, d = ctx.saved
+    no_zero = base.masked_fill(base == 0, 1)
+    grad_base = grad_src = None
+    if ctx.needs[0]:
+        grad_base = g * multiply_rows(no_zero, index, src, v, d) / no_zero
+    if ctx.needs[1]:
+        zero = src == 0
+        count = add_rows(new(constant(0, base.shape, int64)), index, to_dtype(zero, int64), v, d)
+        alone = zero & (rows(count, index, v, d, src.shape) == 1)
+        others = multiply_rows(base, index, src.masked_fill(alone, 1), v, d)
+        grad_src = FUNCTIONS["where"](
+            alone, rows(g * others, index, v, d, src.shape),
+            rows(g * result, index, v, d, src.shape) / src.masked_fill(zero, 1))
+    return grad_base, grad_src
+
+
+def _extremum_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    base, src, result, index, v, d = ctx.saved
+    at_base = to_dtype(base == result, g.dtype)
+    at_src = to_dtype(src == rows(result, index, v, d, src.shape), g.dtype)
+    count = add_rows(at_base, index, at_src, v, d)
+    share = g / count.masked_fill(count == 0, 1)
+    return at_base * share, at_src * rows(share, index, v, d, src.shape)
+
+
+_PRODUCT = Rule("ScatterReduceBackward0", _product_backward)
+_EXTREMUM = Rule("ScatterReduceBackward0", _extremum_backward)
+_SUM = adding("ScatterReduceBackward0")
+
+
+def multiply_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int) -> Tensor:
+    """`base` (v, d) with the rows `index` multiplied by `src`."""
+    out = _write(SCATTER_MUL, base, index, src, v, d)
+    return attach(out, _PRODUCT, (base, src), (base, src, out, index, v, d))
+
+
+def reduce_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, reduce: str,
+                include_self: bool) -> Tensor:
+    """The rows of `src` reduced into `base`: sum, prod, mean, amax, amin."""
+    of = base.dtype
+    if not include_self:
+        identity: Any = {"sum": 0, "mean": 0, "prod": 1}.get(reduce)
+        if identity is None:
+            identity = _lowest(of) if reduce == "amax" else _highest(of)
+        base = set_rows(base, index, new(constant(identity, src.shape, of)), v, d)
+    if reduce == "sum":
+        return add_rows(base, index, src, v, d, _SUM)
+    if reduce == "prod":
+        return multiply_rows(base, index, src, v, d)
+    if reduce == "mean":
+        total = add_rows(base, index, src, v, d)
+        ones = new(constant(1, src.shape, of))
+        start = new(constant(1 if include_self else 0, base.shape, of))
+        count = add_rows(start, index, ones, v, d)
+        if not include_self:
+            count = count.masked_fill(count == 0, 1)
+        if of.category >= FLOAT:
+            return total / count
+        return total // count
+    if reduce not in ("amax", "amin"):
+        raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, got "
+                           + str(reduce))
+    out = _write(SCATTER_MAX if reduce == "amax" else SCATTER_MIN, base, index, src, v, d)
+    return attach(out, _EXTREMUM, (base, src), (base, src, out, index, v, d))
+
+
+def _lowest(of: dtype) -> Any:
+    if of.category >= FLOAT:
+        return -math.inf
+    return False if of.category == BOOL else int(np.iinfo(of.numpy).min)
+
+
+def _highest(of: dtype) -> Any:
+    if of.category >= FLOAT:
+        return math.inf
+    return True if of.category == BOOL else int(np.iinfo(of.numpy).max)

@@ -1,0 +1,1 @@
+"""Random tensors, drawn in program order."""

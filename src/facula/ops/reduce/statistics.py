@@ -1,0 +1,316 @@
+"""Variance and what is near it, histograms, covariance."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from facula import defaults
+from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
+from facula.autograd.graph import Rule
+from facula.dtypes import FLOAT, float32, float64, int64
+from facula.engine.graph.expr import function, operand
+from facula.engine.graph.node import SUM, Formula, Node, size_of
+from facula.engine.meta import meta_node
+from facula.engine.recorder import record
+from facula.ops.arguments import check_tensor, dims_of, numpy_names
+from facula.ops.casting import constant, to_dtype
+from facula.ops.create.conversion import from_array, host_array
+from facula.ops.reduce.norms import vector_norm
+from facula.ops.reduce.reduction_nodes import (
+    DIVIDED,
+    count_of,
+    dropped,
+    mask,
+    mask_zero,
+    narrowed,
+    reduce_node,
+    spread,
+    widened,
+)
+from facula.ops.reduce.reductions import mean_node
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.return_types import result_type
+from facula.ops.severing import severed
+from facula.ops.view.value_views import reshaped
+
+_a, _b = operand(0), operand(1)
+_SQUARE_DIFF = Formula("var", (_a - _b) * (_a - _b))
+_SQRT = Formula("sqrt", function("sqrt")(_a))
+
+# ---- variance -----------------------------------------------------------------------------------------
+
+
+def _var_gradient(g: Tensor, x: Tensor, dims: tuple[int, ...], correction: float) -> Tensor:
+    freedom = max(count_of(x.shape, dims) - correction, 0)
+    g = spread(g, x.shape, dims)
+    centred = x - x.mean(dims, True) if dims else x - x
+    if freedom == 0:
+        return g * centred * float("nan")
+    return (2.0 / freedom) * g * centred
+
+
+def _std_gradient(g: Tensor, x: Tensor, out: Tensor, dims: tuple[int, ...], correction: float) -> Tensor:
+    return _var_gradient(mask(out != 0, g / (mask_zero(out) * 2)), x, dims, correction)
+
+
+def _var_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    x, dims, correction = ctx.saved
+    return (_var_gradient(g, x, dims, correction),)
+
+
+def _std_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    x, out, dims, correction = ctx.saved
+    return (_std_gradient(g, x, out, dims, correction),)
+
+
+def _pair_back(std: bool) -> Any:
+    def backward(ctx: Any, g: Any, gm: Any) -> tuple[Tensor | None]:
+        x, out, dims, correction = ctx.saved
+        total = None
+        if g is not None:
+            total = _std_gradient(g, x, out, dims, correction) if std else _var_gradient(g, x, dims, correction)
+        if gm is not None:
+            part = (spread(gm, x.shape, dims) / count_of(x.shape, dims)).expand(x.shape)
+            total = part if total is None else total + part
+        return (total,)
+    return backward
+
+
+_VAR, _STD = Rule("VarBackward0", _var_back), Rule("StdBackward0", _std_back)
+_VAR_MEAN, _STD_MEAN = Rule("VarMeanBackward0", _pair_back(False)), Rule("StdMeanBackward0", _pair_back(True))
+
+
+def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
+    """(dim, correction); var(x, True) is var(x, unbiased=True)."""
+    check_tensor(input, name)
+    if type(dim) is bool:
+        dim, unbiased = None, dim
+    if input.dtype.category < FLOAT:
+        what = "std and var" if "mean" not in name else name
+        raise RuntimeError(f"{what} only support floating point and complex dtypes")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    return dim, correction
+
+
+def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float,
+              std: bool) -> tuple[Node, Node]:
+    """Variance (or deviation) and mean, as nodes of the computing dtype."""
+    freedom = count_of(x.shape, dims) - correction
+    if freedom <= 0:
+        warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
+                      "factor (input numel divided by output numel).", UserWarning, stacklevel=4)
+        freedom = 0
+    node = widened(x)
+    of = node.dtype
+    centre = mean_node(node, dims, True)
+    square = record(_SQUARE_DIFF, (node, centre), None, None, node.shape, of)
+    total = reduce_node(SUM, square, dims, keepdim, of)
+    result = record(DIVIDED, (total,), None, (float(freedom),), total.shape, of)
+    if std:
+        result = record(_SQRT, (result,), None, None, result.shape, of)
+    if not keepdim:
+        centre = reshaped(centre, dropped(x.shape, dims))
+    return result, centre
+
+
+def _spread_op(name: str, std: bool, pair: bool) -> Any:
+    public = name + "_mean" if pair else name
+
+    def body(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+             correction: Any = None) -> Any:
+        dim, correction = _arguments(public, input, dim, unbiased, correction)
+        if input.dtype.is_complex:
+            real = body_of["var"](input.real, dim, keepdim=keepdim, correction=correction)
+            result = real + body_of["var"](input.imag, dim, keepdim=keepdim, correction=correction)
+            result = result.sqrt() if std else result
+            return (result, input.mean(dim, keepdim)) if pair else result
+        dims = dims_of(dim, len(input.shape))
+        value, centre = _variance(public, input, dims, keepdim, correction, std)
+        out = new(narrowed(value, input.dtype))
+        if pair:
+            mean = new(narrowed(centre, input.dtype))
+            if input._rg or input._base is not None:
+                attach_many((out, mean), _STD_MEAN if std else _VAR_MEAN, (input,),
+                            (input, ("out", 0), dims, correction))
+            return out, mean
+        if std:
+            return attach(out, _STD, (input,), (input, out, dims, correction))
+        return attach(out, _VAR, (input,), (input, dims, correction))
+    body.__name__ = body.__qualname__ = public
+    body_of[public] = body
+    return op(out=True)(numpy_names(body))
+
+
+body_of: dict[str, Any] = {}
+var = _spread_op("var", False, False)
+std = _spread_op("std", True, False)
+var_mean = _spread_op("var", False, True)
+std_mean = _spread_op("std", True, True)
+
+
+# ---- histograms: on the host ------------------------------------------------------------------------------
+
+
+@op(out=True)
+def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
+    check_tensor(input, "histc")
+    if bins <= 0:
+        raise RuntimeError("bins must be > 0")
+    if input.dtype.category != FLOAT:
+        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+    if is_meta(input):
+        return new(meta_node((bins,), input.dtype))
+    x = host_array(input).reshape(-1)
+    low, high = float(min), float(max)
+    if low == high and x.size:
+        low, high = float(x.min()), float(x.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"range of [{low:g}, {high:g}] is not finite")
+    if low > high:
+        raise RuntimeError("max must be larger than min")
+    x = x[(x >= low) & (x <= high)]
+    at = np.minimum(((x - x.dtype.type(low)) / x.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
+    return from_array(np.bincount(at, minlength=bins), input.dtype)
+
+
+@op
+def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
+    check_tensor(input, "bincount")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if input.dtype.category >= FLOAT:
+        raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+    x = host_array(input)
+    if x.size == 0 and x.ndim == 1:
+        return from_array(np.zeros(minlength), int64)
+    if x.ndim != 1 or (x.dtype.kind == "i" and x.min() < 0):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    x = x.astype(np.int64)
+    if weights is None:
+        return from_array(np.bincount(x, minlength=minlength), int64)
+    if weights.shape != input.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    counted = np.bincount(x, host_array(weights).astype(np.float64), minlength)
+    return from_array(counted, float32 if weights.dtype is float32 else float64)
+
+
+@op
+def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+    if isinstance(bins, Tensor) and bins.shape == (0,):
+        raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
+                           "bins tensor for dimension 0")
+    count = size_of(bins.shape) - 1 if isinstance(bins, Tensor) else bins
+    if count <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {count} for dimension 0")
+    x = host_array(input).reshape(-1)
+    edges = host_array(bins) if isinstance(bins, Tensor) else bins
+    weights = None if weight is None else host_array(weight).reshape(-1)
+    counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
+    return result_type("histogram", "hist", "bin_edges")(
+        from_array(counts, input.dtype), from_array(edges, input.dtype))
+
+
+# ---- covariance -------------------------------------------------------------------------------------------
+
+
+@op
+def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
+    check_tensor(input, "cov")
+    rank = len(input.shape)
+    if rank > 2:
+        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {rank} "
+                           "dimensions")
+    if input.dtype.name == "bool":
+        raise RuntimeError("cov(): bool dtype is not supported for input")
+    x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
+    x = x.reshape(1, -1) if rank < 2 else x
+    n = x.shape[1]
+    w = None
+    if fweights is not None:
+        w = fweights
+    if aweights is not None:
+        w = aweights if w is None else w * aweights
+    total: Any = n
+    if w is not None:
+        w = to_dtype(w, x.dtype)
+        total = w.sum()
+        if total.item() == 0:
+            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+        mean = (x * w).sum(1) / total
+    else:
+        mean = x.sum(1) / n if n else x.sum(1)
+    centred = x - mean.unsqueeze(1)
+    if w is None:
+        norm: Any = max(n - correction, 0)
+    elif correction == 0:
+        norm = total
+    elif aweights is None:
+        norm = total - correction
+    else:
+        ww = w * aweights
+        norm = total - correction * (ww.sum() / total)
+    if not isinstance(norm, Tensor) and norm <= 0:
+        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
+                      "observations.", UserWarning, stacklevel=2)
+        norm = 0
+    right = centred if w is None else centred * w
+    right = right.t()
+    product = FUNCTIONS["mm"](centred, right.conj() if x.dtype.is_complex else right)
+    out: Tensor = product / norm
+    return out.squeeze()
+
+
+@op
+def corrcoef(input: Tensor) -> Tensor:
+    check_tensor(input, "corrcoef")
+    if len(input.shape) > 2:
+        raise RuntimeError("corrcoef(): expected input to have two or fewer dimensions but got an input with "
+                           f"{len(input.shape)} dimensions")
+    c = cov(input)
+    if not c.shape:
+        return c / c
+    d = c.diag()
+    deviation = d.real.sqrt() if c.dtype.is_complex else d.sqrt()
+    c = c / deviation.unsqueeze(1)
+    c = c / deviation.unsqueeze(0)
+    return c if c.dtype.is_complex else c.clamp(-1, 1)
+
+
+@op(method=False)
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
+          compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    if len(x1.shape) < 2 or len(x2.shape) < 2:
+        raise RuntimeError("cdist only supports at least 2D tensors, X1 got: "
+                           f"{min(len(x1.shape), len(x2.shape))}D")
+    for k, x in enumerate((x1, x2)):
+        if not x.dtype.is_floating_point:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{k + 1} got: {DTYPE_NAMES[x.dtype.name]}")
+    if x1.dtype is not x2.dtype:
+        raise RuntimeError(f"expected scalar type {DTYPE_NAMES[x1.dtype.name]} but found {DTYPE_NAMES[x2.dtype.name]}")
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    if p == 0:  # a count: its gradient is zero, where that of vector_norm is absent
+        differ = vector_norm(x1.detach().unsqueeze(-2) - x2.detach().unsqueeze(-3), p, -1)
+        return severed(differ, x1, x2, name="CdistBackward0")
+    if x1.shape[-1] == 0:
+        return new(constant(0.0, (*x1.shape[:-1], x2.shape[-2]), x1.dtype))
+    return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+@op(method=False)
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    n = input.shape[0]
+    i, j = np.triu_indices(n, 1)
+    a = FUNCTIONS["index_select"](input, 0, from_array(i, int64))
+    b = FUNCTIONS["index_select"](input, 0, from_array(j, int64))
+    if p == 0:
+        return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
+    return vector_norm(a - b, p, -1)

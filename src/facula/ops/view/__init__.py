@@ -1,0 +1,1 @@
+"""Operations whose result shares its elements with their argument."""

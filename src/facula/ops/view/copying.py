@@ -1,0 +1,102 @@
+"""The same values in another tensor: clone, contiguous, detach; views in place and as copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from facula._tensor.handle import Tensor, alias, attach, new, read, share
+from facula.autograd.graph import Rule, mode
+from facula.ops.registry import FUNCTIONS, METHODS, op
+from facula.ops.view.broadcasting import expand
+from facula.ops.view.diagonals import diagonal
+from facula.ops.view.dtype_views import view_as_complex, view_as_real
+from facula.ops.view.permuting import permute, swapaxes, swapdims, t, transpose
+from facula.ops.view.reshaping import squeeze, unsqueeze, view
+from facula.ops.view.slicing import as_strided, narrow, select, unfold
+from facula.ops.view.splitting import split, split_with_sizes, unbind
+from facula.ops.view.views import geometry, is_contiguous_geometry
+
+_CLONE = Rule("CloneBackward0", lambda ctx, g: (g,))
+
+
+@op
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy. (Values are immutable: the elements are copied when either is written.)"""
+    if not isinstance(input, Tensor):
+        raise TypeError("clone(): argument 'input' (position 1) must be Tensor, not "
+                        f"{type(input).__name__}")
+    return attach(new(read(input)), _CLONE, (input,))
+
+
+@op(function=False)
+def contiguous(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """`input` if its elements lie row-major, otherwise a copy."""
+    return input if is_contiguous_geometry(input) else clone(input)
+
+
+@op
+def detach(input: Tensor) -> Tensor:
+    """The same elements without history."""
+    strides, offset = geometry(input)
+    return alias(input, input.shape, strides, offset)
+
+
+@op
+def detach_(input: Tensor) -> Tensor:
+    """Cut `input` from its history, in place."""
+    if input._base is not None:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using "
+            "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+            "True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+            "these gradients. To fix this error, please refer to the Optimizer.zero_grad() "
+            "function in torch/optim/optimizer.py as a solution."
+        )
+    input._rg = False
+    input._grad_fn = None
+    return input
+
+
+# ---- the other forms of views --------------------------------------------------------------------
+
+def _copying(body: Callable[..., Any], name: str) -> None:
+    def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        out = body(input, *args, **kwargs)
+        if isinstance(out, tuple):
+            return tuple([o.clone() for o in out])
+        return out.clone()
+    copied.__name__ = copied.__qualname__ = name
+    op(copied, method=False)
+
+
+_body: Callable[..., Any]
+for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, narrow, diagonal,
+              as_strided, detach, unbind, split, split_with_sizes, unfold, view_as_real,
+              view_as_complex):
+    _copying(_body, _body.__name__ + "_copy")
+
+
+def _reshaped(body: Callable[..., Tensor], name: str) -> None:
+    def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if mode.grad and self._rg and self._grad_fn is None and self._base is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
+                               "operation.")
+        result = body(self, *args, **kwargs)
+        share(self)
+        self.shape, self._strides, self._offset = result.shape, result._strides, result._offset
+        self._seen = -1
+        self._cached = None
+        if result._grad_fn is not None:
+            self._grad_fn = result._grad_fn
+            if self._output_nr:
+                self._output_nr = 0
+        return self
+    written.__name__ = written.__qualname__ = name
+    METHODS[name] = written
+    setattr(Tensor, name, written)
+
+
+for _body in (squeeze, unsqueeze, transpose, t, swapaxes, swapdims, as_strided):
+    _reshaped(_body, _body.__name__ + "_")
+FUNCTIONS["as_strided_"] = METHODS["as_strided_"]

@@ -1,0 +1,143 @@
+"""The same bytes as another dtype: view(dtype), and complex numbers as pairs of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula.autograd.graph import Rule
+from facula.dtypes import dtype
+from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.realize import leaf
+from facula.ops.casting import constant, to_dtype
+from facula.ops.registry import DTYPE_NAMES, alias_of, op
+from facula.ops.view.views import alias_rule, geometry, make_view
+
+
+def view_dtype(t: Tensor, of: dtype) -> Tensor:
+    """The bytes of `t` as elements of dtype `of`: `t.view(of)`."""
+    strides, offset = geometry(t)
+    a, b = t.dtype.itemsize, of.itemsize
+    shape = tuple(t.shape)
+    if of is t.dtype:
+        return make_view(t, shape, strides, offset, alias_rule)
+    if a == b:
+        return make_view(t, shape, strides, offset, alias_rule, (), of)
+    names = DTYPE_NAMES[t.dtype.name], DTYPE_NAMES[of.name]
+    what = f"to view {names[0]} as {names[1]} (different element sizes)"
+    if not shape:
+        raise RuntimeError(f"self.dim() cannot be 0 {what}")
+    if strides[-1] != 1:
+        raise RuntimeError(f"self.stride(-1) must be 1 {what}, but got {strides[-1]}")
+    if b < a:
+        k = a // b
+        to = (*[s * k for s in strides[:-1]], 1)
+        return make_view(t, (*shape[:-1], shape[-1] * k), to, offset * k, alias_rule, (), of)
+    k = b // a
+    if shape[-1] % k:
+        raise RuntimeError(f"self.size(-1) must be divisible by {k} {what}, but got {shape[-1]}")
+    if offset % k:
+        raise RuntimeError(f"self.storage_offset() must be divisible by {k} {what}, but got "
+                           f"{offset}")
+    for d, s in enumerate(strides[:-1]):
+        if s % k:
+            raise RuntimeError(f"self.stride({d}) must be divisible by {k} {what}, but got {s}")
+    to = (*[s // k for s in strides[:-1]], 1)
+    return make_view(t, (*shape[:-1], shape[-1] // k), to, offset // k, alias_rule, (), of)
+
+
+@op
+def view_as_real(input: Tensor) -> Tensor:
+    """A complex tensor as real pairs, in a new last dimension."""
+    if not input.dtype.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    strides, offset = geometry(input)
+    to = (*[2 * s for s in strides], 1)
+    return make_view(input, (*input.shape, 2), to, 2 * offset, _AS_REAL, (), input.dtype.to_real())
+
+
+@op
+def view_as_complex(input: Tensor) -> Tensor:
+    """Real pairs (the last dimension) as complex numbers."""
+    if input.dtype.is_complex or not input.dtype.is_floating_point:
+        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, "
+                           f"but got a tensor of scalar type: {DTYPE_NAMES[input.dtype.name]}")
+    shape = tuple(input.shape)
+    if not shape:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    strides, offset = geometry(input)
+    if strides[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(s % 2 for s in strides[:-1]):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+    if offset % 2:
+        raise RuntimeError("Tensor must have a storage_offset divisible by 2")
+    to = tuple([s // 2 for s in strides[:-1]])
+    return make_view(input, shape[:-1], to, offset // 2, _AS_COMPLEX, (), input.dtype.to_complex())
+
+
+_AS_REAL = Rule("ViewAsRealBackward0", lambda ctx, g: (view_as_complex(g.contiguous()),))
+_AS_COMPLEX = Rule("ViewAsComplexBackward0", lambda ctx, g: (view_as_real(g),))
+
+# ---- real and imaginary parts --------------------------------------------------------------------
+
+_REAL = Rule("SelectBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]),))
+_IMAG = Rule("SelectBackward0", lambda ctx, g: (to_dtype(g, ctx.dtypes[0]) * 1j,))
+
+
+def _component(t: Tensor, which: int, rule: Rule) -> Tensor:
+    strides, offset = geometry(t)
+    to = tuple([2 * s for s in strides])
+    return make_view(t, t.shape, to, 2 * offset + which, rule, (), t.dtype.to_real())
+
+
+@op(method=False)
+def real(input: Tensor) -> Tensor:
+    """The real parts, as a view; a real tensor itself."""
+    return _component(input, 0, _REAL) if input.dtype.is_complex else input
+
+
+@op(method=False)
+def imag(input: Tensor) -> Tensor:
+    """The imaginary parts, as a view. RuntimeError for a real tensor."""
+    if not input.dtype.is_complex:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return _component(input, 1, _IMAG)
+
+
+def _component_property(get: Callable[[Tensor], Tensor]) -> property:
+    def put(self: Tensor, value: Any) -> None:
+        get(self).copy_(value if isinstance(value, Tensor) else _lift(value, get(self).dtype))
+    return property(get, put)
+
+
+def _lift(value: Any, of: dtype) -> Tensor:
+    return new(constant(value, (), of))
+
+
+Tensor.real = _component_property(real)  # type: ignore[assignment]
+Tensor.imag = _component_property(imag)  # type: ignore[assignment]
+
+
+@op
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate: a fresh tensor; a real tensor itself."""
+    if not input.dtype.is_complex:
+        return input
+    node = read(input)
+    pairs = view_node(node, (size_of(input.shape), 2), (2, 1), 0, input.dtype.to_real())
+    sign = new(leaf(np.array([1, -1], input.dtype.to_real().numpy), (2,), input.dtype.to_real()))
+    flipped = read(new(pairs) * sign)
+    out = new(view_node(flipped, input.shape, contiguous_strides(input.shape), 0, input.dtype))
+    return attach(out, _CONJ, (input,))
+
+
+_CONJ = Rule("ConjBackward0", lambda ctx, g: (conj(g),))
+
+
+alias_of("conj", "conj_physical")
