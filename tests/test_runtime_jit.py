@@ -115,6 +115,15 @@ def test_damaged_objects_are_refused_not_run():
             elf.load(bad, ["varied"], {})
 
 
+def test_the_same_text_over_other_imports_is_another_module():
+    """It was found by text alone once: whoever came second wrote into the first one's list."""
+    text = "@cell = external global i64\ndefine double @read() {\n  %x = load i64, ptr @cell\n" \
+           "  %y = sitofp i64 %x to double\n  ret double %y\n}"
+    cells = [ctypes.c_int64(4), ctypes.c_int64(7)]
+    read = [jit.module(text, ["read"], {"cell": ctypes.addressof(cell)})["read"] for cell in cells]
+    assert [call(address) for address in read] == [4, 7]
+
+
 def test_imported_symbols():
     text = ("@answer = external global double\n"
             "define double @f() {\n  %x = load double, ptr @answer\n  ret double %x\n}")

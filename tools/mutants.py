@@ -1,0 +1,174 @@
+"""Is the suite awake? Breaks the engine in thirty ways, one at a time, and sees whether a test fails.
+
+    python tools/mutants.py [--only WORD] [--check] [--whole]
+
+Each mutant is a copy of src/ and tests/ with one change. First the tests that ought to notice run, and with
+--whole the rest of the suite if they do not. A mutant is caught if a test fails; what survives is listed, and
+the exit status is their number. --check only sees that each pattern stands exactly once where it is said to.
+The limits of liveness.py are measured by the very functions that use them, so they are broken after that.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# what is broken: (file below src/facula, pattern, what it becomes, tests that ought to notice)
+MUTANTS = {
+    # liveness, donation, pinning
+    "a leaf that is held is donated": (
+        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_LEAF").*)', r"\1\2\n\1namespace[\3] += 1",
+        "test_cpython test_thresholds"),
+    "memory that is held is donated": (
+        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_MEMORY").*)', r"\1\2\n\1namespace[\3] += 2",
+        "test_cpython test_thresholds"),
+    "held values count as dead": (
+        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_NODE").*)', r"\1\2\n\1namespace[\3] += 1",
+        "test_cpython test_recorder test_autograd"),
+    "pinned memory counts as free": (
+        "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_MEMORY").*)', r"\1\nglobals()[\2] += 1",
+        "test_cpython test_dlpack test_ops_core"),
+    "aliases are forgotten while they live": (
+        "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_STORAGE").*)', r"\1\nglobals()[\2] += 1",
+        "test_cpython test_random_programs"),
+    "a calibration that fails is believed": (
+        "engine/cpython/liveness.py",
+        r"namespace\[name\] = limit if exact and by_one else UNKNOWN\n +if not \(exact and by_one\):",
+        "namespace[name] = limit\n    if False:", "test_cpython"),
+    "results of CALLs count as values": (
+        "engine/steps.py", r"references - used > lists and op is not CALL", "references - used > lists",
+        "test_runtime_plan test_recorder test_ops_core"),
+    # keys of what was seen before
+    "a step's key forgets dtypes": (
+        "engine/steps.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
+        "parts += (node.op, node.attrs, node.shape, held[i])", "test_random_programs test_ops_core"),
+    "a step's key forgets attributes": (
+        "engine/steps.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
+        "parts += (node.op, node.shape, node.dtype, held[i])", "test_random_programs test_ops_core"),
+    "donation is no part of the key": (
+        "engine/realize.py", r'\*\(work.leaves.index\(leaf\) for leaf in donated\), "donated"\)', '"donated")',
+        "test_replacing test_thresholds"),
+    "machine code is keyed without its imports": (
+        "engine/runtime/cpu/jit.py", r"frozenset\(imports.items\(\)\) if imports else None", "None", "test_recorder"),
+    # replay
+    "a rule that looked at values is replayed": (
+        "autograd/replay.py", r"if blind and \[", "if [", "test_replay test_thresholds"),
+    "constants of a replay count by shape": (
+        "autograd/replay.py", r"parts.append\(str\(node.scalars\)\)", "pass", "test_replay"),
+    "hooks do not stop a replay": (
+        "autograd/replay.py", r'if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:',
+        "if not t._rg:", "test_replay test_autograd"),
+    "0.0 and -0.0 are the same static": (
+        "autograd/replay.py", r"value = value, str\(value\)  # 0.0 == -0.0", "pass", "test_replay"),
+    # recording
+    "a loop is seen where turns differ": (
+        "engine/recorder.py", r"same\[p\] >= \(p if p == known else 2 \* p\)", "same[p] >= 1", "test_recorder"),
+    "what a tape holds counts as a loop": (
+        "engine/recorder.py", r"for p in range\(1, n // 3 \+ 1\) if 4 \* \(held.*?\) <= p\]",
+        "for p in range(1, n // 3 + 1)]", "test_recorder"),
+    "looking is not put off": (
+        "engine/recorder.py", r"_put_off\(min\(4 \* n, MOST\)\)", "_put_off(n + 1)", "test_recorder"),
+    # loops: masks, tails, ranges, order of sums
+    "the tail's mask has one lane too many": (
+        "engine/compiler/emit/nest.py", r"icmp sgt \{vector\('i8', lanes\)\} \{every\}",
+        "icmp sge {vector('i8', lanes)} {every}", "test_compiler_random test_compiler_steps"),
+    "a sum forgets its mask": (
+        "engine/compiler/emit/reductions.py",
+        r"(best = scalar.emit\(code, _STEP\[.*\n) +if e.mask is not None:\n +best = .*\n", r"\1",
+        "test_compiler_random test_compiler_steps"),
+    "a block of a long sum is lost": (
+        "engine/compiler/emit/reductions.py", r"fadd \{t\} \{total\}, \{part\}", "fadd {t} {part}, {part}",
+        "test_compiler_random test_compiler_steps"),
+    "lanes are combined in another order": (
+        "engine/compiler/emit/reductions.py", r"parts\[k\], parts\[half \+ k\]", "parts[2 * k], parts[2 * k + 1]",
+        "test_compiler_steps test_compiler_random test_same_bits"),
+    "a gather reads past the last row": (
+        "engine/compiler/emit/memory.py", r"limit = e.argument\(rows - 1,", "limit = e.argument(rows + 63,",
+        "test_errors test_compiler_random test_compiler_steps"),
+    "fractions of a tile are left out": (
+        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), \{\"rows\": rows\}",
+        'return outer // rows, {"rows": rows}', "test_compiler_random test_compiler_steps"),
+    "pieces of a long product overlap": (
+        "engine/compiler/matmul.py", r"pieces = -\(-k // step\)", "pieces = k // step", "test_matmul"),
+    # fusing and memory
+    "a reduction is read before it is complete": (
+        "engine/compiler/legality.py", r"^( +)if split:$", r"\1if False:", "test_fusing test_compiler_random"),
+    "a dependency through another kernel is missed": (
+        "engine/compiler/legality.py", r"if self._cycle\(group, sources\):", "if False:",
+        "test_fusing test_compiler_random"),
+    "nothing is fused": (
+        "engine/compiler/legality.py", r"if len\(group.members\) >= MAX_MEMBERS:", "if group.members:", "test_fusing"),
+    # gradients at kinks
+    "relu's slope at 0 is 1": (
+        "ops/elementwise/activations.py", r"where\(x <= 0, 0, x\)", "where(x < 0, 0, x)",
+        "test_nn_layers test_sweep_gradients test_autograd test_parity_regressions"),
+    "of two equal values one gets all of max's gradient": (
+        "ops/elementwise/derivatives.py", r"where\(a > b, 1.0, where\(F\[\"eq\"\]\(a, b\), 0.5, 0.0\)\)",
+        "where(a >= b, 1.0, 0.0)", "test_sweep_gradients test_autograd test_parity_regressions"),
+    "a branch not taken poisons the gradient": (
+        "ops/elementwise/derivatives.py", r"\[None, where\(c, seed, 0.0\), where\(c, 0.0, seed\)\]",
+        "[None, times(seed, where(c, 1.0, 0.0)), times(seed, where(c, 0.0, 1.0))]",
+        "test_autograd test_parity_regressions test_sweep_gradients"),
+}
+
+
+def broken(name, source):
+    """The text of the mutant's file."""
+    file, pattern, changed, _ = MUTANTS[name]
+    text, times = re.subn(pattern, changed, (source / "src/facula" / file).read_text(), flags=re.M)
+    if times != 1:
+        raise SystemExit(f"{name}: {pattern} stands {times} times in {file}")
+    return text
+
+
+def fails(folder, tests):
+    """The first test that fails, or "" if none does."""
+    env = {**os.environ, "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}"}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], cwd=folder,
+                          env=env, capture_output=True, text=True)
+    if done.returncode == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+    return found.group(1) if found else done.stdout[-300:] + done.stderr[-300:]
+
+
+def tried(name, whole):
+    with tempfile.TemporaryDirectory() as where:
+        folder = Path(where)
+        for part in ("src", "tests", "examples"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        file, _, _, tests = MUTANTS[name]
+        text = broken(name, folder)
+        (folder / "src/facula" / file).write_text(text)
+        paths = [f"tests/{test}.py" for test in tests.split() if (folder / f"tests/{test}.py").exists()]
+        return fails(folder, paths) or (fails(folder, ["tests"]) if whole else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--whole", action="store_true")
+    options = parser.parse_args()
+    survivors = []
+    for name in MUTANTS:
+        if options.only not in name:
+            continue
+        if options.check:
+            broken(name, ROOT)
+            continue
+        caught = tried(name, options.whole)
+        print(f"{'caught  ' if caught else 'SURVIVES'} {name}{': ' + caught if caught else ''}", flush=True)
+        if not caught:
+            survivors.append(name)
+    raise SystemExit(len(survivors))
+
+
+if __name__ == "__main__":
+    main()
