@@ -5,6 +5,7 @@ torch is optional: a test that compares with it takes the `torch` fixture, or ca
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 # this environment) and the next run: entries are keyed by IR, CPU and LLVM version, so none can be stale.
 os.environ.setdefault("FACULA_CACHE_DIR", str(ROOT / ".pytest_cache" / "facula-objects"))
 os.environ.setdefault("FACULA_VERIFY", "1")  # every plan of every test is checked between the passes
+
+
+class _NoTorch:
+    """Refuses torch as Python does where it is not installed, also `importorskip`."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
+# To see here what a machine without torch sees.
+if os.environ.get("FACULA_TEST_NO_TORCH") == "1":
+    sys.meta_path.insert(0, _NoTorch())
 
 
 def pytest_collection_modifyitems(config, items):
