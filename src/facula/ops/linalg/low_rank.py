@@ -1,13 +1,11 @@
-"""Singular values and principal components of matrices that nearly have a low rank.
+"""Decompositions of matrices of low rank from products with random matrices.
 
-Halko, Martinsson and Tropp, Finding structure with randomness (arXiv:0909.4061): a random sample of
-the range, made orthogonal and improved by power steps (algorithm 4.4), then the decomposition of
-the small matrix that is left (5.1).
+N. Halko, P. G. Martinsson, J. A. Tropp, "Finding structure with randomness: probabilistic
+algorithms for constructing approximate matrix decompositions", SIAM Review 53 (2011),
+arXiv:0909.4061. Written from that paper.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from facula import defaults
 from facula._tensor.handle import Tensor
@@ -17,79 +15,95 @@ from facula.ops.linalg.matrices import adjoint_of, adjoint_times
 from facula.ops.linalg.qr import qr
 from facula.ops.linalg.svd import svd
 from facula.ops.product.contraction import product
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.random.sampling import randn
+from facula.ops.registry import op
 
 
-def _range(A: Tensor, q: int, steps: int) -> Tensor:
-    """q orthonormal columns that nearly span what A maps to."""
-    sample = FUNCTIONS["randn"](A.shape[-1], q, dtype=A.dtype, device=A.device)
-    basis = qr(A @ sample)[0]
-    for _ in range(steps):
-        basis = qr(product(A, qr(adjoint_times(A, basis))[0]))[0]
-    return basis  # type: ignore[no-any-return]
+def _orthonormal(columns: Tensor) -> Tensor:
+    basis: Tensor = qr(columns).Q
+    return basis
 
 
-def _decomposed(A: Tensor, q: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    if A.shape[-2] < A.shape[-1]:
-        v, s, u = _decomposed(adjoint_of(A), q, steps)
-        return u, s, v
-    basis = _range(A, q, steps)
-    u, s, vh = svd(adjoint_times(basis, A), False)
-    return product(basis, u), s, adjoint_of(vh)
+def subspace(a: Tensor, dimension: int, iterations: int) -> Tensor:
+    """An orthonormal basis (*, m, dimension) of nearly the range of `a` (*, m, n): algorithm 4.4.
+
+    Each iteration multiplies by a's adjoint and by a, which makes small singular values matter less. The
+    columns are orthonormalised after every product, or rounding would leave all of them along the
+    largest singular vector.
+    """
+    sketch = randn(a.shape[-1], dimension, dtype=a.dtype, device=a.device)
+    basis = _orthonormal(product(a, sketch))
+    for _ in range(iterations):
+        rows = _orthonormal(adjoint_times(a, basis))
+        basis = _orthonormal(product(a, rows))
+    return basis
 
 
-def _floats(A: Any, what: str) -> Tensor:
-    if not isinstance(A, Tensor):
-        raise TypeError(
-            f"{what}(): argument 'A' (position 1) must be Tensor, not {type(A).__name__}"
-        )
-    return A if A.dtype.category >= FLOAT else to_dtype(A, defaults.get_default_dtype())
+def truncated_svd(a: Tensor, dimension: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U (*, m, k), S (*, k), V (*, n, k): algorithm 5.1, the decomposition of what `a` is within `subspace`.
+
+    The basis is looked for on the side with fewer elements: of a wide matrix, among its rows.
+    """
+    wide = a.shape[-2] < a.shape[-1]
+    tall = adjoint_of(a) if wide else a
+    basis = subspace(tall, dimension, iterations)
+    inner, values, right = svd(adjoint_times(basis, tall), False)
+    left, other = product(basis, inner), adjoint_of(right)
+    return (other, values, left) if wide else (left, values, other)
+
+
+def _floating(a: Tensor, name: str) -> Tensor:
+    """Integers as the default float type."""
+    if not isinstance(a, Tensor):
+        raise TypeError(f"{name}(): argument 'A' (position 1) must be Tensor, not {type(a).__name__}")
+    if len(a.shape) < 2:
+        raise ValueError(f"not enough values to unpack (expected 2, got {len(a.shape)})")
+    return a if a.dtype.category >= FLOAT else to_dtype(a, defaults.get_default_dtype())
 
 
 @op(method=False)
-def svd_lowrank(
-    A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S, V with A (or A - M) nearly U diag(S) V^H: (*, m, q), (*, q), (*, n, q).
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2,
+                M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """U (*, m, k), S (*, k) and V (*, n, k) with A - M (*, m, n) nearly U diag(S) V^H, k = min(q, m, n).
 
-    A: (*, m, n), real or complex; M broadcasts to it. q: a slight overestimate of the rank; niter:
-    power steps. The start is random (`facula.manual_seed`). Source: Halko, Martinsson and Tropp,
-    arXiv:0909.4061. For dense matrices that are not huge `linalg.svd` is faster.
+    q       columns of the random matrix: the rank that is expected, and a few more (None: 6)
+    niter   iterations that sharpen the result (None: 2)
+    M       is taken from A first, broadcast
 
-    >>> A = facula.outer(facula.arange(1.0, 5.0), facula.ones(3))
-    >>> U, S, V = facula.svd_lowrank(A, q=2)
-    >>> facula.allclose(U * S @ V.mT, A, atol=1e-5)
-    True
+    Random numbers come from the default generator. For small dense matrices `linalg.svd` is exact and
+    faster. Halko, Martinsson, Tropp, arXiv:0909.4061.
+
+    >>> import facula
+    >>> x = facula.tensor([[3.0, 0.0], [4.0, 0.0], [0.0, 0.0]])
+    >>> [round(s, 4) for s in facula.svd_lowrank(x, q=1)[1].tolist()]
+    [5.0]
     """
-    x = _floats(A, "svd_lowrank")
+    a = _floating(A, "svd_lowrank")
     if M is not None:
-        x = x - FUNCTIONS["broadcast_to"](M, tuple(x.shape))
-    return _decomposed(x, 6 if q is None else q, 2 if niter is None else niter)
+        a = a - M
+    return truncated_svd(a, 6 if q is None else q, 2 if niter is None else niter)
 
 
 @op(method=False)
-def pca_lowrank(
-    A: Tensor, q: int | None = None, center: bool = True, niter: int = 2
-) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S, V of `svd_lowrank` for m samples of n features (*, m, n), their mean taken off first.
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True,
+                niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """The principal components of m samples (*, m, n) of n features: U (*, m, q), S (*, q), V (*, n, q).
 
-    The columns of V are the principal directions, S ** 2 / (m - 1) the variances along them.
-    q: how many, by default the least of 6, m and n; `center=False` takes A as it is.
-    Raises ValueError if q is not in [0, min(m, n)] or niter is negative.
+    The columns of V are the directions, S^2 / (m - 1) the variances along them. `center`: the mean of each
+    feature is taken off first. q is min(6, m, n) if it is not given; ValueError if it is none of 0 to
+    min(m, n), or `niter` is negative. Halko, Martinsson, Tropp, arXiv:0909.4061.
 
-    >>> x = facula.tensor([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])
-    >>> U, S, V = facula.pca_lowrank(x, q=1)
-    >>> S
-    tensor([3.1623])
+    >>> import facula
+    >>> x = facula.tensor([[0.0, 1.0], [3.0, 1.0], [6.0, 1.0]])
+    >>> [round(abs(v), 4) for v in facula.pca_lowrank(x, q=1)[2].flatten().tolist()]
+    [1.0, 0.0]
     """
-    x = _floats(A, "pca_lowrank")
-    m, n = x.shape[-2:]
+    a = _floating(A, "pca_lowrank")
+    most = min(a.shape[-2:])
     if q is None:
-        q = min(6, m, n)
-    elif not 0 <= q <= min(m, n):
-        raise ValueError(
-            f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}"
-        )
+        q = min(6, most)
+    elif not 0 <= q <= most:
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={most}")
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
-    return _decomposed(x - x.mean(-2, True) if center else x, q, niter)
+    return truncated_svd(a - a.mean(-2, keepdim=True) if center else a, q, niter)
