@@ -39,6 +39,7 @@ LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the o
 # Records of plans that ran; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 _debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
+MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
@@ -226,9 +227,12 @@ def _report(error: Exception, nodes: int, saved: str) -> None:
         trace = trace.tb_next
     where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
     warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
-                           "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where.",
+                           "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
+                           + (f"The graph is in {saved}." if saved else
+                              "FACULA_SAVE_PLANS=folder saves the graph as a file."),
                            RuntimeWarning, *where)
-    failures[reason] = "".join(traceback.format_exception(error))
+    if len(failures) < MOST_FAILURES:
+        failures[reason] = "".join(traceback.format_exception(error))
 
 
 def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:
