@@ -117,6 +117,47 @@ def test_as_strided_scatter_leaves_the_region_no_gradient():
     assert part.grad.tolist() == [2.0, 4.0]
 
 
+@pytest.mark.parametrize("offset", [None, 0, 3, 10, 16])
+def test_a_region_outside_the_elements_of_its_base_has_gradients_within_them(offset):
+    """It was written before (or behind) the gradient's memory: crashes, now and then, far away."""
+    memory = facula.arange(20.0, dtype=facula.float64)
+    x = memory.as_strided((10,), (1,), 5).requires_grad_()
+    y = x.as_strided((2, 2), (1, 2)) if offset is None else x.as_strided((2, 2), (1, 2), offset)
+    weight = leaf([[1.0, 2.0], [3.0, 4.0]])
+    (grad,) = facula.autograd.grad(y, x, weight, create_graph=True)
+    expected = np.zeros(30)
+    at = 5 if offset is None else offset
+    expected[[at, at + 2, at + 1, at + 3]] = [1.0, 2.0, 3.0, 4.0]
+    assert grad.tolist() == expected[5:15].tolist()
+    (grad * facula.arange(10.0)).sum().backward()
+    scale = np.zeros(30)
+    scale[5:15] = np.arange(10.0)
+    assert weight.grad.tolist() == [[scale[at], scale[at + 2]], [scale[at + 1], scale[at + 3]]]
+
+
+def test_no_view_leaves_its_storage():
+    x = facula.arange(5.0)
+    for call in (lambda: x.as_strided((2,), (1,), -1), lambda: x.as_strided((2,), (1,), 4),
+                 lambda: facula.as_strided_copy(x, (2,), (1,), -2),
+                 lambda: facula.as_strided_scatter(x, facula.ones(2), (2,), (1,), -1),
+                 lambda: facula.empty(0).set_(x.untyped_storage(), -1, (2,), (1,)),
+                 lambda: facula.empty(0).set_(x.untyped_storage(), 3, (2,), (-4,)),
+                 lambda: facula.empty(0).set_(x.untyped_storage(), 0, (2, 2), (1,))):
+        with pytest.raises(RuntimeError):
+            call()
+
+
+def test_set_has_the_storage_grow_and_reads_its_bytes_as_what_it_holds():
+    x = facula.arange(5.0)
+    longer = facula.empty(0).set_(x.untyped_storage(), 3, (4,), (1,))
+    assert longer.tolist() == [3.0, 4.0, 0.0, 0.0] and x.untyped_storage().nbytes() == 28
+    assert x.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    bits = facula.empty(0, dtype=facula.int32).set_(facula.ones(2).untyped_storage())
+    assert bits.tolist() == [0x3F800000] * 2
+    wide = facula.empty(0, dtype=facula.float64).set_(x.untyped_storage())  # 28 bytes: 3 and a half
+    assert wide.shape == (3,)
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (3, 4), (3, 3)])
 def test_pseudo_inverse_and_least_squares_follow_finite_differences(shape):
     rng = np.random.default_rng(0)

@@ -61,13 +61,18 @@ def run(name, operations, options, jobs, seconds):
     environment.setdefault("FACULA_CACHE_DIR", str(REPORTS / "objects"))
     # Each entry runs in a forked child, two at a time: more threads than cores would only make them wait.
     environment.setdefault("FACULA_NUM_THREADS", "1")
+    # A child that crashes says where: Python's stack, and what the C library found wrong with the heap.
+    environment |= {"PYTHONFAULTHANDLER": "1", "LIBC_FATAL_STDERR_": "1"}
     arguments = [a for a in SWEEPS[name] if a not in ("--ops", RANDOM)]
     done = yardstick(["--lib", "facula", "--path", str(ROOT / "src"), *arguments, "--ops-file", str(listed),
                       "--max-samples", str(options.samples), "--jobs", str(jobs), "--timeout", str(seconds),
                       "--json", str(report)], environment)
     if not report.exists():
         raise SystemExit(f"{done.stdout}\n{name}: the comparison itself ended with status {done.returncode}")
-    return json.loads(report.read_text())["entries"]
+    entries = json.loads(report.read_text())["entries"]
+    if any(entry["status"] == "crash" for entry in entries.values()):
+        print(done.stdout[-20_000:])
+    return entries
 
 
 def sweep(name, options, until):

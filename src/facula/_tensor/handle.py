@@ -158,12 +158,18 @@ def read_view(t: Tensor) -> Node:
     return node
 
 
+def retyped(flat: np.ndarray, of: dtype) -> np.ndarray:
+    """The bytes of a flat array as elements of another type. Bytes at the end that make no whole one are left out."""
+    bytes_ = flat.view(np.uint8)
+    return bytes_[:bytes_.size // of.itemsize * of.itemsize].view(of.numpy)
+
+
 def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
     """`base` seen through (shape, strides, offset)."""
     if of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
-        array = value_of(base).reshape(-1).view(of.numpy)
+        array = retyped(value_of(base).reshape(-1), of)
         base = leaf(np.array(array), (array.size,), of)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
         return base
@@ -177,7 +183,7 @@ def strided(t: Tensor) -> np.ndarray:
     storage = share(t)
     flat = storage.memory()
     if t.dtype is not storage.node.dtype:
-        flat = flat.view(t.dtype.numpy)
+        flat = retyped(flat, t.dtype)
     step = t.dtype.itemsize
     return np.lib.stride_tricks.as_strided(flat[t._offset:], t.shape, [s * step for s in t._strides])
 
@@ -237,7 +243,7 @@ def assign(t: Tensor, node: Node) -> None:
     if t.dtype is not base.dtype:
         array = np.array(value_of(base)).reshape(-1)
         view = np.lib.stride_tricks.as_strided(
-            array.view(t.dtype.numpy)[t._offset:], shape, [s * t.dtype.itemsize for s in t._strides])
+            retyped(array, t.dtype)[t._offset:], shape, [s * t.dtype.itemsize for s in t._strides])
         view[...] = value_of(node)
         storage.node = leaf(array.reshape(base.shape), base.shape, base.dtype)
     elif t._offset == 0 and size_of(shape) == size_of(base.shape) and t._strides == contiguous_strides(shape):

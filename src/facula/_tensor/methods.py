@@ -12,7 +12,7 @@ from facula._tensor import state as _tensor_state  # noqa: F401
 from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
 from facula._tensor import writing as _tensor_writing  # noqa: F401
-from facula._tensor.handle import Storage, Tensor, alias, attach, is_meta, new, read, share, strided
+from facula._tensor.handle import Storage, Tensor, alias, attach, is_meta, new, read, retyped, share, strided
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine.cpython import liveness
@@ -232,7 +232,7 @@ def _memory(self: Tensor) -> tuple[Any, np.ndarray]:
     if storage is None:
         return self, value_of(self._node).reshape(-1)
     flat = storage.memory()
-    return storage, flat if storage.node.dtype is self.dtype else flat.view(self.dtype.numpy)
+    return storage, flat if storage.node.dtype is self.dtype else retyped(flat, self.dtype)
 
 
 def _from_memory(cls: Any, array: np.ndarray, of: dtype) -> Tensor:

@@ -88,15 +88,23 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     if source is None:
         source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
     if not isinstance(source, Tensor):
-        source = source._tensor
-        whole = alias(source, (size_of(source._storage.node.shape),), (1,), 0)
-        size = size if size is not None else whole.shape
-        source = whole
+        source = source._tensor  # bytes without a type of their own: they are read as what `self` holds
+        stored = share(source).node
+        count = size_of(stored.shape) * stored.dtype.itemsize // self.dtype.itemsize
+        source = alias(source, (count,), (1,), 0, self.dtype)
+        size = size if size is not None else source.shape
     if size is not None:
         shape = sizes_of((size,), "set_")
-        source = alias(
-            source, shape, tuple(stride) if stride is not None else contiguous_strides(shape), storage_offset
-        )
+        strides = tuple(stride) if stride is not None else contiguous_strides(shape)
+        if storage_offset < 0:
+            raise RuntimeError(f"Tensor: invalid storage offset {storage_offset}")
+        if len(strides) != len(shape):
+            raise RuntimeError(f"unequal size length ({len(shape)}) and stride length ({len(strides)})")
+        if any(s < 0 for s in strides):
+            raise RuntimeError(f"set_: Negative strides are not supported at the moment, got strides: {list(strides)}")
+        if 0 not in shape:
+            _grow(source, storage_offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)))
+        source = alias(source, shape, strides, storage_offset, source.dtype)
     if is_meta(source) is not is_meta(self):
         raise RuntimeError(f'Attempted to set the storage of a tensor on device "{self.device}" to a storage on '
                            f'different device "{source.device}".  This is no longer allowed; the devices must match.')
@@ -110,22 +118,26 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     shape = sizes_of(size, "resize_")
     if shape == self.shape:
         return self
-    storage = share(self)
-    have = size_of(storage.node.shape)
-    need = self._offset + size_of(shape)
-    if need <= have:
-        take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
-        return self
-    from facula.engine.realize import leaf
-    if is_meta(self):
-        storage.node = meta_node((need,), storage.node.dtype)
-    else:
-        flat = np.zeros(need, storage.node.dtype.numpy)
-        flat[:have] = storage.memory()
-        storage.node = leaf(flat, (need,), storage.node.dtype)
-    storage.version += 1
-    take_over(self, alias(self, shape, contiguous_strides(shape), self._offset))
+    _grow(self, (self._offset if self._storage is not None else 0) + size_of(shape))
+    take_over(self, alias(self, shape, contiguous_strides(shape), self._offset, self.dtype))
     return self
+
+
+def _grow(t: Tensor, elements: int) -> None:
+    """Have the storage of `t` hold `elements` of its dtype; those that come new are zero."""
+    storage = share(t)
+    of = storage.node.dtype
+    have, need = size_of(storage.node.shape), -(-elements * t.dtype.itemsize // of.itemsize)
+    if need <= have:
+        return
+    from facula.engine.realize import leaf
+    if is_meta(t):
+        storage.node = meta_node((need,), of)
+    else:
+        flat = np.zeros(need, of.numpy)
+        flat[:have] = storage.memory()
+        storage.node = leaf(flat, (need,), of)
+    storage.version += 1
 
 
 @method

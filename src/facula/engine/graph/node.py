@@ -137,6 +137,23 @@ def size_of(shape: tuple[int, ...]) -> int:
     return n
 
 
+def inside(shape: tuple[int, ...], strides: tuple[int, ...], offset: int, size: int) -> bool:
+    """Does the region lie in a memory of `size` elements? An empty one does, wherever it starts.
+
+    >>> inside((2, 2), (1, 2), -5, 10), inside((2, 2), (1, 2), 6, 10), inside((2, 2), (1, 2), 7, 10)
+    (False, True, False)
+    """
+    low = high = offset
+    for n, stride in zip(shape, strides, strict=True):
+        if n == 0:
+            return True
+        if stride < 0:
+            low += (n - 1) * stride
+        else:
+            high += (n - 1) * stride
+    return low >= 0 and high < size
+
+
 @functools.lru_cache(4096)
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides, in elements. As in torch, a dimension of size 0 counts as 1."""

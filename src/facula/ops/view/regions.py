@@ -14,7 +14,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, attach, new, read, rules, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
-from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, size_of
+from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, inside, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import constant
@@ -32,8 +32,16 @@ def overlaps(shape: Ints, strides: Ints) -> bool:
     return False
 
 
+def _demand(shape: Ints, strides: Ints, offset: int, size: int) -> None:
+    """Kernels trust a region: one outside its base would be read, or written, in somebody else's memory."""
+    if not inside(shape, strides, offset, size):
+        raise AssertionError(f"a region of shape {shape}, strides {strides} and offset {offset} does not lie in "
+                             f"a memory of {size} elements: please report this, nothing was read or written")
+
+
 def region_view(t: Tensor, shape: Ints, strides: Ints, offset: int, name: str = "") -> Tensor:
     """The region (shape, strides, offset) of the contiguous value of `t`, as a fresh tensor."""
+    _demand(shape, strides, offset, size_of(t.shape))
     out = new(view_node(read(t), shape, strides, offset, t.dtype))
     rule = _named(name, region_view_backward) if name else _REGION_VIEW
     return attach(out, rule, (t,), (strides, offset))
@@ -49,6 +57,7 @@ def region_add(g: Tensor, shape: Ints, strides: Ints, offset: int) -> Tensor:
     if offset == 0 and size_of(shape) == size_of(g.shape) \
             and strides == contiguous_strides(g.shape):
         return region_view(g, shape, contiguous_strides(shape), 0)
+    _demand(g.shape, strides, offset, size_of(shape))
     zero = constant(0, shape, g.dtype)
     if not size_of(g.shape):
         return new(zero)
@@ -76,6 +85,7 @@ def region_add_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
 
 def region_put(base: Tensor, value: Tensor, strides: Ints, offset: int, name: str = "") -> Tensor:
     """A copy of contiguous `base` with the region replaced by `value`, of the same dtype."""
+    _demand(value.shape, strides, offset, size_of(base.shape))
     if not size_of(value.shape):
         out = new(read(base))
     elif offset == 0 and size_of(base.shape) == size_of(value.shape) \
@@ -102,7 +112,8 @@ def _write_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 def _as_strided_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     base_shape, base_strides, base_offset, shape, strides, offset = ctx.saved
-    if base_strides == contiguous_strides(base_shape):
+    if base_strides == contiguous_strides(base_shape) \
+            and inside(shape, strides, offset - base_offset, size_of(base_shape)):
         return (region_add(g, base_shape, strides, offset - base_offset),)
     low = min(offset, base_offset)
     high = low

@@ -65,7 +65,9 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
         raise RuntimeError("as_strided: Negative strides are not supported at the moment, got "
                            f"strides: {list(strides)}")
     old, at = geometry(input)
-    offset = at if storage_offset is None else storage_offset
+    offset = at if storage_offset is None else index(storage_offset)
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     if size_of(shape):
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
         storage = share(input)
