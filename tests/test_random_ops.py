@@ -68,7 +68,7 @@ def seam(monkeypatch):
     monkeypatch.setattr(ops, "is_meta", lambda t: False)
     monkeypatch.setattr(ops, "severed", lambda out, *inputs, name: out)  # torch's tensors have no tape of ours
     engine = Engine(11)
-    monkeypatch.setattr(ops, "default_engine", lambda: engine)
+    monkeypatch.setattr(ops, "default_engine", lambda *_: engine)
     torch.manual_seed(11)
     return engine
 

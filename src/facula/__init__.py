@@ -63,6 +63,7 @@ from facula.dtypes import (
     short,
     uint8,
 )
+from facula.errors import OutOfMemoryError
 from facula.layouts import (
     _mkldnn,
     channels_last,

@@ -11,7 +11,7 @@ from facula._tensor.handle import Tensor, alias, is_meta, new, share, update
 from facula._tensor.tape_methods import take_over
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.index.masking import scalar_value

@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, is_meta, new, read, update
+from facula._tensor.handle import Tensor, device_of, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
-from facula.engine.graph.node import contiguous_strides
-from facula.engine.meta import switch
+from facula.engine.graph.node import contiguous_strides, elsewhere
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -149,13 +148,9 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     return written
 
 
-_meta_about = False
-switch(globals(), "_meta_about", True)
-
-
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if _meta_about:
+    if elsewhere:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage
@@ -217,7 +212,7 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
     if result.dtype is not out.dtype:
         from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
-    if _meta_about and is_meta(out) is not is_meta(result):
+    if elsewhere and device_of(out) is not device_of(result):
         raise RuntimeError(f"Attempting to copy from device {result.device} to device {out.device}, but cross-device "
                            "copies are not allowed!")
     if result.shape != out.shape:

@@ -14,7 +14,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import INDEX, Formula, Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim

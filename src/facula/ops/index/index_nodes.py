@@ -10,7 +10,7 @@ from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
 from facula.engine.graph.expr import make, operand, scalar
 from facula.engine.graph.node import CONST, META, Formula, Node, contiguous_strides, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.size import Size

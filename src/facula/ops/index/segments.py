@@ -11,7 +11,7 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
 

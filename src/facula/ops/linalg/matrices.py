@@ -9,7 +9,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bfloat16, dtype, float32
 from facula.engine.graph.node import CALL, PICK
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import to_dtype
