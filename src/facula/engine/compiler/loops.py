@@ -26,6 +26,8 @@ from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
+VECTOR_BYTES = 64  # of a nest's vectors on every machine: where registers are narrower LLVM takes several for one, so
+# that which elements a partial sum adds, and in which order, is the same everywhere
 KEEP_BYTES = threshold("scratch_bytes")  # scratch for kept values: it should stay in the second-level cache
 COST = {
     "exp": 12.0,
@@ -174,7 +176,7 @@ def build_nest(
             nest.element_stores[store.value.phase].append(store)
         else:
             nest.outer_stores.append(store)
-    nest.lanes = _lanes(order, vector_bytes)
+    nest.lanes = _lanes(order)
     _keep(nest)
     return nest
 
@@ -233,14 +235,14 @@ def _place(value: Val, nest: Nest) -> None:
     value.level = level
 
 
-def _lanes(order: list[Val], vector_bytes: int) -> int:
+def _lanes(order: list[Val]) -> int:
     """As many lanes as fill a vector of the narrowest arithmetic, at least 4-byte if there is any."""
     sizes = {v.dtype.compute.itemsize for v in order if v.op not in ("lit", "num", "coord")} or {4}
     if 4 in sizes or max(sizes) == 8 and min(sizes) < 8:
         width = 4
     else:
         width = min(sizes) if max(sizes) <= 2 else max(sizes)
-    return max(2, min(vector_bytes // width, 64))
+    return max(2, min(VECTOR_BYTES // width, 64))
 
 
 def _keep(nest: Nest) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from facula.engine.compiler.emit.nest_values import NestValues
 from facula.engine.compiler.emit.types import broadcast, vector
-from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, postorder
+from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, VECTOR_BYTES, postorder
 from facula.engine.compiler.values import Val
 
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
@@ -126,7 +126,7 @@ class NestEmitter(NestValues):
             for phase in range(len(nest.phases)):
                 self.phase = phase
                 # from the type alone: the order of a sum does not depend on what it was fused with
-                unroll = max(1, self.vector_bytes // self.lanes)
+                unroll = max(1, VECTOR_BYTES // self.lanes)
                 self._start_accumulators(phase, unroll)
                 self._reduced_loops(0,
                                     functools.partial(self._vector_loop, unroll, len(order) < BIG))
