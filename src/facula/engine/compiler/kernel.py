@@ -37,6 +37,8 @@ class Step:
 
     `cost` estimates nanoseconds on one core; the thread pool is left asleep below a threshold.
     `args` are int64: numbers, or indices into the plan's buffer table and number table.
+    `program` is what the step means, as data (compiler/program/), and `slots` where each of its buffers lies: for who
+    has no use for machine code.
     """
 
     kernel: Kernel
@@ -46,3 +48,5 @@ class Step:
     bytes: int = 0
     flops: int = 0
     notes: list[str] = field(default_factory=list)
+    program: object = None
+    slots: tuple[int, ...] = ()

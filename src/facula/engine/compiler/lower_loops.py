@@ -15,6 +15,7 @@ from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, pos
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
+from facula.engine.compiler.program.statements import Program
 from facula.engine.compiler.report import nest_text
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
@@ -48,8 +49,12 @@ class Launch:
         nbytes: int,
         flops: int,
         writes: list[object],
+        program: Program,
+        keys: list[object],
     ) -> None:
         self.writes = writes
+        self.program = program
+        self.keys = keys
         self.kernel = kernel
         self.words = words
         self.tiles = tiles
@@ -63,7 +68,9 @@ class Launch:
 
     def step(self, slots: dict[object, int]) -> Step:
         args = [w if isinstance(w, int) else slots[w[1]] if w[0] == "buf" else w[1] for w in self.words]
-        return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops)  # type: ignore[arg-type]
+        places = tuple([slots[key] for key in self.keys])
+        return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops, [],  # type: ignore[arg-type]
+                    self.program, places)
 
     def work(self) -> Work:
         return Work(
@@ -191,6 +198,8 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
         nbytes,
         operations * points,
         list(dict.fromkeys(s.node for s in nest.stores)),
+        program,
+        keys,
     )
 
 

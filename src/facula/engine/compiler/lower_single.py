@@ -12,6 +12,7 @@ from facula.engine.compiler.kernel import Step
 from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import Launch, Temporary, launch
 from facula.engine.compiler.plan import HostOperand, HostStep, Made, Work
+from facula.engine.compiler.program.ordered import Matrix, Nothing, Product, Scan, Scatter
 from facula.engine.compiler.simplify import Graph, is_native
 from facula.engine.compiler.values import Builder, Read, Val, steps_of
 from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, size_of
@@ -126,6 +127,9 @@ def _product(
         x, y = (operand(slots, *source) for source in sources)
         return matmul.lower_contract(of, batch, m, n, k, x, y, c, vector_bytes, temp)
 
+    def matrix(x: matmul.Operand) -> Matrix:
+        return Matrix(x.offset, x.offset_at, x.strides)
+
     needs: list[int] = []  # a first try, to learn which temporaries it takes
 
     def ask(nbytes: int) -> int:
@@ -137,7 +141,14 @@ def _product(
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         taken = iter(extra)
-        return [*steps(slots, lambda nbytes: slots[next(taken)])]
+        made = steps(slots, lambda nbytes: slots[next(taken)])
+        x, y = (operand(slots, *source) for source in sources)
+        for part in made[:-1]:
+            part.program = Nothing()
+        if made:  # the last one stands for all
+            made[-1].program = Product(of, batch, m, n, k, matrix(x), matrix(y))
+            made[-1].slots = x.slot, y.slot, slots[target]
+        return [*made]
 
     return Work([a, b], [target, *extra], make)
 
@@ -207,7 +218,8 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
     rows, columns = node.shape
     copy = _copy(node, base, graph, formats, vector_bytes)
     count = size_of(index.shape)
-    kernel = scatter_kernel(node.op.name.removeprefix("scatter_"), node.dtype, columns == 1, vector_bytes)
+    op = node.op.name.removeprefix("scatter_")
+    kernel = scatter_kernel(op, node.dtype, columns == 1, vector_bytes)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
     constant = source.op is CONST and source not in graph.leaves
@@ -225,6 +237,8 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
                     tiles,
                     count * columns * 0.5 + count * 2.0,
                     count * columns * node.dtype.itemsize * 2,
+                    program=Scatter(op, node.dtype, count, rows, columns),
+                    slots=(slots[node], slots[index], slots[filled]),
                 )
             )
         return made
@@ -259,11 +273,13 @@ def _scan(node: Node) -> Work:
     outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1 :])
     kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype)
     source = node.inputs[0]
+    program = Scan(node.op.name, source.dtype, node.dtype, outer, n, inner)
     total = outer * inner
     rows = max(1, min(total, 16384 // max(1, n)))
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         args = [slots[source], slots[node], total, n, inner, rows]
-        return [Step(kernel, args, -(-total // rows), total * n * 1.5, total * n * 2 * node.dtype.itemsize)]
+        return [Step(kernel, args, -(-total // rows), total * n * 1.5, total * n * 2 * node.dtype.itemsize,
+                     program=program, slots=(slots[source], slots[node]))]
 
     return Work([source], [node], make)
