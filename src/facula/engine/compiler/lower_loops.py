@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from facula import config
 from facula.config import threshold
 from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
@@ -16,7 +17,8 @@ from facula.engine.compiler.plan import Work
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import Program
-from facula.engine.compiler.report import nest_text
+from facula.engine.compiler.program.text import program_text
+from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
@@ -182,8 +184,10 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
     program, keys = build_program(nest, title, sizes)
+    if config.VERIFY.value:
+        verify_program(program)
     if debug.wants(3):
-        debug.say(nest_text(nest, title))
+        debug.say(program_text(program))
     emitter = NestEmitter(program, vector_bytes)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

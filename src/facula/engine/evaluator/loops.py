@@ -180,11 +180,7 @@ class _Run:
         position = np.broadcast_to(values.position(a.position), shape) if a.is_arg else None
         if valid is not None:
             valid = np.broadcast_to(valid, shape)
-        if not self.ordered:
-            state.add(element, valid, position)
-            return
-        for k in range(shape[0]):
-            state.add(element[k], None if valid is None else valid[k], None if position is None else position[k])
+        (state.add_all if self.ordered else state.add)(element, valid, position)
 
 
 def _both(a: Array | None, b: Array | None) -> Array | None:

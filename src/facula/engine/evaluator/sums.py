@@ -6,6 +6,7 @@ lanes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,37 @@ class State:
 
     def add(self, element: Array, valid: Array | None, position: Array | None) -> None:
         """One element for every partial sum."""
+        self.add_all(element[None], None if valid is None else valid[None],
+                     None if position is None else position[None])
+
+    def add_all(self, elements: Array, valid: Array | None, positions: Array | None) -> None:
+        """Elements for every partial sum, one after the other. Whatever is not valid becomes the neutral element, which
+        leaves every partial sum as it is (of a float sum none is ever -0.0)."""
+        if valid is not None:
+            elements = np.where(valid, elements, self.neutral)
         if self.at is not None:
-            assert position is not None
-            part, at = self._better((self.part, self.at), (element, position))
+            assert positions is not None
             if valid is not None:
-                part, at = np.where(valid, part, self.part), np.where(valid, at, self.at)
-            self.part, self.at = part, at
-            return
-        part = self._combine(element, self.part)
-        self.part = part if valid is None else np.where(valid, part, self.part)
+                positions = np.where(valid, positions, -1)
+            pair = self._in_pairs((elements, positions), self._better)
+            self.part, self.at = self._better((self.part, self.at), pair)
+        elif self.a.element.dtype.category == FLOAT and self.a.name in ("sum", "prod"):
+            for x in elements:
+                self.part = self._combine(x, self.part)
+        else:  # exact in any grouping
+            self.part = self._combine(self._in_pairs((elements,), self._later)[0], self.part)
+
+    def _in_pairs(self, found: Pair, combine: Callable[[Pair, Pair], Pair]) -> Pair:
+        """Along the first dimension, neighbours first, so that who comes first stays known."""
+        while (count := len(found[0])) > 1:
+            made = combine(tuple([x[:count - 1:2] for x in found]), tuple([x[1::2] for x in found]))
+            found = tuple([np.concatenate((new, x[count - 1:])) if count % 2 else new
+                           for new, x in zip(made, found, strict=True)])
+        return tuple([x[0] for x in found])
+
+    def _later(self, a: Pair, b: Pair) -> Pair:
+        """`b` comes after `a`: the new one, which stands first where it is accumulated."""
+        return self._combined(b, a)
 
     def flush(self) -> None:
         if self.total is not None:

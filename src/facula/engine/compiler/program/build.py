@@ -51,7 +51,7 @@ def build_program(nest: Nest, title: str, tiles: Tiles) -> tuple[Program, list[o
     body = build.column_tiles() if nest.columns else build.row_tiles()
     prelude = tuple([build.values.value(v) for v in build.order if v.level == KERNEL and v.op != "reduce"])
     buffers = tuple(build.values.buffers.values())
-    return Program(title, nest.lanes, build.vector, buffers, prelude, body), build.values.keys
+    return Program(title, tuple(build.axes), nest.lanes, build.vector, buffers, prelude, body), build.values.keys
 
 
 class _Build:

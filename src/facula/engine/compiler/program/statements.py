@@ -132,11 +132,13 @@ class Finish(Statement):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Program:
-    """prelude   values that are the same everywhere
-    vector    the axis that lanes run along
+    """axes      of the nest, outermost first
+    vector    the axis that lanes run along: the last of them, if there is one
+    prelude   values that are the same everywhere
     """
 
     title: str
+    axes: tuple[Axis, ...]
     lanes: int
     vector: Axis
     buffers: tuple[Buffer, ...]
