@@ -16,8 +16,23 @@ from facula.engine.evaluator import ordered
 from facula.engine.evaluator.loops import evaluate
 from facula.engine.graph.node import BUFFER, Node, size_of
 from facula.engine.runtime import interpreter
+from facula.engine.runtime.buffer import Buffer
 
 Array = np.ndarray[Any, Any]
+
+
+class EvaluatedPlan:
+    """What realize.py runs, in place of the processor's Plan (runtime/cpu/plan.py)."""
+
+    def __init__(self, spec: PlanSpec) -> None:
+        self.spec = spec
+        self.aliases = spec.aliases
+
+    def run(self, leaves: Sequence[Buffer], numbers: Sequence[Any], outputs: Sequence[Buffer]) -> None:
+        run(self.spec, [*map(np.asarray, leaves)], numbers, [*map(np.asarray, outputs)])
+
+    def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> None:
+        """There is no quicker way than `run`."""
 
 
 def run(spec: PlanSpec, leaves: Sequence[Array], numbers: Sequence[Any], outputs: Sequence[Array]) -> None:
