@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from facula.engine.compiler.emit.nest_values import NestValues
 from facula.engine.compiler.emit.types import broadcast, vector
-from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, VECTOR_BYTES, postorder
+from facula.engine.compiler.kernel import VECTOR_BYTES
+from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, postorder
 from facula.engine.compiler.values import Val
 
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
