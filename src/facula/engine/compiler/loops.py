@@ -19,6 +19,7 @@ from facula.config import threshold
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
 from facula.engine.compiler.groups import Group
+from facula.engine.compiler.kernel import VECTOR_BYTES
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import recut, row_map
 from facula.engine.compiler.values import Builder, Refine, Val
@@ -26,8 +27,6 @@ from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
-VECTOR_BYTES = 64  # of a nest's vectors on every machine: where registers are narrower LLVM takes several for one, so
-# that which elements a partial sum adds, and in which order, is the same everywhere
 KEEP_BYTES = threshold("scratch_bytes")  # scratch for kept values: it should stay in the second-level cache
 COST = {
     "exp": 12.0,

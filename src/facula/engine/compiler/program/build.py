@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, VECTOR_BYTES, Nest, postorder
+from facula.engine.compiler.kernel import VECTOR_BYTES
+from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest, postorder
 from facula.engine.compiler.loops import Store as NestStore
 from facula.engine.compiler.program.formulas import Axis, Index
 from facula.engine.compiler.program.statements import (
