@@ -59,8 +59,25 @@ def resolve(node: Node, map: Affine, graph: Graph) -> Read:
     return node, map
 
 
-def product_operand(product: Node, source: Node, graph: Graph) -> tuple[Node, Affine, Padding | None] | None:
-    """What the product reads `source` from; None if `source` has to be in memory as it is."""
+def product_operands(product: Node, graph: Graph) -> list[tuple[Node, Affine, Padding | None]]:
+    """What the product reads each of its inputs from: memory through a map, or the input as it is in memory.
+
+    A map that only changes an order is not always worth it: to few rows or columns a copy and the kernels that take
+    no maps are quicker. Where one operand has to be mapped, these are out of question, and both may be.
+    """
+    direct = [(source, identity(source.shape), None) for source in product.inputs]
+    found = [_operand(source, graph) or as_it_is for source, as_it_is in zip(product.inputs, direct, strict=True)]
+    plain = [padding is None and steps_of(map, source.shape) is not None
+             for source, (_, map, padding) in zip(product.inputs, found, strict=True)]
+    if min(product.shape[-2:]) < MAPPED_SIDE and not any(
+            padding is not None or not is_plain and size_of(source.shape) > size_of(node.shape)
+            for source, (node, _, padding), is_plain in zip(product.inputs, found, plain, strict=True)):
+        return [one if is_plain else as_it_is for one, is_plain, as_it_is in zip(found, plain, direct, strict=True)]
+    return found
+
+
+def _operand(source: Node, graph: Graph) -> tuple[Node, Affine, Padding | None] | None:
+    """The memory that `source` is read from; None if `source` has to be in memory as it is."""
     node, map = resolve(source, identity(source.shape), graph)
     padding = None
     if node.op is WRITE and node not in graph.leaves and source.dtype.compute is source.dtype:
@@ -72,8 +89,6 @@ def product_operand(product: Node, source: Node, graph: Graph) -> tuple[Node, Af
         return None
     if padding is None and steps_of(map, source.shape) is not None:
         return node, map, None
-    if padding is None and min(product.shape[-2:]) < MAPPED_SIDE and size_of(source.shape) <= size_of(node.shape):
-        return None  # it is copied once, and a quicker kernel multiplies
     parts = axes(map, source.shape)
     if parts is None or any(last - first > MOST_DIMS for first, last in parts) or size_of(node.shape) >= MOST_ELEMENTS:
         return None

@@ -14,7 +14,7 @@ from facula.dtypes import COMPLEX
 from facula.engine.compiler.affine import broadcast, identity, is_identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
 from facula.engine.compiler.matmul import supported
-from facula.engine.compiler.operands import Padding, product_operand, resolve
+from facula.engine.compiler.operands import Padding, product_operands, resolve
 from facula.engine.compiler.values import Read, steps_of
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
@@ -162,16 +162,11 @@ def _reads(node: Node, graph: Graph) -> list[Read]:
 
 def _operands(node: Node, graph: Graph) -> list[Read]:
     """What a step of its own reads: memory, through maps where its lowering can."""
-    out: list[Read] = []
-    for place, source in enumerate(node.inputs):
-        read = source, identity(source.shape)
-        if is_native(node) and node.op is WRITE:
-            read = resolve(source, read[1], graph)
-        elif is_native(node) and node.op is CONTRACT:
-            found = product_operand(node, source, graph)
-            if found is not None:
-                read = found[0], found[1]
-                if found[2] is not None:
-                    graph.padding[node, place] = found[2]
-        out.append(read)
-    return out
+    direct = [(source, identity(source.shape)) for source in node.inputs]
+    if node.op is WRITE and is_native(node):
+        return [resolve(source, map, graph) for source, map in direct]
+    if node.op is not CONTRACT or not is_native(node):
+        return direct
+    found = product_operands(node, graph)
+    graph.padding.update({(node, k): padding for k, (_, _, padding) in enumerate(found) if padding is not None})
+    return [(source, map) for source, map, _ in found]
