@@ -49,6 +49,8 @@ CASES = {
     "t strided, grouped": ((2, 4, 9, 8), (4, 3, 3, 3), {"padding": 1, "stride": 2, "output_padding": 1, "groups": 2}),
     "t cropped": ((2, 4, 9, 8), (4, 3, 1, 3), {"padding": (3, 2), "stride": 2, "groups": 2}),
     "t dilated": ((2, 4, 9), (4, 3, 3), {"padding": 2, "dilation": 2, "stride": 3}),
+    "stride of many": ((2, 3, 20, 22), (4, 3, 4, 5), {"stride": (3, 4), "padding": 2}),
+    "dilated by the stride": ((2, 3, 20, 22), (4, 3, 3, 3), {"stride": 2, "dilation": (2, 3), "padding": 2}),
     "t all cropped but one": ((1, 2, 3), (2, 2, 3), {"padding": 2}),
 }
 

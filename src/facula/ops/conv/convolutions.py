@@ -9,7 +9,8 @@ from typing import Any
 from facula._tensor.handle import Tensor, new
 from facula.engine.graph.node import contiguous_strides
 from facula.ops.casting import constant
-from facula.ops.conv.correlation import Geometry, correlate, spread
+from facula.ops.conv.correlation import correlate, spread
+from facula.ops.conv.windows import Geometry
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.view.regions import region_put, region_view
