@@ -258,7 +258,7 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
 
 def _region(base: Array, node: Node, shape: tuple[int, ...] | None = None) -> Array:
     flat = base.reshape(-1)
-    offset = int(node.scalars[0])  # type: ignore[index,arg-type]
+    offset = int(g.offset_of(node))
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[index,assignment]
     return np.lib.stride_tricks.as_strided(
         flat[offset:], node.shape if shape is None else shape, [s * flat.itemsize for s in strides]

@@ -44,14 +44,17 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
         return []
     t = target(_TYPES[of], vector_bytes)
     (a_batch, a_row, a_column), (b_batch, b_row, _) = a.strides, b.strides
-    one_tall = batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
+    mapped = a.map is not None or b.map is not None
+    one_tall = not mapped and batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
     if one_tall and (epilogue is None or epilogue.flat):
         a_row = a_batch if m == 1 else a_row
         batch, m, a_batch = 1, batch * m, 0
         a = a.with_strides(0, a_row, a_column)
 
     vector: tuple[str, Operand, Operand] | None = None
-    if m == 1:  # strides of x: (batch, k, -); of w: (batch, k, j)
+    if mapped:
+        pass  # the blocked product alone packs by maps
+    elif m == 1:  # strides of x: (batch, k, -); of w: (batch, k, j)
         vector = "column", a.with_strides(a_batch, a_column, 0), b
     elif n == 1:
         vector = "row", b.with_strides(b_batch, b_row, 0), a.with_strides(a_batch, a_column, a_row)

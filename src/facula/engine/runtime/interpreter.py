@@ -24,7 +24,7 @@ from facula.dtypes import (
 )
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr
-from facula.engine.graph.node import Formula, Node, size_of
+from facula.engine.graph.node import Formula, Node, offset_of, size_of
 from facula.engine.graph.typing import argument_types, natural_types, own_type
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 from facula.engine.runtime.routines import ROUTINES
@@ -188,7 +188,7 @@ def _region(base: Array, node: Node, shape: tuple[int, ...]) -> Array:
     """The elements of contiguous `base` that a VIEW or WRITE means. `shape` has elements."""
     flat = base.reshape(-1)
     steps = [s * flat.itemsize for s in _attrs(node)[0]]
-    return np.lib.stride_tricks.as_strided(flat[int(_scalars(node)[0]):], shape, steps)
+    return np.lib.stride_tricks.as_strided(flat[offset_of(node):], shape, steps)
 
 
 def _view(node: Node, inputs: list[Array]) -> Array:
