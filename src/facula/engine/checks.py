@@ -46,6 +46,7 @@ def add(node: Node, judge: Judge, facts: tuple[Any, ...]) -> None:
     waiting.append((node, judge, facts, _place(), threading.get_ident()))
     if len(waiting) > MOST:
         recorder.above.flush()
+        settle()
 
 
 def _place() -> tuple[str, int] | None:

@@ -287,7 +287,15 @@ _ONE_HOT = Formula("one_hot", cast(function("eq")(operand(0), operand(1)), int64
 
 @op(namespace="nn.functional")
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at the class that each element names, 0 elsewhere, along a new last dimension."""
+    """Class indices (*) to vectors (*, num_classes) that are 1 at the index and 0 elsewhere, as int64.
+
+    num_classes: -1 for one more than the largest index. Raises RuntimeError if not int64, or for an index outside.
+
+    >>> import facula
+    >>> facula.nn.functional.one_hot(facula.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     node = read(tensor)
