@@ -3,6 +3,7 @@ computed twice; what died in the meantime costs nothing. steps.py knows what has
 
 from __future__ import annotations
 
+import atexit
 import time
 import traceback
 import warnings
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facula import config
-from facula.engine import debug, recorder
-from facula.engine.graph.node import BUFFER, CONST, META, Node, size_of
+from facula.engine import checks, debug, recorder
+from facula.engine.checks import waiting
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, size_of
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
 from facula.engine.steps import (
@@ -49,16 +51,37 @@ _op = attrgetter("op")
 
 
 def flush() -> None:
-    """Compute every live pending node."""
-    if not pending:
-        return
+    """Compute every live pending node, and raise what the checks among them have found (checks.py)."""
+    if pending:
+        _compute()
+    if waiting:
+        with lock:
+            left = checks.left_behind(pending)
+            if left:
+                run(_closure(left))
+        checks.settle()
+
+
+def _compute() -> None:
     with lock:
         nodes = take()
         if nodes:
             run(nodes)
 
 
-recorder.above.flush = flush
+recorder.above.flush = _compute
+
+
+@atexit.register
+def _at_exit() -> None:
+    if waiting:  # nobody has read what these are about; Python prints what they raise
+        flush()
+
+
+def expect(node: Node, judge: checks.Judge, *facts: Any) -> None:
+    """Raise what `judge(element, *facts)` finds wrong with the one element of `node`, once that is computed."""
+    looking()  # a backward pass that records this is walked each time: a replay would know nothing of it
+    checks.add(node, judge, facts)
 
 
 def realize(node: Node) -> Buffer:
@@ -67,6 +90,8 @@ def realize(node: Node) -> Buffer:
     looks += 1
     buffer = node.buffer
     if buffer is not None:
+        if waiting:
+            checks.look()
         return buffer
     if node.op is CONST:
         return _materialise(node)
@@ -90,6 +115,19 @@ def value_of(node: Node) -> np.ndarray:
     return realize(node).array(node.shape, node.dtype)
 
 
+def at_hand(node: Node) -> np.ndarray | None:
+    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed."""
+    if node.buffer is not None or node.op is CONST:
+        return value_of(node)
+    inputs, attrs, scalars = node.inputs, node.attrs, node.scalars  # before asking: others compute meanwhile
+    if node.op is not VIEW or inputs[0].buffer is None:
+        return None
+    strides: Any = attrs[0]  # type: ignore[index]
+    start: Any = scalars[0]  # type: ignore[index]
+    flat, step = value_of(inputs[0]).reshape(-1), node.dtype.itemsize
+    return np.lib.stride_tricks.as_strided(flat[start:], node.shape, [s * step for s in strides], writeable=False)
+
+
 def _materialise(node: Node) -> Buffer:
     from facula.engine.runtime import interpreter
     with lock:
@@ -105,7 +143,7 @@ def _compute_alone(node: Node) -> None:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    run(_closure([node]))
+    run(_closure([node, *checks.left_behind(pending)]))
 
 
 def _closure(wanted: list[Node]) -> list[Node]:
@@ -255,8 +293,11 @@ def _interpret(order: list[Node], outputs: list[Node]) -> None:
 
     def fetch(node: Node) -> Any:
         found = values.get(node)
-        if found is None:
-            found = interpreter.compute(node, []) if node.op is CONST else value_of(node)
+        if found is None and node.op is CONST:
+            found = interpreter.compute(node, [])
+        elif found is None:
+            assert node.buffer is not None
+            found = node.buffer.array(node.shape, node.dtype)
         return found
 
     for node in order:

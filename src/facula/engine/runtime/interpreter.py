@@ -262,7 +262,9 @@ def _contract(node: Node, inputs: list[Array]) -> Array:
 
 
 def _gather(node: Node, inputs: list[Array]) -> Array:
-    return np.take(inputs[0], inputs[1], axis=0, mode="clip")
+    """An index that is no row reads the last one, as in the kernels: whoever recorded it has it checked."""
+    rows, index = inputs[0].shape[0], inputs[1]
+    return np.take(inputs[0], np.where(index < 0, rows - 1, index), axis=0, mode="clip")
 
 
 _SCATTERS: dict[str, np.ufunc] = {"scatter_add": np.add, "scatter_mul": np.multiply,
@@ -273,6 +275,9 @@ def _scatter(node: Node, inputs: list[Array]) -> Array:
     out = np.array(convert(inputs[0], node.inputs[0].dtype, node.dtype), order="C")
     rows = inputs[1].reshape(-1)
     values = convert(inputs[2], node.inputs[2].dtype, node.dtype).reshape(rows.size, out.shape[1])
+    inside = (rows >= 0) & (rows < out.shape[0])
+    if not inside.all():  # no row: nothing is written, as in the kernels
+        rows, values = rows[inside], values[inside]
     if node.op is g.SCATTER_SET:
         out[rows] = values
     else:
