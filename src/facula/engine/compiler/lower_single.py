@@ -131,8 +131,10 @@ def _product(
         x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
         return matmul.lower_contract(of, batch, m, n, k, x, y, c, vector_bytes, temp)
 
-    def matrix(x: matmul.Operand) -> Matrix:
-        return Matrix(x.offset, x.offset_at, x.strides)
+    def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
+        if x.map is not None:
+            return Matrix(x.offset, x.offset_at, x.map.axes, x.map.bounds, x.map.fill_at)
+        return Matrix(x.offset, x.offset_at, tuple([((n, s),) for n, s in zip(shape, x.strides, strict=True)]))
 
     needs: list[int] = []  # a first try, to learn which temporaries it takes
 
@@ -146,12 +148,12 @@ def _product(
     def make(slots: Slots, in_place: bool) -> list[Made]:
         taken = iter(extra)
         made = steps(slots, lambda nbytes: slots[next(taken)])
-        x, y = (operand(slots, *source) for source in sources)
         for part in made[:-1]:
             part.program = Nothing()
         if made:  # the last one stands for all
-            made[-1].program = Product(of, batch, m, n, k, matrix(x), matrix(y))
-            made[-1].slots = x.slot, y.slot, slots[target]
+            (_, x), (_, y) = sources
+            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)))
+            made[-1].slots = slots[a], slots[b], slots[target]
         return [*made]
 
     return Work([a, b], [target, *extra], make)

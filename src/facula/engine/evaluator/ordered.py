@@ -53,8 +53,22 @@ def product(s: Product, buffers: Sequence[Array], numbers: Sequence[Any]) -> Non
 
 
 def _matrix(x: Matrix, memory: Array, shape: tuple[int, int, int], numbers: Sequence[Any]) -> Array:
-    first = x.const + (0 if x.at is None else int(numbers[x.at]))
-    at = np.asarray(first)
-    for n, stride in zip(shape, x.strides, strict=True):
-        at = at[..., None] + np.arange(n) * stride
-    return np.asarray(memory[at])
+    sums: list[Array] = []  # of the position, then of each bounded coordinate
+    for word, start in enumerate((x.const, *(start for start, _ in x.bounds)), 1):
+        found: Array = np.asarray(start)
+        for axis in x.axes:
+            along: Array = np.zeros((), np.int64)
+            for dim in axis:  # the innermost first: it varies fastest
+                along = (np.arange(dim[0])[:, None] * dim[word] + along.reshape(1, -1)).reshape(-1)
+            found = found[..., None] + along.reshape(-1)
+        sums.append(found)
+    position, *coordinates = sums
+    if x.at is not None:
+        position = position + int(numbers[x.at])
+    inside = np.ones(position.shape, bool)
+    for c, (_, size) in zip(coordinates, x.bounds, strict=True):
+        inside &= (c >= 0) & (c < size)
+    elements = memory[np.where(inside, position, 0)]
+    if x.fill_at >= 0:
+        elements = np.where(inside, elements, np.asarray(numbers[x.fill_at], memory.dtype))
+    return np.broadcast_to(elements, shape)

@@ -38,11 +38,20 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Element (batch, i, j) lies at const + number[at] + the strides' sum. `at` None: no number."""
+    """Where the elements of a batch of matrices lie.
+
+    at      position among the run's numbers of one that is added to `const`; None: no number
+    axes    of batch, row and column: the dimensions it is made of, the innermost first, each as (size, stride, step of
+            each bounded coordinate). A position is const + the strides' sum
+    bounds  (start, size) of each bounded coordinate: start + the steps' sum. Where one lies outside [0, size) the
+            element is the run's number `fill_at`
+    """
 
     const: int
     at: int | None
-    strides: tuple[int, int, int]
+    axes: tuple[tuple[tuple[int, ...], ...], ...]
+    bounds: tuple[tuple[int, int], ...] = ()
+    fill_at: int = -1
 
 
 @dataclass(frozen=True, slots=True)
