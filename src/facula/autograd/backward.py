@@ -94,12 +94,11 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is not None:
         _backward_to(roots, keep, create_graph, inputs)
-        flush()
     elif create_graph or anomaly.enabled:
         settle(walk(roots, keep, create_graph, None), create_graph, None)
-        flush()
     else:
         replay.backward(roots, keep)
+    flush()
 
 
 def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:

@@ -23,7 +23,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.verify_node import verify_node
 from facula.engine.graph import node as graph
 from facula.engine.graph.expr import LEAVES, SCALAR_FUNCTIONS, Expr, make
-from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Primitive, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Primitive, offset_of, size_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.errors import PlanFileError, VerifyError
 
@@ -202,7 +202,7 @@ def _offsets(node: Node) -> None:
         return
     region = node.shape if node.op.kind == "view" else node.inputs[1].shape
     strides: Any = node.attrs[0]  # type: ignore[index]
-    offset: Any = node.scalars[0]  # type: ignore[index]
+    offset: Any = offset_of(node)
     _want(type(offset) is int and all(type(s) is int for s in strides), f"offset {offset!r}, strides {strides!r}")
     steps = [(n - 1) * s for n, s in zip(region, strides, strict=True)]
     inside = offset + sum(s for s in steps if s < 0) >= 0 \

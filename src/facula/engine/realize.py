@@ -3,6 +3,7 @@ computed twice; what died in the meantime costs nothing. steps.py knows what has
 
 from __future__ import annotations
 
+import atexit
 import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ import numpy as np
 from facula import config
 from facula.devices import CPU, device
 from facula.devices import META as META_DEVICE
-from facula.engine import debug, recorder
-from facula.engine.graph.node import BUFFER, CONST, META, Node, elsewhere
+from facula.engine import checks, debug, recorder
+from facula.engine.checks import waiting
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, elsewhere
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt
@@ -47,18 +49,43 @@ _op = attrgetter("op")
 
 
 def flush() -> None:
-    """Compute every live pending node."""
-    if not pending:
-        return
+    """Compute every live pending node, and raise what the checks among them have found (checks.py)."""
+    if pending:
+        _compute()
+    if waiting:
+        with lock:
+            left = checks.left_behind(pending)
+            if left:
+                _run_all(_closure(left))
+        checks.settle()
+
+
+def _compute() -> None:
     with lock:
-        nodes = take()
-        if elsewhere:
-            _run_elsewhere(nodes)
-        if nodes:
-            run(nodes)
+        _run_all(take())
 
 
-recorder.above.flush = flush
+def _run_all(nodes: list[Node]) -> None:
+    """Compute what is alive of `nodes`, wherever it is."""
+    if elsewhere:
+        _run_elsewhere(nodes)
+    if nodes:
+        run(nodes)
+
+
+recorder.above.flush = _compute
+
+
+@atexit.register
+def _at_exit() -> None:
+    if waiting:  # nobody has read what these are about; Python prints what they raise
+        flush()
+
+
+def expect(node: Node, judge: checks.Judge, *facts: Any) -> None:
+    """Raise what `judge(element, *facts)` finds wrong with the one element of `node`, once that is computed."""
+    looking()  # a backward pass that records this is walked each time: a replay would know nothing of it
+    checks.add(node, judge, facts)
 
 
 def realize(node: Node) -> Buffer:
@@ -67,6 +94,8 @@ def realize(node: Node) -> Buffer:
     looks += 1
     buffer = node.buffer
     if buffer is not None:
+        if waiting:
+            checks.look()
         return buffer
     if node.op is CONST:
         return _materialise(node)
@@ -90,6 +119,19 @@ def value_of(node: Node) -> np.ndarray:
     return realize(node).array(node.shape, node.dtype)
 
 
+def at_hand(node: Node) -> np.ndarray | None:
+    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed."""
+    if node.buffer is not None or node.op is CONST:
+        return value_of(node)
+    inputs, attrs, scalars = node.inputs, node.attrs, node.scalars  # before asking: others compute meanwhile
+    if node.op is not VIEW or inputs[0].buffer is None:
+        return None
+    strides: Any = attrs[0]  # type: ignore[index]
+    start: Any = scalars[0]  # type: ignore[index]
+    flat, step = value_of(inputs[0]).reshape(-1), node.dtype.itemsize
+    return np.lib.stride_tricks.as_strided(flat[start:], node.shape, [s * step for s in strides], writeable=False)
+
+
 def _materialise(node: Node) -> Buffer:
     with lock:
         computed(node, interpreter.constant(node) if node.device is CPU else
@@ -104,10 +146,7 @@ def _compute_alone(node: Node) -> None:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    if node.device is not CPU:
-        run_on(target_of(node.device), _closure([node]))
-        return
-    run(_closure([node]))
+    _run_all(_closure([node, *checks.left_behind(pending)]))
 
 
 def _closure(wanted: list[Node]) -> list[Node]:

@@ -21,6 +21,8 @@ CALL        x0, x1, ...            (routine, *args) -          tuple of arrays f
 PICK        call                   (i,)             -          i-th result of a CALL
 
 Strides may be 0 (expand) or negative (flip) in a VIEW. In a WRITE no two indices meet the same element.
+A VIEW or WRITE may have its offset fixed: attrs (strides, offset) and no scalars. Plans are then made for that
+offset alone, and the compiler can tell coordinates by it (the padding of a convolution); `offset_of` asks for either.
 A scalar is a Python float for float results, an int for integers and bools, a complex for complex ones.
 """
 
@@ -155,6 +157,13 @@ class PlacedNode(Node):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}@{self.device}"
+
+
+def offset_of(node: Node) -> int:
+    """Where the region of a VIEW or WRITE starts in its base."""
+    attrs = node.attrs
+    assert attrs is not None
+    return attrs[1] if len(attrs) > 1 else (node.scalars or (0,))[0]  # type: ignore[return-value]
 
 
 def size_of(shape: tuple[int, ...]) -> int:

@@ -39,6 +39,7 @@ from facula.ops.conv.resampling import (
     upsample_bilinear,
     upsample_nearest,
 )
+from facula.ops.index.gathering import one_hot
 from facula.ops.registry import NAMESPACES as _NAMESPACES
 
 from .. import _reduction as _Reduction
@@ -112,7 +113,7 @@ from .loss import (
     triplet_margin_with_distance_loss,
 )
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
-from .padding import channel_shuffle, native_channel_shuffle, one_hot, pad, pixel_shuffle, pixel_unshuffle
+from .padding import channel_shuffle, native_channel_shuffle, pad, pixel_shuffle, pixel_unshuffle
 
 for _pool in ("adaptive_max_pool", "max_pool"):
     for _n in (1, 2, 3):

@@ -99,8 +99,9 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
             padded = (indices == padding_idx).unsqueeze(1)
             rows = facula.where(padded, rows.detach(), rows)  # the same values, but no gradient
         if scale_grad_by_freq and not indices.is_meta:
-            counts = facula.bincount(indices, minlength=weight.size(0)).index_select(0, indices)
-            rows = _scale_gradient(rows, (1.0 / counts).to(rows.dtype).unsqueeze(1))
+            ones = facula.ones_like(indices)
+            counts = facula.zeros(weight.size(0), dtype=indices.dtype).index_add(0, indices, ones)
+            rows = _scale_gradient(rows, (1.0 / counts.index_select(0, indices)).to(rows.dtype).unsqueeze(1))
     return rows.reshape(tuple(input.shape) + (weight.size(1),))
 
 

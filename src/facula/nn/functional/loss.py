@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import facula
+from facula.ops.requirements import require
 
 from .. import _reduction
 from .._reduction import reduce_values
@@ -130,8 +131,8 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = var * facula.ones_like(input)
-    elif bool((var < 0).any()):
-        raise ValueError("var has negative entry/entries")
+    else:
+        require(var, lambda x: ~(x < 0), ValueError, "var has negative entry/entries")
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)

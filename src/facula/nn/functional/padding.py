@@ -137,39 +137,3 @@ def channel_shuffle(input: Any, groups: int) -> Any:
 
 
 native_channel_shuffle = channel_shuffle
-
-
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """Class indices (*) to vectors (*, num_classes) that are 1 at the index and 0 elsewhere, as int64.
-
-    Args:
-        num_classes: by default one more than the largest index.
-
-    Raises:
-        RuntimeError: not int64, or an index outside.
-
-    Example:
-        >>> import facula
-        >>> facula.nn.functional.one_hot(facula.tensor([0, 2]))
-        tensor([[1, 0, 0],
-                [0, 0, 1]])
-    """
-    if tensor.dtype is not facula.int64:
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    if tensor.numel() == 0:
-        if num_classes <= 0:
-            raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        return facula.empty((*tensor.shape, num_classes), dtype=facula.int64, device=tensor.device)
-    largest = -1
-    if num_classes == -1 or not tensor.is_meta:
-        if int(tensor.min()) < 0:
-            raise RuntimeError("Class values must be non-negative.")
-        largest = int(tensor.max())
-    if num_classes == -1:
-        num_classes = largest + 1
-    elif num_classes < 1:
-        raise RuntimeError("num_classes should be positive")
-    elif largest >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    classes = facula.arange(num_classes, device=tensor.device)
-    return (tensor.unsqueeze(-1) == classes).to(facula.int64)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
+from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
-from facula.engine.realize import leaf, value_of
+from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
-from facula.ops.index.index_nodes import index_leaf
+from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, rows, set_rows
 from facula.ops.registry import FUNCTIONS, op
 from facula.ops.severing import severed
@@ -387,11 +387,10 @@ def _unpool(n: int) -> Any:
             out = severed(new(constant(0, shape, x.dtype)), x, name="MaxUnpoolBackward0")
         else:
             plane = size_of(size)
-            at = np.zeros(1) if is_meta(indices) else value_of(read(indices))
-            if at.min() < 0 or at.max() >= plane:
-                raise RuntimeError(f"Found an invalid max index: {int(at.max())} (output volumes are of size "
-                                   f"{' x '.join(map(str, size))})")
-            flat = _plane_rows(reshape_value(indices, x.shape), x.shape[0] * x.shape[1], plane)
+            sizes = " x ".join(map(str, size))
+            at = checked(indices, plane, 0, RuntimeError, False,
+                         "Found an invalid max index: {i} (output volumes are of size " + sizes + ")")
+            flat = _plane_rows(reshape_value(new(at), x.shape), x.shape[0] * x.shape[1], plane)
             out = set_rows(new(constant(0, shape, x.dtype)), flat, x, size_of(shape), 1)
         return out if batched else reshape_value(out, tuple(out.shape[1:]))
     body.__name__ = body.__qualname__ = what

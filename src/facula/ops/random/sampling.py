@@ -18,6 +18,7 @@ from facula.engine.realize import leaf, value_of
 from facula.ops.create.creation import empty, empty_like
 from facula.ops.random import values as draw
 from facula.ops.registry import op
+from facula.ops.requirements import require
 from facula.ops.severing import overwriting, severed
 from facula.rng import Engine, default_engine
 from facula.rng.rounding import to_dtype
@@ -326,8 +327,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         requires_grad = options.pop("requires_grad", False)
         result = empty(size, out=out, **options)
         return _finish(normal_(result, mean, std, generator=generator), requires_grad)
-    if many_stds and not is_meta(std) and not bool((std >= 0).all()):
-        raise RuntimeError("normal expects all elements of std >= 0.0")
+    if many_stds:
+        require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)

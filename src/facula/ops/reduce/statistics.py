@@ -32,6 +32,7 @@ from facula.ops.reduce.reduction_nodes import (
 )
 from facula.ops.reduce.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
@@ -240,8 +241,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
-        if total.item() == 0:
-            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+        require(total, lambda x: x != 0, RuntimeError, "cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
     else:
         mean = x.sum(1) / n if n else x.sum(1)
