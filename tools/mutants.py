@@ -1,10 +1,11 @@
 """Is the suite awake? Breaks the engine in thirty ways, one at a time, and sees whether a test fails.
 
-    python tools/mutants.py [--only WORD] [--check] [--whole]
+    python tools/mutants.py [--only WORD,...] [--check] [--whole] [--table FILE]
 
 Each mutant is a copy of src/ and tests/ with one change. First the tests that ought to notice run, and with
 --whole the rest of the suite if they do not. A mutant is caught if a test fails; what survives is listed, and
 the exit status is their number. --check only sees that each pattern stands exactly once where it is said to.
+Before all of them the same tests run in a copy with nothing broken: if one fails, the run is void.
 The limits of liveness.py are measured by the very functions that use them, so they are broken after that.
 """
 
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 1800  # seconds for the tests of a mutant
 # what is broken: (file below src/facula, pattern, what it becomes, tests that ought to notice)
 MUTANTS = {
     # liveness, donation, pinning
@@ -86,7 +88,7 @@ MUTANTS = {
         "test_compiler_random test_compiler_steps"),
     "lanes are combined in another order": (
         "engine/compiler/emit/reductions.py", r"parts\[k\], parts\[half \+ k\]", "parts[2 * k], parts[2 * k + 1]",
-        "test_compiler_steps test_compiler_random test_same_bits"),
+        "test_compiler_steps test_compiler_random test_threads"),
     "a gather reads past the last row": (
         "engine/compiler/emit/memory.py", r"limit = e.argument\(rows - 1,", "limit = e.argument(rows + 63,",
         "test_errors test_compiler_random test_compiler_steps"),
@@ -126,48 +128,100 @@ def broken(name, source):
     return text
 
 
-def fails(folder, tests):
-    """The first test that fails, or "" if none does."""
-    env = {**os.environ, "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], cwd=folder,
-                          env=env, capture_output=True, text=True)
+def copied(folder):
+    for part in ("src", "tests", "examples"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+
+
+def paths_of(names, folder):
+    """The test files of some mutants, each once."""
+    tests = dict.fromkeys(test for name in names for test in MUTANTS[name][3].split())
+    missing = [test for test in tests if not (folder / f"tests/{test}.py").exists()]
+    if missing:
+        raise SystemExit(f"no tests {', '.join(missing)}")
+    return [f"tests/{test}.py" for test in tests]
+
+
+def fails(folder, cache, tests, *more):
+    """What failed (the first test with -x) and how, or "" if nothing did. A mutant shares no kernels with others: it
+    may write down that a builtin is off."""
+    env = {**os.environ, "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}",
+           "FACULA_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, *tests]
+    try:
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return f"no end after {LONGEST} s"
     if done.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
-    return found.group(1) if found else done.stdout[-300:] + done.stderr[-300:]
+    failed = ", ".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
+    why = re.search(r"^E +(.*)", done.stdout, re.M)
+    return f"{failed}: {why.group(1) if why else ''}" if failed else done.stdout[-200:] + done.stderr[-200:]
 
 
-def tried(name, whole):
+def tried(name, kernels, whole):
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
-        for part in ("src", "tests", "examples"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        file, _, _, tests = MUTANTS[name]
+        copied(folder)
+        shutil.copytree(kernels, folder / "kernels", copy_function=os.link)  # entries are replaced, never written to
         text = broken(name, folder)
-        (folder / "src/facula" / file).write_text(text)
-        paths = [f"tests/{test}.py" for test in tests.split() if (folder / f"tests/{test}.py").exists()]
-        return fails(folder, paths) or (fails(folder, ["tests"]) if whole else "")
+        (folder / "src/facula" / MUTANTS[name][0]).write_text(text)
+        paths = paths_of([name], folder)
+        return fails(folder, folder / "kernels", paths, "-x") \
+            or (fails(folder, folder / "kernels", ["tests"], "-x") if whole else "")
+
+
+def controlled(names, folder, whole):
+    """Nothing is broken yet: a test that fails now says nothing about a mutant."""
+    copied(folder)
+    caught = fails(folder, folder / "kernels", ["tests"] if whole else paths_of(names, folder))
+    if caught:
+        raise SystemExit(f"void, as without any mutant there fails {caught}")
+    return folder / "kernels"
+
+
+def written(table, rows):
+    """Put rows into a table, in place of older ones of the same mutants."""
+    old = dict(re.findall(r"^\| (.+?) \| (.+) \|$", table.read_text(), re.M)) if table.exists() else {}
+    old |= {name: f"`{MUTANTS[name][0]}` | {caught}" for name, caught in rows.items()}
+    lines = [f"| {name} | {old[name]} |" for name in MUTANTS if name in old]
+    table.write_text(f"""# Mutants
+
+Made by `python tools/mutants.py --table bench/results/mutants.md`: what was broken, where, and the first of the
+mutant's own tests that failed, with its error. Before them the same tests passed with nothing broken.
+
+{len(lines)} mutants, of which {sum("SURVIVES" in line for line in lines)} survive.
+
+| mutant | file | noticed by |
+|---|---|---|
+""" + "\n".join(lines) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--only", default="", metavar="WORD,...")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--table", type=Path)
     options = parser.parse_args()
-    survivors = []
-    for name in MUTANTS:
-        if options.only not in name:
-            continue
-        if options.check:
-            broken(name, ROOT)
-            continue
-        caught = tried(name, options.whole)
-        print(f"{'caught  ' if caught else 'SURVIVES'} {name}{': ' + caught if caught else ''}", flush=True)
-        if not caught:
-            survivors.append(name)
-    raise SystemExit(len(survivors))
+    names = [name for name in MUTANTS if any(word in name for word in options.only.split(","))]
+    for name in names:
+        broken(name, ROOT)
+    if options.check:
+        return
+    survivors = 0
+    with tempfile.TemporaryDirectory() as where:
+        kernels = controlled(names, Path(where), options.whole)
+        print("nothing broken: nothing fails", flush=True)
+        for name in names:
+            caught = tried(name, kernels, options.whole)
+            print(f"{'caught  ' if caught else 'SURVIVES'} {name}{': ' + caught if caught else ''}", flush=True)
+            survivors += not caught
+            if options.table:
+                flat = re.sub(r"\s+", " ", caught).replace("|", "\\|")[:160]
+                written(options.table, {name: flat or "SURVIVES"})
+    raise SystemExit(survivors)
 
 
 if __name__ == "__main__":
