@@ -44,7 +44,8 @@ def test_values(torch, x, w, bias, options, probabilities, of):
         answers.append([loss.detach().numpy(), *(t.grad.numpy() for t in given)])
     for ours, theirs in zip(*answers, strict=True):
         assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5 if of == "float32" else 1e-11, atol=1e-6)
+        rtol, atol = (1e-5, 1e-6) if of == "float32" else (1e-11, 1e-12)
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("x, w, bias, options", CASES)
