@@ -134,6 +134,16 @@ def test_gathers(columns: int) -> None:
     check([Node(g.GATHER, (fn("neg", table), moved), None, None, (2, 7, columns), dt.float32)])
 
 
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_a_wrong_index_reads_the_last_row(columns: int) -> None:
+    """Not foreign memory: the index that was checked need not be the one that machine code has computed."""
+    table, ids = sample((11, columns)), leaf(np.array([0, 10, 11, 12, 1 << 40, -1, -(1 << 62)]))
+    picked = Node(g.GATHER, (table, ids), None, None, (7, columns), dt.float32)
+    (got,) = run([picked])
+    values = evaluate([table])[0]
+    np.testing.assert_array_equal(got, values[[0, 10, 10, 10, 10, 10, 10]])
+
+
 def test_host_steps_between_kernels() -> None:
     x = sample((6, 8))
     order = Node(g.ARGSORT, (fn("neg", x),), (1, False), None, (6, 8), dt.int64)

@@ -4,9 +4,11 @@ import pytest
 
 import facula as F
 from facula import nn
+from facula._tensor.handle import read
 from facula.autograd import partial, replay
-from facula.engine import recorder, steps
+from facula.engine import realize, recorder, steps
 from facula.engine.cpython import liveness
+from facula.ops.index.index_nodes import bounds
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing is pending, so nothing is replayed")
 
@@ -395,6 +397,14 @@ def test_a_loop_is_replayed():
     finally:
         replay._run = real
     assert len(calls) >= 4
+
+
+def test_a_rule_that_asks_for_a_known_range_is_not_replayed():
+    """Which values an index has may decide what a rule does: whoever asks has looked, though nothing is computed."""
+    index = read(F.tensor([2, 0, 1]))
+    assert bounds(index) == (0, 2)
+    before = realize.looks
+    assert bounds(index) == (0, 2) and realize.looks > before
 
 
 def test_what_surrounds_a_custom_function_is_replayed(monkeypatch):

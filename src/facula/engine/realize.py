@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
-# Records of plans that ran; None: nobody wants them, and plans run the quick way.
+# Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
-_debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
 MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 _NOTHING: tuple[Node, ...] = ()
@@ -207,7 +206,7 @@ def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_a
         plan = Plan(spec)
         use_machine_code()
         if debug.wants(1):
-            _debug_numbers[id(plan)] = debug.plan_compiled(spec, time.perf_counter() - start)
+            plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
         return plan
     except Exception as error:
         if config.DEBUG.value or isinstance(error, VerifyError):
@@ -242,10 +241,10 @@ def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: f
     import hashlib  # only those who save plans wait for these
     from pathlib import Path
 
-    from facula.engine import plan_file
+    from facula.engine import plan_file, plan_folder
     text = plan_file.dump(order, leaves, outputs, donated)
     path = Path(config.SAVE_PLANS.value) / f"plan-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
-    plan_file.save(path, text)
+    plan_folder.save(path, text)
     return str(path)
 
 
@@ -274,13 +273,16 @@ def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buf
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
-    record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
+    record = _log.get(id(plan))
+    if record is None:
+        record = {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)}
+        keep(_log, id(plan), record)
     seconds = time.perf_counter() - start
     record["runs"] += 1
     record["seconds"] += seconds
     record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
     if debug.wants(2):
-        debug.plan_ran(_debug_numbers.get(id(plan), 0), plan.spec.steps, times, seconds)
+        debug.plan_ran(plan.number, plan.spec.steps, times, seconds)
 
 
 def start_plan_log() -> None:
@@ -290,7 +292,7 @@ def start_plan_log() -> None:
 
 
 def plan_log() -> list[dict[str, Any]]:
-    """What ran since `start_plan_log`: a record per plan, as cli/explain.py describes."""
+    """What ran since `start_plan_log`: a record per plan (of the newest LIMIT), as cli/explain.py describes."""
     records = []
     for entry in (_log or {}).values():
         spec = entry["plan"].spec

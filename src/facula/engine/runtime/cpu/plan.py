@@ -51,6 +51,7 @@ class Plan:
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
         self.aliases = spec.aliases
+        self.number = 0  # that FACULA_DEBUG names it by
         self._segments = _segments(spec.steps)
         self._launch = launch.run()
         self._execute = _execute()
