@@ -198,6 +198,9 @@ def _formula(entry: dict[str, Any]) -> Formula:
         if fn in ("in", "scalar", "index"):
             _want(type(found) is int and 0 <= found < 4096, f"{fn} number {found!r}")
         _want(fn != "cast" or isinstance(found, dtype), f"a cast to {found!r}")
+        _want(fn != "lit" or isinstance(found, (int, float, complex)), f"the number {found!r}")
+        _want(type(found) is not int or -1 << 63 <= found < 1 << 64, f"the number {found!r}")
+        _want(fn in LEAVES or fn == "cast" or found is None, f"{fn} with {found!r}")
         above = [_index(a, len(terms)) for a in arguments]
         depths.append(1 + max((depths[a] for a in above), default=0))
         _want(depths[-1] <= MOST_DEPTH, f"a formula of more than {MOST_DEPTH} terms in each other")
