@@ -93,6 +93,23 @@ def test_a_donated_leaf_is_overwritten() -> None:
     check([write(x, sample((10,)), (1,), 5)], donated=frozenset([x]))
 
 
+def test_a_donated_leaf_that_is_done_with_holds_a_later_output_of_its_size() -> None:
+    for size, taken in ((100, True), (101, False), (99, False)):
+        first, other = sample((100,)), sample((size, 50))
+        total = reduce(g.SUM, first, (0,))
+        result = fn("add", reduce(g.SUM, other, (1,)), expand(fn("exp", total), (size,)))
+        spec, _, _ = plan([result, total], donated=frozenset([first]))
+        assert bool(spec.aliases) == taken
+        check([result, total], 1e-4, frozenset([first]))
+
+
+@pytest.mark.parametrize("rows", [1009, 5003, 20011])
+def test_every_row_of_many_tiles(rows: int) -> None:
+    x = leaf(RNG.integers(0, 100, (rows, 7)).astype(np.float32))
+    (got,) = run([reduce(g.SUM, x, (1,))])
+    np.testing.assert_array_equal(got, evaluate([reduce(g.SUM, x, (1,))])[0])
+
+
 def test_no_overwriting_of_what_the_value_reads() -> None:
     x = sample((100,))
     check([write(x, sliced(x, slice(0, 90)), (1,), 10)], donated=frozenset([x]))

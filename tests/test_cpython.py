@@ -192,6 +192,18 @@ def test_an_update_takes_no_memory_over_that_somebody_holds(monkeypatch, holder)
     assert x.tolist() == (np.arange(37) * 1.25 + 6).tolist()
 
 
+def test_aliases_stay_aliases_however_often_they_are_read():
+    a = facula.arange(4.0)
+    b = a.detach()
+    for turn in range(3):
+        assert (a + 1).tolist() == (b + 1).tolist()
+        a.add_(turn)
+        assert (b * 1).tolist() == (a * 1).tolist()
+        b.mul_(2)
+        assert a.tolist() == b.tolist()
+    assert a.tolist() == [((k + 0) * 2 + 1) * 2 * 2 + 4 for k in range(4)]
+
+
 @pytest.mark.compiled
 def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
     """Or what the node holds is not taken over until Python's collector runs."""

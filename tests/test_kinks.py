@@ -39,3 +39,10 @@ def test_a_branch_that_is_not_taken_does_not_poison():
     x = operand(0)
     inverse = Formula("inverse", where(function("eq")(x, 0.0), 1.0, function("div")(1.0, x)))
     assert slopes(lambda x: apply(inverse, (x,), None, F.float32), [0.0, 2.0]) == [[0, -0.25]]
+
+
+def test_an_infinite_gradient_comes_through_the_branch_taken_only():
+    both = Formula("both", where(operand(0) > 0.0, operand(0) * 2.0, operand(0) * 3.0))
+    x = F.tensor([-1.0, 1.0], requires_grad=True)
+    apply(both, (x,), None, F.float32).backward(F.tensor([float("inf"), -float("inf")]))
+    assert x.grad.tolist() == [float("inf"), -float("inf")]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import facula as F
+from facula._tensor.handle import new
 from facula.engine import realize, recorder, steps
+from facula.engine.graph.node import CALL, PICK
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: every operation is a plan of its own")]
@@ -67,3 +69,13 @@ def test_which_leaf_dies(both):
         assert more is None or more.tolist() == (2 * A).tolist()
         wanted = [values for k, values in enumerate(kept) if k != dies]
         assert [t.tolist() for t in alive] == [values.tolist() for values in wanted]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_call_that_somebody_holds_is_no_value():
+    x = made(A + 9 * np.eye(3, dtype=np.float32))
+    call = recorder.record(CALL, (x._node,), ("slogdet",), None, (), F.float32)
+    results = [new(recorder.record(PICK, (call,), (k,), None, F.Size(()), F.float32)) for k in range(2)]
+    wanted = np.linalg.slogdet(A + 9 * np.eye(3, dtype=np.float32))
+    assert [r.item() for r in results] == [float(w) for w in wanted]
+    assert call.buffer is None
