@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
-# Records of plans that ran; None: nobody wants them, and plans run the quick way.
+# Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
@@ -267,13 +267,16 @@ def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buf
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
-    record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
+    record = _log.get(id(plan))
+    if record is None:
+        record = {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)}
+        keep(_log, id(plan), record)
     seconds = time.perf_counter() - start
     record["runs"] += 1
     record["seconds"] += seconds
     record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
     if debug.wants(2):
-        debug.plan_ran(host.debug_numbers.get(id(plan), 0), plan.spec.steps, times, seconds)
+        debug.plan_ran(plan.number, plan.spec.steps, times, seconds)
 
 
 def start_plan_log() -> None:
@@ -283,7 +286,7 @@ def start_plan_log() -> None:
 
 
 def plan_log() -> list[dict[str, Any]]:
-    """What ran since `start_plan_log`: a record per plan, as cli/explain.py describes."""
+    """What ran since `start_plan_log`: a record per plan (of the newest LIMIT), as cli/explain.py describes."""
     records = []
     for entry in (_log or {}).values():
         spec = entry["plan"].spec

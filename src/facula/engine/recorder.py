@@ -19,6 +19,8 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
 LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
+# The same for `record` in machine code, which reads it here: `overflow` is asked when more nodes are pending.
+_due = array("q", [LIMIT])
 _AT_FIRST = LIMIT
 MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
@@ -32,8 +34,6 @@ class _Above:
 
 
 above = _Above()
-# Pending nodes after which `record` in machine code asks `overflow`.
-_due = array("q", [LIMIT])
 
 _append = pending.append
 _blank = object.__new__

@@ -20,7 +20,6 @@ from facula.errors import VerifyError
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
 
-debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; realize._log keeps the plan
 MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 
@@ -45,7 +44,7 @@ def compile(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_
         plan = Plan(spec)
         use_machine_code()
         if debug.wants(1):
-            debug_numbers[id(plan)] = debug.plan_compiled(spec, time.perf_counter() - start)
+            plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
         return plan
     except Exception as error:
         if config.DEBUG.value or isinstance(error, VerifyError):
@@ -80,8 +79,8 @@ def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: f
     import hashlib  # only those who save plans wait for these
     from pathlib import Path
 
-    from facula.engine import plan_file
+    from facula.engine import plan_file, plan_folder
     text = plan_file.dump(order, leaves, outputs, donated)
     path = Path(config.SAVE_PLANS.value) / f"plan-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
-    plan_file.save(path, text)
+    plan_folder.save(path, text)
     return str(path)

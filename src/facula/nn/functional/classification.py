@@ -16,8 +16,6 @@ from .loss import _chosen
 
 def _check_classes(input: Any, target: Any, weight: Any) -> None:
     """The shapes of `nll_loss`: input (N, C, *) or (C), target (N, *) or ()."""
-    if target.dtype is not facula.int64 and target.dtype is not facula.uint8:
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.type()[6:-6]}")
     if input.dim() == 0:
         raise RuntimeError("input tensor should be 1D or more, but got 0 dimensions")
     classes = input.size(0 if input.dim() == 1 else 1)
@@ -25,11 +23,16 @@ def _check_classes(input: Any, target: Any, weight: Any) -> None:
         if target.dim() == 0 or input.size(0) != target.size(0):
             raise ValueError(f"Expected input batch_size ({input.size(0)}) to match target batch_size "
                              f"({target.size(0) if target.dim() else 0}).")
+    if input.dim() <= 2 and target.dim() > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if input.dim() >= 2:
         expected = (input.size(0), *input.shape[2:])
         if tuple(target.shape) != expected:
             raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
     elif target.dim() > 0 and not (target.dim() == 1 and target.size(0) == 1):
         raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.numel()}")
+    if target.dtype is not facula.int64 and target.dtype is not facula.uint8:
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.type()[6:-6]}")
     if weight is not None and (weight.dim() != 1 or weight.numel() != classes):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes "
                            f"but got weight tensor of shape: {list(weight.shape)}")
@@ -119,6 +122,9 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing, class_dim)
+    if input.shape == target.shape and input.dim():
+        raise RuntimeError("Expected floating point type for target with class probabilities, got "
+                           f"{target.type()[6:-6]}")
     _check_classes(input, target, weight)
     log_probabilities = input.log_softmax(class_dim)
     losses, factors, counts = _picked(log_probabilities, target, weight, ignore_index)
