@@ -20,7 +20,7 @@ from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import leaf, realize, value_of
 from facula.ops.casting import to_dtype
-from facula.ops.registry import METHODS, method
+from facula.ops.registry import also, method
 from facula.rng.rounding import from_bfloat16
 
 # ---- values that leave ----------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     return to_dtype(self, dtype)
 
 
-METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
+also(type_, "Tensor.type")
 
 
 @method
