@@ -17,6 +17,7 @@ from facula.engine.graph.node import CONST, Node
 from facula.engine.meta import meta_node, switch
 from facula.engine.realize import flush
 from facula.ops.casting import constant
+from facula.ops.listening import engine_call
 
 _meta_about = False
 switch(globals(), "_meta_about", True)
@@ -74,6 +75,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
     return roots
 
 
+@engine_call("")
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
              grad_variables: Any = None, inputs: Any = None) -> None:
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors` (weighted by `grad_tensors`).
@@ -131,6 +133,7 @@ def _input_edges(inputs: tuple[Any, ...]) -> list[Any]:
     return edges
 
 
+@engine_call("autograd.grad")
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
          create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
          is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from facula._tensor.handle import Tensor
@@ -101,6 +101,8 @@ def offer(operation: Operation, spelling: str, form: Form) -> None:
     _owners[spelling] = operation
     operation.spellings[spelling] = form
     _of_forms[id(form)] = operation
+    if isinstance(form, FunctionType) and all(form.__name__ != name.rpartition(".")[2] for name in operation.spellings):
+        form.__name__ = form.__qualname__ = spelling.rpartition(".")[2]
     space, _, name = spelling.rpartition(".")
     if space not in _rooms:
         _rooms[space] = {}

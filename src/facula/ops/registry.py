@@ -20,6 +20,7 @@ from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.meta import switch
+from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ Result = TypeVar("Result")
 Names = tuple[str, ...]
 Body = TypeVar("Body", bound=Callable[..., Any])
 
-__all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "in_place", "method",
-           "op", "store_out", "withdraw", "write_back"]
+__all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "functional",
+           "in_place", "method", "op", "store_out", "withdraw", "write_back"]
 
 DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
                "float16": "Half", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
@@ -80,6 +81,15 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     return decorate if fn is None else decorate(fn)
 
 
+@overload
+def functional(fn: Body) -> Body: ...
+@overload
+def functional(*, also: Names = ...) -> Callable[[Body], Body]: ...
+def functional(fn: Any = None, *, also: Names = ()) -> Any:
+    """Register a function of `nn.functional`. It is called as it stands: no wrapper is put around it."""
+    return op(fn, namespace="nn.functional", also=also)
+
+
 def method(fn: Body) -> Body:
     """Register a method of Tensor that is no operation: it has no other form."""
     offer(Operation("Tensor." + fn.__name__, fn), "Tensor." + fn.__name__, fn)
@@ -117,6 +127,8 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return body(*args, **kwargs)
         except MISTAKES as error:
+            if noticed((*args, *kwargs.values())):
+                return form(*args, **kwargs)
             explain(body, args, kwargs, error)
             raise
     return form
@@ -206,6 +218,8 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return body(*args, **kwargs)
             except MISTAKES as error:
+                if noticed((*args, *kwargs.values())):
+                    return form(*args, **kwargs)
                 explain(body, args, kwargs, error)
                 raise
         result = body(*args, **kwargs)

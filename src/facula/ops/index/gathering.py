@@ -12,11 +12,9 @@ import numpy as np
 from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
-from facula.engine.graph.expr import cast, function, operand
-from facula.engine.graph.node import INDEX, Formula, Node, size_of
+from facula.engine.graph.node import Node, size_of
 from facula.engine.meta import meta_node
 from facula.engine.realize import leaf, value_of
-from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import broadcast
@@ -37,7 +35,6 @@ from facula.ops.index.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
 from facula.ops.severing import severed
-from facula.ops.view.value_views import reshaped
 from facula.size import Size
 
 # ---- gather and its kin --------------------------------------------------------------------------
@@ -223,7 +220,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return rows(input, index, size_of(input.shape), 1, index.shape, _MASKED_SELECT_RULE)
 
 
-# ---- embedding, one_hot, isin --------------------------------------------------------------------
+# ---- embedding, isin ------------------------------------------------------------------------------
 
 def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved
@@ -257,38 +254,6 @@ def embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1,
         node = nonnegative(node, v)
     out = new(node_rows(read(weight), node, v, d, (*indices.shape, d)))
     return attach(out, _EMBEDDING_RULE, (weight,), (node, v, d, padding_idx, scale_grad_by_freq))
-
-
-_ONE_HOT = Formula("one_hot", cast(function("eq")(operand(0), operand(1)), int64))
-
-
-@op(namespace="nn.functional")
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at the class that each element names, 0 elsewhere, along a new last dimension."""
-    if tensor.dtype is not int64:
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    node = read(tensor)
-    if size_of(tensor.shape) == 0:
-        if num_classes <= 0:
-            raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    else:
-        low, high = bounds(node)
-        if low < 0:
-            raise RuntimeError("Class values must be non-negative.")
-        if num_classes == -1:
-            if is_meta(tensor):
-                raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-            num_classes = high + 1
-        elif num_classes < 1:
-            raise RuntimeError("num_classes should be positive")
-        elif high >= num_classes:
-            raise RuntimeError("Class values must be smaller than num_classes.")
-    shape = tuple.__new__(Size, (*tensor.shape, num_classes))
-    if size_of(shape) == 0:
-        return new(constant(0, shape, int64))
-    classes = record(INDEX, (), (0,), None, (num_classes,), int64)
-    column = reshaped(node, (*tensor.shape, 1))
-    return new(record(_ONE_HOT, (column, classes), None, None, shape, int64))
 
 
 @op(method=False, out=True)

@@ -14,6 +14,7 @@ import facula.nn.functional  # noqa: F401  (its operations are defined there)
 from facula.ops import op
 from facula.testing.samples import (
     creation,
+    functional,
     images,
     indices,
     inplace,
@@ -40,6 +41,7 @@ for _family in (
     spectra,
     creation,
     inplace,
+    functional,
 ):
     SAMPLES.update(_family.SAMPLES)
 
