@@ -83,9 +83,6 @@ class Tensor(Declared):
     _retains = False
     _inference = False
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-
     __hash__ = object.__hash__
 
 

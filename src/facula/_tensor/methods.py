@@ -35,7 +35,7 @@ from facula.engine.graph.node import CONST, Node
 from facula.engine.moving import moved
 from facula.engine.realize import leaf, realize, value_of
 from facula.ops.casting import to_dtype
-from facula.ops.registry import METHODS, method
+from facula.ops.registry import also, method
 from facula.rng.rounding import from_bfloat16
 
 # ---- values that leave ----------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     return to_dtype(self, dtype)
 
 
-METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
+also(type_, "Tensor.type")
 
 
 @method

@@ -10,7 +10,7 @@ from facula._tensor.handle import Tensor, device_of, is_meta, strides_of
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
-from facula.ops.registry import METHODS, method
+from facula.ops.registry import also, method
 
 _CPU = devices.CPU
 
@@ -61,7 +61,7 @@ def dim(self: Tensor) -> int:
     return len(self.shape)
 
 
-Tensor.ndimension = dim  # type: ignore[attr-defined]
+also(dim, "Tensor.ndimension")
 
 
 @method
@@ -70,7 +70,7 @@ def numel(self: Tensor) -> int:
     return size_of(self.shape)
 
 
-Tensor.nelement = numel  # type: ignore[attr-defined]
+also(numel, "Tensor.nelement")
 
 
 @method
@@ -242,9 +242,8 @@ def _itself(self: Tensor, *args: Any, **options: Any) -> Tensor:
 
 
 for _name in ("resolve_conj", "resolve_neg", "to_dense", "coalesce"):
-    METHODS[_name] = _itself
-    setattr(Tensor, _name, _itself)
-Tensor.const_data_ptr = data_ptr  # type: ignore[attr-defined]
+    also(_itself, "Tensor." + _name)
+also(data_ptr, "Tensor.const_data_ptr")
 
 
 @method

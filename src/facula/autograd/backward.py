@@ -17,6 +17,7 @@ from facula.engine.graph.node import CONST, Node, elsewhere
 from facula.engine.moving import moved
 from facula.engine.realize import flush
 from facula.ops.casting import constant
+from facula.ops.listening import engine_call
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -70,6 +71,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
     return roots
 
 
+@engine_call("")
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
              grad_variables: Any = None, inputs: Any = None) -> None:
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors` (weighted by `grad_tensors`).
@@ -126,6 +128,7 @@ def _input_edges(inputs: tuple[Any, ...]) -> list[Any]:
     return edges
 
 
+@engine_call("autograd.grad")
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
          create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
          is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:

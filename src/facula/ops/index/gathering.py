@@ -223,7 +223,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return rows(input, index, size_of(input.shape), 1, index.shape, _MASKED_SELECT_RULE)
 
 
-# ---- embedding, one_hot, isin --------------------------------------------------------------------
+# ---- embedding, isin ------------------------------------------------------------------------------
 
 def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved
