@@ -126,7 +126,7 @@ def _outside(largest: int, shift: int, least: int, size: int, error: type[Except
 
 def index_leaf(array: Array) -> Node:
     """A NumPy index array as a node."""
-    array = np.array(array, dtype=np.int64, order="C", copy=None)
+    array = np.asarray(array, dtype=np.int64, order="C")
     if not array.flags.owndata or not array.flags.writeable:
         array = array.copy()
     return leaf(array, tuple.__new__(Size, array.shape), int64)
