@@ -15,6 +15,7 @@ import numpy as np
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.dtypes import FLOAT, dtype, float32
+from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
@@ -230,6 +231,8 @@ def assign(t: Tensor, node: Node) -> None:
     storage = t._storage
     if _meta_about and _without_elements(t, storage, node):
         return
+    if recorder.traced is not None:
+        recorder.above.check_write(t._node or storage.node, node)
     if storage is None:
         t._node = node
         t._seen += 1
@@ -323,6 +326,8 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
     are kept by value; `out` itself may be among them.
     """
+    if recorder.traced is not None:
+        graph.give_tangents((out,), rule, inputs, saved)
     if not mode.grad:
         return out
     edges: list[Any] = []
@@ -390,6 +395,8 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
 
     Results among `saved` are named by their position: pass `("out", k)`.
     """
+    if recorder.traced is not None:
+        graph.give_tangents(outs, rule, inputs, saved)
     if not mode.grad:
         return outs
     edges = tuple([None if i is None else edge_of(i) for i in inputs])

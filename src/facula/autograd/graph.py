@@ -13,6 +13,11 @@ from itertools import count
 from typing import Any
 
 next_seq = count().__next__
+# Set by transforms/, asked while `recorder.traced` is set.
+give_tangents: Any = None  # of an operation's results, by its rule: (outs, rule, inputs, saved)
+at_boundary: Any = None  # (edges, gradients): those that leave a transformed function are brought out
+a_walk_begins: Any = None
+a_walk_ends: Any = None
 restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its function here
 
 

@@ -101,6 +101,9 @@ def _materialise(node: Node) -> Buffer:
 
 def _compute_alone(node: Node) -> None:
     """A node that no flush has reached (its recording thread died half-way, say)."""
+    if node.op.kind == "traced":
+        node.buffer = realize(recorder.above.value_under(node))
+        return
     if node.op is META:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")

@@ -28,6 +28,9 @@ class _Above:
 
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
+    check_write: Callable[[Node, Node], None]  # transforms/: may the first become the second, in place?
+    detached: Callable[[Node], Node]  # transforms/: the same without tangents
+    value_under: Callable[[Node], Node]  # transforms/: the node whose value is looked at for one that stands for it
 
 
 above = _Above()
@@ -37,10 +40,13 @@ watch: Callable[[], None] | None = None
 # The same for `record` in machine code, which asks `overflow` when more than so many nodes are pending.
 _due = array("q", [LIMIT])
 
+# While there are values under a transform (transforms/): what records instead. It calls `plain`.
+traced: Callable[..., Node] | None = None
+
 _append = pending.append
 _blank = object.__new__
 _native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
-_made = _native  # the same, but None while there are meta nodes: it does not know LIMIT
+_made = _native  # the same, but None while there are meta nodes (it does not know LIMIT) or transforms
 
 
 def use_machine_code() -> None:
@@ -55,7 +61,14 @@ def set_watch(look: Callable[[], None] | None) -> None:
     """Have `look` called after each node that is recorded, or nothing."""
     global watch, _made
     watch = look
-    _made = _native if look is None else None
+    _made = _native if look is None and traced is None else None
+
+
+def set_traced(how: Callable[..., Node] | None) -> None:
+    """Have `how` called for `record`, or record as ever."""
+    global traced
+    traced = how
+    set_watch(watch)
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
@@ -63,6 +76,14 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     """A new pending node. Shapes and dtypes have been checked by the caller."""
     if _made is not None:
         return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
+    if traced is not None:
+        return traced(op, inputs, attrs, scalars, shape, of)
+    return plain(op, inputs, attrs, scalars, shape, of)
+
+
+def plain(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
+          scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
+    """`record` in Python; none of the inputs is under a transform."""
     node = _blank(Node)
     node.op = op
     node.inputs = inputs
