@@ -170,13 +170,18 @@ def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offs
     if of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
-        array = retyped(value_of(base).reshape(-1), of)
-        base = leaf(np.array(array), (array.size,), of)
+        base = _flat(base, of) if recorder.traced is None else recorder.above.retyped(base, of, _flat)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
         return base
     if base.op is CONST:
         return Node(CONST, (), None, base.scalars, shape, base.dtype)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
+
+
+def _flat(base: Node, of: dtype) -> Node:
+    """The bytes of `base` as a vector of another type."""
+    array = retyped(value_of(base).reshape(-1), of)
+    return leaf(np.array(array), (array.size,), of)
 
 
 def strided(t: Tensor) -> np.ndarray:

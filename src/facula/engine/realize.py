@@ -90,6 +90,11 @@ def value_of(node: Node) -> np.ndarray:
     return realize(node).array(node.shape, node.dtype)
 
 
+def all_of(node: Node) -> np.ndarray:
+    """As `value_of`, to check something of every element: within vmap all of them, in a shape of its own."""
+    return value_of(node if recorder.traced is None else recorder.above.everything(node))
+
+
 def _materialise(node: Node) -> Buffer:
     from facula.engine.runtime import interpreter
     with lock:

@@ -31,6 +31,10 @@ class _Above:
     check_write: Callable[[Node, Node], None]  # transforms/: may the first become the second, in place?
     detached: Callable[[Node], Node]  # transforms/: the same without tangents
     value_under: Callable[[Node], Node]  # transforms/: the node whose value is looked at for one that stands for it
+    everything: Callable[[Node], Node]  # transforms/: the node of all the elements that one stands for, no tangents
+    retyped: Callable[..., Node]  # transforms/: (node, dtype, how), what stands for others as that type
+    shown: Callable[[Any], Any]  # transforms/: a tensor to be printed, and what is printed around it
+    different: Callable[[], Any]  # transforms/: the level whose values each have random numbers of their own, or None
 
 
 above = _Above()

@@ -16,7 +16,7 @@ from facula._tensor.handle import Tensor, attach, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.node import CALL, PICK, size_of
-from facula.engine.realize import leaf
+from facula.engine.realize import all_of, leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
@@ -383,7 +383,7 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     start = n_fft // 2 if center else 0
     end = start + length if length is not None else total - n_fft // 2 if center else total
     signal, envelope = [t.narrow(1, start, max(min(end, total) - start, 0)) for t in (signal, envelope)]
-    if envelope.numel() and float(envelope.detach().abs().min().item()) < 1e-11:
+    if envelope.numel() and all_of(read(envelope.detach().abs().min())).min() < 1e-11:
         raise RuntimeError("istft: window overlap add min: 1")
     signal = signal / envelope
     if end > total:

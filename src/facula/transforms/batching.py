@@ -15,9 +15,10 @@ from facula.dtypes import dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand, scalar, substitute
 from facula.engine.graph.node import BATCHED, CALL, PICK, Formula, Node, Primitive, size_of
+from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES, register
-from facula.transforms.levels import Level, expanded, reshaped, sized, viewed
+from facula.transforms.levels import Level, active_levels, expanded, reshaped, sized, viewed
 
 RANDOMNESS = ("error", "different", "same")
 
@@ -48,9 +49,38 @@ class Batch(Level):
         return batched(self, physical, shape)
 
 
+    def over(self, physical: Node) -> Node:
+        """A node (B, ...) as one of this level."""
+        return batched(self, physical, physical.shape[1:])
+
+    def values(self, node: Node) -> np.ndarray[Any, Any]:
+        """All values of a node of this level, or of one that is the same for all: (B, ...). To be looked at."""
+        mine = node.op is BATCHED and node.attrs is not None and node.attrs[0] is self
+        return np.broadcast_to(value_of(node.inputs[0] if mine else node),
+                               node.inputs[0].shape if mine else (self.size, *node.shape))
+
+
 def batched(level: Batch, physical: Node, shape: tuple[int, ...]) -> Node:
     """A node with the hidden dimension first, as one of `shape` without it."""
     return Node(BATCHED, (physical,), (level,), None, sized(shape), physical.dtype)
+
+
+def different() -> Batch | None:
+    """What a random operation is told: the innermost `vmap` that wants numbers for each of its values, None where all
+    of them share what is drawn. RuntimeError within one that wants none."""
+    found: Batch | None = None
+    for level in active_levels():
+        if isinstance(level, Batch):
+            if level.randomness == "error":
+                raise RuntimeError(
+                    "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
+                    "'different' randomness flags on vmap or perform the randomness operation out of vmap")
+            if level.randomness == "different":
+                if found is not None:
+                    raise NotImplementedError("facula: random operations in a vmap with randomness='different' within "
+                                              "another such")
+                found = level
+    return found
 
 
 def over(size: int, node: Node, has: bool) -> Node:

@@ -10,18 +10,20 @@ has, by x, the e part of J(x + e t)^T (v + e u), and by t its other part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, attach_many, new, read
 from facula.autograd import graph
 from facula.autograd.graph import GradNode
+from facula.dtypes import FLOAT, dtype
 from facula.engine import recorder
 from facula.engine.graph.node import BATCHED, CONST, DUAL, LOST, Node
 from facula.ops.reduce.reductions import summed
-from facula.transforms.batching import Batch, batched
+from facula.transforms.batching import Batch, batched, different
 from facula.transforms.forward import Forward, dual
 from facula.transforms.host import give_tangents
-from facula.transforms.levels import Crossing, Level, a_walk_begins, a_walk_ends, const, expanded, level_of
+from facula.transforms.levels import Crossing, Level, a_walk_begins, a_walk_ends, const, expanded, level_of, reshaped
 
 
 def zeros_of(t: Tensor) -> Tensor:
@@ -183,6 +185,45 @@ def _value_under(node: Node) -> Node:
                               "detach() it first, or compute without forward mode")
 
 
+def _everything(node: Node) -> Node:
+    while node.op.kind == "traced":
+        node = node.inputs[0]
+    return node
+
+
+def _retyped(node: Node, of: dtype, how: Callable[[Node, dtype], Node]) -> Node:
+    """`how(node, of)` of what a node stands for. Only the parts of complex numbers have tangents."""
+    level = level_of(node)
+    if level is None:
+        return how(node, of)
+    inner = [_retyped(part, of, how) for part in node.inputs]
+    if isinstance(level, Batch):
+        n = inner[0].shape[0] // max(level.size, 1)
+        return batched(level, reshaped(inner[0], (level.size, n)), (n,))
+    assert isinstance(level, Forward)
+    if len(inner) == 2 and of.category >= FLOAT and node.dtype.to_real() is of.to_real():
+        return dual(level, *inner)
+    return inner[0]
+
+
+def _shown(t: Tensor) -> tuple[Tensor, str, str]:
+    """The tensor to print for `t`, and what stands before and after it."""
+    node = without_tangents(read(t))
+    if node.op is not BATCHED:
+        return t if node is read(t) else new(node), "", ""
+    start, end = "", ""
+    while node.op is BATCHED:
+        level = level_of(node)
+        assert level is not None
+        start, end = f"{start}BatchedTensor(lvl={level.order}, bdim=0, value=\n", "\n)" + end
+        node = node.inputs[0]
+    return new(node), start, end
+
+
+recorder.above.shown = _shown
+recorder.above.different = different
+recorder.above.everything = _everything
+recorder.above.retyped = _retyped
 recorder.above.check_write = _check_write
 recorder.above.value_under = _value_under
 recorder.above.detached = without_tangents

@@ -7,6 +7,8 @@ import warnings
 from typing import Any
 
 import facula
+from facula._tensor.handle import read
+from facula.engine.realize import all_of
 
 from .. import _reduction
 from .._reduction import reduce_values
@@ -130,7 +132,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = var * facula.ones_like(input)
-    elif bool((var < 0).any()):
+    elif all_of(read((var < 0).any())).any():
         raise ValueError("var has negative entry/entries")
     if var.size() != input.size():
         if input.size()[:-1] == var.size():

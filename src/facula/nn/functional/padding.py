@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula._tensor.handle import read
+from facula.ops.index.index_nodes import bounds
 
 
 def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
@@ -162,9 +164,9 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         return facula.empty((*tensor.shape, num_classes), dtype=facula.int64, device=tensor.device)
     largest = -1
     if num_classes == -1 or not tensor.is_meta:
-        if int(tensor.min()) < 0:
+        lowest, largest = bounds(read(tensor))
+        if lowest < 0:
             raise RuntimeError("Class values must be non-negative.")
-        largest = int(tensor.max())
     if num_classes == -1:
         num_classes = largest + 1
     elif num_classes < 1:

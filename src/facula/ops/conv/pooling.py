@@ -15,7 +15,7 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
-from facula.engine.realize import leaf, value_of
+from facula.engine.realize import all_of, leaf
 from facula.engine.recorder import record
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
@@ -387,7 +387,7 @@ def _unpool(n: int) -> Any:
             out = severed(new(constant(0, shape, x.dtype)), x, name="MaxUnpoolBackward0")
         else:
             plane = size_of(size)
-            at = np.zeros(1) if is_meta(indices) else value_of(read(indices))
+            at = np.zeros(1) if is_meta(indices) else all_of(read(indices))
             if at.min() < 0 or at.max() >= plane:
                 raise RuntimeError(f"Found an invalid max index: {int(at.max())} (output volumes are of size "
                                    f"{' x '.join(map(str, size))})")

@@ -10,7 +10,7 @@ from facula._tensor.handle import Tensor, read
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, META, Formula
-from facula.engine.realize import value_of
+from facula.engine.realize import all_of
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import both, either
@@ -170,7 +170,7 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
         if node.op is META:
             zero = False
         elif node.op is not CONST:
-            zero = not value_of(node).all()
+            zero = not all_of(node).all()
         else:
             zero = node.scalars[0] == 0  # type: ignore[index]
     else:

@@ -8,10 +8,10 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
-from facula.engine.graph.expr import make, operand, scalar
-from facula.engine.graph.node import CONST, META, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.expr import make, operand, scalar, where
+from facula.engine.graph.node import BATCHED, CONST, META, VIEW, Formula, Node, contiguous_strides, size_of
 from facula.engine.meta import meta_node
-from facula.engine.realize import leaf, looking, value_of
+from facula.engine.realize import all_of, leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.size import Size
 
@@ -36,7 +36,7 @@ def bounds(node: Node) -> tuple[int, int]:
     elif size_of(node.shape) == 0:
         found = (0, -1)
     else:
-        array = value_of(node)
+        array = all_of(node)
         found = (int(array.min()), int(array.max()))
     node.range = found
     return found
@@ -56,14 +56,24 @@ def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexEr
     low, high = bounds(node)
     least = -size if negative else 0
     if low < least or high >= size:
-        bad = first_outside(value_of(node), least, size)
+        bad = first_outside(all_of(node), least, size)
         raise error(message.format(i=bad, dim=dim, size=size))
     return node
 
 
 def nonnegative(node: Node, size: int) -> Node:
     """An index tensor as int64 without negative elements."""
+    if node.op is BATCHED:
+        return recorded(node, size)
     return meta_node(node.shape, int64) if node.op is META else index_leaf(host(node, size))
+
+
+_AROUND = Formula("around", where(operand(0) < 0, operand(0) + scalar(0), operand(0)))
+
+
+def recorded(node: Node, size: int) -> Node:
+    """`nonnegative` as a formula, for what cannot be looked at."""
+    return record(_AROUND, (node,), None, (size,), node.shape, int64)
 
 
 def host(node: Node, size: int) -> Array:
@@ -90,6 +100,10 @@ def shaped_index(node: Node) -> Node:
         return node
     if node.op is META:
         return meta_node((1,), node.dtype)
+    if node.op is BATCHED:
+        out = record(VIEW, (node,), ((1,),), (0,), tuple.__new__(Size, (1,)), node.dtype)
+        out.range = bounds(node)
+        return out
     out = index_leaf(value_of(node).reshape(1))
     out.range = node.range
     return out
@@ -132,8 +146,11 @@ def flat_index(shape: tuple[int, ...],
     full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
     if any(node.op is META for node in nodes.values()):
         return meta_node(full, int64), v, d, (*full, *shape[last:])
-    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     strides = contiguous_strides(shape[:last])
+    if any(node.op is BATCHED for node in nodes.values()):
+        places = [*enumerate(before), *enumerate(after, len(before) + n)]
+        return _recorded_index(shape, nodes, places, len(after), full), v, d, (*full, *shape[last:])
+    arrays = {k: host(nodes[k], shape[k]) for k in dims}
     flat: Any = 0
     for k, array in arrays.items():
         flat = flat + (array * strides[k]).reshape(array.shape + (1,) * len(after))
@@ -142,6 +159,27 @@ def flat_index(shape: tuple[int, ...],
         flat = flat + ramp.reshape((-1,) + (1,) * (rank - 1 - place))
     flat = np.broadcast_to(flat, full)
     return index_leaf(flat), v, d, (*full, *shape[last:])
+
+
+def _recorded_index(shape: tuple[int, ...], nodes: dict[int, Node], places: list[tuple[int, int]], after: int,
+                    full: tuple[int, ...]) -> Node:
+    """`flat_index` as a formula, for what cannot be looked at. `places`: (where it goes, dimension) of those without
+    an index, `after` of which come after the indices."""
+    strides = contiguous_strides(shape[:max(nodes) + 1])
+    total: Any = None
+    inputs: list[Node] = []
+    numbers: list[int] = []
+    for place, (k, node) in enumerate(nodes.items()):
+        wide = (*node.shape, *(1,) * after)
+        inputs.append(record(VIEW, (recorded(node, shape[k]),), (contiguous_strides(wide),), (0,),
+                             tuple.__new__(Size, wide), int64))
+        term = operand(place) * scalar(len(numbers))
+        total = term if total is None else total + term
+        numbers.append(strides[k])
+    for place, k in places:
+        total = total + make("index", value=place) * scalar(len(numbers))
+        numbers.append(strides[k])
+    return record(Formula("flat", total), tuple(inputs), None, tuple(numbers), tuple.__new__(Size, full), int64)
 
 
 _linear: dict[tuple[int, int], Formula] = {}
@@ -166,6 +204,8 @@ def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
         return linear_index(node, dim, shape), size_of(shape)
     if node.op is META:
         return meta_node(node.shape, int64), size_of(shape)
+    if node.op is BATCHED:
+        return linear_index(recorded(node, shape[dim]), dim, shape), size_of(shape)
     array = host(node, shape[dim])
     strides = contiguous_strides(shape)
     flat = array * strides[dim]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from facula._tensor.handle import Tensor, new, read, view_node
 from facula.engine.graph.node import META, contiguous_strides
-from facula.engine.realize import value_of
+from facula.engine.realize import all_of
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.index.index_nodes import bounds, first_outside
 from facula.ops.reduce.reduction_nodes import PICK, coordinate
@@ -36,7 +36,7 @@ def has_other(target: Tensor, classes: int, other: int) -> bool:
         return True
     if low >= 0 and high < classes and not low <= other <= high:
         return False
-    array = value_of(node).reshape(-1)
+    array = all_of(node).reshape(-1)
     rest = array[array != other]
     if rest.size and (rest.min() < 0 or rest.max() >= classes):
         raise IndexError(f"Target {first_outside(rest, 0, classes)} is out of bounds.")

@@ -20,7 +20,9 @@ from facula.ops.linalg.matrices import (
     batch_element,
     check_matrices,
     constant_like,
+    host_call,
     tensor_of,
+    traced,
 )
 from facula.ops.linalg.systems import inv, solve
 from facula.ops.product.contraction import product
@@ -57,6 +59,10 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     check_matrices(A, "linalg.cholesky")
     if is_meta(A):
         out = new(meta_node(A.shape, A.dtype))
+        attach(out, _CHOLESKY, (A,), (out,))
+        return adjoint_of(out) if upper else out
+    if traced(A):
+        out = host_call("cholesky", (A,), (), ((tuple(A.shape), A.dtype),))[0]
         attach(out, _CHOLESKY, (A,), (out,))
         return adjoint_of(out) if upper else out
     array = value_of(read(A))

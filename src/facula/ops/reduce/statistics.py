@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
+from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.meta import meta_node
+from facula.engine.realize import all_of
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
@@ -240,7 +241,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
-        if total.item() == 0:
+        if (all_of(read(total)) == 0).any():
             raise RuntimeError("cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
     else:
