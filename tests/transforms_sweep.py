@@ -1,4 +1,4 @@
-"""What the sweeps of transforms share: an operation as a function of its float arrays."""
+"""What the sweeps of transforms share: an operation as a function of its arrays."""
 
 import warnings
 
@@ -9,15 +9,19 @@ from facula.testing.samples import Dtype
 from sweep import look_up
 
 
-def variables(sample, name):
-    """(function of tensors, their arrays): the sample's float arrays are its arguments, all else stands."""
+class Slot(int):
+    """The place of an argument that is handed in."""
+
+
+def variables(name, sample, all_arrays=False):
+    """(function of tensors, their arrays): the sample's float arrays, or all, are handed in; what is left stands."""
     arrays = []
 
     def take(value):
         if isinstance(value, np.ndarray):
-            if value.dtype == np.float64:
+            if all_arrays or value.dtype == np.float64:
                 arrays.append(value)
-                return len(arrays) - 1, None
+                return Slot(len(arrays) - 1)
             return facula.from_numpy(value.copy())
         if isinstance(value, Dtype):
             return getattr(facula, value)
@@ -37,14 +41,14 @@ def variables(sample, name):
             out = function(*args, **kwargs)
             if out is None:
                 out = args[0]
-            return floats(sample.of(out) if sample.of else out)
+            return flat(sample.of(out) if sample.of else out)
 
     return run, arrays
 
 
 def put(slots, tensors):
-    if isinstance(slots, tuple) and len(slots) == 2 and slots[1] is None and type(slots[0]) is int:
-        return tensors[slots[0]]
+    if isinstance(slots, Slot):
+        return tensors[slots]
     if isinstance(slots, (list, tuple)):
         return type(slots)([put(part, tensors) for part in slots])
     if isinstance(slots, dict):
@@ -52,9 +56,13 @@ def put(slots, tensors):
     return slots
 
 
-def floats(result):
+def flat(result):
     if isinstance(result, facula.Tensor):
         return (result,)
     if isinstance(result, (tuple, list)):
-        return tuple(t for part in result for t in floats(part))
+        return tuple(t for part in result for t in flat(part))
     return ()
+
+
+def tensors(arrays):
+    return [facula.from_numpy(np.array(a)) for a in arrays]

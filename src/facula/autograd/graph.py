@@ -43,6 +43,10 @@ class Rule:
         self.backward = backward
 
 
+# Rules that go another way than the primitives where elements are equal: forward mode goes theirs.
+by_rule: set[Rule] = set()
+
+
 class GradNode:
     """One step of the tape. Public face as torch's: `name()`, `next_functions`, `register_hook`, `metadata`."""
 

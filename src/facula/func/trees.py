@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,19 +21,18 @@ def leaves(tree: Any) -> list[Any]:
 
 def rebuilt(tree: Any, of: list[Any]) -> Any:
     """`tree` with other leaves, in the order of `leaves`."""
-    left = iter(of)
+    return _built(tree, iter(of))
 
-    def build(part: Any) -> Any:
-        if isinstance(part, tuple) and hasattr(part, "_fields"):
-            return type(part)(*[build(p) for p in part])
-        if isinstance(part, (tuple, list)):
-            made = [build(p) for p in part]
-            return made if type(part) is list else tuple(made) if type(part) is tuple else type(part)(made)
-        if isinstance(part, dict):
-            return type(part)((k, build(p)) for k, p in part.items())
-        return next(left)
 
-    return build(tree)
+def _built(part: Any, left: Iterator[Any]) -> Any:
+    if isinstance(part, tuple) and hasattr(part, "_fields"):
+        return type(part)(*[_built(p, left) for p in part])
+    if isinstance(part, (tuple, list)):
+        made = [_built(p, left) for p in part]
+        return made if type(part) is list else tuple(made) if type(part) is tuple else type(part)(made)
+    if isinstance(part, dict):
+        return type(part)((k, _built(p, left)) for k, p in part.items())
+    return next(left)
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -85,7 +85,7 @@ def leave_dual(t: Tensor, level: Forward) -> tuple[Tensor, Tensor | None]:
         return attach(new(node), _LEAVE_PLAIN, (t,), (_Held(level),)) if t._rg else t, None
     if node.op is LOST:
         assert node.attrs is not None
-        raise NotImplementedError(f"facula: forward mode of the host routine {node.attrs[1]!r} is not implemented")
+        raise NotImplementedError(f"facula: forward mode of {node.attrs[1]!r} is not implemented")
     outs = new(node.inputs[0]), new(node.inputs[1])
     primal, tangent = attach_many(outs, _LEAVE_DUAL, (t,), (_Held(level),))
     return primal, tangent

@@ -14,6 +14,7 @@ from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr, operand, substitute
 from facula.engine.graph.node import CALL, CONST, DUAL, LOST, PICK, Formula, Node, Primitive
 from facula.engine.recorder import record
+from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
 from facula.transforms import forward_extrema as extrema
 from facula.transforms.levels import Level, const, expanded
@@ -44,7 +45,7 @@ class Forward(Level):
             primals.append(node.inputs[0] if mine else node)
             tangents.append(node.inputs[1] if mine and node.op is DUAL else None)
         if lost and op is not PICK:
-            raise NotImplementedError(f"facula: forward mode of the host routine {lost!r} is not implemented")
+            raise NotImplementedError(f"facula: forward mode of {lost!r} is not implemented")
         out = record(op, tuple(primals), attrs, scalars, shape, of)
         if op is CALL:
             if attrs[0] in LINEAR_ROUTINES:
@@ -55,7 +56,10 @@ class Forward(Level):
             return out
         if lost:
             return Node(LOST, (out,), (self, lost), None, out.shape, of)
-        return dual(self, out, tangent_of(op, primals, tangents, attrs, scalars, out))
+        try:
+            return dual(self, out, tangent_of(op, primals, tangents, attrs, scalars, out))
+        except MissingDerivative:
+            return Node(LOST, (out,), (self, op.name), None, out.shape, of)
 
 
 def need(node: Node | None) -> Node:

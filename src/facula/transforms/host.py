@@ -9,18 +9,23 @@ from typing import Any
 
 from facula._tensor.handle import Tensor, new, read
 from facula.autograd.backward import grad
-from facula.autograd.graph import Rule, Saved, grad_node, mode
+from facula.autograd.graph import Rule, Saved, by_rule, grad_node, mode
 from facula.dtypes import FLOAT
-from facula.engine.graph.node import DUAL, LOST, Node
+from facula.engine.graph.node import BATCHED, DUAL, LOST, Node
+from facula.transforms.batching import Batch, batched, over
 from facula.transforms.forward import Forward, dual
-from facula.transforms.levels import Crossing, const, level_of
+from facula.transforms.levels import Crossing, const, inside, level_of
 
 
 def give_tangents(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...]) -> None:
     """Make DUALs of the results of an operation, where its primitives have not done so."""
     if isinstance(rule, Crossing):
         return
-    while (level := _missing(outs, inputs)) is not None:
+    if rule in by_rule:
+        for out in outs:
+            _lose(out, inputs)
+    level = _missing(outs, inputs)
+    if level is not None:
         _give(level, outs, rule, inputs, saved)
 
 
@@ -28,10 +33,8 @@ def _missing(outs: tuple[Tensor, ...], inputs: tuple[Any, ...]) -> Forward | Non
     """The innermost level of which an input is and the results are not."""
     found: Forward | None = None
     for t in inputs:
-        if t is None:
-            continue
-        node = read(t)
-        while node.op.kind == "traced":
+        node = None if t is None else read(t)
+        while node is not None and node.op.kind == "traced":
             level = level_of(node)
             if node.op is DUAL and isinstance(level, Forward) and (found is None or level.order > found.order) and any(
                     o.dtype.category >= FLOAT and not _has(read(o), level) for o in outs):
@@ -48,58 +51,105 @@ def _has(node: Node, level: Forward) -> bool:
     return False
 
 
-def _primal(node: Node, level: Forward) -> Node:
-    """`node` without what `level` knows of it."""
-    return node.inputs[0] if node.op in (DUAL, LOST) and level_of(node) is level else node
+def _lose(out: Tensor, inputs: tuple[Any, ...]) -> None:
+    """Take the tangents from a result: its rule gives others."""
+    while (level := _missing((new(const(0, out.shape, out.dtype)),), inputs)) is not None and _has(read(out), level):
+        out._node = _split(read(out), level)[0]
+        inputs = tuple([None if t is None else new(_split(read(t), level)[0]) for t in inputs])
+
+
+def _split(node: Node, level: Forward) -> tuple[Node, Node | None]:
+    """The value and the tangent of a node that is of no other forward level further in."""
+    if node.op is BATCHED:
+        outer = level_of(node)
+        assert isinstance(outer, Batch)
+        value, tangent = _split(node.inputs[0], level)
+        if value is node.inputs[0]:
+            return node, None
+        return batched(outer, value, node.shape), None if tangent is None else batched(outer, tangent, node.shape)
+    if node.op.kind == "traced" and level_of(node) is level:
+        return node.inputs[0], node.inputs[1] if node.op is DUAL else None
+    return node, None
+
+
+def _joined(value: Node, tangent: Node, level: Forward) -> Node:
+    """What `_split` takes apart."""
+    inner: Batch | None = None
+    for node in (value, tangent):
+        found = level_of(node)
+        if isinstance(found, Batch) and found.order > level.order and (inner is None or found.order > inner.order):
+            inner = found
+    if inner is None:
+        return dual(level, value, tangent)
+    mine = [level_of(node) is inner for node in (value, tangent)]
+    parts = [over(inner.size, node.inputs[0] if m else node, m) for node, m in zip((value, tangent), mine, strict=True)]
+    return batched(inner, _joined(parts[0], parts[1], level), value.shape)
 
 
 def _give(level: Forward, outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
           saved: tuple[Any, ...]) -> None:
-    given = [None if t is None else read(t) for t in inputs]
-    moving = [node is not None and node.op is DUAL and level_of(node) is level for node in given]
-    if not any(moving):
-        raise NotImplementedError(f"facula: forward mode of {rule.name.removesuffix('Backward0')} within vmap")
-    values = [_primal(read(o), level) for o in outs]
+    pairs: list[tuple[Node | None, Node | None]] = [
+        (None, None) if t is None else _split(read(t), level) for t in inputs]
+    values = tuple([t if value is None or tangent is None else new(value)
+                    for t, (value, tangent) in zip(inputs, pairs, strict=True)])
+    primals = tuple([new(_split(read(o), level)[0]) for o in outs])
+    kept = tuple([_without(s, level, outs, primals, inputs, values) for s in saved])
+    give_tangents(primals, rule, values, kept)  # of levels further out
+    tangents = _pushed(rule, primals, values, [t for _, t in pairs], kept)
+    for out, primal, tangent in zip(outs, primals, tangents, strict=True):
+        if out.dtype.category >= FLOAT and not _has(read(out), level):
+            t = const(0, out.shape, out.dtype) if tangent is None else read(tangent)
+            out._node = _joined(read(primal), t, level)
+
+
+def _without(s: Any, level: Forward, outs: tuple[Tensor, ...], primals: tuple[Tensor, ...], inputs: tuple[Any, ...],
+             values: tuple[Any, ...]) -> Any:
+    """Something saved, without its tangent."""
+    if isinstance(s, Node):
+        return _split(s, level)[0]
+    if not isinstance(s, Tensor):
+        return s
+    for own, there in zip((*outs, *inputs), (*primals, *values), strict=True):
+        if s is own:
+            return there
+    return new(_split(read(s), level)[0])
+
+
+def _pushed(rule: Rule, outs: tuple[Tensor, ...], inputs: tuple[Any, ...], tangents: list[Node | None],
+            saved: tuple[Any, ...]) -> list[Tensor | None]:
+    """The tangents of `outs`, by differentiating the gradients that the rule gives by the gradient it is given."""
     kept: list[Any] = []
     for s in saved:
-        if isinstance(s, Tensor):
-            own = next((k for k, o in enumerate(outs) if s is o), None)
-            kept.append(Saved(_primal(read(s), level), None, None, False) if own is None
-                        else Saved(values[own], None, None, False))
-        elif type(s) is tuple and len(s) == 2 and s[0] == "out":
-            kept.append(Saved(values[s[1]], None, None, False))
-        else:
-            kept.append(_primal(s, level) if isinstance(s, Node) else s)
+        if type(s) is tuple and len(s) == 2 and s[0] == "out":
+            s = outs[s[1]]
+        kept.append(Saved(read(s), None, None, False) if isinstance(s, Tensor) else s)
     before = mode.grad
     mode.grad = True
     try:
-        seeds = [_seed(value) if value.dtype.category >= FLOAT else None for value in values]
-        ends = tuple([_seed(node) if m and node is not None else None for node, m in zip(given, moving, strict=True)])
-        step = grad_node(rule, ends, tuple(kept), tuple([None if t is None else t.shape for t in inputs]),
-                         tuple([None if t is None else t.dtype for t in inputs]))
+        seeds = [_seed(o) for o in outs]
+        ends = tuple([None if t is None else _seed(x) for t, x in zip(tangents, inputs, strict=True)])
+        step = grad_node(rule, ends, tuple(kept), tuple([None if x is None else x.shape for x in inputs]),
+                         tuple([None if x is None else x.dtype for x in inputs]))
         step.outputs = len(outs)
         step.__dict__["_out_meta"] = [(o.shape, o.dtype) for o in outs]
         back = rule.backward(step, *seeds)
-        pairs = [(b, new(node.inputs[1])) for b, node, m in zip(back, given, moving, strict=False)
-                 if m and b is not None and node is not None and b._rg]
-        wanted = [k for k, seed in enumerate(seeds) if seed is not None]
+        moving = [(b, new(t)) for b, t in zip(back, tangents, strict=False)
+                  if t is not None and b is not None and b._rg]
+        wanted = [s for s in seeds if s is not None]
         found: Any = [None] * len(wanted)
-        if pairs:
-            found = grad([b for b, _ in pairs], [seeds[k] for k in wanted], [t for _, t in pairs],
-                         allow_unused=True)
+        if moving:
+            with inside():
+                found = grad([b for b, _ in moving], wanted, [t for _, t in moving], allow_unused=True)
     finally:
         mode.grad = before
-    tangents = dict(zip(wanted, found, strict=True))
-    for k, (out, value) in enumerate(zip(outs, values, strict=True)):
-        if out.dtype.category < FLOAT or _has(read(out), level):
-            continue
-        t = tangents.get(k)
-        tangent = const(0, out.shape, out.dtype) if t is None else read(t)
-        out._node = dual(level, value, tangent)
+    ready = iter(found)
+    return [None if s is None else next(ready) for s in seeds]
 
 
-def _seed(node: Node) -> Tensor:
+def _seed(like: Tensor) -> Tensor | None:
     """A leaf to differentiate by. Its value does not matter, but rules may look at signs: no zeros."""
-    t = new(const(1, node.shape, node.dtype))
-    t._rg = node.dtype.category >= FLOAT  # an end of the tape: the caller asks for floats only
+    if like.dtype.category < FLOAT:
+        return None
+    t = new(const(1, like.shape, like.dtype))
+    t._rg = True
     return t

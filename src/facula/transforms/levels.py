@@ -24,6 +24,7 @@ _alive = 0
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.levels: list[Level] = []
+        self.inside = 0  # walks that are part of an operation, and know no boundary
 
 
 _stack = _Stack()
@@ -71,7 +72,7 @@ class Level:
     @property
     def keeps_gradients(self) -> bool:
         """Is a gradient computed inside, of something inside? Then it stays there."""
-        return not self.crossed and self.active
+        return _stack.inside > 0 or not self.crossed and self.active
 
     def record(self, op: Primitive, inputs: tuple[Node, ...], attrs: Any, scalars: Any, shape: tuple[int, ...],
                of: dtype) -> Node:
@@ -88,6 +89,16 @@ class Crossing(Rule):
 def active_levels() -> list[Level]:
     """The levels whose functions are running in this thread, the innermost last."""
     return _stack.levels
+
+
+class inside:
+    """Gradients that are computed in this block, for an operation, stay in whatever levels they are."""
+
+    def __enter__(self) -> None:
+        _stack.inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        _stack.inside -= 1
 
 
 def a_walk_begins() -> list[Level]:
