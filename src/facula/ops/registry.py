@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from facula._tensor.handle import Tensor, is_meta, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
+from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.meta import switch
 
@@ -155,7 +156,7 @@ switch(globals(), "_meta_about", True)
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if _meta_about:
+    if _meta_about or recorder.traced is not None:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage

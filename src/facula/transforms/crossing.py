@@ -22,7 +22,7 @@ from facula.engine.graph.node import BATCHED, CONST, DUAL, LOST, Node
 from facula.ops.reduce.reductions import summed
 from facula.transforms.batching import Batch, batched, different
 from facula.transforms.forward import Forward, dual
-from facula.transforms.host import give_tangents
+from facula.transforms.host import function_tangents, give_tangents
 from facula.transforms.levels import Crossing, Level, a_walk_begins, a_walk_ends, const, expanded, level_of, reshaped
 
 
@@ -228,6 +228,7 @@ recorder.above.check_write = _check_write
 recorder.above.value_under = _value_under
 recorder.above.detached = without_tangents
 graph.give_tangents = give_tangents
+graph.function_tangents = function_tangents
 graph.at_boundary = at_boundary
 graph.a_walk_begins = a_walk_begins
 graph.a_walk_ends = a_walk_ends

@@ -11,6 +11,7 @@ from facula._tensor.handle import Tensor, new, read
 from facula.autograd.backward import grad
 from facula.autograd.graph import Rule, Saved, by_rule, grad_node, mode
 from facula.dtypes import FLOAT
+from facula.engine import recorder
 from facula.engine.graph.node import BATCHED, DUAL, LOST, Node
 from facula.transforms.batching import Batch, batched, over
 from facula.transforms.forward import Forward, dual
@@ -144,6 +145,57 @@ def _pushed(rule: Rule, outs: tuple[Tensor, ...], inputs: tuple[Any, ...], tange
         mode.grad = before
     ready = iter(found)
     return [None if s is None else next(ready) for s in seeds]
+
+
+# ---- custom Functions ---------------------------------------------------------------------------------------
+
+
+def function_tangents(cls: Any, ctx: Any, args: tuple[Any, ...], outs: tuple[Any, ...]) -> None:
+    """The tangents that a Function's `jvp` gives, in place of those of what `forward` has called."""
+    nodes = tuple([read(a) if isinstance(a, Tensor) else None for a in args])
+    if _innermost(nodes) is None:
+        return
+    for out in outs:
+        if isinstance(out, Tensor) and (out._node is None or any(out is a for a in args)):
+            raise NotImplementedError(f"facula: forward mode of {cls.__name__}, which returns its input or a view of "
+                                      "it")
+    kept, ctx._to_save = ctx._to_save, ctx._for_forward
+    try:
+        found = _by_jvp(cls, ctx, nodes, tuple([o._node if isinstance(o, Tensor) else None for o in outs]))
+    finally:
+        ctx._to_save = kept
+    for out, node in zip(outs, found, strict=True):
+        if isinstance(out, Tensor):
+            fixed = any(out is t for t in ctx._fixed)
+            out._node = recorder.above.detached(node) if fixed else node
+
+
+def _innermost(nodes: tuple[Any, ...]) -> Forward | None:
+    found: Forward | None = None
+    for node in nodes:
+        while node is not None and node.op.kind == "traced":
+            level = level_of(node)
+            if node.op is DUAL and isinstance(level, Forward) and (found is None or level.order > found.order):
+                found = level
+            node = node.inputs[0]
+    return found
+
+
+def _by_jvp(cls: Any, ctx: Any, args: tuple[Any, ...], outs: tuple[Any, ...]) -> tuple[Any, ...]:
+    level = _innermost(args)
+    if level is None:
+        return outs
+    pairs: list[Any] = [(None, None) if node is None else _split(node, level) for node in args]
+    values = _by_jvp(cls, ctx, tuple([v for v, _ in pairs]),
+                     tuple([None if o is None else _split(o, level)[0] for o in outs]))
+    given = cls.jvp(ctx, *[None if v is None or v.dtype.category < FLOAT else new(const(0, v.shape, v.dtype))
+                           if t is None else new(t) for v, t in pairs])
+    tangents = given if isinstance(given, tuple) else (given,)
+    if len(tangents) != len(outs):
+        raise RuntimeError(f"{cls.__name__}.jvp returned {len(tangents)} tangents for {len(outs)} results")
+    return tuple([v if v is None or v.dtype.category < FLOAT else
+                  _joined(v, const(0, v.shape, v.dtype) if t is None else _split(read(t), level)[0], level)
+                  for v, t in zip(values, tangents, strict=True)])
 
 
 def _seed(like: Tensor) -> Tensor | None:
