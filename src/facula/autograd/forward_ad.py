@@ -65,8 +65,8 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Tensor:
                          f"{getattr(tangent, 'dtype', tangent)}")
     if tensor.shape != tangent.shape:
         raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original "
-                           f"Tensor, this is not supported. Tensor is of size {list(tensor.shape)} while the given forward "
-                           f"gradient is of size {list(tangent.shape)}.")
+                           f"Tensor, this is not supported. Tensor is of size {list(tensor.shape)} while the given "
+                           f"forward gradient is of size {list(tangent.shape)}.")
     if tensor.dtype is not tangent.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of primal, got {tangent.dtype} and {tensor.dtype}")
     return enter_dual(tensor, tangent, _levels[-1])

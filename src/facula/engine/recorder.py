@@ -44,8 +44,8 @@ watch: Callable[[], None] | None = None
 # The same for `record` in machine code, which asks `overflow` when more than so many nodes are pending.
 _due = array("q", [LIMIT])
 
-# While there are values under a transform (transforms/): what records instead. It calls `plain`.
-traced: Callable[..., Node] | None = None
+# While there are values under a transform (transforms/): what records over these. None: there is none among the inputs.
+traced: Callable[..., Node | None] | None = None
 
 _append = pending.append
 _blank = object.__new__
@@ -68,8 +68,8 @@ def set_watch(look: Callable[[], None] | None) -> None:
     _made = _native if look is None and traced is None else None
 
 
-def set_traced(how: Callable[..., Node] | None) -> None:
-    """Have `how` called for `record`, or record as ever."""
+def set_traced(how: Callable[..., Node | None] | None) -> None:
+    """Have `how` asked by `record`, or record as ever."""
     global traced
     traced = how
     set_watch(watch)
@@ -81,13 +81,9 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     if _made is not None:
         return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
     if traced is not None:
-        return traced(op, inputs, attrs, scalars, shape, of)
-    return plain(op, inputs, attrs, scalars, shape, of)
-
-
-def plain(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
-          scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
-    """`record` in Python; none of the inputs is under a transform."""
+        found = traced(op, inputs, attrs, scalars, shape, of)
+        if found is not None:
+            return found
     node = _blank(Node)
     node.op = op
     node.inputs = inputs

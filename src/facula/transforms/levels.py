@@ -14,7 +14,7 @@ from facula.autograd.graph import Rule, next_seq
 from facula.dtypes import dtype
 from facula.engine import recorder
 from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
-from facula.engine.recorder import lock, plain, record
+from facula.engine.recorder import lock, record
 from facula.size import Size
 
 _orders = count(1).__next__
@@ -136,12 +136,10 @@ def innermost(nodes: tuple[Node, ...]) -> Level | None:
 
 
 def traced(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
-           scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
-    """`record` while a level is alive."""
+           scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node | None:
+    """What `record` asks while a level is alive."""
     top = innermost(inputs)
-    if top is None:
-        return plain(op, inputs, attrs, scalars, shape, of)
-    return top.record(op, inputs, attrs, scalars, shape, of)
+    return None if top is None else top.record(op, inputs, attrs, scalars, shape, of)
 
 
 # ---- what the rules share -----------------------------------------------------------------------------

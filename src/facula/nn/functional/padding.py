@@ -163,7 +163,9 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return facula.empty((*tensor.shape, num_classes), dtype=facula.int64, device=tensor.device)
     largest = -1
-    if num_classes == -1 or not tensor.is_meta:
+    if tensor.is_meta and num_classes == -1:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+    if not tensor.is_meta:
         lowest, largest = bounds(read(tensor))
         if lowest < 0:
             raise RuntimeError("Class values must be non-negative.")

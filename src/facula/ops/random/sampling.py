@@ -341,7 +341,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         requires_grad = options.pop("requires_grad", False)
         result = empty(size, out=out, **options)
         return _finish(normal_(result, mean, std, generator=generator), requires_grad)
-    if many_stds and not is_meta(std) and not all_of(read(std >= 0)).all():
+    fine: Any = std >= 0 if many_stds and not is_meta(std) else True
+    if fine is not True and not (all_of(read(fine)) if isinstance(fine, Tensor) else fine).all():
         raise RuntimeError("normal expects all elements of std >= 0.0")
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
