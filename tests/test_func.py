@@ -364,6 +364,20 @@ def test_dual_tensors(x, t):
     close(kept + 1, 2 * x + 1)
 
 
+def test_tangents_leave_what_is_written(x, t):
+    """A running mean keeps its value, not a tangent that would keep the level alive."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
+    expected = 0.1 * net[0](x).mean(0)
+    jvp(net, (x,), (t,))
+    close(net[1].running_mean, expected)
+    total = facula.zeros(4, dtype=F64)
+    part = total[1:]
+    jvp(lambda x: part.copy_(x[0]) * 2, (x,), (t,))
+    close(total[1:], x[0])
+    close(part, x[0])
+    assert recorder.traced is None
+
+
 # ---- what stays behind ------------------------------------------------------------------------------------
 
 

@@ -237,7 +237,7 @@ def assign(t: Tensor, node: Node) -> None:
     if _meta_about and _without_elements(t, storage, node):
         return
     if recorder.traced is not None:
-        recorder.above.check_write(t._node or storage.node, node)
+        recorder.above.check_write(t, node)
     if storage is None:
         t._node = node
         t._seen += 1

@@ -28,7 +28,7 @@ class _Above:
 
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
-    check_write: Callable[[Node, Node], None]  # transforms/: may the first become the second, in place?
+    check_write: Callable[[Any, Node], None]  # transforms/: may the tensor become the node, in place?
     detached: Callable[[Node], Node]  # transforms/: the same without tangents
     value_under: Callable[[Node], Node]  # transforms/: the node whose value is looked at for one that stands for it
     everything: Callable[[Node], Node]  # transforms/: the node of all the elements that one stands for, no tangents

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from facula._tensor.handle import Tensor, attach, attach_many, new, read
 from facula.autograd import graph
@@ -163,9 +164,13 @@ def without_tangents(node: Node) -> Node:
 # ---- what the rooms below ask -----------------------------------------------------------------------------
 
 
-def _check_write(old: Node, value: Node) -> None:
-    """A hidden dimension cannot be written into a tensor that has none; but constants are nobody's memory yet."""
+def _check_write(t: Tensor, value: Node) -> None:
+    """A hidden dimension cannot be written into a tensor that has none; but constants are nobody's memory yet. A
+    tangent can, and is gone when its level ends."""
+    old = t._node or t._storage.node
     level = level_of(value)
+    if isinstance(level, Forward) and not _is_of(old, level):
+        level.written.append(ref(t if t._storage is None else t._storage))
     if isinstance(level, Batch) and old.op is not CONST and not _is_of(old, level):
         raise RuntimeError(
             "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "

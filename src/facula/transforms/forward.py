@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr, operand, substitute
@@ -17,7 +18,7 @@ from facula.engine.recorder import record
 from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
 from facula.transforms import forward_extrema as extrema
-from facula.transforms.levels import Level, const, expanded
+from facula.transforms.levels import Level, const, expanded, viewed
 
 CAST = Formula("toCopy", operand(0))
 ADD = Formula("add", operand(0) + operand(1))
@@ -28,9 +29,31 @@ LINEAR_ROUTINES = frozenset(("fft",))  # host routines that are linear in their 
 class Forward(Level):
     """The level of a `jvp`: its nodes are DUALs, and LOSTs until a gradient rule has helped (host.py)."""
 
-    __slots__ = ()
+    __slots__ = ("written",)
 
     name = "jvp"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[Any] = []  # weak references to tensors and storages that have got tangents in place
+
+    def __exit__(self, *exc: object) -> None:
+        """What outlives the function, a layer's running mean say, loses its tangent: it would keep the level alive."""
+        super().__exit__(*exc)
+        for reference in self.written:
+            kept = reference()
+            if isinstance(kept, Tensor) and kept._storage is None:
+                kept._node = self._value(kept._node)
+            elif kept is not None:
+                storage = kept._storage if isinstance(kept, Tensor) else kept
+                storage.node = self._value(storage.node)
+                storage.version += 1  # views have to look again
+        self.written.clear()
+
+    def _value(self, node: Node) -> Node:
+        while node.op in (DUAL, LOST) and node.attrs is not None and node.attrs[0] is self:
+            node = node.inputs[0]
+        return node
 
     def record(self, op: Primitive, inputs: tuple[Node, ...], attrs: Any, scalars: Any, shape: tuple[int, ...],
                of: dtype) -> Node:
@@ -153,6 +176,10 @@ def _linear(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, 
     return record(op, tuple(moving), attrs, scalars, out.shape, out.dtype)
 
 
+def _view(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
+    return viewed(need(tangents[0]), out.shape, attrs[0], scalars[0])  # a constant's view is a constant
+
+
 def _contract(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
     (a, b), (s, t) = primals, tangents
     pairs = [*([] if s is None else [(s, b)]), *([] if t is None else [(a, t)])]
@@ -165,7 +192,7 @@ def _gather(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, 
 
 
 RULES: dict[Primitive, Rule] = {
-    g.VIEW: _linear, g.WRITE: _linear, g.SUM: _linear, g.CUMSUM: _linear, g.PICK: _linear,
+    g.VIEW: _view, g.WRITE: _linear, g.SUM: _linear, g.CUMSUM: _linear, g.PICK: _linear,
     g.GATHER: _gather, g.SCATTER_SET: _linear, g.SCATTER_ADD: _linear, g.CONTRACT: _contract,
     g.PROD: extrema.product, g.MAX: extrema.extremum, g.MIN: extrema.extremum,
     g.CUMPROD: extrema.running_product, g.CUMMAX: extrema.running_extremum, g.CUMMIN: extrema.running_extremum,
