@@ -16,7 +16,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, new, read, update
 from facula.dtypes import bool_, float32, int32, int64, uint8
-from facula.engine.graph.node import Node, size_of
+from facula.engine.graph.node import BATCHED, Node, size_of
 from facula.engine.realize import leaf, value_of
 from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import truth
@@ -140,6 +140,8 @@ def _normal(item: Any) -> Any:
     if of is not int64 and of is not bool_ and of is not int32 and of is not uint8:
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
     if not item.shape:
+        if read(item).op is BATCHED and of is not bool_:
+            return item
         value = value_of(read(item)).reshape(())[()]
         return bool(value) if of is bool_ or of is uint8 else int(value)
     if of is uint8:
