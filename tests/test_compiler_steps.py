@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import compiler_harness
 from compiler_harness import (
     const,
     evaluate,
@@ -26,6 +27,14 @@ from facula.engine.compiler.pipeline import HostStep
 from facula.engine.graph.node import Node
 
 pytestmark = pytest.mark.compiled
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["code", "evaluator"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans run as machine code, and as what their steps mean (engine/evaluator/)."""
+    monkeypatch.setattr(compiler_harness, "by_evaluator", request.param)
+
+
 RNG = np.random.default_rng(7)
 NUMBERS = [d for d in dt.ALL if not d.is_complex and d is not dt.bool_]
 

@@ -63,8 +63,9 @@ def test_3_says_what_was_fused_and_the_loops(said):
     assert "(row)" in text  # the sums of softmax stand in one group with the exponentials
     loops = re.search(r"^facula: loops of \[.*exp.*\]: over 4x6\(reduced\), vectors of \d+", text, re.M)
     assert loops
-    assert re.search(r"^ +v\d+ = reduce 'sum'\(v\d+\):float32$", text, re.M)
-    assert re.search(r"^ +store .* = v\d+$", text, re.M)
+    assert re.search(r"^ +r\d+ = start sum of \d+ vectors:float32$", text, re.M)
+    assert re.search(r"^ +store b\d+\[.*\] = v\d+$", text, re.M)
+    assert re.search(r"^ +for row tile of row in \d+s in \d+ by threads:$", text, re.M)
     assert "not fused: " in text
     assert "define " not in text
 

@@ -122,8 +122,8 @@ def text_of():
 @pytest.mark.parametrize("reason, change", [
     ("no primitive 'system'", {"op": "system"}),
     ("no primitive", {"op": "buffer"}),
-    ("region of", {"scalars": [9]}),
-    ("region of", {"scalars": [-1]}),
+    ("from 9, in a base of 12", {"scalars": [9]}),
+    ("from -1, in a base of 12", {"scalars": [-1]}),
     ("region of", {"attrs": [[100]]}),
     ("not a shape", {"shape": [-4]}),
     ("more than", {"shape": [1 << 40]}),

@@ -24,7 +24,7 @@ from facula.engine import plan_budget
 from facula.engine.compiler.verify_node import verify_node
 from facula.engine.graph import node as graph
 from facula.engine.graph.expr import LEAVES, SCALAR_FUNCTIONS, Expr, make
-from facula.engine.graph.node import BUFFER, CALL, CONST, PICK, Formula, Node, Primitive, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, PICK, Formula, Node, Primitive, offset_of, size_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.errors import PlanFileError, VerifyError
 
@@ -224,5 +224,5 @@ def _in(value: Any) -> Any:
 def _whole(node: Node) -> None:
     """The strides and the offset of a region are whole numbers; verify_node has seen where it lies."""
     if node.op.kind in ("view", "write"):
-        numbers: Any = (*node.attrs[0], *node.scalars)  # type: ignore[index,misc]
+        numbers: Any = (*node.attrs[0], offset_of(node))  # type: ignore[index,misc]
         _want(all(type(n) is int and abs(n) < 1 << 40 for n in numbers), f"{node!r}: strides and offset {numbers!r}")

@@ -33,8 +33,8 @@ def inputs_for(file: PlanFile) -> list[np.ndarray]:
 
 
 def interpreted(file: PlanFile, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The outputs by NumPy. An index out of range is an error here: the machine code relies on there being none. So is
-    whatever NumPy refuses: the file says what cannot be computed."""
+    """The outputs by NumPy. An index out of range is an error here: a file has no check of its own. So is whatever
+    NumPy refuses: the file says what cannot be computed."""
     values: dict[Node, Any] = dict(zip(file.leaves, inputs, strict=True))
     for node in (*file.constants, *file.nodes):
         if node.op.kind in ("gather", "scatter"):

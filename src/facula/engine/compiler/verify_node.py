@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facula.dtypes import bool_, int64
 from facula.engine.graph import node as g
-from facula.engine.graph.node import Formula, Node, inside, size_of
+from facula.engine.graph.node import Formula, Node, inside, offset_of, size_of
 from facula.engine.graph.typing import natural_types
 from facula.errors import VerifyError
 
@@ -66,8 +66,8 @@ def _region(node: Node, shape: tuple[int, ...], size: int) -> None:
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[index,assignment]
     if len(strides) != len(shape):
         _refuse(node, f"strides {strides} for the shape {shape}")
-    (offset,) = node.scalars or (0,)
-    if not inside(shape, strides, int(offset), size):  # type: ignore[arg-type]
+    offset = offset_of(node)
+    if not inside(shape, strides, offset, size):
         _refuse(node, f"a region of shape {shape}, strides {strides}, from {offset}, in a base of {size} elements")
 
 

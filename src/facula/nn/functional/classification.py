@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import facula
 from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
+from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
+from facula.ops.registry import functional
 
 from .._reduction import reduce_values
-from . import activation
 from .loss import _chosen
 
 
@@ -73,6 +75,7 @@ def _average(losses: Any, factors: Any) -> Any:
     return losses.sum() / (losses.numel() if factors is None else factors.sum())
 
 
+@functional
 def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
              reduce: Any = None, reduction: str = "mean") -> Any:
     """Minus the log-probability of the right class: input (N, C, *) or (C), target (N, *) or ().
@@ -94,6 +97,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
     return reduce_values(losses, reduction)
 
 
+@functional
 def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                   ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
                   label_smoothing: float = 0.0) -> Any:
@@ -136,7 +140,7 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
     if counts is not None:
         smooth = facula.where(counts, smooth, 0.0)
     smooth = _average(smooth, factors) if reduction == "mean" else reduce_values(smooth, reduction)
-    return (1 - label_smoothing) * result + smooth * (label_smoothing / input.size(class_dim))
+    return (1 - label_smoothing) * result + smooth * (label_smoothing / (input.size(class_dim) or math.nan))
 
 
 def _per_class(weight: Any, input: Any) -> Any:
@@ -152,7 +156,7 @@ def _cross_entropy_of_probabilities(input: Any, target: Any, weight: Any, reduct
                            f"or no classes but got weight tensor of shape: {list(weight.shape)}")
     log_probabilities = input.log_softmax(class_dim)
     if label_smoothing > 0.0:
-        target = target * (1 - label_smoothing) + label_smoothing / classes
+        target = target * (1 - label_smoothing) + label_smoothing / (classes or math.nan)
     values = log_probabilities * target
     if weight is not None:
         values = values * _per_class(weight, input)
@@ -185,6 +189,7 @@ def _binary(input: Any, target: Any) -> Any:
     return attach(values, _BINARY, (input, target), (input, target))
 
 
+@functional
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                          reduce: Any = None, reduction: str = "mean") -> Any:
     """`-(t * log(x) + (1 - t) * log(1 - x))` of probabilities x; logarithms are kept above -100.
@@ -207,6 +212,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_avera
     return reduce_values(values, reduction)
 
 
+@functional
 def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                                      reduce: Any = None, reduction: str = "mean",
                                      pos_weight: Any = None) -> Any:
@@ -222,7 +228,7 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     reduction = _chosen(reduction, size_average, reduce)
     if target.size() != input.size():
         raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
-    log_sigmoid = activation.logsigmoid(input)
+    log_sigmoid = logsigmoid(input)
     if pos_weight is not None:
         log_sigmoid = log_sigmoid * ((pos_weight - 1) * target + 1)
     values = (1 - target) * input - log_sigmoid
@@ -231,16 +237,18 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     return reduce_values(values, reduction)
 
 
+@functional
 def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                                 reduce: Any = None, reduction: str = "mean") -> Any:
     """Binary cross entropy of logits (*, C) and targets 0 or 1, averaged over the classes."""
     reduction = _chosen(reduction, size_average, reduce)
-    values = -(target * activation.logsigmoid(input) + (1 - target) * activation.logsigmoid(-input))
+    values = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         values = values * weight
     return reduce_values(values.sum(-1) / input.size(-1), reduction)
 
 
+@functional
 def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None,
                       size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
     """`sum over other classes i of max(0, margin - x[y] + x[i])^p / C`.
@@ -276,6 +284,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
     return reduce_values(losses, reduction)
 
 
+@functional
 def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
                            reduction: str = "mean") -> Any:
     """Hinge loss of right classes against all others: target (N, C) lists the right ones first, then -1.

@@ -11,12 +11,14 @@ from facula.autograd.function import Function
 from facula.dtypes import FLOAT, float32, int64
 from facula.engine.realize import flush
 from facula.nn.functional.classification import _average, cross_entropy
-from facula.nn.functional.linear import linear
 from facula.ops.index.picking import has_other, pick
+from facula.ops.product.linear import linear
+from facula.ops.registry import functional
 
 NO_CLASS = -100  # the class that `cross_entropy` ignores unless it is told another
 
 
+@functional
 def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None,
                          weight: Any = None, reduction: str = "mean", ignore_index: int | None = None,
                          label_smoothing: float = 0.0, options: Any = None) -> Any:
