@@ -30,7 +30,9 @@ class _Above:
 
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
-    place: Callable[..., Node | None]  # placing.py: `record`, if that is on another device
+    place: Callable[..., Node | None]  # moving.py: `record`, if that is on another device
+    devices_come: Callable[[], None]  # ops/placement.py: there are values on other devices than the cpu
+    devices_go: Callable[[], None]  # and there are none any more
 
 
 above = _Above()
@@ -47,22 +49,30 @@ def use_machine_code() -> None:
     from facula.engine.cpython import recording
     _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0], tested=True)
     with lock:
-        _made = None if elsewhere else _native
+        _made = None if _devices else _native
+
+
+_devices = False  # has `devices_come` been called, and not `devices_go`?
 
 
 def look_at_devices() -> None:
     """There is a value on another device: what is recorded may be, too."""
-    global _made
-    if _made is not None:
+    global _made, _devices
+    if not _devices:
         with lock:
             _made = None
+            if not _devices:
+                _devices = True
+                above.devices_come()
 
 
 def _elsewhere_no_more() -> None:
-    global _made
+    global _made, _devices
     with lock:
-        if not elsewhere:
+        if not elsewhere and _devices:
+            _devices = False
             _made = _native
+            above.devices_go()
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
@@ -78,7 +88,7 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
                 if len(pending) > LIMIT:
                     overflow()
             return placed
-    elif _native is not None:
+    elif _devices:
         _elsewhere_no_more()
     node = _blank(Node)
     node.op = op
