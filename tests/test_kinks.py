@@ -46,3 +46,6 @@ def test_an_infinite_gradient_comes_through_the_branch_taken_only():
     x = F.tensor([-1.0, 1.0], requires_grad=True)
     apply(both, (x,), None, F.float32).backward(F.tensor([float("inf"), -float("inf")]))
     assert x.grad.tolist() == [float("inf"), -float("inf")]
+    a, b = F.tensor([1.0, 2.0], requires_grad=True), F.tensor([2.0, 1.0], requires_grad=True)
+    F.maximum(a, b).backward(F.tensor([float("inf"), float("inf")]))
+    assert a.grad.tolist() == [0, float("inf")] and b.grad.tolist() == [float("inf"), 0]

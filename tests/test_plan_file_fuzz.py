@@ -10,7 +10,8 @@ import sys
 import pytest
 
 import facula as F
-from facula.engine import plan_budget, plan_file, plan_run, realize
+from facula.engine import plan_budget, plan_file, plan_run
+from facula.engine.targets import host
 from facula.errors import PlanFileError
 
 pytestmark = [pytest.mark.compiled, pytest.mark.processes]
@@ -25,6 +26,8 @@ PROGRAMS = [
     lambda: F.linalg.det(F.rand(3, 3) + F.eye(3)) * F.rand(2).to(F.bfloat16),
     lambda: F.rand(3, 4).sort(1).values.amax(0).to(F.int32),
     lambda: F.linalg.svd(F.rand(3, 4) @ F.rand(4, 3))[0] + F.fft.fft(F.rand(6)).abs().sum(),
+    lambda: F.nn.functional.conv2d(F.rand(1, 2, 5, 5), F.rand(3, 2, 3, 3), padding=1),
+    lambda: F.rand(5, 3)[(F.rand(4) * 4).long()].sum(),
     lambda: F.special.hermite_polynomial_h(F.rand(3), 4) + F.special.zeta(F.rand(3) + 2, 1.5),
 ]
 VALUES = [0, 1, -1, 2, 3, 7, 64, 1 << 20, 1 << 31, 1 << 40, 1 << 63, 10 ** 30, -(1 << 62), True, False, None, "", "x",
@@ -37,13 +40,13 @@ WORDS = [*plan_file.PRIMITIVES, *plan_file.DTYPES, *plan_file.SCALAR_FUNCTIONS, 
 def originals():
     """Texts of plan files, as FACULA_SAVE_PLANS has them."""
     texts = []
-    real = realize._save
-    realize._save = lambda *given: (texts.append(plan_file.dump(*given)), "")[1]
+    real = host._save
+    host._save = lambda *given: (texts.append(plan_file.dump(*given)), "")[1]
     try:
         for program in PROGRAMS:
             program().tolist()
     finally:
-        realize._save = real
+        host._save = real
     return texts
 
 

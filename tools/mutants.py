@@ -44,19 +44,20 @@ MUTANTS = {
         r"if False:\n\1", "test_dlpack test_random_programs::test_views_and_writes"),
     "aliases are forgotten while they live": (
         "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_STORAGE").*)', r"\1\nglobals()[\2] += 1",
-        "test_autograd::test_in_place_on_views test_ops_core::test_writes_in_place_reach_every_view"),
+        "test_cpython::test_aliases_stay_aliases_however_often_they_are_read"),
     "a calibration that fails is believed": (
         "engine/cpython/liveness.py",
         r"namespace\[name\] = limit if exact and by_one else UNKNOWN\n +if not \(exact and by_one\):",
         "namespace[name] = limit\n    if False:", "test_cpython::test_counts_that_do_not_move_by_one_say_nothing"),
     "results of CALLs count as values": (
         "engine/steps.py", r"references - used > lists and op is not CALL", "references - used > lists",
-        "test_recorder test_replacing::test_nobody_notices[a_routine_fails]"),
+        "test_plans_by_structure"),
     "an output takes memory that is still read": (
         "engine/compiler/plan.py", r"n == wanted and last\[b\] < k", "n == wanted and last[b] != k",
         "test_replacing"),
     "an output takes memory of another size": (
-        "engine/compiler/plan.py", r"if n == wanted and last\[b\] < k", "if last[b] < k", "test_replacing"),
+        "engine/compiler/plan.py", r"if n == wanted and last\[b\] < k", "if last[b] < k",
+        "test_compiler_steps::test_a_donated_leaf_that_is_done_with_holds_a_later_output_of_its_size"),
     "a base is overwritten that is read later": (
         "engine/compiler/plan.py", r"if base is None or last\[base\] != k or", "if base is None or",
         "test_compiler_steps::test_no_overwriting_of_what_the_value_reads test_thresholds::"
@@ -96,18 +97,19 @@ MUTANTS = {
         "test_replay::test_a_rule_that_asks_for_a_known_range_is_not_replayed"),
     "constants of a replay count by shape": (
         "autograd/replay.py", r"parts.append\(str\(node.scalars\)\)", "pass",
-        "test_replay::test_replayed_as_walked[constants_change]"),
+        "test_replay::test_replayed_as_walked[constants_are_viewed]"),
     "hooks do not stop a replay": (
         "autograd/replay.py", r'if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:',
         "if not t._rg:", "test_replay::test_replayed_as_walked[a_hook_comes]"),
     "0.0 and -0.0 are the same static": (
-        "autograd/replay.py", r"value = value, str\(value\)  # 0.0 == -0.0", "pass", "test_replay"),
+        "autograd/replay.py", r"value = value, str\(value\)  # 0.0 == -0.0", "pass",
+        "test_replay::test_what_a_rule_has_kept_is_told_apart"),
     "a replay keeps what the tape has saved": (
         "autograd/replay.py", r"^( +)step._saved = None", r"\1pass",
         "test_replay::test_replayed_as_walked[walked_twice]"),
     "sums of a replay take the order of the program": (
         "autograd/replay.py", r"^    stack.sort\(key=_seq\).*", "    pass",
-        "test_replay::test_machine_code_and_python_tell_the_same_graphs_apart"),
+        "test_replay::test_replayed_as_walked[order_of_sums]"),
     # recording
     "a loop is seen where turns differ": (
         "engine/recorder.py", r"same\[p\] >= \(p if p == known else 2 \* p\)", "same[p] >= 1", "test_recorder"),
@@ -134,12 +136,12 @@ MUTANTS = {
         "engine/compiler/emit/reductions.py", r"i32 \{first \+ k\}(.*)", r"i32 {2 * k + (first > 0)}\1",
         "test_order_of_sums"),
     "a gather reads past the last row": (
-        "engine/compiler/emit/memory.py", r"limit = e.argument\(rows - 1,", "limit = e.argument(rows + 63,",
+        "engine/compiler/emit/memory.py", r"e.argument\(value.rows - 1,", "e.argument(value.rows + 63,",
         "test_compiler_steps::test_gathers test_compiler_steps::test_a_wrong_index_reads_the_last_row"),
     "fractions of a tile are left out": (
-        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), \{\"rows\": rows\}",
-        'return outer // rows, {"rows": rows}',
-        "test_compiler_random::test_every_dtype test_compiler_random::test_random_programs"),
+        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), Tiles\(rows\)",
+        "return outer // rows, Tiles(rows)",
+        "test_compiler_steps::test_every_row_of_many_tiles"),
     "a product's mask has one lane too many": (
         "engine/compiler/emit/gemm_base.py", r"icmp sgt \{lanes\} \{every\}", "icmp sge {lanes} {every}",
         "test_matmul::test_random_shapes test_matmul::test_vectors"),
@@ -153,12 +155,14 @@ MUTANTS = {
         "ops/index/index_nodes.py", r"if low < least or high >= size:", "if low < least or high > size:",
         "test_index_bounds"),
     "negative indices are not counted from the end": (
-        "ops/index/index_nodes.py", r"np.where\(array < 0, array \+ size, array\)", "array",
-        "test_index_bounds"),
+        "ops/index/index_nodes.py", r'^_FROM_END = .*', '_FROM_END = Formula("index", _LONG)', "test_index_bounds"),
+    "a pending index is not checked": (
+        "ops/index/index_nodes.py", r"expect_within\(node, least, size, error, message, dim\)", "pass",
+        "test_range_checks"),
     # fusing and memory
     "a reduction is read before it is complete": (
         "engine/compiler/legality.py", r"^( +)if split:$", r"\1if False:",
-        "test_fusing test_compiler_random::test_random_programs"),
+        "test_fusing"),
     "a dependency through another kernel is missed": (
         "engine/compiler/legality.py", r"if self._cycle\(group, sources\):", "if False:", "test_fusing"),
     "nothing is fused": (
@@ -179,8 +183,10 @@ MUTANTS = {
         "ops/elementwise/derivatives.py", r'where\(F\["eq"\]\(b, 0.0\), 0.0, b \* F\["pow"\]\(a, b - 1.0\)\)',
         'b * F["pow"](a, b - 1.0)', "test_kinks"),
     "a branch not taken poisons the gradient": (
-        "ops/elementwise/derivatives.py", r"\[None, where\(c, seed, 0.0\), where\(c, 0.0, seed\)\]",
-        "[None, times(seed, where(c, 1.0, 0.0)), times(seed, where(c, 0.0, 1.0))]", "test_kinks"),
+        "ops/elementwise/derivatives.py", r'if seed.fn == "where" and seed.args\[2\] is ZERO:', "if False:",
+        "test_kinks"),
+    "an infinite gradient poisons the branch not taken": (
+        "ops/elementwise/derivatives.py", r'if p.fn == "where":  # a mask', 'if False:  # a mask', "test_kinks"),
 }
 
 
@@ -212,7 +218,7 @@ def paths_of(names, folder):
 def fails(folder, cache, tests, *more):
     """What failed (the first test with -x) and how, or "" if nothing did. A mutant shares no kernels with others: it
     may write down that a builtin is off."""
-    env = {**os.environ, "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}",
+    env = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}",
            "FACULA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, *tests]
     try:
@@ -221,9 +227,8 @@ def fails(folder, cache, tests, *more):
         return f"no end after {LONGEST} s"
     if done.returncode == 0:
         return ""
-    failed = ", ".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
-    why = re.search(r"^E +(.*)", done.stdout, re.M)
-    return f"{failed}: {why.group(1) if why else ''}" if failed else done.stdout[-200:] + done.stderr[-200:]
+    failed = ", ".join(re.findall(r"^(?:FAILED|ERROR) (.*)", done.stdout, re.M))
+    return failed or done.stdout[-200:] + done.stderr[-200:]
 
 
 def tried(name, source, whole):

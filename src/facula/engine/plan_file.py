@@ -182,7 +182,8 @@ def _numbers(node: Node) -> None:
         _want(all(e.fn != "index" or e.value < len(node.shape) for e in node.op.order),  # type: ignore[operator]
               f"{node!r}: a coordinate of a dimension that it has not")
     else:
-        wanted = None if node.op is CALL else int(node.op.kind in ("const", "view", "write"))
+        given = node.op.kind in ("view", "write") and len(node.attrs or ()) > 1  # the offset is fixed
+        wanted = None if node.op is CALL else int(node.op.kind in ("const", "view", "write") and not given)
     _want(wanted is None or len(numbers) == wanted, f"{node!r}: {wanted} numbers wanted, {len(numbers)} given")
     for x in numbers:
         _want(not isinstance(x, complex) or node.dtype.is_complex, f"{node!r}: the number {x}")
