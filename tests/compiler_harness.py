@@ -14,6 +14,7 @@ import numpy as np
 from facula import dtypes as dt
 from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.compiler.pipeline import HostStep, PlanSpec, compile_plan
+from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand
 from facula.engine.graph.node import Formula, Node
@@ -22,6 +23,7 @@ from facula.engine.runtime.cpu import jit
 Array = np.ndarray[Any, Any]
 _formulas: dict[object, Formula] = {}
 vector_bytes = 64  # tests set it to 32 and 16 too
+by_evaluator = False  # tests set it: plans run as what their steps mean, not as machine code
 
 
 def leaf(array: Array, dtype: dt.dtype | None = None) -> Node:
@@ -143,6 +145,10 @@ def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order:
     for k, o in enumerate(outputs):
         arrays.append(arrays[spec.aliases[k]] if k in spec.aliases else np.zeros(o.shape, o.dtype.numpy))
     arrays += [np.zeros(n, np.uint8) for n in spec.temporaries]
+    if by_evaluator:
+        flat = [a.reshape(-1).view(np.uint8) for a in arrays[:len(arrays) - len(spec.temporaries)]]
+        evaluator.run(spec, flat[:len(leaves)], numbers, flat[len(leaves):])
+        return [a.reshape(o.shape) for a, o in zip(arrays[len(leaves) :], outputs, strict=False)]
     table = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
     nums = np.zeros(len(numbers) + 1, np.float64)
     for k, v in enumerate(numbers):
@@ -252,7 +258,7 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
 
 def _region(base: Array, node: Node, shape: tuple[int, ...] | None = None) -> Array:
     flat = base.reshape(-1)
-    offset = int(node.scalars[0])  # type: ignore[index,arg-type]
+    offset = int(g.offset_of(node))
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[index,assignment]
     return np.lib.stride_tricks.as_strided(
         flat[offset:], node.shape if shape is None else shape, [s * flat.itemsize for s in strides]

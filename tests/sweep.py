@@ -10,6 +10,7 @@ import numpy as np
 import facula
 from facula.ops import registry
 from facula.testing.samples import SAMPLES, Dtype, operations
+from facula.testing.samples.arrays import Fixed
 from recorded import snapshot
 
 OPERATIONS = sorted(name for name in operations() if name in SAMPLES)
@@ -49,6 +50,11 @@ def tensors_of(value):
             yield from tensors_of(part)
     elif isinstance(value, dict):
         yield from tensors_of(list(value.values()))
+
+
+def is_variable(array):
+    """Is there a gradient to ask for?"""
+    return array.dtype == np.float64 and not isinstance(array, Fixed)
 
 
 def changed(value, change):

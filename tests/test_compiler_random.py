@@ -32,6 +32,14 @@ from facula.engine.graph.node import Node
 
 pytestmark = pytest.mark.compiled
 
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["code", "evaluator"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans run as machine code, and as what their steps mean (engine/evaluator/)."""
+    monkeypatch.setattr(compiler_harness, "by_evaluator", request.param)
+
+
+
 SIZES = (1, 1, 2, 3, 5, 7, 15, 16, 17, 31, 33, 64, 65, 130)
 
 

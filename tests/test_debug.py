@@ -63,8 +63,9 @@ def test_3_says_what_was_fused_and_the_loops(said):
     assert "(row)" in text  # the sums of softmax stand in one group with the exponentials
     loops = re.search(r"^facula: loops of \[.*exp.*\]: over 4x6\(reduced\), vectors of \d+", text, re.M)
     assert loops
-    assert re.search(r"^ +v\d+ = reduce 'sum'\(v\d+\):float32$", text, re.M)
-    assert re.search(r"^ +store .* = v\d+$", text, re.M)
+    assert re.search(r"^ +r\d+ = start sum of \d+ vectors:float32$", text, re.M)
+    assert re.search(r"^ +store b\d+\[.*\] = v\d+$", text, re.M)
+    assert re.search(r"^ +for row tile of row in \d+s in \d+ by threads:$", text, re.M)
     assert "not fused: " in text
     assert "define " not in text
 
@@ -76,3 +77,17 @@ def test_4_says_the_graph_and_the_code(said):
     assert re.search(r"IR of k[0-9a-f]+ ", text)
     assert "define " in text
     assert "loops of" in text and "compiled in" in text and " ran in " in text
+
+
+def test_what_is_remembered_of_runs_is_bounded(monkeypatch):
+    import facula as F
+    from facula.engine import realize
+    monkeypatch.setattr(realize, "_log", {})
+    monkeypatch.setattr(realize, "LIMIT", 3)
+    monkeypatch.setattr(realize, "_plans", {})
+    monkeypatch.setattr(realize, "_steps", {})
+    for n in range(1, 9):
+        for _ in range(2):
+            (F.ones(n) + F.arange(n)).tolist()
+    records = realize.plan_log()
+    assert len(records) == 3 and [r["runs"] for r in records] == [2, 2, 2]

@@ -172,3 +172,10 @@ def test_hardware_as_in_torch_without_any(call, oracle):
     module = call.split(".")[0]
     importlib.import_module(f"facula.{module}")
     assert outcome(f"t.{call}", facula) == oracle(lambda torch: outcome(f"t.{call}", torch))
+
+
+
+def test_new_makes_a_tensor_of_the_same_dtype(facula):
+    x = facula.ones(2, dtype=facula.float64)
+    assert x.new([1, 2]).dtype is facula.float64 and x.new([1, 2]).tolist() == [1.0, 2.0]
+    assert tuple(x.new(3, 4).shape) == (3, 4)

@@ -5,7 +5,7 @@ import pytest
 
 import facula
 from facula.ops import registry
-from facula.testing.backends import interpreter
+from facula.testing.backends import evaluator, interpreter
 from facula.testing.samples import NOT_SWEPT, SAMPLES, operations
 from sweep import OPERATIONS, ask, assert_same, expected
 
@@ -39,3 +39,14 @@ def test_same_on_the_interpreter(name):
         with interpreter():
             interpreted = ask(facula, *call)
         assert_same(interpreted, compiled, f"{name}{sample}", factor=0.1)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_same_by_evaluating_the_plans(name):
+    for sample in SAMPLES[name]:
+        call = name, sample.args, sample.kwargs, sample.of
+        compiled = ask(facula, *call)
+        with evaluator():
+            evaluated = ask(facula, *call)
+        assert_same(evaluated, compiled, f"{name}{sample}", factor=0.1)

@@ -37,6 +37,14 @@ NOT_COMPARED = {
     "adaptive_avg_pool1d",
     "nn.functional.adaptive_avg_pool2d",
     "native_batch_norm",
+    # Here PyTorch reads memory that nobody filled (the margin losses of no rows), gives back its
+    # input as it is, trips over its own chunks, or does not see that the mask has no rows.
+    "nn.functional.multi_margin_loss",
+    "nn.functional.multilabel_margin_loss",
+    "nn.functional.pixel_unshuffle",
+    "nn.functional.embedding_bag",
+    "nn.functional.multi_head_attention_forward",
+    "nn.functional.scaled_dot_product_attention",
 }
 
 
@@ -106,6 +114,19 @@ BY_CHANCE = {
     "randn_like",
     "randint_like",
     *(
+        f"nn.functional.{n}"
+        for n in (
+            "alpha_dropout",
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "feature_alpha_dropout",
+            "gumbel_softmax",
+            "rrelu",
+        )
+    ),
+    *(
         f"Tensor.{n}_"
         for n in (
             "bernoulli",
@@ -120,6 +141,8 @@ BY_CHANCE = {
     ),
 }
 WRITES = BY_CHANCE | {name for name in OPERATIONS if name.endswith("_")}
+# Statistics that run along, and rows of a table that are too long.
+WRITES |= {f"nn.functional.{n}" for n in ("batch_norm", "embedding", "instance_norm")}
 
 
 @pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in BY_CHANCE])
@@ -143,6 +166,8 @@ def test_layouts_that_chance_fills(name, oracle):
 @pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in WRITES])
 def test_expanded(name):
     for sample in SAMPLES[name]:
+        if sample.kwargs.get("inplace"):
+            continue  # elements that share memory are not written
         args, kwargs = changed((sample.args, sample.kwargs), repeated)
         assert_same(
             ask(facula, name, sample.args, sample.kwargs, sample.of, place=expanded),

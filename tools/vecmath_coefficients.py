@@ -38,7 +38,6 @@ class Entry:
     variable: Callable[[Any], Any] = identity
     single: int = 0  # number of coefficients, 0: not generated
     double: int = 0
-    double_interval: tuple[Any, Any] | None = None
     careful: int = 4
     pair: bool = False  # the first coefficient in two parts: its rounding would be half an ulp of the result
 
@@ -148,9 +147,8 @@ ENTRIES: dict[str, Entry] = {
                            (m.mpf("1e-7"), m.mpf(1) / 8), lambda u: u ** 2, square, double=8),
     "ERF_SMALL": Entry("erf(x)/x - 1 in x**2, |x| <= 1", lambda x: m.erf(x) / x - 1, (0, 1),
                        lambda x: x / m.erf(x), square, single=7, double=13),
-    "ERF_LARGE": Entry("-log(erfc(x)), 1 <= x <= 4 (6), relative to erf", lambda x: -m.log(m.erfc(x)),
-                       (1, m.mpf("3.95")), lambda x: m.erfc(x) / m.erf(x), single=7, double=18,
-                       double_interval=(1, m.mpf("5.95"))),
+    "ERF_LARGE": Entry("-log(erfc(x)), 1 <= x <= 6, relative to erf", lambda x: -m.log(m.erfc(x)),
+                       (1, m.mpf("5.95")), lambda x: m.erfc(x) / m.erf(x), double=18),
 }
 
 
@@ -170,7 +168,7 @@ def generate(name: str, entry: Entry) -> str:
             continue
         mp.dps = 50
         started = time.perf_counter()
-        interval = entry.double_interval if bits == 53 and entry.double_interval else entry.interval
+        interval = entry.interval
         coefficients, worst = minimax(entry.target, count, interval, entry.weight, entry.variable, bits,
                                       entry.careful, 106 if entry.pair else bits)
         if entry.pair:

@@ -71,6 +71,12 @@ def _shift(text: str) -> int:
     return int(text)
 
 
+def _vector_bytes(text: str) -> int:
+    if text not in ("64", "32", "16"):
+        raise ValueError("expected 64, 32 or 16")
+    return int(text)
+
+
 def _size(text: str) -> int:
     """Bytes, with an optional suffix: 512M, 2G."""
     unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1].upper(), 1)
@@ -98,6 +104,11 @@ REFCOUNT_SHIFT = Setting(
     "FACULA_REFCOUNT_SHIFT", 0, _shift,
     "For tests only: -1 or 1 is added to each reference count that is read, as another Python might have it.",
     "engine/cpython/liveness.py")
+VECTOR_BYTES = Setting(
+    "FACULA_VECTOR_BYTES", 64, _vector_bytes,
+    "Most bytes of a vector register to use, 64, 32 or 16, where the processor has more: results have the same bits "
+    "with fewer. For tests and for comparing machines.",
+    "engine/runtime/cpu/target.py")
 CACHE_DIR = Setting(
     "FACULA_CACHE_DIR", "", str,
     "Where compiled kernels are kept between runs; by default $XDG_CACHE_HOME/facula or ~/.cache/facula.",
@@ -138,6 +149,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "look_nodes": Threshold(256, 8, "pending nodes after which a loop that asks for no value is looked for"),
     "pending_nodes": Threshold(8192, 64, "pending nodes after which everything is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
+    "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
     "kept_plans": Threshold(4096, 4, "steps, plans and replays that are remembered"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/

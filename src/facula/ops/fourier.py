@@ -22,6 +22,7 @@ from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, _numbers, finish
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.requirements import require
 from facula.ops.severing import severed
 from facula.size import Size
 
@@ -383,8 +384,7 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     start = n_fft // 2 if center else 0
     end = start + length if length is not None else total - n_fft // 2 if center else total
     signal, envelope = [t.narrow(1, start, max(min(end, total) - start, 0)) for t in (signal, envelope)]
-    if envelope.numel() and float(envelope.detach().abs().min().item()) < 1e-11:
-        raise RuntimeError("istft: window overlap add min: 1")
+    require(envelope.detach().abs(), lambda x: ~(x < 1e-11), RuntimeError, "istft: window overlap add min: 1")
     signal = signal / envelope
     if end > total:
         signal = FUNCTIONS["constant_pad_nd"](signal, [0, end - total], 0)

@@ -1,4 +1,4 @@
-"""Running the same program on both back ends."""
+"""Running the same program by other means than machine code."""
 
 from __future__ import annotations
 
@@ -6,17 +6,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from facula import config
+from facula.autograd import replay
 from facula.engine import realize
+from facula.engine.evaluator.plan import EvaluatedPlan
+from facula.engine.runtime.cpu import plan as machine_code
 
 
 @contextmanager
 def interpreter() -> Iterator[None]:
     """What is recorded inside is computed by the NumPy interpreter."""
+    backend = config.BACKEND.value
+    with _anew():
+        config.BACKEND.value = "interpreter"
+        try:
+            yield
+            realize.flush()
+        finally:
+            config.BACKEND.value = backend
+
+
+@contextmanager
+def evaluator() -> Iterator[None]:
+    """What is recorded inside is compiled, and computed by what the plans' steps mean."""
+    real = machine_code.Plan
+    with _anew():
+        machine_code.Plan = EvaluatedPlan  # type: ignore[misc,assignment]
+        try:
+            yield
+            realize.flush()
+        finally:
+            machine_code.Plan = real  # type: ignore[misc]
+
+
+@contextmanager
+def _anew() -> Iterator[None]:
+    """Nothing that was met outside is known inside, nor the reverse: steps and replays come with the plan they had."""
     realize.flush()
-    backend, plans = config.BACKEND.value, realize._plans
-    config.BACKEND.value, realize._plans = "interpreter", {}
+    before = realize._plans, realize._steps, replay._known
+    realize._plans, realize._steps, replay._known = {}, {}, {}
     try:
         yield
-        realize.flush()
     finally:
-        config.BACKEND.value, realize._plans = backend, plans
+        realize._plans, realize._steps, replay._known = before

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.engine.graph.node import Node, contiguous_strides, offset_of, size_of
 
 
 class Affine(NamedTuple):
@@ -41,9 +41,11 @@ def broadcast(shape: tuple[int, ...], to: tuple[int, ...]) -> Affine:
 
 
 def view_map(node: Node, number_at: int) -> Affine:
-    """The map of a VIEW. The offset is a run-time number, unless only one lets the region fit."""
+    """The map of a VIEW. The offset is a run-time number, unless it is fixed or only one lets the region fit."""
     assert node.attrs is not None
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[assignment]
+    if len(node.attrs) > 1:
+        return Affine(node.shape, strides, offset_of(node))
     low = sum((n - 1) * s for n, s in zip(node.shape, strides, strict=True) if s < 0)
     high = sum((n - 1) * s for n, s in zip(node.shape, strides, strict=True) if s > 0)
     if high - low == size_of(node.inputs[0].shape) - 1:

@@ -17,6 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 SCRATCH_BYTES = 4 << 20
+# Of the vectors in which orders of sums are told, on every machine: where registers are narrower, LLVM takes several
+# for one. So which elements a partial sum adds, and in which order, is the same everywhere.
+VECTOR_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Step:
 
     `cost` estimates nanoseconds on one core; the thread pool is left asleep below a threshold.
     `args` are int64: numbers, or indices into the plan's buffer table and number table.
+    `program` is what the step means, as data (compiler/program/), and `slots` where each of its buffers lies: for who
+    has no use for machine code.
     """
 
     kernel: Kernel
@@ -46,3 +51,5 @@ class Step:
     bytes: int = 0
     flops: int = 0
     notes: list[str] = field(default_factory=list)
+    program: object = None
+    slots: tuple[int, ...] = ()

@@ -19,6 +19,7 @@ from facula.config import threshold
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
 from facula.engine.compiler.groups import Group
+from facula.engine.compiler.kernel import VECTOR_BYTES
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import recut, row_map
 from facula.engine.compiler.values import Builder, Refine, Val
@@ -174,7 +175,7 @@ def build_nest(
             nest.element_stores[store.value.phase].append(store)
         else:
             nest.outer_stores.append(store)
-    nest.lanes = _lanes(order, vector_bytes)
+    nest.lanes = _lanes(order)
     _keep(nest)
     return nest
 
@@ -233,14 +234,14 @@ def _place(value: Val, nest: Nest) -> None:
     value.level = level
 
 
-def _lanes(order: list[Val], vector_bytes: int) -> int:
+def _lanes(order: list[Val]) -> int:
     """As many lanes as fill a vector of the narrowest arithmetic, at least 4-byte if there is any."""
     sizes = {v.dtype.compute.itemsize for v in order if v.op not in ("lit", "num", "coord")} or {4}
     if 4 in sizes or max(sizes) == 8 and min(sizes) < 8:
         width = 4
     else:
         width = min(sizes) if max(sizes) <= 2 else max(sizes)
-    return max(2, min(vector_bytes // width, 64))
+    return max(2, min(VECTOR_BYTES // width, 64))
 
 
 def _keep(nest: Nest) -> None:

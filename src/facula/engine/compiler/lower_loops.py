@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from facula import config
 from facula.config import threshold
 from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
@@ -13,7 +14,11 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
-from facula.engine.compiler.report import nest_text
+from facula.engine.compiler.program.build import Tiles, build_program
+from facula.engine.compiler.program.formulas import Buffer
+from facula.engine.compiler.program.statements import Program
+from facula.engine.compiler.program.text import program_text
+from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
@@ -46,8 +51,12 @@ class Launch:
         nbytes: int,
         flops: int,
         writes: list[object],
+        program: Program,
+        keys: list[object],
     ) -> None:
         self.writes = writes
+        self.program = program
+        self.keys = keys
         self.kernel = kernel
         self.words = words
         self.tiles = tiles
@@ -61,7 +70,9 @@ class Launch:
 
     def step(self, slots: dict[object, int]) -> Step:
         args = [w if isinstance(w, int) else slots[w[1]] if w[0] == "buf" else w[1] for w in self.words]
-        return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops)  # type: ignore[arg-type]
+        places = tuple([slots[key] for key in self.keys])
+        return Step(self.kernel, args, self.tiles, self.cost, self.nbytes, self.flops, [],  # type: ignore[arg-type]
+                    self.program, places)
 
     def work(self) -> Work:
         return Work(
@@ -164,13 +175,7 @@ def _split(
 
 
 def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
-    """Emit the nest and cut it into tiles."""
-    if debug.wants(3):
-        debug.say(nest_text(nest, title))
-    emitter = NestEmitter(nest, vector_bytes)
-    text = emitter.run()
-    name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-    kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
+    """The nest cut into tiles, as a loop program, and that as a kernel."""
     order = postorder([s.value for s in nest.stores])
     points = size_of(nest.sizes)
     nbytes = _traffic(nest, order)
@@ -178,7 +183,17 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
     work = sum(_own_cost(v) for v in order if v.level >= 2)
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
-    words: list[Word] = [sizes[w[1]] if isinstance(w, tuple) and w[0] == "tile" else w for w in emitter.words]
+    program, keys = build_program(nest, title, sizes)
+    if config.VERIFY.value:
+        verify_program(program)
+    if debug.wants(3):
+        debug.say(program_text(program))
+    emitter = NestEmitter(program, vector_bytes)
+    text = emitter.run()
+    name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
+    words = [("buf", keys[w[1].number]) if isinstance(w, tuple) and isinstance(w[1], Buffer) else w
+             for w in emitter.words]
     return Launch(
         kernel,
         words,
@@ -187,6 +202,8 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
         nbytes,
         operations * points,
         list(dict.fromkeys(s.node for s in nest.stores)),
+        program,
+        keys,
     )
 
 
@@ -210,7 +227,7 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
     return total
 
 
-def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
+def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
     points = max(TILE_POINTS, int(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
@@ -221,7 +238,7 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
         reduced = -(-reduced // chunks)
     if not nest.columns:
         rows = _evenly(outer, max(1, min(outer, points // max(1, reduced))))
-        return -(-outer // rows), {"rows": rows}
+        return -(-outer // rows), Tiles(rows)
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
     if nest.outer and any(
@@ -229,16 +246,16 @@ def _tiles(nest: Nest, each: float) -> tuple[int, dict[object, int]]:
     ):
         rows = _evenly(outer, max(1, min(outer, columns // ACROSS)))
         across = -(-width // ACROSS)
-        return -(-outer // rows) * across, {"rows": rows, "columns": ACROSS, "across": across}
+        return -(-outer // rows) * across, Tiles(rows, ACROSS, across)
     step = 4 * nest.lanes
     columns = -(-columns // step) * step
     if columns >= width:
         rows = _evenly(outer, max(1, min(outer, columns // max(1, width))))
-        return -(-outer // rows), {"rows": rows, "columns": width, "across": 1}
+        return -(-outer // rows), Tiles(rows, width)
     if outer == 1:
         columns = -(-_evenly(width, columns) // step) * step
     across = -(-width // columns)
-    return outer * across, {"rows": 1, "columns": columns, "across": across}
+    return outer * across, Tiles(1, columns, across)
 
 
 def _evenly(total: int, size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from facula.dtypes import dtype
 from facula.engine.compiler import matmul
@@ -11,12 +12,15 @@ from facula.engine.compiler.emit.sequential import scan_kernel, scatter_kernel
 from facula.engine.compiler.kernel import Step
 from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import Launch, Temporary, launch
+from facula.engine.compiler.operands import matrix_of
 from facula.engine.compiler.plan import HostOperand, HostStep, Made, Work
+from facula.engine.compiler.program.ordered import Matrix, Nothing, Product, Scan, Scatter
 from facula.engine.compiler.simplify import Graph, is_native
-from facula.engine.compiler.values import Builder, Read, Val, steps_of
-from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, size_of
+from facula.engine.compiler.values import Builder, Read, Val
+from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, offset_of, size_of
 
 Slots = dict[object, int]
+Source = tuple[object, matmul.Operand]  # a value, and where in it a matrix is; the slot comes later
 
 
 def lower_single(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
@@ -67,20 +71,24 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
 
 def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
-    sources: list[tuple[object, Affine, tuple[int, ...]]] = []
+    sources: list[Source] = []
     if node.dtype.compute is node.dtype:
-        sources = [
-            (source, map, i.shape) for (source, map), i in zip(graph.reads[node], node.inputs, strict=True)
-        ]
+        for place, ((source, map), i) in enumerate(zip(graph.reads[node], node.inputs, strict=True)):
+            padding = graph.padding.get((node, place))
+            fill_at = graph.numbers_at[padding.fill] if padding else -1
+            sources.append((source, matrix_of(map, i.shape, padding, fill_at)))
         return [_product(node, node, node.dtype, sources, formats, vector_bytes)]
     works: list[Work] = []
     wide = node.dtype.compute
     for (source, map), i in zip(graph.reads[node], node.inputs, strict=True):
-        copy = Temporary(size_of(i.shape) * wide.itemsize)
-        builder = _builder(map.dims, graph, formats)
-        value = builder.cast(builder.read(source, map), wide)
-        works.append(_one(Store(copy, value, identity(map.dims), wide), "widen", vector_bytes))
-        sources.append((copy, identity(i.shape), i.shape))
+        read = map
+        if size_of(source.shape) <= size_of(i.shape) and not map.nums:  # all of the memory, to be read by the map
+            read = identity(source.shape)
+        copy = Temporary(size_of(read.dims) * wide.itemsize)
+        builder = _builder(read.dims, graph, formats)
+        value = builder.cast(builder.read(source, read), wide)
+        works.append(_one(Store(copy, value, identity(read.dims), wide), "widen", vector_bytes))
+        sources.append((copy, matrix_of(identity(i.shape) if read is map else map, i.shape)))
     exact = Temporary(size_of(node.shape) * wide.itemsize)
     works.append(_product(node, exact, wide, sources, formats, vector_bytes))
     builder = _builder(node.shape, graph, formats)
@@ -104,27 +112,29 @@ def _product(
     node: Node,
     target: object,
     of: dtype,
-    sources: list[tuple[object, Affine, tuple[int, ...]]],
+    sources: list[Source],
     formats: dict[int, str],
     vector_bytes: int,
 ) -> Work:
-    (a, _, left), (b, _, right) = sources
+    left, right = (i.shape for i in node.inputs)
     batch = left[0] if len(left) == 3 else 1
     (m, k), n = left[-2:], right[-1]
-
-    def operand(slots: Slots, source: object, map: Affine, shape: tuple[int, ...]) -> matmul.Operand:
-        steps = steps_of(map, shape)
-        assert steps is not None
-        strides = steps if len(steps) == 3 else (0, *steps)
-        at = map.nums[0][0] if map.nums else None
-        if at is not None:
-            formats[at] = "q"
-        return matmul.Operand(slots[source], map.const, (strides[0], strides[1], strides[2]), at)
+    (a, _), (b, _) = sources
+    for _, matrix in sources:
+        if matrix.offset_at is not None:
+            formats[matrix.offset_at] = "q"
+        if matrix.map is not None and matrix.map.fill_at >= 0:
+            formats[matrix.map.fill_at] = "d"
 
     def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
         c = matmul.Operand(slots[target], 0, (m * n, n, 1))
-        x, y = (operand(slots, *source) for source in sources)
+        x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
         return matmul.lower_contract(of, batch, m, n, k, x, y, c, vector_bytes, temp)
+
+    def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
+        if x.map is not None:
+            return Matrix(x.offset, x.offset_at, x.map.axes, x.map.bounds, x.map.fill_at)
+        return Matrix(x.offset, x.offset_at, tuple([((n, s),) for n, s in zip(shape, x.strides, strict=True)]))
 
     needs: list[int] = []  # a first try, to learn which temporaries it takes
 
@@ -137,7 +147,14 @@ def _product(
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         taken = iter(extra)
-        return [*steps(slots, lambda nbytes: slots[next(taken)])]
+        made = steps(slots, lambda nbytes: slots[next(taken)])
+        for part in made[:-1]:
+            part.program = Nothing()
+        if made:  # the last one stands for all
+            (_, x), (_, y) = sources
+            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)))
+            made[-1].slots = slots[a], slots[b], slots[target]
+        return [*made]
 
     return Work([a, b], [target, *extra], make)
 
@@ -165,13 +182,15 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int)
     assert node.attrs is not None
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[assignment]
     shape = node.inputs[1].shape
-    at = graph.numbers_at[node]
-    formats[at] = "q"
+    nums: tuple[tuple[int, int], ...] = ()
+    if len(node.attrs) == 1:  # the offset is no constant
+        nums = (graph.numbers_at[node], 1),
+        formats[nums[0][0]] = "q"
     dims = value[1].dims
     copy = _copy(node, base, graph, formats, vector_bytes)
     store = None
     if size_of(shape):
-        region = _refined(Affine(shape, strides, 0, ((at, 1),)), dims)
+        region = _refined(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
         builder = _builder(dims, graph, formats)
         x = builder.round(builder.cast(builder.read(value[0], value[1]), node.dtype))
         nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], vector_bytes)
@@ -207,7 +226,8 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
     rows, columns = node.shape
     copy = _copy(node, base, graph, formats, vector_bytes)
     count = size_of(index.shape)
-    kernel = scatter_kernel(node.op.name.removeprefix("scatter_"), node.dtype, columns == 1, vector_bytes)
+    op = node.op.name.removeprefix("scatter_")
+    kernel = scatter_kernel(op, node.dtype, columns == 1, vector_bytes)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
     constant = source.op is CONST and source not in graph.leaves
@@ -225,6 +245,8 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
                     tiles,
                     count * columns * 0.5 + count * 2.0,
                     count * columns * node.dtype.itemsize * 2,
+                    program=Scatter(op, node.dtype, count, rows, columns),
+                    slots=(slots[node], slots[index], slots[filled]),
                 )
             )
         return made
@@ -259,11 +281,13 @@ def _scan(node: Node) -> Work:
     outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1 :])
     kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype)
     source = node.inputs[0]
+    program = Scan(node.op.name, source.dtype, node.dtype, outer, n, inner)
     total = outer * inner
     rows = max(1, min(total, 16384 // max(1, n)))
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         args = [slots[source], slots[node], total, n, inner, rows]
-        return [Step(kernel, args, -(-total // rows), total * n * 1.5, total * n * 2 * node.dtype.itemsize)]
+        return [Step(kernel, args, -(-total // rows), total * n * 1.5, total * n * 2 * node.dtype.itemsize,
+                     program=program, slots=(slots[source], slots[node]))]
 
     return Work([source], [node], make)

@@ -1,7 +1,7 @@
 """Lowering of matrix products: which kernels, and how a long sum is cut.
 
-Every decision depends on shapes, strides and the target alone, never on the number of threads: so
-does the order of every sum.
+The order of every sum depends on shapes and strides alone, never on the number of threads or on the machine
+(see Target.whole); what is packed, and by how much a tile covers, may follow the machine.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
         return []
     t = target(_TYPES[of], vector_bytes)
     (a_batch, a_row, a_column), (b_batch, b_row, _) = a.strides, b.strides
-    one_tall = batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
+    mapped = a.map is not None or b.map is not None
+    one_tall = not mapped and batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
     if one_tall and (epilogue is None or epilogue.flat):
         a_row = a_batch if m == 1 else a_row
         batch, m, a_batch = 1, batch * m, 0
         a = a.with_strides(0, a_row, a_column)
 
     vector: tuple[str, Operand, Operand] | None = None
-    if m == 1:  # strides of x: (batch, k, -); of w: (batch, k, j)
+    if mapped:
+        pass  # the blocked product alone packs by maps
+    elif m == 1:  # strides of x: (batch, k, -); of w: (batch, k, j)
         vector = "column", a.with_strides(a_batch, a_column, 0), b
     elif n == 1:
         vector = "row", b.with_strides(b_batch, b_row, 0), a.with_strides(a_batch, a_column, a_row)
@@ -64,7 +67,7 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
                 return lower_vector(t, form, axis, batch * pieces, outputs, k, step, x, w, to, then)
 
             wanted = -(-outputs * k * t.itemsize // TILE_BYTES)
-            have = -(-outputs // {"narrow": t.lanes, "wide": 1024, "dots": 4}[form])
+            have = -(-outputs // {"narrow": t.whole.lanes, "wide": 1024, "dots": 4}[form])
             long_copy = form == "dots" and x.strides[1] != 1 and k > 1 << 17  # x is copied into scratch
             pieces = max(-(-k >> 17) if long_copy else 1, wanted // have if k >= 4 * PIECE else 1)
             if not long_copy or (batch == 1 and k <= MOST_PIECES << 17):  # or the copy would not fit
@@ -74,7 +77,7 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
         return lower_blocked(t, batch * pieces, m, n, k, step, a, b, to, temp, then)
 
     wanted = int(2 * m * n * k // TILE_FLOPS)
-    have = max(1, m // (2 * t.rows)) * -(-n // (t.lanes * t.vectors))
+    have = max(1, m // 16) * -(-n // (t.whole.lanes * t.vectors))
     pieces = wanted // have if k >= 4 * PIECE else 1
     return _in_pieces(t, batch, m, n, k, pieces, c, temp, epilogue, "column", blocked)
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from facula.config import threshold
 from facula.engine.compiler.emit import gemm
 from facula.engine.compiler.emit.gemm_base import Target
+from facula.engine.compiler.emit.gemm_map import MapLayout
 from facula.engine.compiler.kernel import Kernel, Step
-from facula.engine.compiler.matmul_operand import Epilogue, Operand, gflops, split
+from facula.engine.compiler.matmul_operand import Epilogue, Map, Operand, gflops, split
 
 # One panel of B (512 x 48 float32, 96 KB) and one block of A (128 x 512, 256 KB) stay in a 1 MB L2 cache.
 KC, MC, PANELS_PER_BLOCK = 512, 128, 16
+MC_MAPPED = 256  # every tile packs a mapped B for itself: the more rows use it the better
 TILE_FLOPS, MOST_TILES = threshold("product_flops"), 64
+SHORTEST_RUN = 6  # neighbours adjacent in memory, from which runs are quicker than a gather
 SMALL_B = 1 << 18  # bytes: below it B lies in cache anyway, and is not packed
 
 
@@ -39,8 +42,12 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     small, bigger = divmod(vectors, panels)
     b_layout = _layout(k, n, *b.strides[1:])
     flops = 2.0 * batch * m * n * length
-    pack_a = m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
-    if b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
+    pack_a = a.map is not None or m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
+    if b.map is not None:
+        mc, m_blocks = split(m, MC_MAPPED, t.rows)
+        per_block, n_blocks = split(panels, max(1, min(PANELS_PER_BLOCK,
+                                                       panels * m_blocks // _tiles_wanted(flops, batch))))
+    elif b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
         # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
         panels += panels % 2
         small, bigger = divmod(vectors, panels)
@@ -49,7 +56,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
         mc, m_blocks = split(m, m, t.rows)[0], 1
     else:
         mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, flops)
-    mode = _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
+    mode = "local" if b.map is not None else _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
     steps = []
     shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
     if step:
@@ -70,17 +77,32 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
     a_layout = _layout(m, k, *a.strides[1:])
     layout = gemm.Layout(
-        t, a_layout if pack_a else "any", b_layout if mode == "local" else "any", pack_a, mode, counts,
+        t, _map_layout(a.map) or (a_layout if pack_a else "any"),
+        _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
         (small + 1, small) if bigger else (small,))
-    args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape
+    args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
     if epilogue is not None:
         args += epilogue.args
+    for place, operand in ((gemm.A_MAP, a), (gemm.B_MAP, b)):
+        if operand.map is not None:
+            args[place] = len(args)
+            args += operand.map.words(len(args))
     flops = 2 * batch * m * n * length
     steps.append(Step(
         _product_kernel(layout, epilogue), args, batch * m_blocks * n_blocks,
         flops / gflops(t.itemsize, t.lanes * t.itemsize) + 20 * batch,
         bytes=batch * (m * length + length * n + m * n) * t.itemsize, flops=flops))
     return steps
+
+
+def _map_layout(map: Map | None, packed: bool = False) -> MapLayout | None:
+    """How a mapped operand is read; `packed`: it is B, whose vectors run along columns."""
+    if map is None:
+        return None
+    for way, axis in (("columns", map.axes[2]), ("depth", map.axes[1])):
+        if packed and axis and axis[0][0] >= SHORTEST_RUN and axis[0][1] == 1 and set(axis[0][2:]) <= {0, 1}:
+            return MapLayout(len(map.bounds), way, tuple(step == 1 for step in axis[0][2:]))
+    return MapLayout(len(map.bounds))
 
 
 def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> tuple[int, int, int, int]:
@@ -117,7 +139,9 @@ def _product_kernel(layout: gemm.Layout, epilogue: Epilogue | None) -> Kernel:
     key = epilogue.key if epilogue else ""
     found = _kernels.get((layout, key))
     if found is None:
-        title = f"matrix product ({'packed' if layout.pack_a else 'direct'} A, {layout.b_mode} B) {key}"
+        first = "mapped" if isinstance(layout.a, MapLayout) else "packed" if layout.pack_a else "direct"
+        second = "mapped" if isinstance(layout.b, MapLayout) else layout.b_mode
+        title = f"matrix product ({first} A, {second} B) {key}"
         text = gemm.product_kernel("matmul", layout, epilogue.emit if epilogue else None)
         found = _kernels[layout, key] = Kernel("matmul", text, title.strip())
     return found

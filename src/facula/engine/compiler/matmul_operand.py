@@ -8,6 +8,29 @@ from facula.engine.compiler.emit.gemm import EmitEpilogue
 
 
 @dataclass(frozen=True)
+class Map:
+    """Where a mapped operand's elements are (operands.py has the reasons).
+
+    axes     of batch, row and column: (size, stride, step of each bounded coordinate) of each dimension, the
+             innermost first
+    bounds   of each bounded coordinate: (start, size)
+    fill_at  the run-time number that is read outside the bounds, or -1
+    """
+
+    axes: tuple[tuple[tuple[int, ...], ...], ...]
+    bounds: tuple[tuple[int, int], ...] = ()
+    fill_at: int = -1
+
+    def words(self, at: int) -> list[int]:
+        """As kernels read it from args[at:]."""
+        head = [self.fill_at, 0, 0, 0, *(x for bound in self.bounds for x in bound)]
+        for k, axis in enumerate(self.axes):
+            head[1 + k] = at + len(head)
+            head += [len(axis), *(x for dim in axis for x in dim)]
+        return head
+
+
+@dataclass(frozen=True)
 class Operand:
     """A matrix (or a batch of them) in the plan's buffer table; offset and strides count elements.
 
@@ -18,6 +41,7 @@ class Operand:
     offset: int
     strides: tuple[int, int, int]  # batch, row, column
     offset_at: int | None = None
+    map: Map | None = None  # instead of strides
 
     def words(self) -> list[int]:
         """As kernels read it from args."""

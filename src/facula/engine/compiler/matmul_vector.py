@@ -15,11 +15,12 @@ def vector_form(t: Target, outputs: int, k: int, w: Operand) -> str | None:
     """The kernel for `outputs` sums over k, or None where the blocked product serves better. The
     strides of `w` are (batch, k, output)."""
     _, along_k, along_output = w.strides
-    if along_k == 1 and k >= t.lanes:
+    lanes = t.whole.lanes
+    if along_k == 1 and k >= lanes:
         return "dots"
-    if t.masked and outputs <= t.lanes and (along_output == 1 or outputs == 1):
+    if outputs <= lanes and (along_output == 1 or outputs == 1):
         return "narrow"
-    if along_output == 1 and outputs > t.lanes:
+    if along_output == 1 and outputs > lanes:
         return "wide"
     return None
 

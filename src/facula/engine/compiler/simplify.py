@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from facula.dtypes import COMPLEX
-from facula.engine.compiler.affine import Affine, broadcast, compose, identity, is_identity, joined, normal, view_map
+from facula.engine.compiler.affine import broadcast, identity, is_identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
 from facula.engine.compiler.matmul import supported
-from facula.engine.compiler.values import Read, coordinate_map, steps_of
+from facula.engine.compiler.operands import Padding, product_operands, resolve
+from facula.engine.compiler.values import Read, steps_of
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
 
@@ -28,6 +29,7 @@ class Graph:
     loops    nodes computed by loop kernels; the other nodes of `order` are steps of their own
     kept     values that must be in memory
     same     values whose memory an output is: the output is the same elements in another shape
+    padding  (product, number of the operand): what surrounds the memory that it reads
     """
 
     leaves: set[Node]
@@ -38,6 +40,7 @@ class Graph:
     loops: set[Node] = field(default_factory=set)
     kept: set[Node] = field(default_factory=set)
     same: dict[Node, Node] = field(default_factory=dict)
+    padding: dict[tuple[Node, int], Padding] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -133,7 +136,7 @@ def _reads(node: Node, graph: Graph) -> list[Read]:
         cuts = [tuple(n for n in node.shape if n != 1)]
         for source in node.inputs:
             direct = broadcast(source.shape, node.shape)
-            read = _resolve(source, direct, graph)
+            read = resolve(source, direct, graph)
             finer = joined([*cuts, tuple(n for n in read[1].dims if n != 1), normal(read[1]).dims])
             if finer is None:  # two operands cut the elements in ways that have no common refinement
                 graph.notes.append(f"{source!r}: kept, its layout does not go with the other operands'")
@@ -144,46 +147,26 @@ def _reads(node: Node, graph: Graph) -> list[Read]:
         return reads
     if op is VIEW:
         base = node.inputs[0]
-        return [_resolve(base, view_map(node, graph.numbers_at.get(node, -1)), graph)]
+        return [resolve(base, view_map(node, graph.numbers_at.get(node, -1)), graph)]
     if op.kind == "reduce":
-        return [_resolve(node.inputs[0], identity(node.inputs[0].shape), graph)]
+        return [resolve(node.inputs[0], identity(node.inputs[0].shape), graph)]
     if op.kind == "gather":
         table, index = node.inputs
         over = broadcast((*index.shape, 1), node.shape)
-        source, map = _resolve(table, identity(table.shape), graph)
+        source, map = resolve(table, identity(table.shape), graph)
         if source.op is CONST or source.op is INDEX or steps_of(map, table.shape) is None:
             source, map = table, identity(table.shape)
-        return [_resolve(index, over, graph), (source, map)]
+        return [resolve(index, over, graph), (source, map)]
     return []
 
 
 def _operands(node: Node, graph: Graph) -> list[Read]:
-    """What a step of its own reads: memory, strided where its lowering can read strides."""
-    out: list[Read] = []
-    for source in node.inputs:
-        direct = identity(source.shape)
-        read = source, direct
-        if is_native(node) and (node.op is CONTRACT or node.op is WRITE):
-            read = _resolve(source, direct, graph)
-            if node.op is CONTRACT:
-                one_number = not read[1].nums or len(read[1].nums) == 1 and read[1].nums[0][1] == 1
-                if read[0].op is CONST or not one_number or steps_of(read[1], source.shape) is None:
-                    read = source, direct
-        out.append(read)
-    return out
-
-
-def _resolve(node: Node, map: Affine, graph: Graph) -> Read:
-    """Follow views down to a value in memory or one that is computed."""
-    while node not in graph.leaves:
-        if node.op is not VIEW:
-            if node.op is INDEX and compose(map, coordinate_map(node)) is None:
-                graph.kept.add(node)
-            break
-        found = compose(map, view_map(node, graph.numbers_at.get(node, -1)))
-        if found is None or joined([found.dims, normal(found).dims]) is None:
-            graph.notes.append(f"{node!r}: kept, since the positions read through it are not affine")
-            break
-        map = found
-        node = node.inputs[0]
-    return node, map
+    """What a step of its own reads: memory, through maps where its lowering can."""
+    direct = [(source, identity(source.shape)) for source in node.inputs]
+    if node.op is WRITE and is_native(node):
+        return [resolve(source, map, graph) for source, map in direct]
+    if node.op is not CONTRACT or not is_native(node):
+        return direct
+    found = product_operands(node, graph)
+    graph.padding.update({(node, k): padding for k, (_, _, padding) in enumerate(found) if padding is not None})
+    return [(source, map) for source, map, _ in found]

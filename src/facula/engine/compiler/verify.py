@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.groups import Group
+from facula.engine.compiler.operands import Padding
 from facula.engine.compiler.simplify import Graph, in_loops
 from facula.engine.compiler.spaces import space_of
 from facula.engine.compiler.verify_node import around, verify_node
@@ -31,9 +32,13 @@ def verify_graph(graph: Graph, nodes: list[Node]) -> None:
     for node in graph.order:
         if node in known:
             raise VerifyError(f"after simplify: {node!r} stands in the order twice{around(node)}")
-        for source, map in graph.reads[node]:
+        for place, (source, map) in enumerate(graph.reads[node]):
             _available(node, source, known, "after simplify")
-            _inside(node, source, map)
+            padding = graph.padding.get((node, place))
+            if padding is None:
+                _inside(node, source, map)
+            else:
+                _inside_bounds(node, source, map, padding)
         if in_loops(node) and (isinstance(node.op, Formula) or node.op.kind == "reduce"):
             _covers(node, graph)  # what the host computes broadcasts its operands itself
         known.add(node)
@@ -64,6 +69,24 @@ def _inside(node: Node, source: Node, map: Affine) -> None:
     if bad and source.op is not CONST:
         raise VerifyError(f"after simplify: {node!r} reads positions {map.const + low} to {map.const + high} of "
                           f"{source!r}, which has {size}{around(node)}")
+
+
+def _inside_bounds(node: Node, source: Node, map: Affine, padding: Padding) -> None:
+    """Every position lies in the source, of points whose bounded coordinates lie in their bounds."""
+    steps = list(map.strides)
+    low = high = map.const
+    for bound in padding.bounds:
+        low -= bound.start * bound.step
+        high -= bound.start * bound.step
+        ends = (0, (bound.size - 1) * bound.step)
+        low, high = low + min(ends), high + max(ends)
+        steps = [s - c * bound.step for s, c in zip(steps, bound.coefs, strict=True)]
+    low += sum((n - 1) * s for n, s in zip(map.dims, steps, strict=True) if s < 0)
+    high += sum((n - 1) * s for n, s in zip(map.dims, steps, strict=True) if s > 0)
+    size = size_of(source.shape)
+    if padding.fill.op is not CONST or (high - low >= size if map.nums else low < 0 or high >= size):
+        raise VerifyError(f"after simplify: {node!r} reads positions {low} to {high} of {source!r}, which has {size}, "
+                          f"within its padding{around(node)}")
 
 
 def _covers(node: Node, graph: Graph) -> None:

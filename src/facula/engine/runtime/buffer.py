@@ -41,19 +41,22 @@ class Buffer:
         return {"data": (self.ptr, False), "shape": (self.nbytes,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
-        global _cached
+        global _cached, _held
         size = self.size_class  # 0: not ours, or it never came to have memory
-        if size and _cached is not None and _cached + size <= CACHE_LIMIT:  # None: the interpreter is shutting down
-            _cached += size
-            try:
-                _free[size].append((self.ptr, self.owner))
-            except KeyError:
-                _free[size] = [(self.ptr, self.owner)]
+        if size and _cached is not None:  # None: the interpreter is shutting down
+            _held -= size
+            if _cached + size <= CACHE_LIMIT:
+                _cached += size
+                try:
+                    _free[size].append((self.ptr, self.owner))
+                except KeyError:
+                    _free[size] = [(self.ptr, self.owner)]
 
 
 _blank = object.__new__
 _free: dict[int, list[tuple[int, np.ndarray | None]]] = {}
 _cached = 0
+_held = _most = 0  # bytes in Buffers now, and at most since `reset_most_held`
 
 
 def class_of(nbytes: int) -> int:
@@ -66,7 +69,7 @@ def class_of(nbytes: int) -> int:
 
 def allocate(nbytes: int, size: int = 0) -> Buffer:
     """Uninitialised memory. `size`: `class_of(nbytes)`, where the caller knows it."""
-    global _cached
+    global _cached, _held, _most
     buffer = _blank(Buffer)
     buffer.size_class = 0  # until it has memory
     buffer.nbytes = nbytes
@@ -77,7 +80,26 @@ def allocate(nbytes: int, size: int = 0) -> Buffer:
     except (KeyError, IndexError):
         buffer.ptr, buffer.owner = _fresh(nbytes, size)
     buffer.size_class = size
+    _held += size
+    if _held > _most:
+        _most = _held
     return buffer
+
+
+def held() -> int:
+    """Bytes in Buffers that somebody holds, rounded up as they are allocated; adopted memory is not counted."""
+    return _held
+
+
+def most_held() -> int:
+    """The most that `held` has been since `reset_most_held` (or ever)."""
+    return _most
+
+
+def reset_most_held() -> None:
+    """From now on `most_held` looks at what is held from now on."""
+    global _most
+    _most = _held
 
 
 def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:

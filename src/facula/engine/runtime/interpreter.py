@@ -1,7 +1,7 @@
 """Every primitive in NumPy: the reference, the back end without a compiler, and what runs the host steps.
 
 Inside, a value of type `d` is an array of `d.compute.numpy`: the two 16-bit floats are float32 that hold
-only what 16 bits hold. `_load` and `_store` are the way in and out.
+only what 16 bits hold. `load` and `store` are the way in and out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from facula.dtypes import (
 )
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr
-from facula.engine.graph.node import Formula, Node, size_of
+from facula.engine.graph.node import Formula, Node, offset_of, size_of
 from facula.engine.graph.typing import argument_types, natural_types, own_type
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 from facula.engine.runtime.routines import ROUTINES
@@ -39,13 +39,13 @@ def compute(node: Node, arrays: list[Any]) -> Any:
         if node.op is g.PICK:
             picked = np.asarray(arrays[0][_attrs(node)[0]])
             if picked.dtype != node.dtype.numpy:
-                picked = _store(convert(picked, from_numpy_dtype(picked.dtype), node.dtype), node.dtype)
+                picked = store(convert(picked, from_numpy_dtype(picked.dtype), node.dtype), node.dtype)
             return _finished(picked, node)
-        inputs = [_load(np.asarray(a), i.dtype) for a, i in zip(arrays, node.inputs, strict=True)]
+        inputs = [load(np.asarray(a), i.dtype) for a, i in zip(arrays, node.inputs, strict=True)]
         if node.op is g.CALL:
             routine, *args = _attrs(node)
             return ROUTINES[str(routine)](*inputs, *args)
-        return _finished(_store(np.asarray(_KINDS[node.op.kind](node, inputs)), node.dtype), node)
+        return _finished(store(np.asarray(_KINDS[node.op.kind](node, inputs)), node.dtype), node)
 
 
 def _finished(x: Array, node: Node) -> Array:
@@ -65,14 +65,14 @@ def _scalars(node: Node) -> tuple[Any, ...]:
 # -- element types
 
 
-def _load(x: Array, d: dtype) -> Array:
+def load(x: Array, d: dtype) -> Array:
     """From memory's format to the one computed with."""
     if d is bfloat16:
         return (x.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return x.astype(np.float32) if d is float16 else x
 
 
-def _store(x: Array, d: dtype) -> Array:
+def store(x: Array, d: dtype) -> Array:
     """To memory's format; 16-bit floats are rounded to nearest, ties to even."""
     x = x.astype(d.compute.numpy, copy=False)
     if d is not bfloat16:
@@ -92,7 +92,7 @@ def convert(x: Array, source: dtype, to: dtype) -> Array:
             return np.asarray(x != 0)
         x, source = x.real, source.to_real()
     if to in (float16, bfloat16):
-        return _load(_store(x.astype(np.float32), to), to)
+        return load(store(x.astype(np.float32), to), to)
     if source.category != FLOAT or to.category >= FLOAT or to is bool_:
         return x.astype(to.compute.numpy)
     through = np.int64 if to is int64 or to.category == UNSIGNED else np.int32
@@ -102,7 +102,7 @@ def convert(x: Array, source: dtype, to: dtype) -> Array:
     return whole.astype(to.numpy)
 
 
-def _number(value: Any, to: dtype) -> Array:
+def number(value: Any, to: dtype) -> Array:
     """A Python number as an element of `to`."""
     if to.category < FLOAT and to is not bool_ and isinstance(value, (bool, int)):
         bits = int(value) & 0xFFFFFFFFFFFFFFFF
@@ -143,10 +143,10 @@ class _Evaluation:
             assert isinstance(value, int)
             return self.inputs[value], node.inputs[value].dtype
         if e.fn == "lit":
-            return _number(value, want), want
+            return number(value, want), want
         if e.fn == "scalar":
             assert isinstance(value, int)
-            return _number(_scalars(node)[value], want), want
+            return number(_scalars(node)[value], want), want
         if e.fn == "index":
             assert isinstance(value, int)
             return _coordinate(node.shape, value), int64
@@ -177,7 +177,7 @@ def _coordinate(shape: tuple[int, ...], dim: int) -> Array:
 
 
 def _const(node: Node, inputs: list[Array]) -> Array:
-    return _number(_scalars(node)[0], node.dtype)
+    return number(_scalars(node)[0], node.dtype)
 
 
 def _index(node: Node, inputs: list[Array]) -> Array:
@@ -188,7 +188,7 @@ def _region(base: Array, node: Node, shape: tuple[int, ...]) -> Array:
     """The elements of contiguous `base` that a VIEW or WRITE means. `shape` has elements."""
     flat = base.reshape(-1)
     steps = [s * flat.itemsize for s in _attrs(node)[0]]
-    return np.lib.stride_tricks.as_strided(flat[int(_scalars(node)[0]):], shape, steps)
+    return np.lib.stride_tricks.as_strided(flat[offset_of(node):], shape, steps)
 
 
 def _view(node: Node, inputs: list[Array]) -> Array:
@@ -262,7 +262,9 @@ def _contract(node: Node, inputs: list[Array]) -> Array:
 
 
 def _gather(node: Node, inputs: list[Array]) -> Array:
-    return np.take(inputs[0], inputs[1], axis=0, mode="clip")
+    """An index that is no row reads the last one, as in the kernels: whoever recorded it has it checked."""
+    rows, index = inputs[0].shape[0], inputs[1]
+    return np.take(inputs[0], np.where(index < 0, rows - 1, index), axis=0, mode="clip")
 
 
 _SCATTERS: dict[str, np.ufunc] = {"scatter_add": np.add, "scatter_mul": np.multiply,
@@ -273,6 +275,9 @@ def _scatter(node: Node, inputs: list[Array]) -> Array:
     out = np.array(convert(inputs[0], node.inputs[0].dtype, node.dtype), order="C")
     rows = inputs[1].reshape(-1)
     values = convert(inputs[2], node.inputs[2].dtype, node.dtype).reshape(rows.size, out.shape[1])
+    inside = (rows >= 0) & (rows < out.shape[0])
+    if not inside.all():  # no row: nothing is written, as in the kernels
+        rows, values = rows[inside], values[inside]
     if node.op is g.SCATTER_SET:
         out[rows] = values
     else:

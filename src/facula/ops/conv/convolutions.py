@@ -1,9 +1,4 @@
-"""Convolutions: one correlation without padding, and everything else around it.
-
-`correlate` looks at the input through windows (a VIEW) and multiplies matrices. Its gradients are correlations
-again: for the input, of the result's gradient spread out by the stride, with the weight turned round; for the
-weight, of the input with the result's gradient. A transposed convolution is the first of these.
-"""
+"""Convolutions and transposed convolutions as users call them; correlation.py has what they compute."""
 
 from __future__ import annotations
 
@@ -11,21 +6,20 @@ from collections.abc import Sequence
 from operator import index as as_int
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
-from facula.autograd.graph import Rule
-from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
-from facula.engine.recorder import record
+from facula._tensor.handle import Tensor, new
+from facula.engine.graph.node import contiguous_strides
 from facula.ops.casting import constant
+from facula.ops.conv.correlation import correlate, spread
+from facula.ops.conv.windows import Geometry
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
-from facula.ops.severing import severed
 from facula.ops.view.regions import region_put, region_view
-from facula.ops.view.value_views import permute_value, reshape_value, reshaped, turned
+from facula.ops.view.value_views import reshape_value
 
 Ints = tuple[int, ...]
 
 
-# ---- the correlation --------------------------------------------------------------------------------------
+# ---- what pools and resampling share ----------------------------------------------------------------------
 
 def reach(size: int, stride: int, dilation: int) -> int:
     """How far apart the first and the last element of a window of `size` are, plus 1."""
@@ -50,71 +44,6 @@ def cropped(x: Tensor, sizes: Ints, before: Ints) -> Tensor:
         return x
     plain = contiguous_strides(x.shape)
     return region_view(x, shape, plain, sum(a * b for a, b in zip(plain[lead:], before, strict=True)))
-
-
-def correlate(x: Tensor, w: Tensor, stride: Ints, dilation: Ints, groups: int) -> Tensor:
-    """x (N, C, *S) with w (O, C / groups, *K): (N, O, *P)."""
-    n, c, *size = x.shape
-    o, each, *kernel = w.shape
-    out = tuple([(s - (k - 1) * d - 1) // t + 1
-                 for s, k, t, d in zip(size, kernel, stride, dilation, strict=True)])
-    shape = (n, o, *out)
-    if not (size_of(x.shape) and size_of(w.shape) and size_of(shape)):
-        return severed(new(constant(0, shape, x.dtype)), x, w, name="ConvolutionBackward0")
-    s = contiguous_strides(x.shape)
-    window = view_node(
-        read(x), (groups, each, *kernel, n, *out),
-        (each * s[1], s[1], *[a * b for a, b in zip(s[2:], dilation, strict=True)], s[0],
-         *[a * b for a, b in zip(s[2:], stride, strict=True)]), 0, x.dtype)
-    depth, places = each * size_of(tuple(kernel)), n * size_of(out)
-    node = record(CONTRACT, (reshaped(read(w), (groups, o // groups, depth)),
-                             reshaped(window, (groups, depth, places))),
-                  None, None, (groups, o // groups, places), x.dtype)
-    if n > 1:
-        node = turned(reshaped(node, (o, n, size_of(out))), (1, 0, 2))
-    return attach(new(reshaped(node, shape)), _CONVOLUTION, (x, w), (x, w, stride, dilation, groups))
-
-
-def turned_round(w: Tensor, groups: int) -> Tensor:
-    """The weight that leads back: (groups * A, B, *K) to (groups * B, A, *K), the window reversed."""
-    a, b, *kernel = w.shape
-    order = (0, 2, 1, *range(3, 3 + len(kernel)))
-    w = permute_value(reshape_value(w, (groups, a // groups, b, *kernel)), order)
-    w = reshape_value(w, (groups * b, a // groups, *kernel))
-    return w.flip(tuple(range(2, 2 + len(kernel))))
-
-
-def back(g: Tensor, w: Tensor, size: Ints, stride: Ints, dilation: Ints, groups: int) -> Tensor:
-    """The transpose of `correlate` in x, for an x of `size`."""
-    before = tuple([(k - 1) * d for k, d in zip(w.shape[2:], dilation, strict=True)])
-    total = tuple([a + b for a, b in zip(size, before, strict=True)])
-    wide = spread_out(g, total, stride, before)
-    return correlate(wide, turned_round(w, groups), (1,) * len(size), dilation, groups)
-
-
-def _weight_gradient(x: Tensor, g: Tensor, kernel: Ints, stride: Ints, dilation: Ints, groups: int) -> Tensor:
-    n, c, *size = x.shape
-    rest = tuple(range(3, 3 + len(size)))
-    x = permute_value(reshape_value(x, (n, groups, c // groups, *size)), (2, 1, 0, *rest))
-    x = reshape_value(x, (c // groups, groups * n, *size))
-    places = permute_value(g, (1, 0, *[k - 1 for k in rest]))
-    w = correlate(x, places, dilation, stride, groups)
-    return permute_value(cropped(w, kernel, (0,) * len(kernel)), (1, 0, *[k - 1 for k in rest]))
-
-
-def _convolution_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    x, w, stride, dilation, groups = ctx.saved
-    dx = dw = None
-    if x.dtype.is_complex:
-        x, w = x.conj(), w.conj()
-    if ctx.needs[0]:
-        dx = back(g, w, tuple(x.shape[2:]), stride, dilation, groups)
-    if ctx.needs[1]:
-        dw = _weight_gradient(x, g, tuple(w.shape[2:]), stride, dilation, groups)
-    return dx, dw
-
-
-_CONVOLUTION = Rule("ConvolutionBackward0", _convolution_backward)
 
 
 # ---- arguments --------------------------------------------------------------------------------------------
@@ -218,9 +147,9 @@ def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, pa
         text = [" x ".join(str(v) for v in sizes) for sizes in (size, kernel)]
         raise RuntimeError(f"Calculated padded input size per channel: ({text[0]}). Kernel size: ({text[1]}). Kernel "
                            "size can't be greater than actual input size")
-    if any(before) or any(after):
-        x = spread_out(x, size, (1,) * n, before)
-    return _with_bias(correlate(x, w, stride, dilation, groups), bias, n, batched)
+    out = tuple([(s - reach(k, 1, d)) // t + 1 for s, k, t, d in zip(size, kernel, stride, dilation, strict=True)])
+    at = Geometry(tuple(x.shape[2:]), kernel, out, stride, before, dilation, groups)
+    return _with_bias(correlate(x, w, at), bias, n, batched)
 
 
 def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, extra: Any,
@@ -244,7 +173,8 @@ def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: An
     if min(size) < 0 or (min(size) == 0 and min(x.shape[2:]) > 0):
         raise RuntimeError(f"Given input size per channel: {list(x.shape[2:])}. Calculated output size per channel: "
                            f"{list(size)}. Output size is too small")
-    return _with_bias(cropped(back(x, w, whole, stride, dilation, groups), size, padding), bias, n, batched)
+    at = Geometry(size, tuple(w.shape[2:]), tuple(x.shape[2:]), stride, padding, dilation, groups)
+    return _with_bias(spread(x, w, at), bias, n, batched)
 
 
 # ---- the public functions ---------------------------------------------------------------------------------
@@ -257,7 +187,7 @@ def _forward(n: int) -> Any:
         return convolve(what, n, input, weight, bias, stride, padding, dilation, groups)
     body.__name__ = body.__qualname__ = what
     body.__doc__ = f"The convolution of (N, C, *size) or (C, *size), {n} dimensions, with (O, C / groups, *window)."
-    return op(body, method=False)
+    return op(body, method=False, also=("nn.functional." + what,))
 
 
 def _backward(n: int) -> Any:
@@ -269,7 +199,7 @@ def _backward(n: int) -> Any:
         return convolve_back(what, n, input, weight, bias, stride, padding, output_padding, groups, dilation)
     body.__name__ = body.__qualname__ = what
     body.__doc__ = f"The transpose of conv{n}d: (N, C, *size) with (C, O / groups, *window)."
-    return op(body, method=False)
+    return op(body, method=False, also=("nn.functional." + what,))
 
 
 conv1d, conv2d, conv3d = (_forward(n) for n in (1, 2, 3))

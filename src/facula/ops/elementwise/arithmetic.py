@@ -9,8 +9,7 @@ from facula import defaults
 from facula._tensor.handle import Tensor, read
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
-from facula.engine.graph.node import CONST, META, Formula
-from facula.engine.realize import value_of
+from facula.engine.graph.node import CONST, Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import both, either
@@ -18,6 +17,7 @@ from facula.ops.elementwise.pointwise import apply, apply2
 from facula.ops.elementwise.refusals import check_operands, refuse_complex
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
+from facula.ops.requirements import require
 
 _neg = unary("neg", function("neg"), "any")
 
@@ -157,9 +157,12 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     return _floordiv(input, other)
 
 
+def _not_zero(x: Any) -> Any:
+    return x != 0
+
+
 def _check_divisor(kernel: str, input: Any, other: Any) -> None:
-    """Integers are not divided by zero. Kernels have no way to raise, so a divisor that is still
-    pending is computed here: dividing integers by a tensor is rare enough."""
+    """Integers are not divided by zero (where a divisor is still pending, kernels give 0 until somebody reads)."""
     refuse_complex(kernel, input, other)
     if isinstance(other, Tensor):
         if other.dtype.category >= FLOAT or isinstance(input, float):
@@ -167,12 +170,10 @@ def _check_divisor(kernel: str, input: Any, other: Any) -> None:
         if isinstance(input, Tensor) and (input.dtype.category >= FLOAT or not input.numel()):
             return
         node = read(other)
-        if node.op is META:
-            zero = False
-        elif node.op is not CONST:
-            zero = not value_of(node).all()
-        else:
-            zero = node.scalars[0] == 0  # type: ignore[index]
+        if node.op is not CONST:
+            require(other, _not_zero, RuntimeError, "ZeroDivisionError")
+            return
+        zero = node.scalars[0] == 0  # type: ignore[index]
     else:
         zero = other == 0 and not isinstance(other, float) and input.dtype.category < FLOAT
     if zero:

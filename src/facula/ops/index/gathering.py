@@ -13,8 +13,8 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand
-from facula.engine.graph.node import INDEX, Formula, Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.graph.node import INDEX, META, Formula, Node, size_of
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
@@ -26,10 +26,10 @@ from facula.ops.index.index_nodes import (
     bounds,
     checked,
     counted,
+    expect_within,
     flat_index,
     index_leaf,
     linear_index,
-    nonnegative,
     shaped_index,
     want_tensor,
 )
@@ -74,9 +74,12 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     shape, dim, index = gather_checks("gather", input, dim, index)
     if size_of(index.shape) == 0:
         return severed(new(constant(0, index.shape, input.dtype)), input, name="GatherBackward0")
-    node = checked(index, shape[dim], dim, RuntimeError, False)
-    flat, v = along(shape, dim, shaped_index(node))
-    return rows(input, flat, v, 1, index.shape, _GATHER_RULE)
+    return _gathered(input, dim, checked(index, shape[dim], dim, RuntimeError, False))
+
+
+def _gathered(input: Tensor, dim: int, positions: Node) -> Tensor:
+    flat, v = along(input.shape or (1,), dim, shaped_index(positions))
+    return rows(input, flat, v, 1, positions.shape, _GATHER_RULE)
 
 
 @op(out=True)
@@ -109,12 +112,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     common[dim] = length
     input = input.expand(common)
     common[dim] = count
-    return gather(input, dim, _nonnegative(indices.expand(common), length))
-
-
-def _nonnegative(index: Tensor, size: int) -> Tensor:
-    node = checked(index, size, 0)
-    return index if bounds(node)[0] >= 0 else new(nonnegative(node, size))
+    if size_of(tuple(common)):
+        indices = new(checked(indices, length, 0))
+    return _gathered(input, dim, read(indices.expand(common)))
 
 
 def vector_index(what: str, input: Tensor, dim: int, index: Tensor, negative: bool = False,
@@ -223,16 +223,16 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return rows(input, index, size_of(input.shape), 1, index.shape, _MASKED_SELECT_RULE)
 
 
-# ---- embedding, one_hot, isin --------------------------------------------------------------------
+# ---- embedding, isin ------------------------------------------------------------------------------
 
 def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved
     if padding >= 0:
         g = g.masked_fill((new(index) == padding).unsqueeze(-1), 0)
     if by_frequency and not is_meta(g):
-        at = value_of(index)
-        count = np.bincount(at.reshape(-1), minlength=v)[at].astype(np.float32)
-        g = g / to_dtype(new(leaf(count, index.shape, float32)), g.dtype).unsqueeze(-1)
+        ones = new(constant(1.0, index.shape, float32))
+        count = rows(add_rows(new(constant(0.0, (v,), float32)), index, ones, v, 1), index, v, 1, index.shape)
+        g = g / to_dtype(count, g.dtype).unsqueeze(-1)
     return (add_rows(new(constant(0, ctx.shapes[0], g.dtype)), index, g, v, d),)
 
 
@@ -253,10 +253,33 @@ def embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1,
                            "checking arguments for embedding)")
     v, d = weight.shape
     node = checked(indices, v, 0, IndexError, False, "index out of range in self")
-    if node.dtype is not int64:
-        node = nonnegative(node, v)
     out = new(node_rows(read(weight), node, v, d, (*indices.shape, d)))
     return attach(out, _EMBEDDING_RULE, (weight,), (node, v, d, padding_idx, scale_grad_by_freq))
+
+
+_NO_CLASS = "Class values must be non-negative.", "Class values must be smaller than num_classes."
+
+
+def _classes(node: Node, given: int) -> int:
+    """How many classes there are, `given` if that is not -1; the elements of `node` are to be classes."""
+    if given == -1 and node.op is not META:
+        value_of(node)
+    elif given == -1:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+    found = bounds(node)
+    if found is None and given > 0:
+        expect_within(node, 0, given, RuntimeError, _NO_CLASS)
+        return given
+    low, high = found or (0, 0)
+    if low < 0:
+        raise RuntimeError(_NO_CLASS[0])
+    if given == -1:
+        return high + 1
+    if given < 1:
+        raise RuntimeError("num_classes should be positive")
+    if high >= given:
+        raise RuntimeError(_NO_CLASS[1])
+    return given
 
 
 _ONE_HOT = Formula("one_hot", cast(function("eq")(operand(0), operand(1)), int64))
@@ -264,7 +287,15 @@ _ONE_HOT = Formula("one_hot", cast(function("eq")(operand(0), operand(1)), int64
 
 @op(namespace="nn.functional")
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at the class that each element names, 0 elsewhere, along a new last dimension."""
+    """Class indices (*) to vectors (*, num_classes) that are 1 at the index and 0 elsewhere, as int64.
+
+    num_classes: -1 for one more than the largest index. Raises RuntimeError if not int64, or for an index outside.
+
+    >>> import facula
+    >>> facula.nn.functional.one_hot(facula.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     node = read(tensor)
@@ -272,17 +303,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
     else:
-        low, high = bounds(node)
-        if low < 0:
-            raise RuntimeError("Class values must be non-negative.")
-        if num_classes == -1:
-            if is_meta(tensor):
-                raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-            num_classes = high + 1
-        elif num_classes < 1:
-            raise RuntimeError("num_classes should be positive")
-        elif high >= num_classes:
-            raise RuntimeError("Class values must be smaller than num_classes.")
+        num_classes = _classes(node, num_classes)
     shape = tuple.__new__(Size, (*tensor.shape, num_classes))
     if size_of(shape) == 0:
         return new(constant(0, shape, int64))

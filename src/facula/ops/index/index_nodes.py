@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
-from facula.engine.graph.expr import make, operand, scalar
-from facula.engine.graph.node import CONST, META, Formula, Node, contiguous_strides, size_of
-from facula.engine.meta import meta_node
-from facula.engine.realize import leaf, looking, value_of
+from facula.engine.graph.expr import cast, function, make, operand, scalar, where
+from facula.engine.graph.node import CONST, MAX, META, Formula, Node, contiguous_strides, size_of
+from facula.engine.placing import meta_node
+from facula.engine.realize import at_hand, expect, leaf, looking, value_of
 from facula.engine.recorder import record
+from facula.ops.view.value_views import reshaped
 from facula.size import Size
 
 Array = np.ndarray[Any, Any]
@@ -23,20 +25,22 @@ def want_tensor(x: Any, what: str, position: str) -> None:
         raise TypeError(f"{what}(): argument '{position}' must be Tensor, not {type(x).__name__}")
 
 
-def bounds(node: Node) -> tuple[int, int]:
-    """Smallest and largest element of an index tensor, computed now; (0, -1) if it has none."""
+def bounds(node: Node) -> tuple[int, int] | None:
+    """Smallest and largest element of an index tensor, (0, -1) if it has none; None if it is yet to be computed."""
     looking()
     try:
         return node.range
     except AttributeError:
         pass
-    if node.op is CONST and size_of(node.shape):
+    if size_of(node.shape) == 0:
+        found = (0, -1)
+    elif node.op is CONST:
         assert node.scalars is not None
         found = (int(node.scalars[0].real), int(node.scalars[0].real))
-    elif size_of(node.shape) == 0:
-        found = (0, -1)
     else:
-        array = value_of(node)
+        array = at_hand(node)
+        if array is None:
+            return None
         found = (int(array.min()), int(array.max()))
     node.range = found
     return found
@@ -51,29 +55,73 @@ OUT_OF_BOUNDS = "index {i} is out of bounds for dimension {dim} with size {size}
 
 def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexError,
             negative: bool = True, message: str = OUT_OF_BOUNDS) -> Node:
-    """The node of an index tensor, all of whose elements lie in [-size, size) (or [0, size))."""
+    """The positions in [0, size) that an index tensor names, as int64; from the end, too, if they may be `negative`.
+
+    Raises `error` now for an index that is in memory, and where a value is read if it is still pending: nothing is
+    computed for it. What is read by a wrong index until then is any element.
+    """
     node = read(index)
-    low, high = bounds(node)
     least = -size if negative else 0
+    found = bounds(node)
+    if found is None and size:
+        expect_within(node, least, size, error, message, dim)
+        return _positions(node, size if negative else 0)
+    if found is None:  # every index is wrong, and there is no element to give instead
+        value_of(node)
+        found = bounds(node)
+        assert found is not None
+    low, high = found
     if low < least or high >= size:
         bad = first_outside(value_of(node), least, size)
         raise error(message.format(i=bad, dim=dim, size=size))
-    return node
+    return node if low >= 0 and node.dtype is int64 else _positions(node, size if low < 0 else 0)
 
 
-def nonnegative(node: Node, size: int) -> Node:
-    """An index tensor as int64 without negative elements."""
-    return meta_node(node.shape, int64) if node.op is META else index_leaf(host(node, size))
+_LONG = cast(operand(0), int64)
+_POSITION = Formula("index", _LONG)
+_FROM_END = Formula("index", where(_LONG < 0, _LONG + scalar(0), _LONG))
 
 
-def host(node: Node, size: int) -> Array:
-    """An index tensor as int64 without negative elements, in NumPy."""
-    array = value_of(node)
-    if array.dtype != np.int64:
-        array = array.astype(np.int64)
-    if bounds(node)[0] < 0:
-        array = np.where(array < 0, array + size, array)
-    return array
+def _positions(node: Node, size: int) -> Node:
+    """An index tensor as int64, with negative elements counted from the end if a size is given."""
+    if node.op is META:
+        return meta_node(node.shape, int64)
+    if size:
+        return record(_FROM_END, (node,), None, (size,), node.shape, int64)
+    return node if node.dtype is int64 else record(_POSITION, (node,), None, None, node.shape, int64)
+
+
+# ---- what is said of an index that is yet to be computed: its largest element counted from `least`, without a sign ---
+
+_LOWEST = -1 << 63
+_FROM_LEAST = Formula("index", _LONG + scalar(0))
+_FROM_LEAST_BUT = Formula("index", where(function("eq")(_LONG, scalar(1)), _LOWEST, _LONG + scalar(0)))
+
+
+def expect_within(node: Node, least: int, size: int, error: type[Exception], message: str | tuple[str, str],
+                  dim: int = 0, but: int | None = None) -> None:
+    """Have `error` raised if any element of `node` is outside [least, size) (and is not `but`), once they are
+    computed. `message`: for elements on either side, or for those below and those above."""
+    shift = _LOWEST - least
+    if but is None:
+        found = record(_FROM_LEAST, (node,), None, (shift,), node.shape, int64)
+    else:
+        found = record(_FROM_LEAST_BUT, (node,), None, (shift, but), node.shape, int64)
+    if node.shape:
+        found = record(MAX, (found,), (tuple(range(len(node.shape))),), None, _NO_DIMS, int64)
+    expect(found, _outside, shift, least, size, error, message, dim)
+
+
+_NO_DIMS = Size()
+
+
+def _outside(largest: int, shift: int, least: int, size: int, error: type[Exception], message: str | tuple[str, str],
+             dim: int) -> Exception | None:
+    if largest - _LOWEST < size - least:
+        return None
+    i = (largest - shift - _LOWEST) % (1 << 64) + _LOWEST
+    text = message if isinstance(message, str) else message[i >= size]
+    return error(text.format(i=i, dim=dim, size=size))
 
 
 def index_leaf(array: Array) -> Node:
@@ -85,37 +133,30 @@ def index_leaf(array: Array) -> Node:
 
 
 def shaped_index(node: Node) -> Node:
-    """A 0-d index as one of one element; its range is known already."""
-    if node.shape:
-        return node
-    if node.op is META:
-        return meta_node((1,), node.dtype)
-    out = index_leaf(value_of(node).reshape(1))
-    out.range = node.range
-    return out
+    """A 0-d index as one of one element."""
+    return node if node.shape else reshaped(node, tuple.__new__(Size, (1,)))
 
 
 def counted(index: Tensor, size: int) -> Node:
-    """The node of an index that counts through all of a tensor of `size` elements."""
-    node = checked(index, size, 0, IndexError, True,
+    """The positions that an index names which counts through all of a tensor of `size` elements."""
+    return checked(index, size, 0, IndexError, True,
                    "out of range: tried to access index {i} on a tensor of {size} elements.")
-    return node if bounds(node)[0] >= 0 else nonnegative(node, size)
 
 
 # ---- flat indices --------------------------------------------------------------------------------
 
+
 def flat_index(shape: tuple[int, ...],
                nodes: dict[int, Node]) -> tuple[Node, int, int, tuple[int, ...]]:
-    """Index tensors on some dimensions of `shape`, as one index into rows of a (V, D) matrix.
+    """Positions on some dimensions of `shape` (`checked` gives them), as one index into rows of a (V, D) matrix.
 
     Gives the index, V, D, and the shape of the result: where the index tensors' common shape goes
-    is NumPy's rule, in place of the indexed dimensions if they are neighbours and first if not. The
-    indices are in bounds.
+    is NumPy's rule, in place of the indexed dimensions if they are neighbours and first if not.
     """
     dims = sorted(nodes)
     last = dims[-1] + 1
     v, d = size_of(shape[:last]), size_of(shape[last:])
-    if dims == [0] and nodes[0].dtype is int64 and bounds(nodes[0])[0] >= 0:
+    if dims == [0]:
         return nodes[0], v, d, (*nodes[0].shape, *shape[1:])
     try:
         common = np.broadcast_shapes(*[nodes[k].shape for k in dims])
@@ -128,20 +169,25 @@ def flat_index(shape: tuple[int, ...],
     adjacent = dims[-1] - dims[0] + 1 == len(dims)
     before = [k for k in others if adjacent and k < dims[0]]
     after = [k for k in others if k not in before]
-    rank = len(before) + n + len(after)
-    full = (*[shape[k] for k in before], *common, *[shape[k] for k in after])
+    full = tuple.__new__(Size, (*[shape[k] for k in before], *common, *[shape[k] for k in after]))
     if any(node.op is META for node in nodes.values()):
         return meta_node(full, int64), v, d, (*full, *shape[last:])
-    arrays = {k: host(nodes[k], shape[k]) for k in dims}
+    ones = (1,) * len(after)
+    given = tuple([reshaped(nodes[k], tuple.__new__(Size, (*nodes[k].shape, *ones))) for k in dims])
+    places = (*range(len(before)), *range(len(before) + n, len(full)))
     strides = contiguous_strides(shape[:last])
-    flat: Any = 0
-    for k, array in arrays.items():
-        flat = flat + (array * strides[k]).reshape(array.shape + (1,) * len(after))
-    for place, k in [*enumerate(before), *enumerate(after, len(before) + n)]:
-        ramp = np.arange(shape[k], dtype=np.int64) * strides[k]
-        flat = flat + ramp.reshape((-1,) + (1,) * (rank - 1 - place))
-    flat = np.broadcast_to(flat, full)
-    return index_leaf(flat), v, d, (*full, *shape[last:])
+    factors = tuple([strides[k] for k in (*dims, *before, *after)])
+    return record(_flat(len(dims), places), given, None, factors, full, int64), v, d, (*full, *shape[last:])
+
+
+@functools.lru_cache(256)
+def _flat(operands: int, places: tuple[int, ...]) -> Formula:
+    """Some operands and the coordinates at some places, each times a number, added up."""
+    terms = [operand(k) for k in range(operands)] + [make("index", value=place) for place in places]
+    total = terms[0] * scalar(0)
+    for k in range(1, len(terms)):
+        total = total + terms[k] * scalar(k)
+    return Formula("flat", total)
 
 
 _linear: dict[tuple[int, int], Formula] = {}
@@ -161,16 +207,6 @@ def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
 
 
 def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
-    """The flat index of `gather`, and V: only the coordinate along `dim` comes from `node`."""
-    if node.dtype is int64 and bounds(node)[0] >= 0:
-        return linear_index(node, dim, shape), size_of(shape)
-    if node.op is META:
-        return meta_node(node.shape, int64), size_of(shape)
-    array = host(node, shape[dim])
-    strides = contiguous_strides(shape)
-    flat = array * strides[dim]
-    for k, size in enumerate(array.shape):
-        if k != dim and size != 1:
-            ramp = np.arange(size, dtype=np.int64) * strides[k]
-            flat = flat + ramp.reshape((-1,) + (1,) * (array.ndim - 1 - k))
-    return index_leaf(flat), size_of(shape)
+    """The flat index of `gather`, and V: only the coordinate along `dim` comes from `node`, which `checked` has
+    given."""
+    return linear_index(node, dim, shape), size_of(shape)

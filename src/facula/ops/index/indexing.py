@@ -212,7 +212,7 @@ def resolve(t: Tensor, advanced: Indices) -> tuple[Node, int, int, tuple[int, ..
                 nodes[dim + k] = index_leaf(part)
         else:
             empty = not size_of(item.shape) or not size_of(t.shape[:dim] + t.shape[dim + 1:])
-            nodes[dim] = read(item) if empty and t.shape[dim] else checked(item, t.shape[dim], dim)
+            nodes[dim] = read(to_dtype(item, int64)) if empty and t.shape[dim] else checked(item, t.shape[dim], dim)
     return flat_index(t.shape, nodes)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from facula._tensor.handle import Tensor, new, read, view_node
 from facula.engine.graph.node import META, contiguous_strides
-from facula.engine.realize import value_of
+from facula.engine.realize import at_hand
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.index.index_nodes import bounds, first_outside
+from facula.ops.index.index_nodes import bounds, expect_within, first_outside
 from facula.ops.reduce.reduction_nodes import PICK, coordinate
 from facula.ops.reduce.reductions import summed
 from facula.size import Size
@@ -25,19 +25,25 @@ def pick(rows: Tensor, index: Tensor, dim: int) -> Tensor:
 
 
 def has_other(target: Tensor, classes: int, other: int) -> bool:
-    """Do some elements of the index tensor equal `other`, all the rest being in [0, classes)?
+    """May some elements of the index tensor equal `other`, all the rest being in [0, classes)?
 
     Raises:
-        IndexError: an element is neither.
+        IndexError: an element is neither. If the elements are still pending, where a value is read.
     """
     node = read(target)
-    low, high = bounds(node)
-    if node.op is META:  # it may, for what is asked here: whether to leave such elements out
+    if node.op is META:
         return True
-    if low >= 0 and high < classes and not low <= other <= high:
+    found = bounds(node)
+    if found is not None and 0 <= found[0] and found[1] < classes and not found[0] <= other <= found[1]:
         return False
-    array = value_of(node).reshape(-1)
-    rest = array[array != other]
+    elements = at_hand(node)
+    if elements is None:
+        expect_within(node, 0, classes, IndexError, _NO_CLASS, but=other)
+        return True
+    rest = elements[elements != other]
     if rest.size and (rest.min() < 0 or rest.max() >= classes):
-        raise IndexError(f"Target {first_outside(rest, 0, classes)} is out of bounds.")
-    return bool(rest.size < array.size)
+        raise IndexError(_NO_CLASS.format(i=first_outside(rest, 0, classes)))
+    return bool(rest.size < elements.size)
+
+
+_NO_CLASS = "Target {i} is out of bounds."

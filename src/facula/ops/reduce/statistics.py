@@ -13,7 +13,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
@@ -32,6 +32,7 @@ from facula.ops.reduce.reduction_nodes import (
 )
 from facula.ops.reduce.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
@@ -240,8 +241,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
-        if total.item() == 0:
-            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+        require(total, lambda x: x != 0, RuntimeError, "cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
     else:
         mean = x.sum(1) / n if n else x.sum(1)

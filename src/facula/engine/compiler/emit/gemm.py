@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from facula.engine.compiler.emit import gemm_pack
+from facula.engine.compiler.emit import gemm_map, gemm_map_a, gemm_map_b, gemm_pack
 from facula.engine.compiler.emit.gemm_base import (
     SIGNATURE,
     Target,
@@ -36,6 +36,7 @@ from facula.engine.compiler.emit.gemm_base import (
     sub,
     when,
 )
+from facula.engine.compiler.emit.gemm_map import MapLayout
 from facula.engine.compiler.emit.gemm_micro import panel_kernel
 from facula.engine.compiler.emit.module import Code, Module
 
@@ -43,7 +44,8 @@ from facula.engine.compiler.emit.module import Code, Module
 A, B, C = 0, 6, 12
 K, K_TOTAL, K_STEP = 18, 19, 20  # see depth
 M, N, KC, K_BLOCKS, MC, M_BLOCKS, PANELS_PER_BLOCK, N_BLOCKS, PANELS, SMALL, BIGGER = range(21, 32)
-EXTRA = 32  # args of the epilogue start here
+A_MAP, B_MAP = 32, 33  # where in args a mapped operand's map is (matmul_operand.Map)
+EXTRA = 34  # args of the epilogue start here
 LOCAL_B = 2 << 20  # bytes into scratch: below is the packed block of A
 
 
@@ -69,8 +71,8 @@ class Layout:
     """What the text of a product's kernel depends on."""
 
     target: Target
-    a: str  # "row", "col" or "any": see gemm_pack
-    b: str
+    a: str | MapLayout  # "row", "col" or "any": see gemm_pack
+    b: str | MapLayout
     pack_a: bool
     b_mode: str  # "direct": as it lies; "shared": packed by an earlier step; "local": packed by the tile
     counts: tuple[int, ...]  # rows of the micro-kernels
@@ -98,11 +100,15 @@ def _panel(code: Code, t: Target, p: str) -> tuple[str, str, str]:
 def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = None) -> str:
     """The text of a module whose function `name` multiplies tiles."""
     t = layout.target
-    module = Module()
+    module = Module(t.lanes * t.itemsize)
     panels = {v: panel_kernel(module, t, v, layout.pack_a, list(layout.counts)) for v in layout.vectors}
-    if layout.pack_a:
+    if isinstance(layout.a, MapLayout):
+        gemm_map_a.pack_a(module, t, layout.a, list(layout.counts))
+    elif layout.pack_a:
         gemm_pack.pack_a(module, t, layout.a, list(layout.counts))
-    if layout.b_mode == "local":
+    if isinstance(layout.b, MapLayout):
+        gemm_map_b.pack_b(module, t, layout.b)
+    elif layout.b_mode == "local":
         gemm_pack.pack_b(module, t, layout.b)
     if epilogue is not None:
         finish_kernel(module, t, epilogue, EXTRA, "column")
@@ -113,6 +119,9 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
     m, n, mc, kc_full = (argument(code, x) for x in (M, N, MC, KC))
     n_blocks, m_blocks, k_blocks = (argument(code, x) for x in (N_BLOCKS, M_BLOCKS, K_BLOCKS))
     per_block, all_panels = argument(code, PANELS_PER_BLOCK), argument(code, PANELS)
+    a_map = gemm_map.Operand(code, t, layout.a, A_MAP, 0) if isinstance(layout.a, MapLayout) else None
+    b_map = gemm_map.Operand(code, t, layout.b, B_MAP, 3) if isinstance(layout.b, MapLayout) else None
+    cut = code.op(f"icmp ne i64 {argument(code, K_STEP)}, 0")  # then a batch entry is a piece of the sum
     with loop(code, "%lo", "%hi") as tile:
         rest = code.op(f"sdiv i64 {tile}, {n_blocks}")
         p0 = mul(code, code.op(f"srem i64 {tile}, {n_blocks}"), per_block)
@@ -125,11 +134,25 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
         a_tile = at(code, t.type, a_batch, mul(code, row0, a_rs))
         b_batch = at(code, t.type, b, mul(code, batch, argument(code, B + 3)))
         c_line = add(code, mul(code, batch, argument(code, C + 3)), mul(code, row0, n))
+        k_first = mul(code, batch, argument(code, K_STEP))
+        own_batch = code.op(f"select i1 {cut}, i64 0, i64 {batch}")
+        if a_map is not None:
+            a_map.batch(own_batch)
+            a_map.lines(gemm_map.ROW, row0, rows)
+        if b_map is not None:
+            b_map.batch(own_batch)
         with loop(code, "0", k_blocks) as kb:
             k0 = mul(code, kb, kc_full)
             kc = larger(code, "0", smaller(code, kc_full, sub(code, k, k0)))  # a short piece has fewer blocks
             a_block = at(code, t.type, a_tile, mul(code, k0, a_cs))
-            if layout.pack_a:
+            if b_map is not None:
+                b_map.depth(gemm_map.ROW, add(code, k_first, k0), kc)
+            if a_map is not None:
+                a_map.depth(gemm_map.COLUMN, add(code, k_first, k0), kc)
+                code.do(f"call void @pack_a_map(ptr {a}, ptr {a_map.across}, ptr {a_map.along}, i64 {rows}, "
+                        f"i64 {kc}, ptr {a_map.map}, {t.type} {a_map.fill}, ptr %scratch)")
+                a_block = "%scratch"
+            elif layout.pack_a:
                 code.do(f"call void @pack_a(ptr {a_block}, i64 {a_rs}, i64 {a_cs}, i64 {rows}, i64 {kc}, "
                         "ptr %scratch)")
                 a_block = "%scratch"
@@ -145,8 +168,13 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
                 else:
                     start, ldb = add(code, mul(code, k0, b_rs), mul(code, column0, b_cs)), padded
                 b_panel = at(code, t.type, b_batch, start)
-                if layout.b_mode == "local":
-                    room = at(code, "i8", "%scratch", str(LOCAL_B))
+                room = at(code, "i8", "%scratch", str(LOCAL_B))
+                if b_map is not None:
+                    b_map.lines(gemm_map.COLUMN, column0, columns)
+                    code.do(f"call void @pack_b_map(ptr {b}, ptr {b_map.along}, ptr {b_map.across}, i64 {kc}, "
+                            f"i64 {columns}, i64 {padded}, ptr {b_map.map}, {t.type} {b_map.fill}, ptr {room})")
+                    b_panel = room
+                elif layout.b_mode == "local":
                     code.do(f"call void @pack_b(ptr {b_panel}, i64 {b_rs}, i64 {b_cs}, i64 {kc}, "
                             f"i64 {columns}, i64 {padded}, ptr {room})")
                     b_panel = room
@@ -189,7 +217,7 @@ def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: st
     one), K their number, and n is the
     row length (for axis "row", m and n are exchanged).
     """
-    module = Module()
+    module = Module(t.lanes * t.itemsize)
     if epilogue is not None:
         finish_kernel(module, t, epilogue, EXTRA, axis)
     code = Code(module)
@@ -220,7 +248,7 @@ def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: st
 def pack_kernel(name: str, t: Target, layout: str) -> str:
     """The text of a module whose function `name` packs B: a tile is (batch, block of k, panel). args are
     those of the product; C is where to, its row stride the padded number of columns."""
-    module = Module()
+    module = Module(t.lanes * t.itemsize)
     gemm_pack.pack_b(module, t, layout)
     code = Code(module)
     b, to = operand_pointer(code, t.type, B), operand_pointer(code, t.type, C)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facula.engine.compiler.emit.module import Code
+from facula.engine.compiler.kernel import VECTOR_BYTES
 
 # Without the widths LLVM splits 512-bit vectors in two; "no-builtins" keeps copy loops from becoming memcpy.
 WIDE = 'nounwind "no-builtins" "prefer-vector-width"="512" "min-legal-vector-width"="512"'
@@ -30,6 +31,13 @@ class Target:
     @property
     def vector(self) -> str:
         return f"<{self.lanes} x {self.type}>"
+
+    @property
+    def whole(self) -> Target:
+        """With vectors as every machine's nests have them. All that the order of a sum depends on follows these, not
+        the registers: which form of kernel, into how many pieces a long sum is cut, and dot products, whose lanes run
+        along the sum."""
+        return replace(self, lanes=VECTOR_BYTES // self.itemsize)
 
     @property
     def masked(self) -> bool:

@@ -10,6 +10,7 @@ A matrix times a vector is the same with the roles exchanged; `axis` says which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facula.engine.compiler.emit.gemm import EmitEpilogue, depth, finish_kernel
@@ -60,7 +61,7 @@ class VectorLayout:
 def vector_kernel(name: str, layout: VectorLayout, epilogue: EmitEpilogue | None = None) -> str:
     """The text of a module whose function `name` computes tiles: (batch, block of outputs)."""
     t = layout.target
-    module = Module()
+    module = Module(t.lanes * t.itemsize)
     if epilogue is not None:
         finish_kernel(module, t, epilogue, EXTRA, layout.axis)
     code = Code(module)
@@ -88,14 +89,15 @@ def _scalar(code: Code, t: Target, pointer: str) -> str:
 
 
 def _dots(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, count: str) -> None:
-    t = layout.target
+    t = layout.target.whole
     if not layout.unit_x:
         stride = argument(code, X + 4)
         with loop(code, "0", k) as kk:
             value = _scalar(code, t, at(code, t.type, x, mul(code, kk, stride)))
             code.do(f"store {t.type} {value}, ptr {at(code, t.type, '%scratch', kk)}, align {t.itemsize}")
         x = "%scratch"
-    outputs, unroll = (1, 8) if layout.single else (4, 2)
+    # how many vectors share a sum is the same everywhere; narrow registers hold the sums of fewer outputs at once
+    outputs, unroll = (1, 8) if layout.single else (4 if layout.target.masked else 2, 2)
     w_j = argument(code, W + 5)
     final = sub(code, count, "1")
     step = unroll * t.lanes
@@ -122,24 +124,11 @@ def _dots(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, coun
         sums = accumulate(code, "0", whole, step, t.vector, ["zeroinitializer"] * (outputs * unroll), group)
         sums = [total(code, t, sums[i::outputs]) for i in range(outputs)]
         sums = accumulate(code, whole, vectors, t.lanes, t.vector, sums, one)
-        if t.masked:
-            mask = lane_mask(code, t, sub(code, k, vectors))
-            xs = masked_load(code, t, at(code, t.type, x, vectors), mask)
-            sums = [multiply_add(code, t, xs, masked_load(code, t, at(code, t.type, s, vectors), mask), v)
-                    for s, v in zip(starts, sums, strict=True)]
-            results = [lane_total(code, t, v) for v in sums]
-        else:
-            one_lane = replace(t, lanes=1)
-            scalars = [lane_total(code, t, v) for v in sums]
-            first = [code.op(f"insertelement {one_lane.vector} poison, {t.type} {s}, i64 0") for s in scalars]
-
-            def rest(kk: str, sums: list[str], starts: list[str] = starts) -> list[str]:
-                xs = load(code, one_lane, at(code, t.type, x, kk))
-                return [multiply_add(code, one_lane, xs, load(code, one_lane, at(code, t.type, s, kk)), v)
-                        for s, v in zip(starts, sums, strict=True)]
-
-            lanes = accumulate(code, vectors, k, 1, one_lane.vector, first, rest)
-            results = [code.op(f"extractelement {one_lane.vector} {v}, i64 0") for v in lanes]
+        mask = lane_mask(code, t, sub(code, k, vectors))
+        xs = masked_load(code, t, at(code, t.type, x, vectors), mask)
+        sums = [multiply_add(code, t, xs, masked_load(code, t, at(code, t.type, s, vectors), mask), v)
+                for s, v in zip(starts, sums, strict=True)]
+        results = [lane_total(code, t, v) for v in sums]
         for i, value in enumerate(results):
             place = add(code, j, str(i))
             with when(code, code.op(f"icmp slt i64 {place}, {count}")):
@@ -148,22 +137,45 @@ def _dots(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, coun
 
 def _narrow(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, count: str) -> None:
     t = layout.target
-    mask = lane_mask(code, t, count)
     x_k, w_k = argument(code, X + 4), argument(code, W + 4)
 
-    def group(kk: str, sums: list[str]) -> list[str]:
-        new = []
-        for u, s in enumerate(sums):
-            here = add(code, kk, str(u))
-            ws = masked_load(code, t, at(code, t.type, w, mul(code, here, w_k)), mask)
-            xs = splat(code, t, _scalar(code, t, at(code, t.type, x, mul(code, here, x_k))))
-            new.append(multiply_add(code, t, xs, ws, s))
-        return new
+    def part(t: Target, j: str, mask: str) -> None:
+        def group(kk: str, sums: list[str]) -> list[str]:
+            new = []
+            for u, s in enumerate(sums):
+                here = add(code, kk, str(u))
+                place = at(code, t.type, w, add(code, mul(code, here, w_k), j))
+                ws = masked_load(code, t, place, mask) if mask else load(code, t, place)
+                xs = splat(code, t, _scalar(code, t, at(code, t.type, x, mul(code, here, x_k))))
+                new.append(multiply_add(code, t, xs, ws, s))
+            return new
 
-    whole = code.op(f"and i64 {k}, {-ROWS_AT_ONCE}")
-    sums = accumulate(code, "0", whole, ROWS_AT_ONCE, t.vector, ["zeroinitializer"] * ROWS_AT_ONCE, group)
-    sums = accumulate(code, whole, k, 1, t.vector, [total(code, t, sums)], group)
-    masked_store(code, t, sums[0], y, mask)
+        whole = code.op(f"and i64 {k}, {-ROWS_AT_ONCE}")
+        sums = accumulate(code, "0", whole, ROWS_AT_ONCE, t.vector, ["zeroinitializer"] * ROWS_AT_ONCE, group)
+        sums = accumulate(code, whole, k, 1, t.vector, [total(code, t, sums)], group)
+        if mask:
+            masked_store(code, t, sums[0], at(code, t.type, y, j), mask)
+        else:
+            store(code, t, sums[0], at(code, t.type, y, j))
+
+    if t.masked:  # one vector has room for all
+        part(t, "0", lane_mask(code, t, count))
+    else:
+        _over_outputs(code, t, count, part)
+
+
+def _over_outputs(code: Code, t: Target, count: str, part: Callable[[Target, str, str], None]) -> None:
+    """`part(target, first, mask)` over `count` outputs: whole vectors, then the rest under a mask, or one by one
+    where masks are slow."""
+    whole = code.op(f"and i64 {count}, {-t.lanes}")
+    with loop(code, "0", whole, str(t.lanes)) as j:
+        part(t, j, "")
+    if t.masked:
+        with when(code, code.op(f"icmp slt i64 {whole}, {count}")):
+            part(t, whole, lane_mask(code, t, sub(code, count, whole)))
+    else:
+        with loop(code, whole, count) as j:
+            part(replace(t, lanes=1), j, "")
 
 
 def _wide(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, count: str) -> None:
@@ -201,14 +213,6 @@ def _add_rows(module: Module, t: Target, rows: int) -> None:
         else:
             store(code, t, values, place)
 
-    whole = code.op(f"and i64 %count, {-t.lanes}")
-    with loop(code, "0", whole, str(t.lanes)) as j:
-        part(t, j, "")
-    if t.masked:
-        with when(code, code.op(f"icmp slt i64 {whole}, %count")):
-            part(t, whole, lane_mask(code, t, sub(code, "%count", whole)))
-    else:
-        with loop(code, whole, "%count") as j:
-            part(replace(t, lanes=1), j, "")
+    _over_outputs(code, t, "%count", part)
     define(code, f"add_rows{rows}",
            "ptr noalias %y, ptr noalias %w, i64 %ws, ptr noalias %x, i64 %xs, i64 %count")

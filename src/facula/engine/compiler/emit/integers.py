@@ -1,7 +1,7 @@
 """Integer arithmetic that must not trap, and the counter-based random generator.
 
 Division by zero gives 0 and INT_MIN / -1 gives INT_MIN: the hardware instruction would end the process.
-(torch raises ZeroDivisionError; `ops` checks divisors that are known at the call.)
+(torch raises ZeroDivisionError; `ops` has divisors checked.)
 """
 
 from __future__ import annotations

@@ -83,12 +83,8 @@ class KernelBuilder:
 
     def text(self) -> str:
         """The module's text, with the function's name left as KERNEL_NAME."""
-        bits = 8 * self.vector_bytes
-        head = (
-            f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" '
-            f'"min-legal-vector-width"="{bits}" }}\n'
-            "!0 = !{}\n"
-        )
+        # of a nest's vectors, not of the target's: math functions that get vectors from here have the same (vecmath.py)
+        head = 'attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }\n!0 = !{}\n'
         body = "\n".join(self.entry.lines + ["  br label %start", "start:"] + self.code.lines)
         self.module.declare(
             "KERNEL_NAME",

@@ -1,83 +1,192 @@
-"""A loop nest as LLVM IR: which loops there are, and what they go over.
+"""A loop program as LLVM IR: its loops and statements. What they are has been decided (program/build.py).
 
-Every loop over lanes is emitted twice, without masks for the bulk and with masks for the rest.
+The point that a loop stands at is a register: an axis' coordinate, or `vector_at` for the axis that lanes run along.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from facula.engine.compiler.emit import memory, reductions
 from facula.engine.compiler.emit.nest_values import NestValues
 from facula.engine.compiler.emit.types import broadcast, vector
-from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, postorder
-from facula.engine.compiler.values import Val
-
-BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
-MOST_COST = 48.0  # of the operations in a loop body, unrolled
-BIG = 90  # operations from which on only the masked form is emitted, to keep compile times low
+from facula.engine.compiler.program.formulas import Axis
+from facula.engine.compiler.program.statements import (
+    Accumulate,
+    Binding,
+    Finish,
+    Flush,
+    Keep,
+    Let,
+    Loop,
+    Part,
+    Start,
+    Statement,
+    Store,
+    Vectors,
+)
 
 
 class NestEmitter(NestValues):
-    """Writes the kernel of one Nest."""
+    """Writes the kernel of one Program."""
 
     def run(self) -> str:
         """The module's text, with the function's name left as KERNEL_NAME."""
-        nest, code = self.nest, self.code
-        outer = list(nest.stores)
-        order = postorder([s.value for s in outer])
-        for value in order:
-            if value.level == KERNEL and value.op != "reduce":
-                self._kernel_level(value)
-        rows = math.prod(nest.sizes[d] for d in nest.outer) * max(1, self._chunks())
-        end = self.argument(rows, "rows")
-        with self.loop("%lo", "%hi", "1") as tile:
-            if nest.columns:
-                self._column_tile(tile, end, order)
-            else:
-                self._row_tile(tile, end, order)
-        code.do("ret void")
+        for value in self.program.prelude:
+            self.prelude(value)
+        self._statements(self.program.body)
+        self.code.do("ret void")
         return self.text()
 
-    def _chunks(self) -> int:
-        nest = self.nest
-        if not nest.chunk:
-            return 0
-        return -(-nest.sizes[nest.inner[0]] // nest.chunk)
+    def _statements(self, statements: Sequence[Statement]) -> None:
+        for s in statements:
+            match s:
+                case Loop():
+                    self._loop(s)
+                case Vectors():
+                    for u in range(s.count):
+                        self.lane_block(u)
+                        for one in s.body:
+                            self._vector(one, u)
+                    self.mask = None
+                case Let():
+                    self.value(s.value, 0)
+                case Start():
+                    self.start(s.accumulators, s.vectors)
+                case Flush():
+                    for a in s.accumulators:
+                        for u in range(s.vectors):
+                            reductions.flush(self, a, self.accumulators[a, u])
+                case Finish():
+                    self.finish(s.accumulators, s.vectors)
+                case _:
+                    raise AssertionError(f"{s!r} stands outside of Vectors")
 
-    def _column_tile(self, tile: str, rows: str, order: list[Val]) -> None:
-        code, nest = self.code, self.nest
-        width = self.size(nest.vector_dim) if nest.sizes else "1"
-        tile_rows, tile_columns = (
-            self.argument(("tile", "rows"), "tr"),
-            self.argument(("tile", "columns"), "tc"),
-        )
-        tiles_across = self.argument(("tile", "across"), "ta")
-        block = code.op(f"udiv i64 {tile}, {tiles_across}")
-        across = code.op(f"sub nsw i64 {tile}, {self.mul(block, tiles_across)}")
-        first, end = self._range(block, tile_rows, rows)
-        left, right = self._range(across, tile_columns, width)
-        with self.loop(first, end, "1") as row, self.scope():
-            self._decode(row)
-            self.prepare(order, ROW, 0)
-            unroll = self._unroll(order)
-            step = self.lanes * unroll
-            middle = left
-            if len(order) < BIG and nest.sizes:
-                span = code.op(f"sub nsw i64 {right}, {left}")
-                bulk = code.op(f"sub nsw i64 {span}, {code.op(f'urem i64 {span}, {step}')}")
-                middle = self.add(left, bulk)
-                with self.loop(left, middle, str(step)) as column, self.scope():
-                    self._columns(column, unroll, order)
-            with self.loop(middle, right, str(self.lanes)) as column, self.scope():
-                self.masks = [self._mask(column, right)]
-                self._columns(column, 1, order)
-                self.masks = []
+    def _vector(self, s: Statement, u: int) -> None:
+        match s:
+            case Let():
+                self.vector_value(s.value, u)
+            case Store():
+                memory.store(self, s, u)
+            case Keep():
+                memory.store_scratch(self, s.slot, s.value, u, self.vector_value(s.value, u))
+            case Accumulate():
+                a = s.accumulator
+                reductions.accumulate(self, a, self.accumulators[a, u], self.vector_value(a.element, u), u)
+            case _:
+                raise AssertionError(f"{s!r} in Vectors")
 
-    def _range(self, block: str, size: str, total: str) -> tuple[str, str]:
-        first = self.mul(block, size)
+    # ---- loops
+
+    def _loop(self, loop: Loop) -> None:
+        if loop.binding is Binding.THREADS:
+            self._tiles(loop)
+            return
+        axis, root = loop.axis, loop.axis.root
+        if loop.part is Part.REST:
+            start, end = self.rests.pop(root)
+        else:
+            start, end = self._interval(root)
+        if loop.part is Part.BOTH:
+            self._both(loop, start, end)
+            return
+        if loop.part is Part.WHOLE:
+            middle = self._whole(start, end, loop.unit)
+            self.rests[root] = middle, end
+            end = middle
+        with self.loop(start, end, str(axis.size)) as i:
+            if any(isinstance(s, Loop) and s.axis.root is root for s in loop.body):
+                once = loop.part is Part.REST and axis.size == loop.unit
+                upto = end if once else self.code.least(self.add(i, str(axis.size)), end)
+                with self._left(root, i, upto):
+                    self._statements(loop.body)
+            else:
+                with self.scope():
+                    self._enter(loop, i, self.ends.get(root, end))
+                    self._statements(loop.body)
+                    if loop.masked:
+                        self.masks = []
+
+    @contextmanager
+    def _left(self, root: Axis, start: str, end: str) -> Iterator[None]:
+        """Loops made inside go over these points of the axis."""
+        before = self.intervals.get(root)
+        self.intervals[root] = start, end
+        yield
+        if before is None:
+            del self.intervals[root]
+        else:
+            self.intervals[root] = before
+
+    def _enter(self, loop: Loop, i: str, end: str) -> None:
+        """The loop that says where an axis stands."""
+        axis, root = loop.axis, loop.axis.root
+        if root.parts or not root.reduced and root is not self.program.vector:
+            self._decode(root, i)
+        elif root is self.program.vector:
+            self.vector_at = i
+        else:
+            self.coordinates[root] = i
+        if loop.masked:
+            count = axis.size // self.lanes
+            self.masks = [self._mask(self.add(i, str(u * self.lanes)), end) for u in range(count)]
+
+    def _tiles(self, loop: Loop) -> None:
+        """The loops that threads share out, as one over all their tiles: the last one's lie side by side."""
+        grid = [loop]
+        while isinstance(grid[-1].body[0], Loop) and grid[-1].body[0].binding is Binding.THREADS:
+            grid.append(grid[-1].body[0])
+        rows = grid[0].axis
+        end = self.argument(rows.root.extent, "rows")
+        with self.loop("%lo", "%hi", "1") as tile:
+            if len(grid) == 1:
+                self.intervals[rows.root] = self.piece(tile, self.argument(rows.size, ("tile", rows)), end)
+            else:
+                columns = grid[1].axis
+                width = self.size(columns.root)
+                size, wide = self.argument(rows.size, ("tile", rows)), self.argument(columns.size, ("tile", columns))
+                count = self.argument(columns.extent, ("tiles", columns))
+                block = self.code.op(f"udiv i64 {tile}, {count}")
+                across = self.code.op(f"sub nsw i64 {tile}, {self.mul(block, count)}")
+                self.intervals[rows.root] = self.piece(block, size, end)
+                self.intervals[columns.root] = self.piece(across, wide, width)
+            self._statements(grid[-1].body)
+
+    def _interval(self, root: Axis) -> tuple[str, str]:
+        """What the loops around have left of an axis: of one that is cut in chunks, the chunk."""
+        if root in self.intervals:
+            return self.intervals[root]
+        size = self.size(root)
+        for axis, number in self.coordinates.items():
+            if axis.of is root:
+                return self.piece(number, self.argument(axis.size, "chunk"), size)
+        return "0", size
+
+    def piece(self, number: str, size: str, total: str) -> tuple[str, str]:
+        first = self.mul(number, size)
         return first, self.code.least(self.add(first, size), total)
+
+    def _whole(self, start: str, end: str, unit: int) -> str:
+        code = self.code
+        span = code.op(f"sub nsw i64 {end}, {start}")
+        bulk = code.op(f"sub nsw i64 {span}, {code.op(f'urem i64 {span}, {unit}')}")
+        return self.add(start, bulk)
+
+    def _both(self, loop: Loop, start: str, end: str) -> None:
+        """Blocks of whole steps, and then the rest, by one text."""
+        code, root = self.code, loop.axis.root
+        middle = self._whole(start, end, loop.unit)
+        advance = [""]
+        with self.loop(start, end, advance) as block:
+            is_rest = code.op(f"icmp sge i64 {block}, {middle}")
+            upto = code.least(self.add(block, str(loop.axis.size)), middle)
+            upto = code.op(f"select i1 {is_rest}, i64 {end}, i64 {upto}")
+            self.ends[root] = end
+            with self._left(root, block, upto):
+                self._statements(loop.body)
+            del self.ends[root]
+            advance[0] = code.op(f"sub nsw i64 {upto}, {block}")
 
     def _mask(self, at: str, end: str) -> str:
         code, lanes = self.code, self.lanes
@@ -88,124 +197,17 @@ class NestEmitter(NestValues):
         steps = ", ".join(f"i8 {k}" for k in range(lanes))
         return code.op(f"icmp sgt {vector('i8', lanes)} {every}, <{steps}>")
 
-    def _decode(self, row: str) -> None:
-        """Coordinates of the linear row number along the outer dimensions (and chunk, if split)."""
-        nest, code = self.nest, self.code
+    def _decode(self, axis: Axis, row: str) -> None:
+        """Coordinates of a linear number along the axes it is made of."""
+        code = self.code
         self.bases.clear()
+        self.row_depth = len(self.scopes)
         rest = row
-        parts: list[tuple[int, str]] = [(d, self.size(d)) for d in nest.outer]
-        if nest.chunk:
-            parts.append((-1, self.argument(self._chunks(), "chunks")))
-        for k in range(len(parts) - 1, -1, -1):
-            d, size = parts[k]
+        sizes = [self.argument(p.extent, "chunks") if p.of is not None else self.size(p) for p in axis.parts]
+        for k in range(len(sizes) - 1, -1, -1):
             if k == 0:
-                self.coordinates[d] = rest
+                self.coordinates[axis.parts[k]] = rest
                 break
-            above = code.op(f"udiv i64 {rest}, {size}")
-            self.coordinates[d] = code.op(f"sub nsw i64 {rest}, {self.mul(above, size)}")
+            above = code.op(f"udiv i64 {rest}, {sizes[k]}")
+            self.coordinates[axis.parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
             rest = above
-
-    def _columns(self, column: str, unroll: int, order: list[Val]) -> None:
-        nest = self.nest
-        self.vector_at = column
-        self.prepare(order, COLUMN, 0, unroll)
-        for phase in range(len(nest.phases)):
-            self.phase = phase
-            self._start_accumulators(phase, unroll)
-            self._reduced_loops(0, lambda: self._element_body(unroll))
-            self._finish_accumulators(phase, unroll, horizontal=False)
-            self.prepare(order, COLUMN, phase + 1, unroll)
-        self._write(nest.outer_stores, unroll)
-
-    def _row_tile(self, tile: str, rows: str, order: list[Val]) -> None:
-        nest = self.nest
-        first, end = self._range(tile, self.argument(("tile", "rows"), "tr"), rows)
-        with self.loop(first, end, "1") as row, self.scope():
-            self._decode(row)
-            self.prepare(order, ROW, 0)
-            for phase in range(len(nest.phases)):
-                self.phase = phase
-                # from the type alone: the order of a sum does not depend on what it was fused with
-                unroll = max(1, self.vector_bytes // self.lanes)
-                self._start_accumulators(phase, unroll)
-                self._reduced_loops(0,
-                                    functools.partial(self._vector_loop, unroll, len(order) < BIG))
-                self._finish_accumulators(phase, unroll, horizontal=True)
-                self.prepare(order, ROW, phase + 1)
-            self._write(nest.outer_stores, 1)
-
-    def _inner_range(self, d: int) -> tuple[str, str]:
-        size = self.size(d)
-        if self.nest.chunk and d == self.nest.inner[0]:
-            return self._range(self.coordinates[-1], self.argument(self.nest.chunk, "chunk"), size)
-        return "0", size
-
-    def _reduced_loops(self, depth: int, body: Callable[[], None]) -> None:
-        """Loops over the reduced dimensions but the vector's; the innermost in blocks: accuracy."""
-        nest = self.nest
-        dims = [d for d in nest.inner if nest.columns or d != nest.vector_dim]
-        if depth == len(dims):
-            body()
-            return
-        d = dims[depth]
-        start, end = self._inner_range(d)
-        if depth == len(dims) - 1 and nest.columns:
-            with self.loop(start, end, str(BLOCK)) as block:
-                upto = self.code.least(self.add(block, str(BLOCK)), end)
-                with self.loop(block, upto, "1") as i, self.scope():
-                    self.coordinates[d] = i
-                    body()
-                self._flush()
-            return
-        with self.loop(start, end, "1") as i, self.scope():
-            self.coordinates[d] = i
-            self._reduced_loops(depth + 1, body)
-
-    def _vector_loop(self, unroll: int, small: bool) -> None:
-        """Lanes along the innermost reduced dimension: whole steps in blocks, then the rest masked.
-
-        The element at distance i from the start goes to partial sum i mod step, for any `small`.
-        """
-        code, d = self.code, self.nest.vector_dim
-        start, end = self._inner_range(d)
-        step = self.lanes * unroll
-        span = code.op(f"sub nsw i64 {end}, {start}")
-        bulk = code.op(f"sub nsw i64 {span}, {code.op(f'urem i64 {span}, {step}')}")
-        middle = self.add(start, bulk)
-        length = str(step * BLOCK)
-        if small:
-            with self.loop(start, middle, length) as block:
-                self._block(block, self.code.least(self.add(block, length), middle), unroll, None)
-            with self.loop(middle, end, str(step)) as block:
-                self._block(block, end, unroll, end)
-            return
-        advance = [""]
-        with self.loop(start, end, advance) as block:  # bulk and rest in one text
-            is_rest = code.op(f"icmp sge i64 {block}, {middle}")
-            upto = self.code.least(self.add(block, length), middle)
-            upto = code.op(f"select i1 {is_rest}, i64 {end}, i64 {upto}")
-            self._block(block, upto, unroll, end)
-            advance[0] = code.op(f"sub nsw i64 {upto}, {block}")
-
-    def _block(self, first: str, upto: str, unroll: int, masked_by: str | None) -> None:
-        with self.loop(first, upto, str(self.lanes * unroll)) as i, self.scope():
-            self.vector_at = i
-            if masked_by is not None:
-                self.masks = [self._mask(self.add(i, str(u * self.lanes)), masked_by)
-                              for u in range(unroll)]
-            self._element_body(unroll)
-            self.masks = []
-        self._flush()
-
-    def _unroll(self, order: list[Val]) -> int:
-        nest = self.nest
-        if not nest.sizes:
-            return 1
-        # by cost, since math functions are inlined: the unrolled body should stay small to compile
-        heavy = sum(v.cost - sum(a.cost for a in v.args) for v in order if v.level >= COLUMN)
-        most = 2 if not nest.phases else 4
-        while most > 1 and heavy * most > MOST_COST:
-            most //= 2
-        if nest.columns and nest.kept:
-            return 1
-        return most

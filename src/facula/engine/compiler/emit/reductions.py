@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from facula.dtypes import BOOL, FLOAT, bool_, dtype, int64
 from facula.engine.compiler.emit import scalar
+from facula.engine.compiler.emit.memory import over_reduced
 from facula.engine.compiler.emit.types import broadcast, constant, element, register, vector
-from facula.engine.compiler.values import Val
-from facula.engine.graph.node import contiguous_strides
+from facula.engine.compiler.program.statements import Accumulator
 
 if TYPE_CHECKING:
     from facula.engine.compiler.emit.nest_values import NestValues
@@ -33,9 +33,9 @@ def _least(d: dtype, low: bool) -> object:
     return 0 if low else (1 << bits) - 1
 
 
-def _neutral(value: Val) -> object:
-    d = value.args[0].dtype
-    name = str(value.payload)
+def _neutral(a: Accumulator) -> object:
+    d = a.element.dtype
+    name = a.name
     if name in ("max", "argmax"):
         return _least(d, True)
     if name in ("min", "argmin"):
@@ -43,53 +43,45 @@ def _neutral(value: Val) -> object:
     return {"sum": 0, "prod": 1, "any": False, "all": True}[name]
 
 
-def _two_level(value: Val) -> bool:
-    return value.payload == "sum" and value.args[0].dtype.category == FLOAT
-
-
-def is_arg(value: Val) -> bool:
-    return value.payload in ("argmax", "argmin")
-
-
-def start(e: NestValues, value: Val) -> list[str]:
-    d = value.args[0].dtype
+def start(e: NestValues, a: Accumulator) -> list[str]:
+    d = a.element.dtype
     t = register(d, e.lanes)
     slots = [e.slot(t)]
-    e.code.do(f"store {t} {constant(_neutral(value), d, e.lanes)}, ptr {slots[0]}")
-    if _two_level(value):
+    e.code.do(f"store {t} {constant(_neutral(a), d, e.lanes)}, ptr {slots[0]}")
+    if a.levels == 2:
         slots.append(e.slot(t))
         e.code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[1]}")
-    if is_arg(value):
+    if a.is_arg:
         wide = vector("i64", e.lanes)
         slots.append(e.slot(wide))
         e.code.do(f"store {wide} {constant(-1, int64, e.lanes)}, ptr {slots[1]}")
     return slots
 
 
-def accumulate(e: NestValues, value: Val, slots: list[str], name: str, u: int) -> None:
-    code, d, lanes = e.code, value.args[0].dtype, e.lanes
+def accumulate(e: NestValues, a: Accumulator, slots: list[str], name: str, u: int) -> None:
+    code, d, lanes = e.code, a.element.dtype, e.lanes
     t = register(d, lanes)
     old = code.op(f"load {t}, ptr {slots[0]}")
-    if is_arg(value):
+    if a.is_arg:
         wide = vector("i64", lanes)
         old_index = code.op(f"load {wide}, ptr {slots[1]}")
-        best, index = better(e, value, lanes, (old, old_index), (name, _index(e, u)))
+        best, index = better(e, a, lanes, (old, old_index), (name, _index(e, a, u)))
         if e.mask is not None:
             best = scalar.select(code, e.mask, d, lanes, best, old)
             index = scalar.select(code, e.mask, int64, lanes, index, old_index)
         code.do(f"store {wide} {index}, ptr {slots[1]}")
     else:
         # the new value first: of max and min, only its NaN has to be looked for, off the chain of accumulations
-        best = scalar.emit(code, _STEP[str(value.payload)], d, lanes, [name, old])
+        best = scalar.emit(code, _STEP[a.name], d, lanes, [name, old])
         if e.mask is not None:
             best = scalar.select(code, e.mask, d, lanes, best, old)
     code.do(f"store {t} {best}, ptr {slots[0]}")
 
 
-def flush(e: NestValues, value: Val, slots: list[str]) -> None:
-    if not _two_level(value):
+def flush(e: NestValues, a: Accumulator, slots: list[str]) -> None:
+    if a.levels != 2:
         return
-    code, d = e.code, value.args[0].dtype
+    code, d = e.code, a.element.dtype
     t = register(d, e.lanes)
     total = code.op(f"load {t}, ptr {slots[1]}")
     part = code.op(f"load {t}, ptr {slots[0]}")
@@ -97,21 +89,21 @@ def flush(e: NestValues, value: Val, slots: list[str]) -> None:
     code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[0]}")
 
 
-def result(e: NestValues, value: Val, slots: list[str]) -> str:
+def result(e: NestValues, a: Accumulator, slots: list[str]) -> str:
     """The accumulated vector (for arg-reductions, of indices)."""
-    if is_arg(value):
+    if a.is_arg:
         return e.code.op(f"load {vector('i64', e.lanes)}, ptr {slots[1]}")
-    t = register(value.args[0].dtype, e.lanes)
-    return e.code.op(f"load {t}, ptr {slots[1 if _two_level(value) else 0]}")
+    t = register(a.element.dtype, e.lanes)
+    return e.code.op(f"load {t}, ptr {slots[1 if a.levels == 2 else 0]}")
 
 
-def finish(e: NestValues, value: Val, groups: list[list[str]]) -> str:
+def finish(e: NestValues, a: Accumulator, groups: list[list[str]]) -> str:
     """All accumulators and all lanes of them combined, halving: a scalar."""
-    code, d, lanes = e.code, value.args[0].dtype, e.lanes
-    if is_arg(value):
-        return _finish_arg(e, value, groups)
-    parts = [result(e, value, slots) for slots in groups]
-    step = _STEP[str(value.payload)]
+    code, d, lanes = e.code, a.element.dtype, e.lanes
+    if a.is_arg:
+        return _finish_arg(e, a, groups)
+    parts = [result(e, a, slots) for slots in groups]
+    step = _STEP[a.name]
     while len(parts) > 1:
         half = len(parts) // 2  # the same halving as among the lanes below
         parts = [scalar.emit(code, step, d, lanes, [parts[k], parts[half + k]]) for k in range(half)]
@@ -138,8 +130,8 @@ def _halves(e: NestValues, name: str, type_: str, lanes: int) -> tuple[str, str]
     return out[0], out[1]
 
 
-def _finish_arg(e: NestValues, value: Val, groups: list[list[str]]) -> str:
-    code, d, lanes = e.code, value.args[0].dtype, e.lanes
+def _finish_arg(e: NestValues, a: Accumulator, groups: list[list[str]]) -> str:
+    code, d, lanes = e.code, a.element.dtype, e.lanes
     pairs = [
         (
             code.op(f"load {register(d, lanes)}, ptr {s[0]}"),
@@ -148,23 +140,23 @@ def _finish_arg(e: NestValues, value: Val, groups: list[list[str]]) -> str:
         for s in groups
     ]
     while len(pairs) > 1:
-        pairs = [better(e, value, lanes, a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+        pairs = [better(e, a, lanes, x, y) for x, y in zip(pairs[::2], pairs[1::2], strict=True)]
     best, index = pairs[0]
     while lanes > 1:
         low, high = _halves(e, best, element(d), lanes)
         first, second = _halves(e, index, "i64", lanes)
         lanes //= 2
-        best, index = better(e, value, lanes, (low, first), (high, second))
+        best, index = better(e, a, lanes, (low, first), (high, second))
     return index
 
 
-def better(e: NestValues, value: Val, lanes: int, a: tuple[str, str], b: tuple[str, str]) -> tuple[str, str]:
+def better(e: NestValues, of: Accumulator, lanes: int, a: tuple[str, str], b: tuple[str, str]) -> tuple[str, str]:
     """Of two (value, index) pairs: NaN first, then the larger (smaller) value, then the smaller index.
 
     Index -1, of accumulators that saw nothing, is the largest unsigned number."""
-    code, d = e.code, value.args[0].dtype
+    code, d = e.code, of.element.dtype
     t, bits, wide = register(d, lanes), vector("i1", lanes), vector("i64", lanes)
-    name = "gt" if value.payload == "argmax" else "lt"
+    name = "gt" if of.name == "argmax" else "lt"
     over = scalar.emit(code, name, d, lanes, [b[0], a[0]])
     same = scalar.emit(code, "eq", d, lanes, [b[0], a[0]])
     if d.category == FLOAT:
@@ -179,15 +171,10 @@ def better(e: NestValues, value: Val, lanes: int, a: tuple[str, str], b: tuple[s
     )
 
 
-def _index(e: NestValues, u: int) -> str:
+def _index(e: NestValues, a: Accumulator, u: int) -> str:
     """The flat number of the current element among the reduced ones, in every lane."""
-    nest = e.nest
-    strides = contiguous_strides(tuple(nest.sizes[d] for d in nest.inner))
-    at = "0"
-    for d, s in zip(nest.inner, strides, strict=True):
-        step = "1" if d == nest.inner[-1] else e.argument(s, ("flat", d))
-        at = e.add(at, e.mul(e.vector_at if d == nest.vector_dim else e.coordinates[d], step))
-    if nest.columns:
+    at = over_reduced(e, a.position, "flat")
+    if not a.across:
         return broadcast(e.code, at, "i64", e.lanes)
     first = broadcast(e.code, e.add(at, str(u * e.lanes)), "i64", e.lanes)
     steps = ", ".join(f"i64 {k}" for k in range(e.lanes))

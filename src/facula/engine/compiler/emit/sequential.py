@@ -121,23 +121,21 @@ def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
 
 @functools.cache
 def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel:
-    """args: out, index, source, count, rows, columns, columns of a tile."""
+    """args: out, index, source, count, rows, columns, columns of a tile. An index that is no row writes nothing."""
     w = _Writer()
     code = w.code
     lanes = 1 if single else max(2, vector_bytes // max(4, d.itemsize))
     out, index, source = w.pointer(0), w.pointer(1), w.pointer(2)
     count, rows, columns, tile = w.word(3), w.word(4), w.word(5), w.word(6)
-    top = code.op(f"sub i64 {rows}, 1")
     left = code.op(f"mul i64 %lo, {tile}")
     right = code.least(code.op(f"mul i64 %hi, {tile}"), columns)
     i = w.begin("0", count)
     at = code.op(f"getelementptr i64, ptr {index}, i64 {i[0]}")
     row = code.op(f"load i64, ptr {at}, align 8")
-    wrong = code.op(f"icmp ugt i64 {row}, {top}")  # must not write foreign memory
-    row = code.op(f"select i1 {wrong}, i64 {top}, i64 {row}")
     to = code.op(f"mul i64 {row}, {columns}")
     start = code.op(f"mul i64 {i[0]}, {columns}")
-    j = w.begin(left, right)
+    wrong = code.op(f"icmp uge i64 {row}, {rows}")  # must not touch foreign memory
+    j = w.begin(left, code.op(f"select i1 {wrong}, i64 {left}, i64 {right}"))
     mask = None if single else _mask(code, j[0], right, lanes)
     memory_type, size = vector(stored(d), lanes), d.itemsize
 

@@ -266,41 +266,7 @@ class Lanes:
             sum_ = self.fma(sum_, x, c)
         return sum_
 
-    # --- tables
-
-    @property
-    def tables(self) -> bool:
-        """Can `lookup` be used? AVX-512 has 16 floats in a register and an instruction that picks among them."""
-        return self.single and self.code.module.vector_bytes == 64
-
-    def lookup(self, table: Sequence[float], index: Value) -> Value:
-        """table[index % 16], lane by lane, for 16 floats."""
-        op, n = self.code.op, self.lanes
-        values = f"<16 x float> <{', '.join(f'float {hex_real(x)}' for x in table)}>"
-
-        def sixteen(places: str) -> str:
-            return op(f"call <16 x float> @llvm.x86.avx512.permvar.sf.512({values}, <16 x i32> {places})")
-
-        def shuffled(of: int, first: str, second: str, order: Sequence[int], element: str) -> str:
-            lanes = ", ".join(f"i32 {k if k >= 0 else 'poison'}" for k in order)
-            t = f"<{of} x {element}>"
-            return op(f"shufflevector {t} {first}, {t} {second}, <{len(order)} x i32> <{lanes}>")
-
-        if n == 1:
-            found = sixteen(op(f"insertelement <16 x i32> poison, i32 {index.text}, i64 0"))
-            return self.new(f"extractelement <16 x float> {found}, i64 0", "real")
-        parts = []
-        for start in range(0, n, 16):
-            order = [k if k < n else -1 for k in range(start, start + 16)]
-            parts.append(sixteen(shuffled(n, index.text, "poison", order, "i32") if n != 16 else index.text))
-        have = 16
-        while len(parts) > 1:
-            have *= 2
-            parts = [shuffled(have // 2, low, high, range(have), "float")
-                     for low, high in zip(parts[::2], parts[1::2], strict=True)]
-        if n < 16:
-            parts = [shuffled(16, parts[0], "poison", range(n), "float")]
-        return Value(self, parts[0], "real")
+    # --- powers of two
 
     @property
     def scales(self) -> bool:

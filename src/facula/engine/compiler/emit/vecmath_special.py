@@ -9,13 +9,14 @@ import math
 from facula.engine.compiler.emit import vecmath_coefficients as c
 from facula.engine.compiler.emit.vecmath_exp import magic, reduce, scale
 from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
+from facula.engine.compiler.emit.vecmath_lookup import lookup
 from facula.engine.compiler.emit.vecmath_trig import sin_polynomial
 
 INF = float("inf")
 
 
 def erf(b: Lanes, x: Value) -> Value:
-    return _erf_by_table(b, x) if b.tables else _erf_by_exp(b, x)
+    return _erf_by_table(b, x) if b.single else _erf_by_exp(b, x)
 
 
 def _erf_by_table(b: Lanes, x: Value) -> Value:
@@ -24,23 +25,23 @@ def _erf_by_table(b: Lanes, x: Value) -> Value:
     a = b.at_most(b.abs(x), c.ERF_LIMIT)
     shifted = b.fma(a, c.ERF_STEPS, magic(b, 0))
     piece = b.bits_of(shifted)
-    t = a - b.lookup(centres, piece)
-    p = b.lookup(coefficients[-1], piece)
+    t = a - lookup(b, centres, piece)
+    p = lookup(b, coefficients[-1], piece)
     for column in reversed(coefficients[:-1]):
-        p = b.fma(p, t, b.lookup(column, piece))
-    start = b.select(shifted.eq(magic(b, 0)), t, b.lookup(values, piece))
+        p = b.fma(p, t, lookup(b, column, piece))
+    start = b.select(shifted.eq(magic(b, 0)), t, lookup(b, values, piece))
     return b.copysign(b.fma(t, p, start), x)
 
 
 def _erf_by_exp(b: Lanes, x: Value) -> Value:
     """x + x P(x**2) below 1; above, 1 - exp(-Q(x)) with Q fitted to -log(erfc)."""
-    a = b.at_most(b.abs(x), b.pick(3.95, 5.95))  # 1 to the last bit from there on
+    a = b.at_most(b.abs(x), 5.95)  # 1 to the last bit from there on
     square = a * a
-    small = b.fma(a, b.polynomial(square, c.ERF_SMALL_F32 if b.single else c.ERF_SMALL_F64), a)
-    q = b.polynomial(a, c.ERF_LARGE_F32 if b.single else c.ERF_LARGE_F64)
+    small = b.fma(a, b.polynomial(square, c.ERF_SMALL_F64), a)
+    q = b.polynomial(a, c.ERF_LARGE_F64)
     r, k = reduce(b, -q, b.bias)
     power = b.from_bits(k << b.mantissa)
-    e = b.fma(r * r, b.polynomial(r, c.EXP_F32 if b.single else c.EXP_F64), r) + 1.0
+    e = b.fma(r * r, b.polynomial(r, c.EXP_F64), r) + 1.0
     large = b.fma(-e, power, 1.0)
     return b.copysign(b.select(a < 1.0, small, b.select(a.isnan(), a, large)), x)
 

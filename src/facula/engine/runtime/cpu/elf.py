@@ -21,7 +21,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 
-from facula.engine.runtime.cpu.pages import map_pages
+from facula.engine.runtime.cpu.pages import make_executable, map_pages
 
 CAN_LOAD = sys.platform == "linux" and platform.machine() == "x86_64"
 
@@ -128,7 +128,7 @@ def _load(source: _Object, names: Sequence[str], imports: Mapping[str, int]) -> 
             struct.pack_into("<i", memory, at, slot_of[symbol] + addend - at)
         else:
             raise Unsupported(f"relocation type {kind}")
-    _protect(base, data_at)
+    make_executable(base, data_at)
     defined = {name: k for k, (name, section, _) in enumerate(source.symbols) if section and name}
     missing = [name for name in names if name not in defined]
     if missing:
@@ -169,11 +169,3 @@ def _in_process(name: str) -> int:
         if found:
             return found
     raise Unsupported(f"nothing in this process is called {name}")
-
-
-def _protect(base: int, size: int) -> None:
-    """Make code executable, and no longer writable."""
-    change = ctypes.CDLL(None, use_errno=True).mprotect
-    change.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if change(base, size, mmap.PROT_READ | mmap.PROT_EXEC) != 0:
-        raise Unsupported(f"mprotect: errno {ctypes.get_errno()}")

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -119,7 +120,10 @@ def _machine() -> Any:
 def _lljit() -> Any:
     import llvmlite.binding as llvm
 
-    jit = llvm.create_lljit_compiler(target.target_machine(target.host()), suppress_errors=True)
+    # The older of LLVM's two linkers gives up on aarch64 where code and what it calls are far apart. Windows' objects
+    # are known to that one only.
+    jit = llvm.create_lljit_compiler(target.target_machine(target.host()), suppress_errors=True,
+                                     use_jit_link=sys.platform != "win32")
     _keep_forever(jit)
     return jit
 

@@ -17,3 +17,11 @@ def map_pages(nbytes: int) -> tuple[mmap.mmap, int]:
     memory = mmap.mmap(-1, nbytes, **flags)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
     return memory, ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def make_executable(base: int, nbytes: int) -> None:
+    """Make the pages at `base` code: readable and executable, no longer writable. OSError where that is forbidden."""
+    change = ctypes.CDLL(None, use_errno=True).mprotect
+    change.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    if change(base, nbytes, mmap.PROT_READ | mmap.PROT_EXEC) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect refuses to make memory executable")

@@ -14,9 +14,10 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from facula.engine.runtime.cpu import object_cache
+from facula.config import VECTOR_BYTES
+from facula.engine.runtime.cpu import object_cache, processor
 from facula.errors import BackendUnavailable
 
 # Features LLVM may report that no kernel should be built with: APX, AMX and the like bring nothing to our
@@ -57,7 +58,12 @@ class Target:
 
 @functools.cache
 def host() -> Target:
-    """The machine we run on. BackendUnavailable if llvmlite is missing."""
+    """The machine we run on, with registers as wide as FACULA_VECTOR_BYTES allows. BackendUnavailable if llvmlite is
+    missing."""
+    return narrowed(_machine(), VECTOR_BYTES.value)
+
+
+def _machine() -> Target:
     name = "host-" + _machine_id()
     saved = object_cache.load(name)
     if saved is not None:
@@ -68,6 +74,21 @@ def host() -> Target:
     found = _ask_llvm()
     object_cache.store(name, json.dumps(asdict(found)).encode())
     return found
+
+
+def narrowed(full: Target, most: int) -> Target:
+    """`full` as a machine whose vectors have `most` bytes at most. Fused multiply-add stays: at 16 bytes that is x86-64
+    with AVX and without AVX2, since its multiply-add instructions are of AVX's form.
+
+    >>> narrowed(Target("x86_64-linux", "skylake", "+avx,+avx2,+avx512f,+fma,+vaes", 64, "22"), 16).features
+    '+avx,-avx2,-avx512f,+fma,-vaes'
+    """
+    if full.vector_bytes <= most:
+        return full
+    gone = ("avx512", "avx10") if most >= 32 else ("avx512", "avx10", "avx2", "avxifma", "avxneconvert", "avxvnni",
+                                                   "vaes", "vpclmulqdq", "sha512", "sm4")  # these imply avx2
+    features = ",".join("-" + f[1:] if f[1:].startswith(gone) else f for f in full.features.split(","))
+    return replace(full, features=features, vector_bytes=most)
 
 
 def available() -> bool:
@@ -83,23 +104,9 @@ def _machine_id() -> str:
             "compiling kernels needs llvmlite, which is not installed. Install it (pip install llvmlite), "
             "or run with FACULA_BACKEND=interpreter")
     found = os.stat(spec.origin)
-    parts = (spec.origin, found.st_mtime_ns, found.st_size, platform.machine(), sys.platform, _cpu_text())
+    parts = (spec.origin, found.st_mtime_ns, found.st_size, platform.machine(), sys.platform,
+             processor.description())
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-
-
-def _cpu_text() -> str:
-    """The processor as the system describes it: model and flags of the first core."""
-    try:
-        descriptor = os.open("/proc/cpuinfo", os.O_RDONLY)
-    except OSError:
-        return platform.processor()
-    try:
-        text = os.read(descriptor, 8192).decode(errors="replace")  # the whole file is slow with 256 cores
-    finally:
-        os.close(descriptor)
-    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
-    first_core = text.split("\n\n")[0]
-    return "\n".join(line for line in first_core.splitlines() if line.startswith(wanted))
 
 
 def _ask_llvm() -> Target:

@@ -1,0 +1,70 @@
+"""What steps mean that are not loop programs: kernels of fixed form. Data only.
+
+`Step.slots` says where their buffers lie.
+
+Scan      (source, result)        along the middle of (outer, n, inner), in order; the first element is itself
+Scatter   (result, index, source) result[index[i]] = op(result[index[i]], source[i]) for i in order, rows of columns;
+                                  an index out of range means the last row
+Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j]. The order of the sum is not
+                                  said: the emitter's blocks decide it
+Nothing                           part of a later step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facula.dtypes import dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    op: str
+    source: dtype
+    dtype: dtype
+    outer: int
+    n: int
+    inner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    op: str  # set, add, mul, max, min
+    dtype: dtype
+    count: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Where the elements of a batch of matrices lie.
+
+    at      position among the run's numbers of one that is added to `const`; None: no number
+    axes    of batch, row and column: the dimensions it is made of, the innermost first, each as (size, stride, step of
+            each bounded coordinate). A position is const + the strides' sum
+    bounds  (start, size) of each bounded coordinate: start + the steps' sum. Where one lies outside [0, size) the
+            element is the run's number `fill_at`
+    """
+
+    const: int
+    at: int | None
+    axes: tuple[tuple[tuple[int, ...], ...], ...]
+    bounds: tuple[tuple[int, int], ...] = ()
+    fill_at: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    dtype: dtype
+    batch: int
+    m: int
+    n: int
+    k: int
+    a: Matrix
+    b: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    pass

@@ -1,0 +1,87 @@
+"""A plan run without machine code: each step by what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from facula.dtypes import dtype, int64
+from facula.engine.compiler.kernel import Step
+from facula.engine.compiler.plan import HostStep, PlanSpec
+from facula.engine.compiler.program.ordered import Nothing, Product, Scan, Scatter
+from facula.engine.compiler.program.statements import Program
+from facula.engine.evaluator import ordered
+from facula.engine.evaluator.loops import evaluate
+from facula.engine.graph.node import BUFFER, Node, size_of
+from facula.engine.runtime import interpreter
+from facula.engine.runtime.buffer import Buffer
+
+Array = np.ndarray[Any, Any]
+
+
+class EvaluatedPlan:
+    """What realize.py runs, in place of the processor's Plan (runtime/cpu/plan.py)."""
+
+    def __init__(self, spec: PlanSpec) -> None:
+        self.spec = spec
+        self.aliases = spec.aliases
+
+    def run(self, leaves: Sequence[Buffer], numbers: Sequence[Any], outputs: Sequence[Buffer]) -> None:
+        run(self.spec, [*map(np.asarray, leaves)], numbers, [*map(np.asarray, outputs)])
+
+    def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> None:
+        """There is no quicker way than `run`."""
+
+
+def run(spec: PlanSpec, leaves: Sequence[Array], numbers: Sequence[Any], outputs: Sequence[Array]) -> None:
+    """Compute `outputs` from `leaves`: the memory of each, as a flat array of bytes. For an output that the spec has in
+    a donated leaf's memory (`aliases`) the caller gives that leaf's array."""
+    memory = [*leaves, *outputs, *(np.zeros(n, np.uint8) for n in spec.temporaries)]
+    calls: dict[int, Any] = {}
+    for step in spec.steps:
+        if isinstance(step, HostStep):
+            run_host(step, memory, numbers, calls)
+        else:
+            run_step(step, memory, numbers)
+
+
+def run_step(step: Step, memory: Sequence[Array], numbers: Sequence[Any]) -> None:
+    program = step.program
+
+    def views(*types: dtype) -> list[Array]:
+        return [_view(memory[slot], d) for slot, d in zip(step.slots, types, strict=True)]
+
+    with np.errstate(all="ignore"):
+        match program:
+            case Program():
+                evaluate(program, views(*[b.dtype for b in program.buffers]), numbers)
+            case Scan():
+                ordered.scan(program, views(program.source, program.dtype))
+            case Scatter():
+                ordered.scatter(program, views(program.dtype, int64, program.dtype))
+            case Product():
+                ordered.product(program, views(*[program.dtype] * 3), numbers)
+            case Nothing():
+                pass
+            case _:
+                raise NotImplementedError(f"kernel {step.kernel.name} says nothing about what it means")
+
+
+def run_host(step: HostStep, memory: Sequence[Array], numbers: Sequence[Any], calls: dict[int, Any]) -> None:
+    inputs = tuple([Node(BUFFER, (), None, None, i.shape, i.dtype) for i in step.inputs])
+    scalars = tuple(numbers[step.number_at:step.number_at + step.numbers]) if step.numbers else None
+    node = Node(step.op, inputs, step.attrs, scalars, step.shape, step.dtype)
+    arrays = [calls[i.call] if i.call >= 0 else _view(memory[i.slot], i.dtype)[:size_of(i.shape)].reshape(i.shape)
+              for i in step.inputs]
+    result = interpreter.compute(node, arrays)
+    if step.call >= 0:
+        calls[step.call] = result
+    else:
+        _view(memory[step.slot], step.dtype)[:size_of(step.shape)] = np.asarray(result).reshape(-1)
+
+
+def _view(memory: Array, d: dtype) -> Array:
+    of = np.dtype(d.numpy)
+    return memory[:len(memory) // of.itemsize * of.itemsize].view(of)

@@ -1,0 +1,95 @@
+"""The three bilinear forms behind every convolution: each is a contraction, and each one's gradients are the others.
+
+With x (N, C, *size), w (O, C / groups, *kernel), y (N, O, *out), and 0 wherever x is left:
+
+    y[n, o, p]   = sum over c, k of  w[o, c, k] x[n, c, p * stride + k * dilation - before]     correlate
+    x[n, c, s]   = sum over o, k of  w[o, c, k] y[n, o, where p is read by s under k]           spread
+    w[o, c, k]   = sum over n, p of  y[n, o, p] x[n, c, p * stride + k * dilation - before]     compare
+
+The windows of x are a VIEW of x in zeros (a WRITE); the compiler reads through both, so neither is written to memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facula._tensor.handle import Tensor, attach, new, read
+from facula.autograd.graph import Rule
+from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
+from facula.engine.recorder import record
+from facula.ops.casting import constant
+from facula.ops.conv.windows import Geometry, Ints, correlation_node, in_zeros, reached, seen, spread_node, times
+from facula.ops.severing import severed
+from facula.ops.view.value_views import reshaped
+
+
+def correlate(x: Tensor, w: Tensor, at: Geometry) -> Tensor:
+    """y of x and w."""
+    shape = (x.shape[0], w.shape[0], *at.out)
+    if _empty(x, w, shape):
+        return _nothing(shape, x, w)
+    node = correlation_node(read(x), reshaped(read(w), (at.groups, shape[1] // at.groups, size_of(w.shape[1:]))), at)
+    return attach(new(node), _CORRELATE, (x, w), (x, w, at))
+
+
+def spread(y: Tensor, w: Tensor, at: Geometry) -> Tensor:
+    """x of y and w: the transpose of `correlate`."""
+    shape = (y.shape[0], at.groups * w.shape[1], *at.size)
+    if _empty(y, w, shape):
+        return _nothing(shape, y, w)
+    node = spread_node(read(y), read(w), at)
+    return _nothing(shape, y, w) if node is None else attach(new(node), _SPREAD, (y, w), (y, w, at))
+
+
+def compare(x: Tensor, y: Tensor, at: Geometry) -> Tensor:
+    """w of x and y: the gradient of `correlate` in it."""
+    n, c = x.shape[:2]
+    o, groups = y.shape[1], at.groups
+    shape = (o, c // groups, *at.kernel)
+    if _empty(x, y, shape):
+        return _nothing(shape, x, y)
+    source = in_zeros(read(x), reached(at), (1,) * len(at.size), at.before)
+    places, window = size_of(at.out), size_of(at.kernel)
+    s, g = contiguous_strides(source.shape), contiguous_strides(y.shape)
+    windows = seen(source, (groups, n, *at.out, c // groups, *at.kernel),
+                    ((c // groups) * s[1], s[0], *times(s[2:], at.stride), s[1], *times(s[2:], at.dilation)))
+    rows = seen(read(y), (groups, o // groups, n, *at.out), (o // groups * g[1], g[1], g[0], *g[2:]))
+    node = record(CONTRACT, (reshaped(rows, (groups, o // groups, n * places)),
+                             reshaped(windows, (groups, n * places, c // groups * window))),
+                  None, None, (groups, o // groups, c // groups * window), x.dtype)
+    return attach(new(reshaped(node, shape)), _COMPARE, (x, y), (x, y, at))
+
+
+# ---- gradients --------------------------------------------------------------------------------------------
+
+def _pair(ctx: Any) -> tuple[Tensor, Tensor, Geometry]:
+    a, b, at = ctx.saved
+    return (a.conj(), b.conj(), at) if a.dtype.is_complex else (a, b, at)
+
+
+def _correlate_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    x, w, at = _pair(ctx)
+    return spread(g, w, at) if ctx.needs[0] else None, compare(x, g, at) if ctx.needs[1] else None
+
+
+def _spread_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    y, w, at = _pair(ctx)
+    return correlate(g, w, at) if ctx.needs[0] else None, compare(g, y, at) if ctx.needs[1] else None
+
+
+def _compare_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    x, y, at = _pair(ctx)
+    return spread(y, g, at) if ctx.needs[0] else None, correlate(x, g, at) if ctx.needs[1] else None
+
+
+_CORRELATE = Rule("ConvolutionBackward0", _correlate_backward)
+_SPREAD = Rule("ConvolutionBackward0", _spread_backward)
+_COMPARE = Rule("ConvolutionBackwardBackward0", _compare_backward)
+
+
+def _empty(a: Tensor, b: Tensor, shape: Ints) -> bool:
+    return not (size_of(a.shape) and size_of(b.shape) and size_of(shape))
+
+
+def _nothing(shape: Ints, a: Tensor, b: Tensor) -> Tensor:
+    return severed(new(constant(0, shape, a.dtype)), a, b, name="ConvolutionBackward0")

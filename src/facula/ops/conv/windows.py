@@ -1,0 +1,157 @@
+"""The contractions behind correlation.py, as nodes: windows, zeros around values, weights turned round."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import NamedTuple
+
+from facula.engine.graph.node import CONST, CONTRACT, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.engine.recorder import record
+from facula.ops.casting import constant
+from facula.ops.view.value_views import reshaped, turned
+
+Ints = tuple[int, ...]
+MOST_PHASES = 8  # of a stride: above, the places of `spread` are put into zeros
+# Positions of one image from which images are multiplied one by one: results lie in place then. Below, those of all
+# images are the columns of one product, which wastes no lanes, and the result is turned round.
+OWN_PRODUCT = 128
+
+
+class Geometry(NamedTuple):
+    """`size` positions, of which windows of `kernel` are looked at from `out` places; see the module."""
+
+    size: Ints
+    kernel: Ints
+    out: Ints
+    stride: Ints
+    before: Ints
+    dilation: Ints
+    groups: int
+
+
+def times(strides: Ints, steps: Ints) -> Ints:
+    return tuple([a * b for a, b in zip(strides, steps, strict=True)])
+
+
+def seen(base: Node, shape: Ints, strides: Ints, offset: int = 0) -> Node:
+    """A VIEW with a fixed offset: the compiler tells coordinates by it."""
+    if base.op is CONST:
+        return Node(CONST, (), None, base.scalars, shape, base.dtype)
+    return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
+
+
+def in_zeros(node: Node, sizes: Ints, stride: Ints, before: Ints) -> Node:
+    """Zeros of `sizes` in the last dimensions, with `node` from `before` on, `stride` apart."""
+    if node.shape[2:] == sizes:
+        return node
+    full = (*node.shape[:2], *sizes)
+    plain = contiguous_strides(full)
+    steps = (*plain[:2], *times(plain[2:], stride))
+    return record(WRITE, (constant(0, full, node.dtype), node), (steps, sum(times(plain[2:], before))), None, full,
+                  node.dtype)
+
+
+def reached(at: Geometry) -> Ints:
+    """The sizes in which all windows lie, and all of the value."""
+    return tuple([max(b + s, (o - 1) * t + (k - 1) * d + 1) for s, k, o, t, b, d in zip(*at[:6], strict=True)])
+
+
+def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
+    """`correlate`, with w (groups, O / groups, C / groups * window)."""
+    n, c = x.shape[:2]
+    groups, each, depth = w.shape
+    places = size_of(at.out)
+    x = in_zeros(x, reached(at), (1,) * len(at.size), at.before)
+    s = contiguous_strides(x.shape)
+    window = (c // groups, *at.kernel), (s[1], *times(s[2:], at.dilation))
+    place, step = at.out, times(s[2:], at.stride)
+    group = c // groups * s[1]
+    shape = (n, groups * each, *at.out)
+    if n > 1 and places < OWN_PRODUCT:
+        x = seen(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step))
+        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), None, None,
+                      (groups, each, n * places), x.dtype)
+        return reshaped(turned(reshaped(node, (groups * each, n, places)), (1, 0, 2)), shape)
+    x = seen(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step))
+    if n > 1:
+        w = seen(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)))
+    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), None,
+                  None, (n * groups, each, places), x.dtype)
+    return reshaped(node, shape)
+
+
+class Phase(NamedTuple):
+    """Along one dimension: of the positions start, start + stride, ... (`size` of them), which taps of the kernel lead
+    there, and from where: position number q and tap number j (the last is 0) from the place q + j * dilation - before.
+    """
+
+    start: int
+    size: int
+    taps: tuple[int, int, int]  # first, number, distance
+    before: int
+    dilation: int
+
+
+def _phases(size: int, kernel: int, stride: int, before: int, dilation: int) -> list[Phase]:
+    """The positions that some window sees, by their remainders."""
+    out = []
+    common = math.gcd(stride, dilation)
+    apart, pace = stride // common, dilation // common
+    for start in range(min(stride, size)):
+        first = next((k for k in range(min(apart, kernel)) if (start + before - k * dilation) % stride == 0), None)
+        if first is None:
+            continue
+        number = -(-(kernel - first) // apart)
+        zero = (start + before - first * dilation) // stride  # the place that position 0 has from the first tap
+        out.append(Phase(start, -(-(size - start) // stride), (first, number, apart), (number - 1) * pace - zero, pace))
+    return out
+
+
+def spread_node(y: Node, w: Node, at: Geometry) -> Node | None:
+    """`spread`; None if no window sees a position. The positions of one remainder (by the stride) are a correlation of
+    y with the taps that lead there, the last one first."""
+    dims = list(zip(at.size, at.kernel, at.stride, at.before, at.dilation, strict=True))
+    if size_of(at.stride) > MOST_PHASES:
+        wide = tuple([(s - 1) * t + 1 for s, t in zip(at.out, at.stride, strict=True)])
+        zeros = (0,) * len(wide)
+        y = in_zeros(y, wide, at.stride, zeros)
+        dims = [(s, k, 1, b, d) for s, k, _, b, d in dims]
+    shape = (y.shape[0], at.groups * w.shape[1], *at.size)
+    plain = contiguous_strides(shape)
+    whole: Node | None = None
+    for phases in product(*(_phases(*dim) for dim in dims)):
+        part = _phase(y, w, at.groups, phases)
+        if part is None:
+            continue
+        if part.shape == shape:
+            return part
+        steps = (*plain[:2], *[p * t for p, (_, _, t, _, _) in zip(plain[2:], dims, strict=True)])
+        offset = sum(p * phase.start for p, phase in zip(plain[2:], phases, strict=True))
+        whole = record(WRITE, (whole or constant(0, shape, y.dtype), part), (steps, offset), None, shape, y.dtype)
+    return whole
+
+
+def _phase(y: Node, w: Node, groups: int, phases: tuple[Phase, ...]) -> Node | None:
+    skipped = tuple([max(0, -p.before) for p in phases])  # places that are seen from nowhere
+    if any(skipped):
+        shape = (*y.shape[:2], *[n - s for n, s in zip(y.shape[2:], skipped, strict=True)])
+        if min(shape) <= 0:
+            return None
+        plain = contiguous_strides(y.shape)
+        y = seen(y, shape, plain, sum(times(plain[2:], skipped)))
+    back = Geometry(tuple(y.shape[2:]), tuple([p.taps[1] for p in phases]), tuple([p.size for p in phases]),
+                    (1,) * len(phases), tuple([p.before + s for p, s in zip(phases, skipped, strict=True)]),
+                    tuple([p.dilation for p in phases]), groups)
+    return correlation_node(y, _turned_round(w, groups, phases), back)
+
+
+def _turned_round(w: Node, groups: int, phases: tuple[Phase, ...]) -> Node:
+    """The weight that leads back: (groups * A, B, *K) to (groups, B, A * taps), the last tap first."""
+    a, b = w.shape[0] // groups, w.shape[1]
+    s = contiguous_strides(w.shape)
+    taps = tuple([p.taps[1] for p in phases])
+    offset = sum(k * (p.taps[0] + (p.taps[1] - 1) * p.taps[2]) for k, p in zip(s[2:], phases, strict=True))
+    node = seen(w, (groups, b, a, *taps),
+                (a * s[0], s[1], s[0], *[-k * p.taps[2] for k, p in zip(s[2:], phases, strict=True)]), offset)
+    return reshaped(node, (groups, b, a * size_of(taps)))

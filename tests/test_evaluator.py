@@ -1,0 +1,67 @@
+"""Loop programs evaluated by NumPy have the bits of the machine code, where the formulas are exact.
+
+test_compiler_random.py and test_compiler_steps.py compare both with an oracle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import compiler_harness as h
+import test_compiler_random as programs
+from facula import dtypes as dt
+from facula.engine.graph import node as g
+
+pytestmark = pytest.mark.compiled
+
+def same_bits(outputs, monkeypatch):
+    code = h.run(outputs)
+    monkeypatch.setattr(h, "by_evaluator", True)
+    for a, b in zip(h.run(outputs), code, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(np.signbit(a) if a.dtype.kind == "f" else 0,
+                                      np.signbit(b) if a.dtype.kind == "f" else 0)
+
+
+SHAPES = [((7,), (0,)), ((3, 5), (1,)), ((3, 5), (0,)), ((130, 70), (1,)), ((130, 70), (0,)), ((2, 3, 1000), (0, 2)),
+          ((5, 300, 40), (1,)), ((20000,), (0,)), ((3, 70000), (1,)), ((300000,), (0,)), ((600, 33), (0, 1)),
+          ((1100, 3, 100), (0, 2))]
+
+
+@pytest.mark.parametrize("d", [dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int32, dt.uint8], ids=repr)
+@pytest.mark.parametrize(("shape", "dims"), SHAPES)
+def test_sums_have_the_bits_of_the_machine_code(shape, dims, d, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = programs.sample(rng, shape, d), programs.sample(rng, shape, d)
+    product = h.fn("mul", x, y)
+    total = h.reduce(g.SUM, product, dims)
+    back = tuple(1 if k in dims else n for k, n in enumerate(shape))
+    centred = h.fn("sub", product, h.expand(h.reshape(total, back), shape)) if d.category == dt.FLOAT else product
+    same_bits([total, centred, h.reduce(g.MAX, product, dims)], monkeypatch)
+
+
+@pytest.mark.parametrize("op", [g.SUM, g.PROD, g.MAX, g.MIN, g.ARGMAX, g.ARGMIN, g.ANY, g.ALL], ids=repr)
+@pytest.mark.parametrize(("shape", "dims"), SHAPES)
+def test_reductions_have_the_bits_of_the_machine_code(shape, dims, op, monkeypatch):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(shape).astype(np.float32)
+    x[rng.random(shape) < 0.001] = np.nan
+    x[rng.random(shape) < 0.1] = -0.0
+    same_bits([h.reduce(op, h.leaf(x), dims)], monkeypatch)
+
+
+@pytest.mark.parametrize("d", [d for d in dt.ALL if not d.is_complex], ids=repr)
+@pytest.mark.parametrize("n", [1, 7, 64, 100])
+def test_every_dtype(d, n, monkeypatch):
+    rng = np.random.default_rng(n)
+    x, y = programs.sample(rng, (3, n), d), programs.sample(rng, (3, n), d)
+    same_bits([h.fn("maximum", x, y), h.fn("add", h.permute(x, (1, 0)), h.permute(y, (1, 0))),
+               h.fn("lt", x, y, dtype=dt.bool_), h.reduce(g.ARGMAX, x, (1,)), h.reduce(g.MIN, x, (0,)),
+               h.reduce(g.ALL, x, (0, 1))], monkeypatch)
+
+
+def test_random_numbers_are_exact(monkeypatch):
+    counter = h.index((1000,), 0)
+    same_bits([h.fn("random_bits", counter, h.const(12345, (1000,), dt.int64), dtype=dt.int64)], monkeypatch)
