@@ -1,7 +1,7 @@
 """What all tests share: where compiled objects go, which tests can run here, and the torch oracle.
 
-torch is optional: a test that compares with it takes the `torch` fixture, or calls
-`pytest.importorskip("torch")` at the top of its file, and is skipped where torch is not installed.
+torch is optional. A test that compares with it takes the fixture `oracle` (recorded.py), which has torch's answers
+on record; or, if what it needs is torch itself, the fixture `torch`, and is skipped where torch is not installed.
 """
 
 import os
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,24 +34,49 @@ if os.environ.get("FACULA_TEST_NO_TORCH") == "1":
 
 
 def pytest_collection_modifyitems(config, items):
-    if os.environ.get("FACULA_BACKEND") != "interpreter":
-        return
-    skip = pytest.mark.skip(reason="needs the LLVM back end, and FACULA_BACKEND=interpreter")
+    has_torch = recorded.torch_is_here()
+    no_llvm = pytest.mark.skip(reason="needs the LLVM back end, and FACULA_BACKEND=interpreter")
+    no_torch = pytest.mark.skip(reason="compares with torch itself, which is not installed: make test-oracle")
     for item in items:
-        if "compiled" in item.keywords:
-            item.add_marker(skip)
+        if "torch" in item.fixturenames:
+            item.add_marker(pytest.mark.torch)
+        if {"oracle", "libraries"} & set(item.fixturenames) or item.get_closest_marker("torch"):
+            item.add_marker(pytest.mark.oracle)
+        if "compiled" in item.keywords and os.environ.get("FACULA_BACKEND") == "interpreter":
+            item.add_marker(no_llvm)
+        if item.get_closest_marker("torch") and not has_torch:
+            item.add_marker(no_torch)
+
+
+def pytest_sessionfinish():
+    recorded.write_books()
 
 
 @pytest.fixture(scope="session")
 def torch():
-    """Real PyTorch, the oracle."""
-    return pytest.importorskip("torch", reason="torch, the oracle, is not installed (make test installs it)")
+    """Real PyTorch, for what it has to do itself: what it answers is asked by way of `oracle`."""
+    return pytest.importorskip("torch", reason="torch is not installed: make test-oracle installs it")
+
+
+@pytest.fixture
+def oracle(request):
+    """PyTorch's answers, asked or on record: see recorded.py."""
+    asked = recorded.Oracle(request.node.path.stem, request.node.name)
+    yield asked
+    asked.check()
 
 
 @pytest.fixture(scope="session")
 def facula():
     import facula
     return facula
+
+
+@pytest.fixture(scope="session")
+def libraries(facula):
+    """Facula, and torch where it is installed: for what the test itself says of both."""
+    torch = recorded.torch_or_none()
+    return [facula] if torch is None else [facula, torch]
 
 
 @pytest.fixture

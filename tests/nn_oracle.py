@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from recorded import snapshot
+
 
 def to_library(library, value):
     """A NumPy array (or nested lists and tuples of them) as tensors of a library; the rest as it is."""
@@ -43,11 +45,15 @@ def assert_same(got, expected, rtol=1.3e-6, atol=1e-5):
     assert got == expected
 
 
-def copy_state(source, target, library):
-    """Load the parameters of a torch module into a Facula one."""
-    state = {key: to_library(library, value.detach().numpy()) if value.dim() else library.tensor(value.item())
-             for key, value in source.state_dict().items()}
-    target.load_state_dict(state)
+def state_of(library, module):
+    """The state of a module as plain data."""
+    return {key: snapshot(library, value) for key, value in module.state_dict().items()}
+
+
+def load_state(module, state, library):
+    """What `state_of` another library's module was, into this one."""
+    module.load_state_dict({key: to_library(library, array) if array.ndim else library.tensor(array.item())
+                            for key, (_, array) in state.items()})
 
 
 def value_and_gradients(library, function, arrays, parameters=(), constant=()):

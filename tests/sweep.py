@@ -10,6 +10,8 @@ import numpy as np
 import facula
 from facula.ops import registry
 from facula.testing.samples import SAMPLES, Dtype, operations
+from facula.testing.samples.arrays import Fixed
+from recorded import snapshot
 
 OPERATIONS = sorted(name for name in operations() if name in SAMPLES)
 # Of what the other library refuses too. A KeyboardInterrupt or a MemoryError is no answer.
@@ -48,6 +50,11 @@ def tensors_of(value):
             yield from tensors_of(part)
     elif isinstance(value, dict):
         yield from tensors_of(list(value.values()))
+
+
+def is_variable(array):
+    """Is there a gradient to ask for?"""
+    return array.dtype == np.float64 and not isinstance(array, Fixed)
 
 
 def changed(value, change):
@@ -102,21 +109,9 @@ def ask(library, name, args, kwargs, of=None, place=single):
         return refusal
 
 
-def snapshot(library, result):
-    """The result with its tensors as (dtype, array): computed now, whatever is written later."""
-    if isinstance(result, library.Tensor):
-        dtype = str(result.dtype).removeprefix("torch.")
-        values = result.detach()
-        if dtype == "bfloat16":
-            values = values.float()
-        if values.is_conj():
-            values = values.resolve_conj()
-        return dtype, np.array(values.numpy())
-    if isinstance(result, (list, tuple)) and type(result).__name__ != "Size":
-        return [snapshot(library, part) for part in result]
-    if isinstance(result, (library.dtype, library.device, library.layout)):
-        return str(result).replace("facula.", "torch.")
-    return tuple(result) if isinstance(result, tuple) else result
+def expected(oracle, name, args, kwargs, of=None, place=single):
+    """What PyTorch answers."""
+    return oracle(lambda torch: ask(torch, name, args, kwargs, of, place), name, args, kwargs)
 
 
 def assert_same(ours, theirs, what, factor=1.0):

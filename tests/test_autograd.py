@@ -5,25 +5,22 @@ import random
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-import facula  # noqa: E402
-
-BOTH = [facula, torch]
+import facula
 
 
 def values(t):
     return None if t is None else t.detach().numpy().copy()
 
 
-def same(run):
+def same(oracle, run):
     """`run(module)` gives a list of tensors: those of facula and torch agree."""
-    mine, theirs = run(facula), run(torch)
+    mine, theirs = oracle.both(run)
     assert len(mine) == len(theirs)
-    for a, b in zip(mine, theirs, strict=False):
+    for a, b in zip(mine, theirs, strict=True):
         assert (a is None) == (b is None)
         if a is not None:
-            assert tuple(a.shape) == tuple(b.shape)
-            np.testing.assert_allclose(values(a), values(b), rtol=1e-9, atol=1e-12)
+            assert a[1].shape == b[1].shape
+            np.testing.assert_allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
 
 
 def leaf(m, *shape, seed=0, grad=True):
@@ -31,17 +28,16 @@ def leaf(m, *shape, seed=0, grad=True):
     return m.tensor(x.tolist(), dtype=m.float64, requires_grad=grad)
 
 
-def fails_alike(run):
-    messages = []
-    for m in BOTH:
+def fails_alike(oracle, run):
+    def message(m):
         with pytest.raises(RuntimeError) as caught:
             run(m)
-        messages.append(str(caught.value))
-    assert messages[0] == messages[1]
+        return str(caught.value)
+    assert message(facula) == oracle(message)
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_random_graphs(seed):
+def test_random_graphs(oracle, seed):
     def run(m):
         choose = random.Random(seed)
         pool = [leaf(m, 3, 4, seed=k) for k in range(3)] + [leaf(m, 4, seed=9), leaf(m, 3, 1, seed=8)]
@@ -73,21 +69,21 @@ def test_random_graphs(seed):
         loss = sum((p.tanh().sum() for p in pool[5:]), 0.0)
         loss.backward()
         return [loss] + [x.grad for x in leaves]
-    same(run)
+    same(oracle, run)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_double_backward(seed):
+def test_double_backward(oracle, seed):
     def run(m):
         x, w = leaf(m, 3, 4, seed=seed), leaf(m, 4, 2, seed=seed + 1)
         y = (x @ w).tanh()
         gx, gw = m.autograd.grad((y * y).sum(), (x, w), create_graph=True)
         ((gx.pow(2).sum() + (gw * gw * gw).sum()) * 0.5).backward()
         return [gx, gw, x.grad, w.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_grad_of_intermediates_and_unused():
+def test_grad_of_intermediates_and_unused(oracle):
     def run(m):
         x, z = leaf(m, 3), leaf(m, 2, seed=1)
         y = x * x
@@ -95,20 +91,20 @@ def test_grad_of_intermediates_and_unused():
         found = m.autograd.grad(u, (y, x, z), allow_unused=True, retain_graph=True)
         zeros = m.autograd.grad(u, (z, y), materialize_grads=True)
         return [*found, *zeros, x.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_multi_output_steps():
+def test_multi_output_steps(oracle):
     def run(m):
         x = leaf(m, 6)
         a, b, c = x.split(2)
         (a * 2 + c * c).sum().backward()
         return [x.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_accumulation_is_in_place():
-    for m in BOTH:
+def test_accumulation_is_in_place(libraries):
+    for m in libraries:
         x = leaf(m, 3)
         (x * 2).sum().backward()
         held = x.grad
@@ -122,23 +118,23 @@ def test_accumulation_is_in_place():
         assert g.tolist() == [1.0] * 3
 
 
-def test_backward_inputs():
+def test_backward_inputs(oracle):
     def run(m):
         x, y = leaf(m, 3), leaf(m, 3, seed=1)
         z = x * y
         (z * x).sum().backward(inputs=[x])
         return [x.grad, y.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_is_grads_batched():
+def test_is_grads_batched(oracle):
     def run(m):
         x = leaf(m, 3)
         return list(m.autograd.grad(x * x, x, m.eye(3, dtype=m.float64), is_grads_batched=True))
-    same(run)
+    same(oracle, run)
 
 
-def test_hooks():
+def test_hooks(oracle):
     def run(m):
         x = leaf(m, 3)
         seen = []
@@ -155,17 +151,17 @@ def test_hooks():
         z.grad_fn.register_prehook(lambda go: (go[0] * 10,))
         z.sum().backward()
         return [*seen, x.grad, y.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_node_hook_replaces_gradients():
+def test_node_hook_replaces_gradients(oracle):
     def run(m):
         x = leaf(m, 3)
         z = x.exp()
         z.grad_fn.register_hook(lambda gi, go: (gi[0] * 10,))
         z.sum().backward()
         return [x.grad]
-    same(run)
+    same(oracle, run)
 
 
 def test_value_saved_before_an_in_place_write():
@@ -177,7 +173,7 @@ def test_value_saved_before_an_in_place_write():
     np.testing.assert_allclose(values(x.grad), 2 * np.exp(2 * values(x)), rtol=1e-9)
 
 
-def test_in_place_on_views():
+def test_in_place_on_views(oracle):
     def run(m):
         x, v = leaf(m, 3, 4), leaf(m, 4, seed=1)
         y = x * 2
@@ -187,10 +183,10 @@ def test_in_place_on_views():
         y[2].add_(1)
         (y * y).sum().backward()
         return [y, row, x.grad, v.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_in_place_on_a_base_seen_through_a_view():
+def test_in_place_on_a_base_seen_through_a_view(oracle):
     def run(m):
         x = leaf(m, 3, 4)
         y = x * 2
@@ -198,10 +194,10 @@ def test_in_place_on_a_base_seen_through_a_view():
         y.mul_(y.detach() + 1)
         (part * part).sum().backward()
         return [part, x.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_in_place_chain():
+def test_in_place_chain(oracle):
     def run(m):
         x, w = leaf(m, 3), leaf(m, 3, seed=3)
         y = x.clone()
@@ -210,30 +206,30 @@ def test_in_place_chain():
         y.add_(x)
         y.sum().backward()
         return [y, x.grad, w.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_errors_are_torchs():
-    fails_alike(lambda m: (leaf(m, 3) * 2).backward())
-    fails_alike(lambda m: leaf(m, 3, grad=False).sum().backward())
-    fails_alike(lambda m: m.autograd.grad(leaf(m, 3).sum(), leaf(m, 2)))
-    fails_alike(lambda m: m.autograd.grad(leaf(m, 3).sum(), leaf(m, 2, grad=False)))
-    fails_alike(lambda m: (leaf(m, 3) * 2).backward(m.ones(2)))
-    fails_alike(lambda m: leaf(m, 3).add_(1))
-    fails_alike(lambda m: leaf(m, 3)[0].add_(1))
-    fails_alike(lambda m: leaf(m, 3, grad=False).register_hook(print))
-    fails_alike(lambda m: leaf(m, 3, grad=False).retain_grad())
-    fails_alike(lambda m: (leaf(m, 3) * 2).register_post_accumulate_grad_hook(print))
+def test_errors_are_torchs(oracle):
+    fails_alike(oracle, lambda m: (leaf(m, 3) * 2).backward())
+    fails_alike(oracle, lambda m: leaf(m, 3, grad=False).sum().backward())
+    fails_alike(oracle, lambda m: m.autograd.grad(leaf(m, 3).sum(), leaf(m, 2)))
+    fails_alike(oracle, lambda m: m.autograd.grad(leaf(m, 3).sum(), leaf(m, 2, grad=False)))
+    fails_alike(oracle, lambda m: (leaf(m, 3) * 2).backward(m.ones(2)))
+    fails_alike(oracle, lambda m: leaf(m, 3).add_(1))
+    fails_alike(oracle, lambda m: leaf(m, 3)[0].add_(1))
+    fails_alike(oracle, lambda m: leaf(m, 3, grad=False).register_hook(print))
+    fails_alike(oracle, lambda m: leaf(m, 3, grad=False).retain_grad())
+    fails_alike(oracle, lambda m: (leaf(m, 3) * 2).register_post_accumulate_grad_hook(print))
 
     def twice(m):
         y = leaf(m, 3).exp().sum()
         y.backward()
         y.backward()
-    fails_alike(twice)
+    fails_alike(oracle, twice)
 
 
-def test_modes():
-    for m in BOTH:
+def test_modes(libraries):
+    for m in libraries:
         x = leaf(m, 2)
         with m.no_grad():
             assert not m.is_grad_enabled()
@@ -287,8 +283,8 @@ def test_modes():
         assert m.is_grad_enabled()
 
 
-def test_anomaly():
-    for m in BOTH:
+def test_anomaly(libraries):
+    for m in libraries:
         x = m.zeros(2, requires_grad=True)
         with m.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="returned nan values"):
             (x.sqrt() * 0).sum().backward()
@@ -399,7 +395,7 @@ def functions(m):
     return {f.__name__: f for f in (Mul, Exp, Two, Raw, Dirty, Same, Wrong, BadShape, Once)}
 
 
-def test_function_gradients():
+def test_function_gradients(oracle):
     def run(m):
         f = functions(m)
         x, w = leaf(m, 3), leaf(m, 3, seed=1, grad=False)
@@ -415,10 +411,10 @@ def test_function_gradients():
         assert s is not c
         s.sum().backward()
         return [y, z, s, x.grad]
-    same(run)
+    same(oracle, run)
 
 
-def test_function_double_backward():
+def test_function_double_backward(oracle):
     def run(m):
         f = functions(m)
         x = leaf(m, 3)
@@ -427,10 +423,10 @@ def test_function_double_backward():
         g2, = m.autograd.grad(g.sum(), x, create_graph=True)
         g3, = m.autograd.grad(g2.sum(), x)
         return [g, g2, g3]
-    same(run)
+    same(oracle, run)
 
 
-def test_function_writes_its_input():
+def test_function_writes_its_input(oracle):
     def run(m):
         f = functions(m)
         x = leaf(m, 3)
@@ -441,23 +437,23 @@ def test_function_writes_its_input():
         f["Dirty"].apply(y2[1:])
         (z * z + y2).sum().backward()
         return [z, y2, x.grad]
-    same(run)
-    fails_alike(lambda m: functions(m)["Dirty"].apply(leaf(m, 3)))
+    same(oracle, run)
+    fails_alike(oracle, lambda m: functions(m)["Dirty"].apply(leaf(m, 3)))
 
 
-def test_function_errors():
-    fails_alike(lambda m: functions(m)["Wrong"].apply(leaf(m, 3), leaf(m, 3)).sum().backward())
-    fails_alike(lambda m: functions(m)["BadShape"].apply(leaf(m, 3)).sum().backward())
+def test_function_errors(oracle):
+    fails_alike(oracle, lambda m: functions(m)["Wrong"].apply(leaf(m, 3), leaf(m, 3)).sum().backward())
+    fails_alike(oracle, lambda m: functions(m)["BadShape"].apply(leaf(m, 3)).sum().backward())
 
     def twice(m):
         x = leaf(m, 3)
         g, = m.autograd.grad(functions(m)["Once"].apply(x).sum(), x, create_graph=True)
         g.sum().backward()
-    fails_alike(twice)
+    fails_alike(oracle, twice)
 
 
-def test_function_without_grad():
-    for m in BOTH:
+def test_function_without_grad(libraries):
+    for m in libraries:
         f = functions(m)
         assert not f["Mul"].apply(leaf(m, 3, grad=False), leaf(m, 3, grad=False), 1.0).requires_grad
         with m.no_grad():
@@ -475,8 +471,8 @@ def test_saved_value_survives_a_write():
     np.testing.assert_allclose(values(x.grad), 2 * before)
 
 
-def test_variable():
-    for m in BOTH:
+def test_variable(libraries):
+    for m in libraries:
         x = m.ones(2)
         v = m.autograd.Variable(x, requires_grad=True)
         assert isinstance(v, m.autograd.Variable) and isinstance(x, m.autograd.Variable)
@@ -488,8 +484,8 @@ def test_variable():
 # ---- checks and functional -----------------------------------------------------------------------------
 
 
-def test_gradcheck():
-    for m in BOTH:
+def test_gradcheck(libraries):
+    for m in libraries:
         f = functions(m)
         x, w = leaf(m, 3), leaf(m, 3, seed=1)
         assert m.autograd.gradcheck(lambda a, b: (a * b).tanh(), (x, w))
@@ -500,7 +496,7 @@ def test_gradcheck():
         assert not m.autograd.gradcheck(lambda a, f=f: f["Two"].apply(a)[1], (x,), raise_exception=False)
 
 
-def test_functional():
+def test_functional(oracle):
     def run(m):
         F = m.autograd.functional
         x, v, u = leaf(m, 3, grad=False), leaf(m, 3, seed=1, grad=False), leaf(m, 2, seed=2, grad=False)
@@ -519,7 +515,7 @@ def test_functional():
         rows = F.hessian(lambda a, b: (a.sum() * b.exp()).sum(), (x, u))
         out += [rows[0][0], rows[0][1], rows[1][0], rows[1][1]]
         return out
-    same(run)
+    same(oracle, run)
 
 
 def test_a_long_chain():
@@ -532,8 +528,12 @@ def test_a_long_chain():
     del y
 
 
-@pytest.mark.parametrize("m", BOTH)
-def test_hooks_must_return_gradients(m):
+def test_hooks_must_return_gradients(libraries):
+    for m in libraries:
+        hooks_must_return_gradients(m)
+
+
+def hooks_must_return_gradients(m):
     x = m.ones(2, requires_grad=True)
     y = x * 1
     y.register_hook(lambda g: 5)
@@ -550,8 +550,12 @@ def test_hooks_must_return_gradients(m):
         (z * 2).sum().backward()
 
 
-@pytest.mark.parametrize("m", BOTH)
-def test_what_is_no_number_is_refused(m):
+def test_what_is_no_number_is_refused(libraries):
+    for m in libraries:
+        what_is_no_number_is_refused(m)
+
+
+def what_is_no_number_is_refused(m):
     for data in ({}, {1: 2}, [{}]):
         with pytest.raises(RuntimeError, match="Could not infer dtype of dict"):
             m.tensor(data)

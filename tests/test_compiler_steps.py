@@ -102,6 +102,23 @@ def test_a_donated_leaf_is_overwritten() -> None:
     check([write(x, sample((10,)), (1,), 5)], donated=frozenset([x]))
 
 
+def test_a_donated_leaf_that_is_done_with_holds_a_later_output_of_its_size() -> None:
+    for size, taken in ((100, True), (101, False), (99, False)):
+        first, other = sample((100,)), sample((size, 50))
+        total = reduce(g.SUM, first, (0,))
+        result = fn("add", reduce(g.SUM, other, (1,)), expand(fn("exp", total), (size,)))
+        spec, _, _ = plan([result, total], donated=frozenset([first]))
+        assert bool(spec.aliases) == taken
+        check([result, total], 1e-4, frozenset([first]))
+
+
+@pytest.mark.parametrize("rows", [1009, 5003, 20011])
+def test_every_row_of_many_tiles(rows: int) -> None:
+    x = leaf(RNG.integers(0, 100, (rows, 7)).astype(np.float32))
+    (got,) = run([reduce(g.SUM, x, (1,))])
+    np.testing.assert_array_equal(got, evaluate([reduce(g.SUM, x, (1,))])[0])
+
+
 def test_no_overwriting_of_what_the_value_reads() -> None:
     x = sample((100,))
     check([write(x, sliced(x, slice(0, 90)), (1,), 10)], donated=frozenset([x]))
@@ -141,6 +158,16 @@ def test_gathers(columns: int) -> None:
     check([Node(g.GATHER, (turned, ids), None, None, (2, 7, columns), dt.float32)])
     moved = fn("add", ids, const(0, (), dt.int64))
     check([Node(g.GATHER, (fn("neg", table), moved), None, None, (2, 7, columns), dt.float32)])
+
+
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_a_wrong_index_reads_the_last_row(columns: int) -> None:
+    """Not foreign memory: the index that was checked need not be the one that machine code has computed."""
+    table, ids = sample((11, columns)), leaf(np.array([0, 10, 11, 12, 1 << 40, -1, -(1 << 62)]))
+    picked = Node(g.GATHER, (table, ids), None, None, (7, columns), dt.float32)
+    (got,) = run([picked])
+    values = evaluate([table])[0]
+    np.testing.assert_array_equal(got, values[[0, 10, 10, 10, 10, 10, 10]])
 
 
 def test_host_steps_between_kernels() -> None:

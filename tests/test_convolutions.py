@@ -248,8 +248,39 @@ def test_products_through_padding(vector_bytes, fill, monkeypatch):
     wide = padded(x, (3, 14, 13), (0, 3, 1), fill)
     s = g.contiguous_strides(wide.shape)
     windows = h.reshape(fixed(g.VIEW, (wide,), (3, 3, 2, 12, 12), (*s, s[1], s[2]), 0), (18, 144))
-    left, right = h.leaf(numbers(1, (17, 18))), h.leaf(numbers(2, (144, 19)))
-    check([contract(left, windows), contract(windows, right)])
+    along = h.reshape(fixed(g.VIEW, (wide,), (12, 12, 3, 3, 2), (s[1], s[2], *s), 0), (144, 18))
+    apart = h.reshape(fixed(g.VIEW, (wide,), (3, 3, 2, 6, 6), (*s, 2 * s[1], 2 * s[2]), 0), (18, 36))
+    left, right, third = (h.leaf(numbers(k, n)) for k, n in enumerate(((17, 18), (144, 19), (17, 144))))
+    check([contract(left, windows), contract(windows, right), contract(third, along), contract(left, apart)])
+    check([contract(along, windows)])
+
+
+@compiled
+@pytest.mark.parametrize("seed", range(30))
+def test_random_maps(seed):
+    """Products of windows of windows, in batches: any strides, boxes and sizes."""
+    random = np.random.default_rng(seed)
+
+    def operand(batch, rows, columns):
+        rank = int(random.integers(1, 4))
+        x = h.leaf(numbers(seed, tuple(random.integers(2, 7, rank))))
+        before, after = random.integers(0, 3, (2, rank))
+        wide = padded(x, tuple(int(n) for n in x.shape + before + after), before) if random.random() < 0.7 else x
+        plain = g.contiguous_strides(wide.shape)
+        shape, strides, left = [], [], list(wide.shape)
+        for n in (*batch, *rows, *columns):
+            d = int(random.integers(rank))
+            step = int(random.integers(0, 3))
+            while step and (n - 1) * step >= left[d]:
+                step -= 1
+            left[d] -= (n - 1) * step
+            shape.append(n)
+            strides.append(step * plain[d])
+        sizes = [int(np.prod(part)) for part in (batch, rows, columns)]
+        return h.reshape(fixed(g.VIEW, (wide,), tuple(shape), tuple(strides), 0), tuple(sizes))
+
+    batch, m, k, n = (tuple(int(i) for i in random.integers(1, 7, random.integers(1, 4))) for _ in range(4))
+    check([contract(operand(batch, m, k), operand(batch, k, n))])
 
 
 @compiled

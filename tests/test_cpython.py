@@ -13,6 +13,8 @@ import pytest
 import facula
 from facula.engine import realize, steps
 from facula.engine.cpython import liveness
+from facula.engine.graph import node as graph
+from facula.engine.targets import host
 
 PROGRAMS = textwrap.dedent("""
     import gc, sys
@@ -83,9 +85,10 @@ PROGRAMS = textwrap.dedent("""
             t = turn + 1
             reference = reference - 0.5 * (m / (1 - 0.9 ** t)) / (np.sqrt(v / (1 - 0.999 ** t)) + 1e-8)
             w[3].item()
-        assert np.allclose(w.detach().numpy(), reference, atol=1e-4)
+        # roundings to float32 of numbers below 1: a dozen an update, each of 6e-8 at most
+        assert np.allclose(w.detach().numpy(), reference, rtol=0, atol=1e-6)
         for kept, expected in held:
-            assert np.allclose(kept.numpy(), expected, atol=1e-4)
+            assert np.allclose(kept.numpy(), expected, rtol=0, atol=1e-6)
 
     def memory_that_numpy_holds_while_updates_run():
         x = facula.ones(1 << 19)
@@ -98,13 +101,13 @@ PROGRAMS = textwrap.dedent("""
         assert (view == 5).all()
 
     def meta_ends():
-        from facula.engine import recorder
+        from facula.engine.graph.node import elsewhere
         m = facula.empty(3, device="meta") + 1
         assert m.shape == (3,)
         del m
         gc.collect()
         assert (facula.ones(2) + 1).tolist() == [2, 2]
-        assert (recorder.watch is None) == liveness.known()
+        assert not elsewhere
 
     for program in (seen_through_views, aliases, shared_with_numpy, large_updates,
                     memory_that_numpy_holds_while_updates_run, meta_ends):
@@ -180,7 +183,6 @@ def test_an_update_takes_no_memory_over_that_somebody_holds(monkeypatch, holder)
         del node
         x = x + 1
         realize.flush()
-        gc.collect()  # what the compiler has left of the nodes it has seen lies in circles
         if holder == "nobody":
             assert x._node.buffer.ptr == address
         else:
@@ -189,6 +191,49 @@ def test_an_update_takes_no_memory_over_that_somebody_holds(monkeypatch, holder)
             values = held if holder == "view" else memory.array((37,), facula.float32)
             assert values.tolist() == expected.tolist()
     assert x.tolist() == (np.arange(37) * 1.25 + 6).tolist()
+
+
+def test_aliases_stay_aliases_however_often_they_are_read():
+    a = facula.arange(4.0)
+    b = a.detach()
+    for turn in range(3):
+        assert (a + 1).tolist() == (b + 1).tolist()
+        a.add_(turn)
+        assert (b * 1).tolist() == (a * 1).tolist()
+        b.mul_(2)
+        assert a.tolist() == b.tolist()
+    assert a.tolist() == [((k + 0) * 2 + 1) * 2 * 2 + 4 for k in range(4)]
+
+
+@pytest.mark.compiled
+def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
+    """Or what the node holds is not taken over until Python's collector runs."""
+    monkeypatch.setattr(realize, "_steps", {})
+    monkeypatch.setattr(realize, "_plans", {})
+
+    def trained():
+        w = facula.ones(7, 5, requires_grad=True)
+        for _ in range(3):
+            (facula.rand(4, 7) @ w).relu().softmax(1).square().mean().backward()
+        w.grad.sum().item()
+
+    programs = (trained, lambda: (facula.rand(7, 5) + 1).exp().sum(0).tolist(),
+                lambda: facula.rand(5, 6).sort(1).values.cumsum(0).tolist(),
+                lambda: facula.rand(9, 6).index_add(0, facula.tensor([1, 2]), facula.ones(2, 6)).tolist(),
+                lambda: facula.linalg.det(facula.rand(3, 3)).item())
+    for program in programs:
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            program()
+            gc.collect()
+            left = [thing for thing in gc.garbage if isinstance(thing, graph.Node)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert not left
 
 
 @pytest.mark.compiled
@@ -200,7 +245,7 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
         raise ValueError(next(reasons))
 
     monkeypatch.setattr(pipeline, "compile_plan", fail)
-    monkeypatch.setattr(realize, "failures", {})
+    monkeypatch.setattr(host, "failures", {})
     monkeypatch.setattr(realize, "_steps", {})
     monkeypatch.setattr(realize, "_plans", {})
     with warnings.catch_warnings(record=True) as told:
@@ -209,8 +254,8 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
             assert (facula.ones(n) + facula.arange(n)).tolist() == [1.0 + k for k in range(n)]
     assert [("one" in str(w.message), "two" in str(w.message)) for w in told] == [(True, False), (False, True)]
     assert told[0].filename == __file__
-    assert list(realize.failures) == ["ValueError('one')", "ValueError('two')"]
-    assert "in fail" in realize.failures["ValueError('one')"]
+    assert list(host.failures) == ["ValueError('one')", "ValueError('two')"]
+    assert "in fail" in host.failures["ValueError('one')"]
 
 
 WRONG = """

@@ -77,3 +77,17 @@ def test_4_says_the_graph_and_the_code(said):
     assert re.search(r"IR of k[0-9a-f]+ ", text)
     assert "define " in text
     assert "loops of" in text and "compiled in" in text and " ran in " in text
+
+
+def test_what_is_remembered_of_runs_is_bounded(monkeypatch):
+    import facula as F
+    from facula.engine import realize
+    monkeypatch.setattr(realize, "_log", {})
+    monkeypatch.setattr(realize, "LIMIT", 3)
+    monkeypatch.setattr(realize, "_plans", {})
+    monkeypatch.setattr(realize, "_steps", {})
+    for n in range(1, 9):
+        for _ in range(2):
+            (F.ones(n) + F.arange(n)).tolist()
+    records = realize.plan_log()
+    assert len(records) == 3 and [r["runs"] for r in records] == [2, 2, 2]

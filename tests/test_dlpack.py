@@ -6,13 +6,10 @@ import pytest
 import facula
 from facula import dtypes
 from facula.utils.dlpack import from_dlpack, to_dlpack
+from recorded import torch_or_none
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch, the oracle, is not installed")
+torch = torch_or_none()
+needs_torch = pytest.mark.torch
 SHARED = [d for d in dtypes.ALL if d is not dtypes.bfloat16]
 
 

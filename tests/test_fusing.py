@@ -2,8 +2,10 @@
 results slowly; one that fuses too much, wrong ones."""
 
 import numpy as np
+import pytest
 
 import compiler_harness as h
+import facula as F
 from facula import dtypes as dt
 from facula.engine import realize
 from facula.engine.compiler import legality
@@ -122,6 +124,16 @@ def test_a_long_sum_is_not_known_to_its_own_elements():
     x = leaf(1, 1 << 17)
     s = total(x, 1)
     refused("runs in chunks", 2, formula(ADD, formula(EXP, x), keepdim(s, (1, 1))), s)
+
+
+@pytest.mark.parametrize("shape, dim", [((1 << 17,), 0), ((2, 1 << 17), 1), ((1 << 17, 3), 0)])
+def test_a_long_sum_is_read_when_it_is_complete(shape, dim):
+    values = np.random.default_rng(0).random(shape, dtype=np.float32)
+    doubled = F.from_numpy(values.copy()) * 2
+    share = (doubled / doubled.sum(dim, keepdim=True)).numpy()
+    np.testing.assert_allclose(share, values / values.sum(dim, keepdims=True, dtype=np.float64), 1e-5)
+    exact = np.exp(values.astype(np.float64))
+    np.testing.assert_allclose(F.from_numpy(values).softmax(dim).numpy(), exact / exact.sum(dim, keepdims=True), 1e-5)
 
 
 def test_a_table_that_is_gathered_from():

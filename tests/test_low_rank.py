@@ -46,6 +46,41 @@ def test_pca_lowrank():
         facula.pca_lowrank(x, niter=-1)
 
 
+REFUSED = [("svd_lowrank", of, {}) for of in ("int64", "int32", "bool", "uint8", "float16")] + [
+    ("pca_lowrank", of, {}) for of in ("int64", "bool")] + [
+    ("pca_lowrank", "int64", {"center": False}), ("svd_lowrank", "float32", {"M": "int64"}),
+    ("svd_lowrank", "float32", {"M": "float64"}), ("svd_lowrank", "float64", {"M": "float32"})]
+
+
+@pytest.mark.parametrize("name, of, more", REFUSED)
+def test_what_is_refused_is_refused_in_torchs_words(torch, name, of, more):
+    said = []
+    for library in (facula, torch):
+        kwargs = {k: library.ones(5, 4, dtype=getattr(library, v)) if k == "M" else v for k, v in more.items()}
+        with pytest.raises(RuntimeError) as error:
+            getattr(library, name)(library.ones(5, 4, dtype=getattr(library, of)), q=2, **kwargs)
+        said.append((type(error.value), str(error.value)))
+    assert said[0] == said[1]
+
+
+def test_a_matrix_that_is_taken_off_is_broadcast():
+    a = low(6, 4)
+    assert facula.allclose(facula.svd_lowrank(a + 1.0, q=4, M=facula.ones(4, dtype=a.dtype))[1],
+                           facula.svd_lowrank(a, q=4)[1], atol=1e-9)
+    with pytest.raises(RuntimeError, match="expanded size"):
+        facula.svd_lowrank(a, q=2, M=facula.ones(3, 4, dtype=a.dtype))
+
+
+@pytest.mark.parametrize("name", ["svd_lowrank", "pca_lowrank"])
+def test_sparse_matrices_are_named_in_the_refusal(name):
+    class coo_matrix:  # as SciPy's
+        def tocoo(self):
+            return self
+
+    with pytest.raises(NotImplementedError, match="sparse matrices are not implemented, got .*coo_matrix"):
+        getattr(facula, name)(coo_matrix())
+
+
 @pytest.mark.parametrize("name", ["svd_lowrank", "pca_lowrank", "segment_reduce"])
 def test_examples(name):
     runner = doctest.DocTestRunner()

@@ -8,7 +8,8 @@ import pytest
 
 import facula
 from facula import nn
-from nn_oracle import assert_same, copy_state, error_of, to_library, value_and_gradients
+from nn_oracle import assert_same, error_of, load_state, state_of, to_library, value_and_gradients
+from recorded import snapshot
 
 RNG = np.random.default_rng(0)
 
@@ -125,87 +126,91 @@ def build(library, name, args, kwargs):
     return getattr(library.nn, name)(*args, **kwargs)
 
 
-def compare(torch, name, args, kwargs, arrays):
-    theirs, ours = build(torch, name, args, kwargs), build(facula, name, args, kwargs)
-    assert repr(ours) == repr(theirs)
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    copy_state(theirs, ours, facula)
+def runs(library, module, name, arrays):
+    """Value, gradients and buffers of a module in training, and out of it."""
     for training in (True, False):
-        ours.train(training)
-        theirs.train(training)
-        for module in (ours, theirs):
-            module.zero_grad()
+        module.train(training)
+        module.zero_grad()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             constant = (1,) if name == "SoftMarginLoss" else ()  # torch has no gradient for its target
-            expected = value_and_gradients(torch, theirs, arrays, theirs.parameters(), constant)
-            got = value_and_gradients(facula, ours, arrays, ours.parameters(), constant)
-        for g, e in ((got[0], expected[0]), *zip(got[1], expected[1], strict=True)):
-            assert (g is None) == (e is None)
-            if e is not None:
-                assert_same(g, e, rtol=2e-5)
-        assert_same(dict(ours.named_buffers()), dict(theirs.named_buffers()))
+            found = value_and_gradients(library, module, arrays, module.parameters(), constant)
+            yield snapshot(library, (*found, dict(module.named_buffers())))
+
+
+def compare(oracle, name, args, kwargs, arrays):
+    def answer(torch):
+        theirs = build(torch, name, args, kwargs)
+        state = state_of(torch, theirs)  # as it is before the runs
+        return repr(theirs), state, list(runs(torch, theirs, name, arrays))
+
+    shown, state, expected = oracle(answer, args, kwargs, arrays)
+    ours = build(facula, name, args, kwargs)
+    assert repr(ours) == shown
+    assert list(ours.state_dict()) == list(state)
+    load_state(ours, state, facula)
+    for (value, gradients, buffers), wanted in zip(runs(facula, ours, name, arrays), expected, strict=True):
+        assert_same([value, gradients], wanted[:2], rtol=2e-5)
+        assert_same(buffers, wanted[2])
 
 
 @pytest.mark.parametrize("name, args, kwargs", ACTIVATIONS, ids=lambda v: str(v))
-def test_activations(torch, name, args, kwargs):
-    compare(torch, name, args, kwargs, [KINKS])
+def test_activations(oracle, name, args, kwargs):
+    compare(oracle, name, args, kwargs, [KINKS])
 
 
 @pytest.mark.parametrize("name, args, kwargs, arrays", LAYERS, ids=lambda v: "" if isinstance(v, list)
                          else str(v))
-def test_layers(torch, name, args, kwargs, arrays):
-    compare(torch, name, args, kwargs, arrays)
+def test_layers(oracle, name, args, kwargs, arrays):
+    compare(oracle, name, args, kwargs, arrays)
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("name, kwargs, arrays", LOSSES,
                          ids=[f"{i}-{row[0]}" for i, row in enumerate(LOSSES)])
-def test_losses(torch, name, kwargs, arrays, reduction):
-    compare(torch, name, (), {**kwargs, "reduction": reduction}, arrays)
+def test_losses(oracle, name, kwargs, arrays, reduction):
+    compare(oracle, name, (), {**kwargs, "reduction": reduction}, arrays)
 
 
 @pytest.mark.parametrize("size_average", [None, True, False])
 @pytest.mark.parametrize("reduce", [None, True, False])
-def test_old_spellings_of_reduction(torch, size_average, reduce):
+def test_old_spellings_of_reduction(oracle, size_average, reduce):
     if size_average is None and reduce is None:
         return
-    results = []
-    for library in (facula, torch):
+
+    def results(library):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             loss = library.nn.MSELoss(size_average=size_average, reduce=reduce)
             value = library.nn.functional.mse_loss(library.ones(2), library.zeros(2), size_average, reduce)
-        results.append((loss.reduction, value.tolist(), [str(w.message) for w in caught]))
-    assert results[0] == results[1]
+        return loss.reduction, value.tolist(), [str(w.message) for w in caught]
+
+    assert results(facula) == oracle(results)
 
 
-def test_inplace_activations(torch):
-    for name in ("ReLU", "ReLU6", "SiLU", "Mish", "ELU", "CELU", "SELU", "LeakyReLU", "Hardtanh", "Hardswish",
-                 "Hardsigmoid"):
-        results = []
-        for library in (facula, torch):
-            x = to_library(library, KINKS)
-            layer = getattr(library.nn, name)(inplace=True)
-            assert layer(x) is x
-            results.append((repr(layer), x))
-        assert results[0][0] == results[1][0]
-        assert_same(results[0][1], results[1][1])
+@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "SiLU", "Mish", "ELU", "CELU", "SELU", "LeakyReLU", "Hardtanh",
+                                  "Hardswish", "Hardsigmoid"])
+def test_inplace_activations(oracle, name):
+    def applied(library):
+        x = to_library(library, KINKS)
+        layer = getattr(library.nn, name)(inplace=True)
+        assert layer(x) is x
+        return repr(layer), x
+
+    assert_same(*oracle.both(applied))
 
 
-def test_gradient_at_the_kink_is_torchs(torch):
+@pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "elu", "hardtanh", "hardswish", "hardsigmoid",
+                                  "softshrink", "hardshrink", "softsign", "celu", "selu"])
+def test_gradient_at_the_kink_is_torchs(oracle, name):
     """relu's gradient at 0 is 0, abs' is 0, hardtanh's at its limits is 0: a derived rule easily says 1/2."""
-    names = ("relu", "relu6", "leaky_relu", "elu", "hardtanh", "hardswish", "hardsigmoid", "softshrink",
-             "hardshrink", "softsign", "celu", "selu")
-    for name in names:
-        points = np.array([-6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0], np.float32)
-        ours = value_and_gradients(facula, getattr(nn.functional, name), [points])
-        theirs = value_and_gradients(torch, getattr(torch.nn.functional, name), [points])
-        assert_same(ours[1], theirs[1])
+    points = np.array([-6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0], np.float32)
+    assert_same(*oracle.both(
+        lambda library: value_and_gradients(library, getattr(library.nn.functional, name), [points])[1]))
 
 
-def test_binary_cross_entropy_at_certainty(torch):
-    for library in (facula, torch):
+def test_binary_cross_entropy_at_certainty(libraries):
+    for library in libraries:
         x = library.tensor([0.0, 1.0], requires_grad=True)
         loss = library.nn.functional.binary_cross_entropy(x, library.tensor([1.0, 0.0]))
         loss.backward()
@@ -213,7 +218,7 @@ def test_binary_cross_entropy_at_certainty(torch):
         assert np.isfinite(np.asarray(x.grad.tolist())).all()
 
 
-def test_wrong_calls_raise_what_torch_raises(torch):
+def test_wrong_calls_raise_what_torch_raises(oracle):
     def calls(library):
         nn, F, zeros = library.nn, library.nn.functional, library.zeros
         long = library.int64
@@ -256,41 +261,40 @@ def test_wrong_calls_raise_what_torch_raises(torch):
             "reflect too far": lambda: F.pad(zeros(1, 2, 3), (3, 3), mode="reflect"),
             "pixel shuffle": lambda: F.pixel_shuffle(zeros(1, 3, 2, 2), 2),
         }
-    ours, theirs = calls(facula), calls(torch)
-    for name in theirs:
-        expected, got = error_of(theirs[name]), error_of(ours[name])
+    ours, theirs = calls(facula), oracle(lambda torch: {name: error_of(f) for name, f in calls(torch).items()})
+    for name, expected in theirs.items():
+        got = error_of(ours[name])
         assert expected is not None, name
         assert got is not None and got[0] == expected[0], (name, got, expected)
 
 
-def test_signatures_are_torchs(torch):
-    """Names and defaults of all constructors and functions, for calls with keywords."""
-    different = []
-    for theirs, ours, skipped in ((torch.nn, nn, ("Container", "NLLLoss2d")),
-                                  (torch.nn.functional, nn.functional, ())):
-        for name in ours.__all__:
-            reference, own = getattr(theirs, name, None), getattr(ours, name)
-            if name.startswith("_") or name in skipped or not callable(own):
-                continue
+def test_signatures_are_torchs(oracle):
+    """Names of the parameters of all constructors, for calls with keywords."""
+
+    def signatures(library):
+        found = {}
+        for name in names:
             try:
-                expected = inspect.signature(reference).parameters.values()
-                got = inspect.signature(own).parameters.values()
+                parameters = inspect.signature(getattr(library.nn, name, None)).parameters.values()
             except (TypeError, ValueError):
                 continue
-            if [(p.name, p.kind) for p in got] != [(p.name, p.kind) for p in expected] and isinstance(own,
-                                                                                                      type):
-                different.append(name)
-    assert not different
+            found[name] = [[p.name, p.kind.name] for p in parameters]
+        return found
+
+    names = sorted(name for name in nn.__all__ if not name.startswith("_") and isinstance(getattr(nn, name), type)
+                   and name not in ("Container", "NLLLoss2d"))
+    ours, theirs = signatures(facula), oracle(signatures, names)
+    assert ours.keys() & theirs.keys()
+    assert not [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
 
 
-def test_same_seed_same_weights(torch):
+def test_same_seed_same_weights(oracle):
     for make in (lambda n: n.Linear(7, 5), lambda n: n.Bilinear(2, 3, 4),
                  lambda n: n.Embedding(5, 3, padding_idx=1)):
-        made = []
-        for library in (facula, torch):
+        def made(library, make=make):
             library.manual_seed(3)
-            made.append(list(make(library.nn).parameters()))
-        assert_same(made[0], made[1], rtol=1e-6, atol=1e-6)
+            return list(make(library.nn).parameters())
+        assert_same(*oracle.both(made), rtol=1e-6, atol=1e-6)
 
 
 def test_dropout_keeps_the_mean():
@@ -303,19 +307,18 @@ def test_dropout_keeps_the_mean():
     assert ((per_channel == 0) | (per_channel == 32)).all().item()
 
 
-def test_clipping(torch):
+def test_clipping(oracle):
     arrays = [floats(3, 4), floats(5), floats(2, 2, 2)]
     for norm in (1.0, 2.0, float("inf")):
-        results = []
-        for library in (facula, torch):
+        def clipped(library, norm=norm):
             params = [library.nn.Parameter(to_library(library, a)) for a in arrays]
             for p, a in zip(params, arrays, strict=True):
                 p.grad = to_library(library, a * 3)
             total = library.nn.utils.clip_grad_norm_(params, 0.5, norm)
-            results.append([total] + [p.grad for p in params])
+            results = [total] + [p.grad for p in params]
             library.nn.utils.clip_grad_value_(params, 0.01)
-            results[-1] += [p.grad for p in params]
-        assert_same(results[0], results[1])
+            return results + [p.grad for p in params]
+        assert_same(*oracle.both(clipped, arrays))
     assert error_of(lambda: nn.utils.clip_grad_norm_([_with_nan()], 1.0,
                                                      error_if_nonfinite=True))[0] == "RuntimeError"
 
@@ -335,16 +338,13 @@ def test_parameters_as_a_vector():
 
 @pytest.mark.parametrize("options", [{}, {"batch_first": True, "bias": False}, {"kdim": 3, "vdim": 5},
                                      {"add_bias_kv": True, "add_zero_attn": True}])
-def test_attention(torch, options):
+def test_attention(oracle, options):
     width = {"kdim": 8, "vdim": 8, **{k: v for k, v in options.items() if k in ("kdim", "vdim")}}
     shape = (2, 5) if options.get("batch_first") else (5, 2)
     arrays = [floats(*shape, 8), floats(*shape, width["kdim"]), floats(*shape, width["vdim"])]
-    theirs, ours = torch.nn.MultiheadAttention(8, 2, **options), nn.MultiheadAttention(8, 2, **options)
-    assert repr(ours) == repr(theirs) and list(ours.state_dict()) == list(theirs.state_dict())
-    copy_state(theirs, ours, facula)
-    for average in (True, False):
-        results = []
-        for library, module in ((facula, ours), (torch, theirs)):
+
+    def results(library, module):
+        for average in (True, False):
             padding = library.tensor([[False, False, False, True, True], [False] * 5])
             causal = library.ones(5, 5, dtype=library.bool).triu(1)
             inputs = [to_library(library, a) for a in arrays]
@@ -352,18 +352,28 @@ def test_attention(torch, options):
                                   average_attn_weights=average)
             module.zero_grad()
             (out * out).sum().backward()
-            results.append([out, weights, *(p.grad for p in module.parameters())])
-        assert_same(results[0], results[1], rtol=1e-4)
+            yield snapshot(library, [out, weights, *(p.grad for p in module.parameters())])
+
+    def answer(torch):
+        theirs = torch.nn.MultiheadAttention(8, 2, **options)
+        return repr(theirs), state_of(torch, theirs), list(results(torch, theirs))
+
+    shown, state, expected = oracle(answer, options, arrays)
+    ours = nn.MultiheadAttention(8, 2, **options)
+    assert repr(ours) == shown and list(ours.state_dict()) == list(state)
+    load_state(ours, state, facula)
+    assert_same(list(results(facula, ours)), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_ctc(torch, reduction):
+def test_ctc(oracle, reduction):
     arrays = [floats(7, 3, 5)]
     targets, sizes = np.array([[1, 2, 2], [3, 3, 3], [4, 1, 0]]), ((7, 4, 6), (3, 3, 2))
-    results = []
-    for library in (facula, torch):
-        def loss(x, library=library):
+
+    def results(library):
+        def loss(x):
             return library.nn.functional.ctc_loss(x.log_softmax(2), to_library(library, targets), *sizes,
                                                   reduction=reduction, zero_infinity=True)
-        results.append(value_and_gradients(library, loss, arrays))
-    assert_same(results[0], results[1], rtol=1e-4)
+        return value_and_gradients(library, loss, arrays)
+
+    assert_same(*oracle.both(results, arrays), rtol=1e-4)

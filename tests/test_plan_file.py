@@ -11,7 +11,7 @@ import pytest
 import compiler_harness
 import facula as F
 from facula import config
-from facula.engine import plan_file, plan_run, realize
+from facula.engine import plan_file, plan_folder, plan_run, realize
 from facula.engine.graph.node import CONST
 from facula.errors import PlanFileError
 from test_compiler_random import Program
@@ -79,6 +79,32 @@ def test_round_trip_of_random_graphs(seed):
         assert a.tobytes() == b.tobytes()
 
 
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "plan-1.json"
+    plan_folder.save(path, "first")
+    plan_folder.save(path, "second")
+    assert [p.name for p in path.parent.iterdir()] == ["plan-1.json"] and path.read_text() == "second"
+
+    def full(*paths):
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        plan_folder.save(path, "third")
+    assert [p.name for p in path.parent.iterdir()] == ["plan-1.json"] and path.read_text() == "second"
+
+
+def test_the_folder_of_saved_plans_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_folder, "MOST_SAVED", 1000)
+    (tmp_path / "mine.json").write_text("x" * 5000)
+    for k in range(40):
+        plan_folder.save(tmp_path / f"plan-{k}.json", "x" * 90)
+        os.utime(tmp_path / f"plan-{k}.json", ns=(k, k))
+    left = {p.name for p in tmp_path.glob("plan-*.json")}
+    assert {"plan-39.json", "plan-38.json"} < left and sum(p.stat().st_size for p in tmp_path.glob("plan-*")) <= 1000
+    assert (tmp_path / "mine.json").exists()  # what is not ours stays
+
+
 def test_a_failure_names_the_file(saved, monkeypatch):
     from facula.engine.compiler import pipeline
     monkeypatch.setattr(pipeline, "fuse", lambda graph: 1 // 0)
@@ -96,8 +122,8 @@ def text_of():
 @pytest.mark.parametrize("reason, change", [
     ("no primitive 'system'", {"op": "system"}),
     ("no primitive", {"op": "buffer"}),
-    ("its region leaves", {"scalars": [9]}),
-    ("its region leaves", {"scalars": [-1]}),
+    ("from 9, in a base of 12", {"scalars": [9]}),
+    ("from -1, in a base of 12", {"scalars": [-1]}),
     ("region of", {"attrs": [[100]]}),
     ("not a shape", {"shape": [-4]}),
     ("more than", {"shape": [1 << 40]}),

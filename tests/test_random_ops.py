@@ -1,83 +1,30 @@
-"""ops/random/sampling.py against PyTorch: argument forms, memory order, errors. Torch's tensors stand in for ours."""
+"""The random functions beside PyTorch's: argument forms, memory order, errors, and where the generator stands then.
+What takes a tensor's layout or parameters is in test_random_stand.py."""
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import pytest
 
-from facula import dtypes
-from facula.ops.random import sampling as ops
-from facula.rng import Engine
-
-torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-
-BY_TORCH = {getattr(torch, d.name): d for d in dtypes.ALL}
+import facula
 
 
-class Stand:
-    """A torch tensor that calls its dtype by Facula's name."""
+def alike(oracle, draw):
+    """`draw(library)` gives tensors: the same bits, strides and state of the generator, here and in PyTorch."""
 
-    def __init__(self, tensor):
-        self.tensor = tensor
-        self.dtype = BY_TORCH[tensor.dtype]
+    def drawn(library):
+        library.manual_seed(11)
+        found = list(draw(library))
+        state = hashlib.sha256(library.get_rng_state().numpy().tobytes()).hexdigest()[:24]
+        return found, [x.stride() for x in found], state
 
-    def __getattr__(self, name):
-        found = getattr(self.tensor, name)
-        if name in ("shape", "device"):
-            return found
-
-        def call(*args):
-            result = found(*(a.tensor if isinstance(a, Stand) else a for a in args))
-            return Stand(result) if isinstance(result, torch.Tensor) else result
-        return call
-
-    def __ge__(self, other):
-        return Stand(self.tensor >= other)
-
-    def __bool__(self):
-        return bool(self.tensor)
-
-
-def options_for_torch(options):
-    if isinstance(options.get("dtype"), dtypes.dtype):
-        options["dtype"] = getattr(torch, options["dtype"].name)
-    return {key: value for key, value in options.items() if value is not None}
-
-
-@pytest.fixture(autouse=True)
-def seam(monkeypatch):
-    def overwrite(stand, values):
-        source = torch.from_numpy(values.copy())
-        bits = stand.tensor.dtype == torch.bfloat16
-        stand.tensor.copy_(source.view(torch.bfloat16) if bits else source)
-        return stand
-
-    def values_of(stand):
-        x = stand.tensor.contiguous()
-        return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
-
-    def empty(*size, **options):
-        return Stand(torch.empty(*size, **options_for_torch(options)))
-
-    def empty_like(stand, **options):
-        return Stand(torch.empty_like(stand.tensor, **options_for_torch(options)))
-
-    monkeypatch.setattr(ops, "empty", empty)
-    monkeypatch.setattr(ops, "empty_like", empty_like)
-    monkeypatch.setattr(ops, "values_of", values_of)
-    monkeypatch.setattr(ops, "overwrite", overwrite)
-    monkeypatch.setattr(ops, "is_meta", lambda t: False)
-    monkeypatch.setattr(ops, "severed", lambda out, *inputs, name: out)  # torch's tensors have no tape of ours
-    engine = Engine(11)
-    monkeypatch.setattr(ops, "default_engine", lambda: engine)
-    torch.manual_seed(11)
-    return engine
-
-
-def check(seam, ours, theirs):
-    assert ours.tensor.dtype == theirs.dtype
-    assert ours.tensor.stride() == theirs.stride()
-    assert torch.equal(ours.tensor, theirs)
-    assert (seam.get_state() == torch.get_rng_state().numpy()).all()
+    (ours, strides, state), (theirs, *wanted) = oracle.both(drawn)
+    for k, ((dtype, values), (expected_dtype, expected)) in enumerate(zip(ours, theirs, strict=True)):
+        assert dtype == expected_dtype, k
+        np.testing.assert_array_equal(values, expected, str(k), strict=True)
+    assert [strides, state] == wanted
 
 
 FACTORIES = [
@@ -88,25 +35,23 @@ FACTORIES = [
 
 
 @pytest.mark.parametrize("name, args", FACTORIES)
-def test_factories(seam, name, args):
-    check(seam, getattr(ops, name)(*args), getattr(torch, name)(*args))
+def test_factories(name, args, oracle):
+    alike(oracle, lambda t: [getattr(t, name)(*args)])
 
 
-def test_randint_names(seam):
-    check(seam, ops.randint(high=10, size=(4,)), torch.randint(high=10, size=(4,)))
-    check(seam, ops.randint(low=2, high=10, size=(4,)), torch.randint(low=2, high=10, size=(4,)))
-    check(seam, ops.randint(2, 10, size=(4,)), torch.randint(2, 10, size=(4,)))
-    check(seam, ops.randint(5, (3,), dtype=dtypes.float32), torch.randint(5, (3,), dtype=torch.float32))
+def test_randint_names(oracle):
+    alike(oracle, lambda t: [t.randint(high=10, size=(4,)), t.randint(low=2, high=10, size=(4,)),
+                             t.randint(2, 10, size=(4,)), t.randint(5, (3,), dtype=t.float32)])
 
 
-def layouts():
-    yield torch.empty(3, 4)
-    yield torch.empty(30, 4).t()
-    yield torch.empty(2, 3, 4).permute(2, 0, 1)
-    yield torch.empty(2, 3, 8)[:, :, ::2].transpose(0, 2)
-    yield torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    yield torch.empty(())
-    yield torch.empty(0, 3)
+def layouts(t):
+    yield t.empty(3, 4)
+    yield t.empty(30, 4).t()
+    yield t.empty(2, 3, 4).permute(2, 0, 1)
+    yield t.empty(2, 3, 8)[:, :, ::2].transpose(0, 2)
+    yield t.empty(2, 4, 5, 3).permute(0, 3, 1, 2)
+    yield t.empty(())
+    yield t.empty(0, 3)
 
 
 METHODS = [
@@ -119,39 +64,17 @@ METHODS = [
 
 
 @pytest.mark.parametrize("name, args, named", METHODS)
-def test_methods_fill_in_memory_order(seam, name, args, named):
-    for x in layouts():
-        mine = torch.empty_strided(x.shape, x.stride())
-        check(seam, getattr(ops, name)(Stand(mine), *args, **named), getattr(x, name)(*args, **named))
+def test_methods_fill_in_memory_order(name, args, named, oracle):
+    alike(oracle, lambda t: (getattr(x, name)(*args, **named) for x in layouts(t)))
 
 
-def test_like(seam):
-    for x in layouts():
-        check(seam, ops.rand_like(Stand(x)), torch.rand_like(x))
-        check(seam, ops.randn_like(Stand(x)), torch.randn_like(x))
-        check(seam, ops.randint_like(Stand(x), 9), torch.randint_like(x, 9))
-        check(seam, ops.randint_like(Stand(x), 3, 9), torch.randint_like(x, 3, 9))
+def fails_alike(oracle, run):
+    def message(library):
+        with pytest.raises(RuntimeError) as got:
+            run(library)
+        return str(got.value)
 
-
-@pytest.mark.parametrize("kind", (torch.float32, torch.float64, torch.bfloat16, torch.float16))
-def test_tensor_arguments(seam, kind):
-    p = torch.linspace(0, 1, 30, dtype=kind).reshape(5, 6)
-    for weights in (p, p.t()):
-        s = Stand(weights)
-        check(seam, ops.bernoulli(s), torch.bernoulli(weights))
-        check(seam, ops.bernoulli(s, 0.3), torch.bernoulli(weights, 0.3))
-        x, y = torch.empty(6, 5, dtype=kind).t(), torch.empty(6, 5, dtype=kind).t()
-        check(seam, ops.bernoulli_(Stand(x), Stand(p)), y.bernoulli_(p))
-        check(seam, ops.bernoulli_(Stand(x), Stand(p[:1])), y.bernoulli_(p[:1]))
-        check(seam, ops.poisson(s), torch.poisson(weights))
-        check(seam, ops.multinomial(s, 7, True), torch.multinomial(weights, 7, True))
-        check(seam, ops.multinomial(s, 1), torch.multinomial(weights, 1))
-        if kind.itemsize > 2:  # else equal scores, whose order torch leaves open
-            check(seam, ops.multinomial(s, 4), torch.multinomial(weights, 4))
-        check(seam, ops.normal(s, 2.0), torch.normal(weights, 2.0))
-        check(seam, ops.normal(2.0, s), torch.normal(2.0, weights))
-        check(seam, ops.normal(s, Stand(p[:1, :1])), torch.normal(weights, p[:1, :1]))
-    check(seam, ops.multinomial(Stand(p[1]), 3, True), torch.multinomial(p[1], 3, True))
+    assert message(facula) == oracle(message)
 
 
 ERRORS = [
@@ -161,26 +84,22 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("name, args", ERRORS)
-def test_errors(name, args):
-    with pytest.raises(RuntimeError) as expected:
-        getattr(torch.empty(2), name)(*args)
-    with pytest.raises(RuntimeError) as ours:
-        getattr(ops, name)(Stand(torch.empty(2)), *args)
-    assert str(ours.value) == str(expected.value)
+def test_errors(name, args, oracle):
+    fails_alike(oracle, lambda t: getattr(t.empty(2), name)(*args))
 
 
-MULTINOMIAL_ERRORS = [
-    (torch.ones(3), 4, False), (torch.ones(3), 0, False), (torch.ones(3, 3, 3), 1, False),
-    (torch.ones(3, dtype=torch.int64), 1, False), (torch.zeros(3), 1, False),
-    (torch.tensor([-1.0, 1]), 1, True), (torch.tensor([1, float("nan")]), 1, True),
-    (torch.zeros(2, 3), 1, True),
-]
+MULTINOMIAL_ERRORS = {
+    "too many": lambda t: t.multinomial(t.ones(3), 4, False),
+    "none": lambda t: t.multinomial(t.ones(3), 0, False),
+    "three dimensions": lambda t: t.multinomial(t.ones(3, 3, 3), 1, False),
+    "integers": lambda t: t.multinomial(t.ones(3, dtype=t.int64), 1, False),
+    "zeros": lambda t: t.multinomial(t.zeros(3), 1, False),
+    "negative": lambda t: t.multinomial(t.tensor([-1.0, 1]), 1, True),
+    "nan": lambda t: t.multinomial(t.tensor([1, float("nan")]), 1, True),
+    "rows of zeros": lambda t: t.multinomial(t.zeros(2, 3), 1, True),
+}
 
 
-@pytest.mark.parametrize("weights, samples, replacement", MULTINOMIAL_ERRORS)
-def test_multinomial_errors(weights, samples, replacement):
-    with pytest.raises(RuntimeError) as expected:
-        torch.multinomial(weights, samples, replacement)
-    with pytest.raises(RuntimeError) as ours:
-        ops.multinomial(Stand(weights), samples, replacement)
-    assert str(ours.value) == str(expected.value)
+@pytest.mark.parametrize("name", MULTINOMIAL_ERRORS)
+def test_multinomial_errors(name, oracle):
+    fails_alike(oracle, MULTINOMIAL_ERRORS[name])

@@ -133,3 +133,21 @@ def test_agreement_is_what_it_says():
         n = len(kinds)
         wanted = [next((k for k in range(n - p) if kinds[k] != kinds[p + k]), n - p) for p in range(1, n)]
         assert recorder._agreement(kinds)[1:] == wanted
+
+
+def test_a_repetition_is_three_turns_that_are_alike(monkeypatch):
+    import random
+    monkeypatch.setattr(recorder.above, "held_of", lambda nodes, lists: bytes(len(nodes)))
+    choice = random.Random(0)
+    found = []
+    for _ in range(300):
+        turn = [choice.randrange(3) for _ in range(choice.randrange(1, 5))]
+        kinds = [choice.randrange(3) for _ in range(choice.randrange(6))] + turn * choice.randrange(1, 5)
+        nodes = [Node(VIEW, (), (k,), None, (), F.float32) for k in kinds]
+        n = len(kinds)
+        wanted = next((p for p in range(1, n // 3 + 1) if kinds[n - 2 * p:] == kinds[n - 3 * p:n - p]), 0)
+        assert recorder.repetition(nodes, 0) == wanted
+        if wanted:
+            assert recorder.repetition(nodes, wanted) == wanted
+        found.append(wanted)
+    assert len(set(found)) >= 5  # none, and turns of several lengths

@@ -4,9 +4,11 @@ import pytest
 
 import facula as F
 from facula import nn
+from facula._tensor.handle import read
 from facula.autograd import partial, replay
-from facula.engine import recorder, steps
+from facula.engine import realize, recorder, steps
 from facula.engine.cpython import liveness
+from facula.ops.index.index_nodes import bounds
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing is pending, so nothing is replayed")
 
@@ -59,6 +61,14 @@ def constants_change(k, state):
     return [a.grad, b.grad]
 
 
+def constants_are_viewed(k, state):
+    """A view of a constant is another constant: what is recorded of it has the number in it."""
+    a, b = leaves(state)
+    a.grad = b.grad = None
+    (a * b).view(6).backward(F.full((6,), 0.5 + k // 8))
+    return [a.grad, b.grad]
+
+
 def exponent_changes(k, state):
     a, b = leaves(state)
     (a.abs() + b.abs() + 1).pow(k % 3 + 0.5).sum().backward()
@@ -93,18 +103,25 @@ def shared_and_aliased(k, state):
 
 
 def order_of_sums(k, state):
+    """The same tape but for the order in which its steps came about, and so that of the sums in `a.grad`."""
     a, _ = leaves(state)
-    parts = [a * 1e8, a * 1.25, a * -1e8] if k % 2 else [a * 1.25, a * 1e8, a * -1e8]
-    (parts[0] + parts[1] + parts[2]).sum().backward()
+    a.grad = None
+    parts = {}
+    for i in ((0, 1, 2), (1, 0, 2), (1, 2, 0))[k % 3]:  # 1.25 is lost, or it is not
+        parts[i] = a * (1e8, 1.25, -1e8)[i]
+    loss = (parts[0] + parts[1] + parts[2]).sum()
+    loss.item()  # else the order could be told from what is pending
+    loss.backward()
     return [a.grad]
 
 
 def a_hook_comes(k, state):
+    """After the pass has been replayed, which it is from the fifth or sixth time on."""
     a, b = leaves(state)
-    if k == 4:
+    if k == 8:
         a.register_hook(lambda g: g * 3)
     x = a * b
-    if k == 5:
+    if k == 10:
         x.register_hook(lambda g: g * 2)
     x.sum().backward()
     return [a.grad, b.grad]
@@ -350,7 +367,8 @@ def rule_looks(k, state):
     return [w.grad]
 
 
-PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change, exponent_changes, walked_twice, two_losses,
+PROGRAMS = [mlp, adam, accumulating, numbers_change, constants_change,
+            constants_are_viewed, exponent_changes, walked_twice, two_losses,
             shared_and_aliased, order_of_sums, a_hook_comes, a_leaf_freezes, own_function, several_results, embedding,
             custom_between, custom_twice, custom_changes, custom_of_a_custom, custom_fails, custom_on_an_edge,
             updates_between, convolution, indices_change, recurrent, nothing_to_compute,
@@ -361,7 +379,8 @@ def run(program, times=12):
     F.manual_seed(3)
     state, history = {}, []
     for k in range(times):
-        history.append([t.detach().numpy().copy() for t in program(k, state)])
+        # a copy: memory that NumPy holds may change at any time, so a gradient in it is not replayed
+        history.append([t.detach().clone().numpy() for t in program(k, state)])
     return history
 
 
@@ -395,6 +414,22 @@ def test_a_loop_is_replayed():
     finally:
         replay._run = real
     assert len(calls) >= 4
+
+
+def test_a_rule_that_asks_for_a_known_range_is_not_replayed():
+    """Which values an index has may decide what a rule does: whoever asks has looked, though nothing is computed."""
+    index = read(F.tensor([2, 0, 1]))
+    assert bounds(index) == (0, 2)
+    before = realize.looks
+    assert bounds(index) == (0, 2) and realize.looks > before
+
+
+def test_what_a_rule_has_kept_is_told_apart():
+    for one, other in ((0.0, -0.0), (1.0, 2.0), ((1, 2), (2, 1)), ("a", "b"), (None, 0)):
+        keys = [[], []]
+        assert replay._add_static(keys[0], one) and replay._add_static(keys[1], other)
+        assert keys[0] != keys[1]
+    assert not replay._add_static([], [1])  # it may change
 
 
 def test_what_surrounds_a_custom_function_is_replayed(monkeypatch):

@@ -24,13 +24,10 @@ from facula.serialization import (
     save,
 )
 from facula.size import Size
+from recorded import torch_or_none
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch, the oracle, is not installed")
+torch = torch_or_none()
+needs_torch = pytest.mark.torch
 FORMATS = [pytest.param({"_use_new_zipfile_serialization": new, "pickle_protocol": protocol},
                         id=f"{'zip' if new else 'legacy'}-{protocol}")
            for new in (True, False) for protocol in (2, 4, 5)]
@@ -420,17 +417,20 @@ def test_a_deep_copy_shares_within_itself_what_the_original_shares():
     assert copied["part"][0, 1] == 50.0
 
 
-def test_classes_are_where_torch_has_them():
+def test_classes_are_where_torch_has_them(oracle):
     """A whole module in a file is written by its class's module and name."""
-    torch = pytest.importorskip("torch")
+
+    def places(library):
+        spaces = library.nn, library.optim, library.optim.lr_scheduler
+        return [{name: found.__module__ for name, found in vars(space).items()
+                 if isinstance(found, type) and not name.startswith("_")} for space in spaces]
+
     elsewhere = []
-    pairs = [(facula.nn, torch.nn), (facula.optim, torch.optim),
-             (facula.optim.lr_scheduler, torch.optim.lr_scheduler)]
-    for ours, theirs in pairs:
-        for name, theirs_class in vars(theirs).items():
+    for ours, theirs in zip((facula.nn, facula.optim, facula.optim.lr_scheduler), oracle(places), strict=True):
+        for name, module in theirs.items():
             our_class = getattr(ours, name, None)
-            if isinstance(theirs_class, type) and isinstance(our_class, type) and not name.startswith("_"):
-                place = theirs_class.__module__.replace("torch", "facula", 1)
+            if isinstance(our_class, type):
+                place = module.replace("torch", "facula", 1)
                 if not place.startswith("facula"):
                     continue
                 if our_class.__module__ != place or getattr(sys.modules[place], name, None) is not our_class:

@@ -17,13 +17,6 @@ from facula.numeric_limits import finfo, iinfo
 from facula.size import Size
 from facula.torch_version import TorchVersion
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch, the oracle, is not installed")
-
 OURS = types.SimpleNamespace(device=device, Size=Size, finfo=finfo, iinfo=iinfo,
                              **{d.name: d for d in dtypes.ALL})
 
@@ -61,10 +54,9 @@ def outcome(expression, library):
         return f"{type(error).__name__}: {error}"
 
 
-@needs_torch
 @pytest.mark.parametrize("expression", SAME)
-def test_same_as_torch(expression):
-    assert outcome(expression, OURS) == outcome(expression, torch)
+def test_same_as_torch(expression, oracle):
+    assert outcome(expression, OURS) == oracle(lambda torch: outcome(expression, torch))
 
 
 @pytest.mark.parametrize("thing", [Size([2, 3]), device("cuda", 1), CPU, layouts.strided,
@@ -114,13 +106,13 @@ VERSIONS = ["2.13.0+facula0.1.0", "2.13.0", "2.13", "1.10.0a", "1.9", "2.0.0.dev
             "parrot", "3", "2.13.0+cpu", "2.13.0+facula.1", "1.0a1.dev2", "1.0-1"]
 
 
-@needs_torch
-def test_versions_compare_as_in_torch():
-    from torch.torch_version import TorchVersion as Theirs
+def test_versions_compare_as_in_torch(oracle):
     compare = (operator.lt, operator.le, operator.eq, operator.ge, operator.gt)
-    for a, b, op in itertools.product(VERSIONS, [*VERSIONS, (2, 5), (2, 13, 0), [3], ""], compare):
-        if a != "parrot" or isinstance(b, str):
-            assert op(TorchVersion(a), b) == op(Theirs(a), b), (a, op.__name__, b)
+    cases = [(a, b, op) for a, b, op in itertools.product(VERSIONS, [*VERSIONS, (2, 5), (2, 13, 0), [3], ""], compare)
+             if a != "parrot" or isinstance(b, str)]
+    expected = oracle(lambda torch: [op(torch.torch_version.TorchVersion(a), b) for a, b, op in cases])
+    for (a, b, op), answer in zip(cases, expected, strict=True):
+        assert op(TorchVersion(a), b) == answer, (a, op.__name__, b)
 
 
 def test_version():
@@ -164,7 +156,6 @@ def test_backends():
     assert backends.cuda.flash_sdp_enabled()
 
 
-@needs_torch
 @pytest.mark.parametrize("call", [
     "accelerator.is_available()", "accelerator.device_count()", "accelerator.current_accelerator()",
     "accelerator.synchronize()", "mps.is_available()", "mps.empty_cache()", "mps.synchronize()",
@@ -177,7 +168,14 @@ def test_backends():
     "cuda.device(0).__enter__()", "cuda.Stream()", "cuda.set_device(-1)", "cuda.get_device_name(0)",
     "cuda.nvtx.range_push('a')", "backends.cudnn.version()", "backends.mps.is_built()",
     "backends.cuda.matmul.allow_tf32", "backends.opt_einsum.is_available()"])
-def test_hardware_as_in_torch_without_any(call):
+def test_hardware_as_in_torch_without_any(call, oracle):
     module = call.split(".")[0]
     importlib.import_module(f"facula.{module}")
-    assert outcome(f"t.{call}", facula) == outcome(f"t.{call}", torch)
+    assert outcome(f"t.{call}", facula) == oracle(lambda torch: outcome(f"t.{call}", torch))
+
+
+
+def test_new_makes_a_tensor_of_the_same_dtype(facula):
+    x = facula.ones(2, dtype=facula.float64)
+    assert x.new([1, 2]).dtype is facula.float64 and x.new([1, 2]).tolist() == [1.0, 2.0]
+    assert tuple(x.new(3, 4).shape) == (3, 4)

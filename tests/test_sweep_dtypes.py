@@ -12,7 +12,7 @@ import pytest
 
 import facula
 from facula.testing.samples import SAMPLES, pointwise
-from sweep import OPERATIONS, ask, assert_same, plain, tensors_of
+from sweep import OPERATIONS, ask, assert_same, expected, plain, tensors_of
 
 DTYPES = ["float64", "float16", "bfloat16", "int32", "uint8", "bool", "complex64"]
 MIXED = [
@@ -59,15 +59,15 @@ def of_dtypes(first, rest, scalar=False):
     return place
 
 
-def check(torch, name, sample, what, *dtypes):
+def check(oracle, name, sample, what, *dtypes):
     call = name, sample.args, sample.kwargs, sample.of
-    theirs = ask(torch, *call, place=of_dtypes(*dtypes))
+    theirs = expected(oracle, *call, place=of_dtypes(*dtypes))
     if not isinstance(theirs, Exception):
         assert_same(ask(facula, *call, place=of_dtypes(*dtypes)), theirs, f"{name}{sample} {what}")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_one_dtype(name, torch):
+def test_one_dtype(name, oracle):
     for of in DTYPES:
         if (name, of) in OVERFLOWS:
             continue
@@ -78,7 +78,7 @@ def test_one_dtype(name, torch):
             elif any(
                 array.dtype == np.float64 for array in tensors_of([sample.args, sample.kwargs])
             ):
-                check(torch, name, sample, of, of, of)
+                check(oracle, name, sample, of, of, of)
 
 
 def mixable():
@@ -94,10 +94,10 @@ def mixable():
 
 
 @pytest.mark.parametrize("name, sample", [pytest.param(*pair, id=pair[0]) for pair in mixable()])
-def test_mixed_dtypes(name, sample, torch):
+def test_mixed_dtypes(name, sample, oracle):
     for first, rest in MIXED:
         for scalar in (False, True):
-            check(torch, name, sample, f"{first}, {rest}", first, rest, scalar)
+            check(oracle, name, sample, f"{first}, {rest}", first, rest, scalar)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])

@@ -3,13 +3,12 @@ float64."""
 
 import warnings
 
-import numpy as np
 import pytest
 
 import facula
 from facula.autograd import gradcheck, gradgradcheck
 from facula.testing.samples import SAMPLES
-from sweep import OPERATIONS, given, look_up, tensors_of
+from sweep import OPERATIONS, given, is_variable, look_up, tensors_of
 
 
 def variables(sample):
@@ -18,7 +17,7 @@ def variables(sample):
 
     def place(library, array):
         t = library.from_numpy(array.copy())
-        if array.dtype == np.float64:
+        if is_variable(array):
             leaves.append(t.requires_grad_())
         return t
 
@@ -51,7 +50,7 @@ def differentiable(name):
     leaves)."""
     for sample in SAMPLES[name]:
         if sample.gradient and any(
-            a.dtype == np.float64 for a in tensors_of([sample.args, sample.kwargs])
+            is_variable(a) for a in tensors_of([sample.args, sample.kwargs])
         ):
             run, leaves = function_of(name, sample)
             if any(t.requires_grad for t in run()):
@@ -61,23 +60,24 @@ def differentiable(name):
 DIFFERENTIABLE = [name for name in OPERATIONS if any(True for _ in differentiable(name))]
 
 
-def test_requires_grad_where_torch_does(torch):
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_requires_grad_where_torch_does(name, oracle):
     """So that no operation drops out of the two sweeps below unnoticed."""
-    wrong = []
-    for name in OPERATIONS:
-        for sample in SAMPLES[name]:
-            if sample.gradient and list(tensors_of([sample.args, sample.kwargs])):
-                run, leaves = function_of(name, sample)
-                ours = any(t.requires_grad for t in run())
-                if leaves and ours != torch_requires_grad(torch, name, sample):
-                    wrong.append(f"{name}{sample}: requires_grad is {ours}")
-    assert not wrong
+    for sample in SAMPLES[name]:
+        if sample.gradient and list(tensors_of([sample.args, sample.kwargs])):
+            run, leaves = function_of(name, sample)
+            ours = any(t.requires_grad for t in run())
+            theirs = bool(leaves) and oracle(
+                lambda torch, sample=sample: torch_requires_grad(torch, name, sample),
+                *(sample.args, sample.kwargs),
+            )
+            assert not leaves or ours == theirs, f"{name}{sample}: requires_grad is {ours}"
 
 
 def torch_requires_grad(torch, name, sample):
     def place(library, array):
         t = library.from_numpy(array.copy())
-        return t.requires_grad_() if array.dtype == np.float64 else t
+        return t.requires_grad_() if is_variable(array) else t
 
     def any_of(result):
         if isinstance(result, torch.Tensor):

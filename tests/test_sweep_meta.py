@@ -14,6 +14,7 @@ from sweep import (
     given,
     has_out,
     in_place_form,
+    is_variable,
     look_up,
     single,
     tensors_of,
@@ -65,6 +66,10 @@ UNCHECKED = {
     "index_reduce",
     "index_select",
     "multinomial",
+    "nn.functional.cross_entropy",
+    "nn.functional.multi_margin_loss",
+    "nn.functional.multilabel_margin_loss",
+    "nn.functional.nll_loss",
     "put",
     "take",
     "take_along_dim",
@@ -208,7 +213,7 @@ def gradients(name, sample, device):
 
     def place(library, array):
         t = library.from_numpy(array.copy()).to(device)
-        if array.dtype == np.float64:
+        if is_variable(array):
             leaves.append(t.requires_grad_())
         return t
 

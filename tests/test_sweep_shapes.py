@@ -6,7 +6,7 @@ import pytest
 
 import facula
 from facula.testing.samples import SAMPLES
-from sweep import OPERATIONS, ask, assert_same, changed, single, tensors_of
+from sweep import OPERATIONS, ask, assert_same, changed, expected, single, tensors_of
 
 # ---- empty, 0-d: answers and refusals as PyTorch's ---------------------------------------------
 
@@ -37,16 +37,24 @@ NOT_COMPARED = {
     "adaptive_avg_pool1d",
     "nn.functional.adaptive_avg_pool2d",
     "native_batch_norm",
+    # Here PyTorch reads memory that nobody filled (the margin losses of no rows), gives back its
+    # input as it is, trips over its own chunks, or does not see that the mask has no rows.
+    "nn.functional.multi_margin_loss",
+    "nn.functional.multilabel_margin_loss",
+    "nn.functional.pixel_unshuffle",
+    "nn.functional.embedding_bag",
+    "nn.functional.multi_head_attention_forward",
+    "nn.functional.scaled_dot_product_attention",
 }
 
 
 @pytest.mark.parametrize("change", [without_rows, without_columns, as_number])
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in NOT_COMPARED])
-def test_extreme_shapes(name, change, torch):
+def test_extreme_shapes(name, change, oracle):
     for sample in SAMPLES[name]:
         if any(True for _ in tensors_of([sample.args, sample.kwargs])):
             call = name, changed(sample.args, change), changed(sample.kwargs, change), sample.of
-            theirs = ask(torch, *call)
+            theirs = expected(oracle, *call)
             if "MKL FFT error" not in str(theirs):  # its library refuses to transform nothing
                 assert_same(ask(facula, *call), theirs, f"{name}{sample}")
 
@@ -106,6 +114,19 @@ BY_CHANCE = {
     "randn_like",
     "randint_like",
     *(
+        f"nn.functional.{n}"
+        for n in (
+            "alpha_dropout",
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "feature_alpha_dropout",
+            "gumbel_softmax",
+            "rrelu",
+        )
+    ),
+    *(
         f"Tensor.{n}_"
         for n in (
             "bernoulli",
@@ -120,25 +141,33 @@ BY_CHANCE = {
     ),
 }
 WRITES = BY_CHANCE | {name for name in OPERATIONS if name.endswith("_")}
+# Statistics that run along, and rows of a table that are too long.
+WRITES |= {f"nn.functional.{n}" for n in ("batch_norm", "embedding", "instance_norm")}
 
 
-@pytest.mark.parametrize("name", LAID_OUT)
-def test_layouts(name, request):
+@pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in BY_CHANCE])
+def test_layouts(name):
     for sample in SAMPLES[name]:
         for place in (transposed, strided):
             call = name, sample.args, sample.kwargs, sample.of
-            if name in BY_CHANCE:
-                expected = ask(request.getfixturevalue("torch"), *call, place=place)
-            else:
-                expected = ask(facula, *call)
-            assert_same(
-                ask(facula, *call, place=place), expected, f"{name}{sample} {place.__name__}"
-            )
+            ours, plain = ask(facula, *call, place=place), ask(facula, *call)
+            assert_same(ours, plain, f"{name}{sample} {place.__name__}")
+
+
+@pytest.mark.parametrize("name", sorted(BY_CHANCE))
+def test_layouts_that_chance_fills(name, oracle):
+    for sample in SAMPLES[name]:
+        for place in (transposed, strided):
+            call = name, sample.args, sample.kwargs, sample.of
+            ours, theirs = ask(facula, *call, place=place), expected(oracle, *call, place=place)
+            assert_same(ours, theirs, f"{name}{sample} {place.__name__}")
 
 
 @pytest.mark.parametrize("name", [name for name in LAID_OUT if name not in WRITES])
 def test_expanded(name):
     for sample in SAMPLES[name]:
+        if sample.kwargs.get("inplace"):
+            continue  # elements that share memory are not written
         args, kwargs = changed((sample.args, sample.kwargs), repeated)
         assert_same(
             ask(facula, name, sample.args, sample.kwargs, sample.of, place=expanded),

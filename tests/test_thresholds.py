@@ -22,7 +22,7 @@ PARTS = {
     "random programs": ["tests/test_random_programs.py"],
     "writes": ["tests/test_thresholds.py", "-k", "indexed_write or only_an_array"],
     "replays": ["tests/test_replay.py"],
-    "replacing": ["tests/test_replacing.py", "-k", "nobody_notices"],
+    "replacing": ["tests/test_replacing.py"],
     "compiler": ["tests/test_compiler_random.py"],
     "products": ["tests/test_matmul.py", "-k", "not spills and not generic"],
     "sweep": ["tests/test_sweep_forward.py", "-k", "sum or softmax or index or scatter or norm or matmul or conv"],
@@ -54,12 +54,11 @@ def run_tests(arguments, folder, thresholds="smallest"):
 def test_all_at_their_smallest(part):
     done = run_tests(PARTS[part], ROOT)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert re.search(r"[1-9]\d* passed", done.stdout) or "torch" in done.stdout
+    assert re.search(r"[1-9]\d* passed", done.stdout)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught(name, tmp_path):
-    pytest.importorskip("torch")
     file, pattern, changed, tests = MUTANTS[name]
     for part in ("src", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -63,6 +63,7 @@ from facula.dtypes import (
     short,
     uint8,
 )
+from facula.errors import OutOfMemoryError
 from facula.layouts import (
     _mkldnn,
     channels_last,
@@ -94,57 +95,6 @@ from facula.size import Size
 from facula.version import __version__
 
 newaxis = None
-_LAZY = {
-    "autocast": "amp",
-    "GradScaler": "amp",
-    "save": "serialization",
-    "load": "serialization",
-    "from_dlpack": "dlpack",
-    "to_dlpack": "dlpack",
-    **dict.fromkeys(
-        (
-            "dropout",
-            "alpha_dropout",
-            "feature_alpha_dropout",
-            "pairwise_distance",
-            "cosine_similarity",
-            "pixel_shuffle",
-            "pixel_unshuffle",
-            "channel_shuffle",
-            "native_channel_shuffle",
-            "rms_norm",
-            "bilinear",
-            "celu",
-            "celu_",
-            "selu",
-            "selu_",
-            "rrelu",
-            "rrelu_",
-            "prelu",
-            "threshold",
-            "threshold_",
-            "hardshrink",
-            "pdist",
-            "rnn",
-            "group_norm",
-            "instance_norm",
-            "layer_norm",
-            "avg_pool1d",
-            "max_pool1d",
-            "max_pool2d",
-            "max_pool3d",
-            "conv1d",
-            "conv2d",
-            "conv3d",
-            "conv_transpose1d",
-            "conv_transpose2d",
-            "conv_transpose3d",
-            "adaptive_avg_pool1d",
-        ),
-        "nn.functional",
-    ),
-}
-
 if _TYPE_CHECKING:  # else it is the module of that name
     from facula.ops.create.conversion import tensor
 
@@ -153,21 +103,26 @@ globals().update(_registry.FUNCTIONS)
 globals().update({"float": float32, "int": int32, "bool": _importlib.import_module("facula.dtypes").bool_})
 
 
+# Of these the modules import `facula`.
+_ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization",
+              "from_dlpack": "dlpack", "to_dlpack": "dlpack"}
+
+
 def __getattr__(name: str) -> _Any:
-    """What is loaded when first asked for: submodules, and functions whose modules are large."""
-    if name in _LAZY:
-        module = _importlib.import_module("facula." + _LAZY[name])
-        if not hasattr(module, name):
-            raise AttributeError(f"module 'facula' has no attribute {name!r}")
-        found = getattr(module, name)
+    """What is loaded when first asked for: submodules, and the operations that are defined beside `nn.functional`."""
+    if name.startswith("__"):
+        raise AttributeError(f"module 'facula' has no attribute {name!r}")
+    if name in _ELSEWHERE:
+        found = getattr(_importlib.import_module("facula." + _ELSEWHERE[name]), name)
     else:
-        if name.startswith("__"):
-            raise AttributeError(f"module 'facula' has no attribute {name!r}")
         try:
             found = _importlib.import_module("facula." + name)
         except ModuleNotFoundError as error:
             if error.name != "facula." + name:
                 raise
-            raise AttributeError(f"module 'facula' has no attribute {name!r}") from None
+            _importlib.import_module("facula.nn.functional")
+            found = _registry.FUNCTIONS.get(name)
+            if found is None:
+                raise AttributeError(f"module 'facula' has no attribute {name!r}") from None
     globals()[name] = found
     return found

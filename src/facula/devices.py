@@ -1,7 +1,8 @@
 """`device`: where a tensor lives, and the checks that refuse a place which this machine lacks.
 
-Elements are kept in the computer's own memory (`cpu`); a `meta` tensor has a shape and no elements.
-The other names are understood, because programs ask about them, and refused when used.
+Elements are kept in the computer's own memory (`cpu`) or in that of a device which a target has announced
+(engine/targets); a `meta` tensor has a shape and no elements. The other names are understood, because programs ask
+about them, and refused when used.
 """
 
 from __future__ import annotations
@@ -142,7 +143,42 @@ def _from_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> device:
 
 def _accelerator(index: int) -> device:
     """The device that a bare number means: the accelerator of that index, if there is one at all."""
+    for kind in _counts:
+        return _intern(kind, index)
     raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+# How many devices this machine has of each type, beside cpu and meta.
+_counts: dict[str, int] = {}
+
+
+def announce(kind: str, count: int) -> None:
+    """This machine has `count` devices of type `kind`. ValueError if there is no such type."""
+    if kind not in TYPES or kind in ("cpu", "meta") or count < 1:
+        raise ValueError(f"{count} devices of type {kind!r}")
+    _counts[kind] = count
+
+
+def withdraw(kind: str) -> None:
+    """It has none any more."""
+    del _counts[kind]
+
+
+def count(kind: str) -> int:
+    """How many devices of a type this machine has."""
+    return 1 if kind == "cpu" else _counts.get(kind, 0)
+
+
+_current: dict[str, int] = {}  # the index that a type without one means, where it is not 0
+
+
+def current_index(kind: str) -> int:
+    """The index of the device that the bare name of a type means."""
+    return _current.get(kind, 0)
+
+
+def set_current_index(kind: str, index: int) -> None:
+    _current[kind] = index
 
 
 CPU = _intern("cpu", None)
@@ -210,7 +246,8 @@ def parse_device(what: Any = None, function: str = "empty") -> device:
 
 
 def check_available(place: device) -> device:
-    """`place` as tensors carry it (without an index), or the error that PyTorch raises where it is missing.
+    """`place` as tensors carry it (cpu and meta without an index, others with one), or the error that PyTorch raises
+    where it is missing.
 
     Example:
         >>> from facula.devices import check_available, device
@@ -223,6 +260,12 @@ def check_available(place: device) -> device:
         return CPU
     if place.type == "meta":
         return META
+    if place.type in _counts:
+        index = current_index(place.type) if place.index is None else place.index
+        if index >= _counts[place.type]:
+            raise RuntimeError(f"invalid device ordinal: {place}, but there are {_counts[place.type]} devices of type "
+                               f"{place.type}")
+        return _intern(place.type, index)
     if place.type in ("cuda", "xpu"):
         raise AssertionError(f"Torch not compiled with {place.type.upper()} enabled")
     if place.type == "mps":  # a RuntimeError too: torch raises one or the other, by the call

@@ -11,9 +11,10 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from facula import devices
 from facula._tensor.handle import Tensor
 from facula.devices import device as Device
-from facula.rng import Engine, default_engine, fresh_seed
+from facula.rng import Engine, default_engine, fresh_seed, seed_all
 
 __all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng",
            "thread_safe_generator"]
@@ -23,7 +24,7 @@ class Generator:
     """A source of random numbers of its own, for the `generator=` argument of random functions.
 
     Args:
-        device: where its numbers are drawn; the CPU unless given.
+        device: whose numbers it draws; the CPU's unless given.
 
     Example:
         >>> import facula
@@ -36,8 +37,8 @@ class Generator:
 
     def __init__(self, device: Any = "cpu") -> None:
         self.device = Device(device)
-        if self.device.type != "cpu":
-            raise RuntimeError(f"Generator: no device '{self.device}'; generators are on the CPU")
+        if not devices.count(self.device.type):
+            raise RuntimeError(f"Generator: no device '{self.device}' on this machine")
         self.engine = Engine()
 
     def manual_seed(self, seed: int) -> Generator:
@@ -96,11 +97,11 @@ class Generator:
         raise RuntimeError("CPU Generator does not use offset")
 
     def __reduce__(self) -> Any:
-        return _restore, (self.engine.get_state(),)
+        return _restore, (self.engine.get_state(), str(self.device))
 
 
-def _restore(state: Any) -> Generator:
-    generator = Generator()
+def _restore(state: Any, place: str = "cpu") -> Generator:
+    generator = Generator(place)
     generator.engine.set_state(state)
     return generator
 
@@ -130,7 +131,7 @@ def get_rng_state() -> Tensor:
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator, and return it.
+    """Seed the default generators of all devices, and return the cpu's.
 
     Example:
         >>> import facula
@@ -138,7 +139,9 @@ def manual_seed(seed: int) -> Generator:
         >>> facula.rand(2)
         tensor([0.4963, 0.7682])
     """
-    return default_generator.manual_seed(int(seed))
+    default_generator.manual_seed(int(seed))
+    seed_all(default_generator.initial_seed())
+    return default_generator
 
 
 def seed() -> int:

@@ -22,6 +22,8 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
     if tensor.is_meta:
         return rebuild_meta_tensor, (type(tensor), tensor.dtype.name, tuple(tensor.shape), tuple(tensor.stride()),
                                      bool(tensor.requires_grad), _attributes(tensor))
+    if not tensor.is_cpu:
+        return rebuild_elsewhere, (str(tensor.device), *reduce_tensor(tensor.cpu())[1])
     memory = tensor._memory()[1]
     strides = [stride * memory.itemsize for stride in tensor.stride()]
     array = np.ascontiguousarray(as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides))
@@ -42,6 +44,12 @@ def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[i
     if not array.flags.writeable:  # out-of-band buffers may be somebody else's
         array = array.copy()
     return _finished(Tensor._from_memory(array, _DTYPES[dtype_name]).reshape(shape), cls, requires_grad, state)
+
+
+def rebuild_elsewhere(place: str, *arguments: Any) -> Any:
+    """The tensor of another device that `reduce_tensor` took apart. Raises where there is no such device."""
+    here = rebuild_tensor(*arguments)
+    return here.detach().to(place).requires_grad_(here.requires_grad)
 
 
 def rebuild_meta_tensor(cls: type, dtype_name: str, shape: tuple[int, ...], strides: tuple[int, ...],
@@ -89,8 +97,8 @@ def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, in
     """
     if tensor.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    if tensor.is_meta:
-        raise BufferError("Cannot pack tensors on meta")
+    if not tensor.is_cpu:
+        raise BufferError(f"Cannot pack tensors on {tensor.device.type}")
     if tensor.dtype is dtypes.bfloat16:
         raise BufferError("Can't export bfloat16 tensors by DLPack, because NumPy has no such type; "
                           "use tensor.float(), or tensor.view(torch.int16) for the bits")
@@ -110,6 +118,6 @@ def export_dlpack(tensor: Any, *, stream: Any = None, max_version: tuple[int, in
 
 def dlpack_device(tensor: Any) -> tuple[DLDeviceType, int]:
     """What `tensor.__dlpack_device__()` gives: (kind of memory, number)."""
-    if tensor.is_meta:
-        raise ValueError("Unknown device type meta for Dlpack")
+    if not tensor.is_cpu:
+        raise ValueError(f"Unknown device type {tensor.device.type} for Dlpack")
     return DLDeviceType.kDLCPU, 0

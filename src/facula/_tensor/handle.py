@@ -14,11 +14,14 @@ import numpy as np
 
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
+from facula.devices import CPU, device
+from facula.devices import META as META_DEVICE
 from facula.dtypes import FLOAT, dtype, float32
+from facula.engine import moving
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, size_of
-from facula.engine.meta import meta_node, switch
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, elsewhere, size_of
+from facula.engine.placing import constant_like, constant_node, meta_node, upload
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.buffer import Buffer
@@ -80,14 +83,12 @@ class Tensor(Declared):
     _retains = False
     _inference = False
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-
     __hash__ = object.__hash__
 
 
-_meta_about = False  # is there any meta tensor?
-switch(globals(), "_meta_about", True)
+def device_of(t: Tensor) -> device:
+    """Where the elements of `t` are."""
+    return (t._node or t._storage.node).device  # type: ignore[no-any-return]
 
 
 def is_meta(t: Tensor) -> bool:
@@ -164,17 +165,22 @@ def retyped(flat: np.ndarray, of: dtype) -> np.ndarray:
     return bytes_[:bytes_.size // of.itemsize * of.itemsize].view(of.numpy)
 
 
+def leaf_beside(node: Node, array: np.ndarray, shape: tuple[int, ...], of: dtype) -> Node:
+    """The elements of an array, on the device of `node`."""
+    return leaf(array, shape, of) if node.device is CPU else upload(node.device, array, shape, of)
+
+
 def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
     """`base` seen through (shape, strides, offset)."""
     if of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
         array = retyped(value_of(base).reshape(-1), of)
-        base = leaf(np.array(array), (array.size,), of)
+        base = leaf_beside(base, np.array(array), (array.size,), of)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
         return base
     if base.op is CONST:
-        return Node(CONST, (), None, base.scalars, shape, base.dtype)
+        return constant_like(base, shape)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
 
 
@@ -228,8 +234,13 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 def assign(t: Tensor, node: Node) -> None:
     """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
     storage = t._storage
-    if _meta_about and _without_elements(t, storage, node):
-        return
+    if elsewhere:
+        place = device_of(t)
+        if node.device is not place:
+            node = moving.moved(node, place)
+        if place is META_DEVICE:
+            _count_write(t, storage)
+            return
     if storage is None:
         t._node = node
         t._seen += 1
@@ -245,7 +256,7 @@ def assign(t: Tensor, node: Node) -> None:
         view = np.lib.stride_tricks.as_strided(
             retyped(array, t.dtype)[t._offset:], shape, [s * t.dtype.itemsize for s in t._strides])
         view[...] = value_of(node)
-        storage.node = leaf(array.reshape(base.shape), base.shape, base.dtype)
+        storage.node = leaf_beside(base, array.reshape(base.shape), base.shape, base.dtype)
     elif t._offset == 0 and size_of(shape) == size_of(base.shape) and t._strides == contiguous_strides(shape):
         storage.node = node if shape == base.shape else view_node(
             node, base.shape, contiguous_strides(base.shape), 0, base.dtype)
@@ -260,17 +271,12 @@ def assign(t: Tensor, node: Node) -> None:
         t._seen = storage.version
 
 
-def _without_elements(t: Tensor, storage: Storage | None, node: Node) -> bool:
-    """`assign` where meta tensors are about: a meta tensor takes any value and stays what it is."""
-    if not is_meta(t):
-        if node.op is META:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        return False
+def _count_write(t: Tensor, storage: Storage | None) -> None:
+    """`assign` to a meta tensor, which takes any value and stays what it is."""
     if storage is None:
         t._seen += 1
     else:
         storage.version += 1
-    return True
 
 
 # ---- autograd -----------------------------------------------------------------------------------------
@@ -465,11 +471,16 @@ def update(t: Tensor, result: Tensor) -> Tensor:
 
 def zero_gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
     """Of what an operation has read nothing of: zeros, not None. An optimizer steps on zeros."""
-    if _meta_about and any(g is not None and is_meta(g) for g in grads):
-        return tuple([new(meta_node(shape, of)) if needed else None
-                      for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
-    return tuple([new(Node(CONST, (), None, (0j if of.is_complex else 0.0,), shape, of)) if needed else None
+    place = next((device_of(g) for g in grads if g is not None), CPU) if elsewhere else CPU
+    return tuple([new(_zero(place, shape, of)) if needed else None
                   for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
+
+
+def _zero(place: device, shape: tuple[int, ...], of: dtype) -> Node:
+    number = 0j if of.is_complex else 0.0
+    if place is CPU:
+        return Node(CONST, (), None, (number,), shape, of)
+    return constant_node(place, number, shape, of)
 
 
 _OVERWRITTEN = Rule("FillBackward0", zero_gradients)

@@ -12,15 +12,30 @@ from facula._tensor import state as _tensor_state  # noqa: F401
 from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
 from facula._tensor import writing as _tensor_writing  # noqa: F401
-from facula._tensor.handle import Storage, Tensor, alias, attach, is_meta, new, read, retyped, share, strided
+from facula._tensor.handle import (
+    Storage,
+    Tensor,
+    alias,
+    assign,
+    attach,
+    device_of,
+    is_meta,
+    new,
+    read,
+    retyped,
+    share,
+    strided,
+)
 from facula.autograd.graph import Rule
+from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
+from facula.engine.moving import moved
 from facula.engine.realize import leaf, realize, value_of
 from facula.ops.casting import to_dtype
-from facula.ops.registry import METHODS, method
+from facula.ops.registry import also, method
 from facula.rng.rounding import from_bfloat16
 
 # ---- values that leave ----------------------------------------------------------------------------------
@@ -37,7 +52,7 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
-        if node.op is not CONST:
+        if node.op is not CONST and node.device is CPU:
             return c_float.from_address(realize(node).ptr).value
     for n in self.shape:
         if n != 1:
@@ -64,9 +79,9 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """The elements as a NumPy array that shares the memory. `force`: detach and copy as need be."""
     if self._rg and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-    if is_meta(self):
+    if device_of(self) is not CPU:
         if force:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+            return cpu(self.detach()).numpy()  # type: ignore[attr-defined]
         raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
                         "tensor to host memory first.")
     if self.dtype is bfloat16:
@@ -282,11 +297,20 @@ Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assi
 # ---- conversion -----------------------------------------------------------------------------------------
 
 
-def _from_meta(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    return (to(g, device="cpu"),)  # an error: a meta gradient has nothing to give
+def _to_where_it_came_from(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    return (to(g, device=ctx.saved[0]),)
 
 
-_TO_META = Rule("ToCopyBackward0", _from_meta)
+_TRANSFER = Rule("ToCopyBackward0", _to_where_it_came_from)
+
+
+def transferred(t: Tensor, place: devices.device) -> Tensor:
+    """A copy of `t` on another device, with its strides."""
+    from facula.ops.create.creation import empty_like
+    result = empty_like(t, device=place)
+    if place is not devices.META:
+        assign(result, moved(read(t), place))
+    return attach(result, _TRANSFER, (t,), (device_of(t),))
 
 
 @method
@@ -319,11 +343,8 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
         result = to_dtype(self, of)
     if memory_format is not None and memory_format is not layouts.preserve_format:
         result = result.contiguous(memory_format=memory_format)
-    if place is not None and place is not self.device:
-        if place is devices.CPU:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        from facula.ops.create.creation import empty_like
-        result = attach(empty_like(result, device=place), _TO_META, (result,))
+    if place is not None and place is not device_of(self):
+        result = transferred(result, place)
     if copy and result is self:
         result = self.clone()
     return result
@@ -331,8 +352,8 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
 
 @method
 def cpu(self: Tensor, memory_format: Any = None) -> Any:
-    """On the cpu: the tensor itself."""
-    return to(self, device="cpu") if is_meta(self) else self
+    """On the cpu: the tensor itself, if it is there."""
+    return self if device_of(self) is CPU else to(self, device="cpu")
 
 
 @method
@@ -366,7 +387,8 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
     if dtype is None:
-        return f"torch.{'meta.' if is_meta(self) else ''}{DTYPE_NAMES[self.dtype.name]}Tensor"
+        place = device_of(self)
+        return f"torch.{'' if place is CPU else place.type + '.'}{DTYPE_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
         name = dtype.removeprefix("torch.").removesuffix("Tensor")
         if dtype.startswith("torch.cuda."):
@@ -385,7 +407,7 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
     return to_dtype(self, dtype)
 
 
-METHODS["type"] = Tensor.type = type_  # type: ignore[attr-defined]
+also(type_, "Tensor.type")
 
 
 @method

@@ -183,7 +183,7 @@ def _edges(array: np.ndarray, cut: list[bool], count: int) -> np.ndarray:
 def _readable(array: np.ndarray, of: dtype) -> np.ndarray:
     """`array` with elements that Python can show: bfloat16's bits are widened to float32."""
     if of is dtypes.bfloat16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return array
 
 

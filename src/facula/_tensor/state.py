@@ -6,11 +6,11 @@ from typing import Any
 
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
-from facula._tensor.handle import Tensor, is_meta, strides_of
+from facula._tensor.handle import Tensor, device_of, is_meta, strides_of
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
-from facula.ops.registry import METHODS, method
+from facula.ops.registry import also, method
 
 _CPU = devices.CPU
 
@@ -19,12 +19,13 @@ def prop(name: str, get: Any, put: Any = None, delete: Any = None) -> None:
     setattr(Tensor, name, property(get, put, delete))
 
 
-prop("device", lambda self: devices.META if is_meta(self) else _CPU)
+prop("device", device_of)
 prop("layout", lambda self: layouts.strided)
 prop("ndim", lambda self: len(self.shape))
 prop("itemsize", lambda self: self.dtype.itemsize)
 prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
-prop("is_cpu", lambda self: not is_meta(self))
+prop("is_cpu", lambda self: device_of(self) is _CPU)
+prop("is_privateuseone", lambda self: device_of(self).type == "privateuseone")
 prop("is_meta", is_meta)
 for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu",
               "is_mps", "is_xla", "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort",
@@ -60,7 +61,7 @@ def dim(self: Tensor) -> int:
     return len(self.shape)
 
 
-Tensor.ndimension = dim  # type: ignore[attr-defined]
+also(dim, "Tensor.ndimension")
 
 
 @method
@@ -69,7 +70,7 @@ def numel(self: Tensor) -> int:
     return size_of(self.shape)
 
 
-Tensor.nelement = numel  # type: ignore[attr-defined]
+also(numel, "Tensor.nelement")
 
 
 @method
@@ -125,16 +126,16 @@ def data_ptr(self: Tensor) -> int:
         return 0
     if self._node is not None and 0 not in self.shape:
         return realize(self._node).ptr
-    array = self._memory()[1]
     if not size_of(self.shape):
         return 0
-    return int(array.__array_interface__["data"][0]) + storage_offset(self) * self.dtype.itemsize
+    return realize(self._node or self._storage.node).ptr + storage_offset(self) * self.dtype.itemsize
 
 
 @method
 def get_device(self: Tensor) -> int:
-    """-1: the cpu has no number."""
-    return -1
+    """The index of the device; -1: the cpu has no number."""
+    index = device_of(self).index
+    return -1 if index is None else index
 
 
 @method
@@ -241,9 +242,8 @@ def _itself(self: Tensor, *args: Any, **options: Any) -> Tensor:
 
 
 for _name in ("resolve_conj", "resolve_neg", "to_dense", "coalesce"):
-    METHODS[_name] = _itself
-    setattr(Tensor, _name, _itself)
-Tensor.const_data_ptr = data_ptr  # type: ignore[attr-defined]
+    also(_itself, "Tensor." + _name)
+also(data_ptr, "Tensor.const_data_ptr")
 
 
 @method

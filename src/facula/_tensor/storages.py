@@ -6,6 +6,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor, share
 from facula.engine.graph.node import size_of
+from facula.engine.realize import realize
 from facula.ops.registry import method
 
 
@@ -22,7 +23,7 @@ class UntypedStorage:
     def data_ptr(self) -> int:
         if self._tensor.is_meta:
             return 0
-        return int(self._storage.memory().__array_interface__["data"][0])
+        return realize(self._storage.node).ptr if self._bytes else 0
 
     def nbytes(self) -> int:
         return self._bytes

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import facula.autograd.backward  # noqa: F401
-from facula._tensor.handle import Tensor, alias, is_meta, refresh, share
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, refresh, share
 from facula._tensor.state import prop
 from facula.autograd.graph import mode
 from facula.dtypes import CPP_NAMES, FLOAT
@@ -45,7 +45,7 @@ def _set_grad(self: Tensor, grad: Any) -> None:
                                "tensor's grad_dtype (defaults to the tensor's dtype). You can set "
                                "the tensor's grad_dtype attribute with a specific dtype, or None "
                                "to allow any dtype.")
-        if is_meta(grad) is not is_meta(self):
+        if device_of(grad) is not device_of(self):
             raise RuntimeError("attempting to assign a gradient with device type "
                                f"'{grad.device}' to a tensor with device type '{self.device}'. "
                                "Please ensure that the gradient and the tensor are on the same "

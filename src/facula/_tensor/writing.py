@@ -11,11 +11,11 @@ from facula._tensor.handle import Tensor, alias, is_meta, new, share, update
 from facula._tensor.tape_methods import take_over
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.index.masking import scalar_value
-from facula.ops.registry import FUNCTIONS, METHODS, method, write_back
+from facula.ops.registry import also, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size
 
@@ -78,8 +78,8 @@ def zero_(self: Tensor) -> Tensor:
     return update(self, overwriting(self, new(constant(0, self.shape, self.dtype)), "ZeroBackward0"))
 
 
-FUNCTIONS["zero_"] = zero_
-FUNCTIONS["fill_"] = fill_
+also(zero_, "zero_")
+also(fill_, "fill_")
 
 
 @method
@@ -204,13 +204,11 @@ def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
 Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]
 
 
-@method
-def new_(self: Tensor, *args: Any, **options: Any) -> Tensor:
+def _made_alike(self: Tensor, *args: Any, **options: Any) -> Tensor:
     """A tensor of this dtype, made as `Tensor(...)` makes one."""
     return construct(self.dtype, args)
 
 
-Tensor.new = new_  # type: ignore[attr-defined]
-del Tensor.new_, METHODS["new_"]  # type: ignore[attr-defined]
+also(_made_alike, "Tensor.new")
 
 

@@ -7,20 +7,17 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from facula._tensor.handle import Tensor, edge_of, is_meta, new, read
+from facula._tensor.handle import Tensor, device_of, edge_of, new, read
 from facula.autograd import replay
 from facula.autograd.graph import GradNode, mode
 from facula.autograd.modes import anomaly
 from facula.autograd.walk import Targets, accumulate, beside, edge_key, node_of, settle, walk
 from facula.dtypes import FLOAT
-from facula.engine.graph.node import CONST, Node
-from facula.engine.meta import meta_node, switch
+from facula.engine.graph.node import CONST, Node, elsewhere
+from facula.engine.moving import moved
 from facula.engine.realize import flush
 from facula.ops.casting import constant
-
-_meta_about = False
-switch(globals(), "_meta_about", True)
-
+from facula.ops.listening import engine_call
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -37,7 +34,7 @@ def _sequence(x: Any) -> tuple[Any, ...]:
 def _scalar_root(t: Any) -> list[tuple[Any, Any]] | None:
     """The root of `loss.backward()`; None where there is anything to think about."""
     edge = getattr(t, "_grad_fn", None)
-    if _meta_about or edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
+    if elsewhere or edge is None or t.shape or t._base is not None or t._output_nr or t.dtype.category != FLOAT:
         return None
     return [(edge, new(Node(CONST, (), None, (1.0,), t.shape, t.dtype)))]
 
@@ -56,7 +53,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
                 if not t.dtype.is_floating_point:
                     raise RuntimeError("grad can be implicitly created only for real scalar outputs but got "
                                        f"{t.dtype}")
-                g = new(meta_node(t.shape, t.dtype) if is_meta(t) else constant(1.0, t.shape, t.dtype))
+                g = new(moved(constant(1.0, t.shape, t.dtype), device_of(t)))
         elif not isinstance(g, Tensor):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         elif g.shape != t.shape:
@@ -66,7 +63,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
             raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. "
                                f"Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a "
                                f"dtype of {t.dtype}.")
-        if _meta_about and g is not None and is_meta(g) is not is_meta(t):
+        if elsewhere and g is not None and device_of(g) is not device_of(t):
             raise RuntimeError(f"invalid gradient at index {i} - expected device {t.device} but got {g.device}")
         if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
@@ -74,6 +71,7 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
     return roots
 
 
+@engine_call("")
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
              grad_variables: Any = None, inputs: Any = None) -> None:
     """Add to the `.grad` of every leaf the gradient of the sum of `tensors` (weighted by `grad_tensors`).
@@ -130,6 +128,7 @@ def _input_edges(inputs: tuple[Any, ...]) -> list[Any]:
     return edges
 
 
+@engine_call("autograd.grad")
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
          create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
          is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, edge_of, is_meta, new, read, strides_of, update
+from facula._tensor.handle import Tensor, alias, device_of, edge_of, new, read, strides_of, update
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
-from facula.engine.meta import meta_node
+from facula.engine.moving import moved
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -196,8 +196,8 @@ def _rule_of(cls: type[Function]) -> FunctionRule:
 
 def _zeros(shape_and_dtype: tuple[Any, Any], like: Any) -> Any:
     """Zeros on the device of `like`."""
-    make_meta = like is not None and is_meta(like)
-    return new(meta_node(*shape_and_dtype) if make_meta else constant(0, *shape_and_dtype))
+    zeros = constant(0, *shape_and_dtype)
+    return new(zeros if like is None else moved(zeros, device_of(like)))
 
 
 def _finish_one(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges: tuple[Any, ...], out: Any) -> Any:

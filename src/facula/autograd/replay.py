@@ -23,7 +23,7 @@ from facula.autograd.walk import settle, walk
 from facula.config import threshold
 from facula.dtypes import float32
 from facula.engine import realize, recorder
-from facula.engine.graph.node import BUFFER, CONST, Node, size_of
+from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere, size_of
 from facula.engine.runtime.buffer import class_of
 from facula.engine.steps import (
     Key,
@@ -270,7 +270,7 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
-    found = survey(roots, keep) if recorder.LIMIT > 0 else None  # -1: there are meta tensors
+    found = survey(roots, keep) if recorder.LIMIT and not elsewhere else None
     if found is None or found.functions:
         gradients = walk(roots, keep, False, None) if found is None else _through_functions(found, roots, keep)
         del found  # only what the program holds may count as held

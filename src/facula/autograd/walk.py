@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from facula._tensor.handle import Tensor, assign, edge_of, is_meta, new, read
+from facula._tensor.handle import Tensor, assign, device_of, edge_of, new, read
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
-from facula.engine.graph.node import CONST
-from facula.engine.meta import meta_node, switch
+from facula.devices import CPU
+from facula.engine.graph.node import CONST, elsewhere
+from facula.engine.moving import moved
+from facula.engine.placing import running
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -142,8 +144,12 @@ class Walk:
                 if g is None:
                     results = ()
                     continue
+                if elsewhere:
+                    running.tape = device_of(g)
                 results = node.rule.backward(node, g)
             else:
+                if elsewhere:
+                    running.tape = next((device_of(one) for one in g if one is not None), CPU)
                 results = node.rule.backward(node, *g)
             if type(results) is not tuple:
                 results = tuple(results) if isinstance(results, list) else (results,)
@@ -166,7 +172,7 @@ def release(node: GradNode) -> None:
 
 def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targets: Targets | None) -> dict[Any, Any]:
     """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
-    before = mode.grad
+    before, outside = mode.grad, running.tape
     mode.grad = create_graph
     try:
         found = Walk(keep, targets)
@@ -174,6 +180,8 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
         return found.leaves
     finally:
         mode.grad = before
+        if outside is not running.tape:  # a Function's backward may have one of its own inside
+            running.tape = outside
 
 
 def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
@@ -306,15 +314,10 @@ def accumulate(t: Any, g: Any) -> None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
-_meta_about = False
-switch(globals(), "_meta_about", True)
-
-
 def beside(t: Any, g: Any) -> Any:
     """`g`, on the device of its tensor: a rule may have made it from shapes alone."""
-    if is_meta(t) is is_meta(g):
-        return g
-    return new(meta_node(g.shape, g.dtype)) if is_meta(t) else g.cpu()  # the latter is an error
+    place = device_of(t)
+    return g if device_of(g) is place else new(moved(read(g), place))
 
 
 def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) -> None:
@@ -325,7 +328,7 @@ def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) 
         for t, g in leaves.items():
             if targets is not None and t not in targets.wanted:
                 continue
-            if _meta_about:
+            if elsewhere:
                 g = beside(t, g)
             if t._hooks:
                 g = run_hooks(t._hooks, g)

@@ -20,14 +20,16 @@ from typing import Any
 
 from facula import dtypes
 from facula.dtypes import dtype
+from facula.engine import plan_budget
 from facula.engine.compiler.verify_node import verify_node
 from facula.engine.graph import node as graph
 from facula.engine.graph.expr import LEAVES, SCALAR_FUNCTIONS, Expr, make
-from facula.engine.graph.node import BUFFER, CALL, CONST, Formula, Node, Primitive, offset_of, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, PICK, Formula, Node, Primitive, offset_of, size_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.errors import PlanFileError, VerifyError
 
 MOST_BYTES, MOST_NODES, MOST_TERMS, MOST_DIMS, MOST_ELEMENTS = 64 << 20, 100_000, 10_000, 64, 1 << 31
+MOST_DEPTH = 150  # of a formula: who reads it goes down from term to term
 PRIMITIVES = {p.name: p for p in vars(graph).values() if isinstance(p, Primitive) and p.name not in ("buffer", "meta")}
 DTYPES = {d.name: d for d in vars(dtypes).values() if isinstance(d, dtype)}
 _INPUTS = {"const": 0, "index": 0, "contract": 2, "gather": 2, "scatter": 3, "write": 2}  # by kind; others: 1
@@ -83,11 +85,6 @@ def _out(value: Any) -> Any:
     raise PlanFileError(f"{value!r} cannot stand in a plan file")
 
 
-def save(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
 def load(path: Path) -> PlanFile:
     """Read and check a file."""
     if path.stat().st_size > MOST_BYTES:
@@ -121,7 +118,7 @@ def _plan(data: dict[str, Any]) -> PlanFile:
     for entry in data["nodes"]:
         node = _node(entry, values)
         verify_node(node)
-        _offsets(node)
+        _whole(node)
         values.append(node)
     made = values[len(leaves):]
     outputs = [made[_index(k - len(leaves), len(made))] for k in data["outputs"]]
@@ -129,6 +126,8 @@ def _plan(data: dict[str, Any]) -> PlanFile:
                     [leaves[_index(k, len(leaves))] for k in data["donated"]], [n for n in made if n.op is CONST])
     _want(outputs and len(set(outputs)) == len(outputs), "no outputs, or one twice")
     _want(not set(outputs) & set(file.constants), "a constant as output")
+    _want(not any(o.op is CALL for o in outputs), "the results of a routine as one output")
+    plan_budget.check(leaves, made)
     for node in made:
         if node.scalars:
             file.numbers_at[node] = len(file.numbers)
@@ -144,7 +143,8 @@ def _index(k: Any, size: int) -> int:
 def _shape(given: Any) -> tuple[int, ...]:
     _want(isinstance(given, list) and len(given) <= MOST_DIMS and all(type(n) is int and n >= 0 for n in given),
           f"{given!r} is not a shape")
-    _want(size_of(tuple(given)) <= MOST_ELEMENTS, f"a shape of more than {MOST_ELEMENTS} elements: {given}")
+    full = tuple(n or 1 for n in given)  # strides of an empty shape are as large as those of a full one
+    _want(size_of(full) <= MOST_ELEMENTS, f"a shape of more than {MOST_ELEMENTS} elements: {given}")
     return tuple(given)
 
 
@@ -167,11 +167,31 @@ def _node(entry: dict[str, Any], values: list[Node]) -> Node:
     elif not isinstance(op, Formula):
         wanted = _INPUTS.get(op.kind, 1)
         _want(len(inputs) == wanted, f"{op.name} takes {wanted} inputs, not {len(inputs)}")
-    return Node(op, inputs, attrs, scalars, _shape(entry["shape"]), _dtype(entry["dtype"]))
+    _want(all((i.op is CALL) == (op is PICK) for i in inputs), f"{op.name} of {inputs}: CALLs are for PICKs")
+    node = Node(op, inputs, attrs, scalars, _shape(entry["shape"]), _dtype(entry["dtype"]))
+    _numbers(node)
+    return node
+
+
+def _numbers(node: Node) -> None:
+    """Numbers have a type that machine code takes, and as many are given as are wanted."""
+    numbers = node.scalars or ()
+    if isinstance(node.op, Formula):
+        wanted: int | None = node.op.scalars
+        _want(all(e.fn != "index" or e.value < len(node.shape) for e in node.op.order),  # type: ignore[operator]
+              f"{node!r}: a coordinate of a dimension that it has not")
+    else:
+        given = node.op.kind in ("view", "write") and len(node.attrs or ()) > 1  # the offset is fixed
+        wanted = None if node.op is CALL else int(node.op.kind in ("const", "view", "write") and not given)
+    _want(wanted is None or len(numbers) == wanted, f"{node!r}: {wanted} numbers wanted, {len(numbers)} given")
+    for x in numbers:
+        _want(not isinstance(x, complex) or node.dtype.is_complex, f"{node!r}: the number {x}")
+        _want(isinstance(x, (float, complex)) or -1 << 63 <= x < 1 << 64, f"{node!r}: the number {x}")
 
 
 def _formula(entry: dict[str, Any]) -> Formula:
     terms: list[Expr] = []
+    depths: list[int] = []
     _want(0 < len(entry["expr"]) <= MOST_TERMS, "an empty formula, or one of too many terms")
     for fn, arguments, value in entry["expr"]:
         _want(fn in LEAVES or fn in SCALAR_FUNCTIONS, f"no scalar function {fn!r}")
@@ -179,7 +199,13 @@ def _formula(entry: dict[str, Any]) -> Formula:
         if fn in ("in", "scalar", "index"):
             _want(type(found) is int and 0 <= found < 4096, f"{fn} number {found!r}")
         _want(fn != "cast" or isinstance(found, dtype), f"a cast to {found!r}")
-        terms.append(make(fn, *(terms[_index(a, len(terms))] for a in arguments), value=found))
+        _want(fn != "lit" or isinstance(found, (int, float, complex)), f"the number {found!r}")
+        _want(type(found) is not int or -1 << 63 <= found < 1 << 64, f"the number {found!r}")
+        _want(fn in LEAVES or fn == "cast" or found is None, f"{fn} with {found!r}")
+        above = [_index(a, len(terms)) for a in arguments]
+        depths.append(1 + max((depths[a] for a in above), default=0))
+        _want(depths[-1] <= MOST_DEPTH, f"a formula of more than {MOST_DEPTH} terms in each other")
+        terms.append(make(fn, *(terms[a] for a in above), value=found))
     return Formula(str(entry["name"]), terms[-1])
 
 
@@ -196,15 +222,8 @@ def _in(value: Any) -> Any:
     return value
 
 
-def _offsets(node: Node) -> None:
-    """A region that starts at its run-time offset lies in its base."""
-    if node.op.kind not in ("view", "write"):
-        return
-    region = node.shape if node.op.kind == "view" else node.inputs[1].shape
-    strides: Any = node.attrs[0]  # type: ignore[index]
-    offset: Any = offset_of(node)
-    _want(type(offset) is int and all(type(s) is int for s in strides), f"offset {offset!r}, strides {strides!r}")
-    steps = [(n - 1) * s for n, s in zip(region, strides, strict=True)]
-    inside = offset + sum(s for s in steps if s < 0) >= 0 \
-        and offset + sum(s for s in steps if s > 0) < size_of(node.inputs[0].shape)
-    _want(inside or not size_of(region), f"{node!r}: its region leaves {node.inputs[0]!r}")
+def _whole(node: Node) -> None:
+    """The strides and the offset of a region are whole numbers; verify_node has seen where it lies."""
+    if node.op.kind in ("view", "write"):
+        numbers: Any = (*node.attrs[0], offset_of(node))  # type: ignore[index,misc]
+        _want(all(type(n) is int and abs(n) < 1 << 40 for n in numbers), f"{node!r}: strides and offset {numbers!r}")

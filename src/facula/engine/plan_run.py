@@ -11,6 +11,7 @@ import numpy as np
 from facula.dtypes import FLOAT, bfloat16
 from facula.engine.compiler.pipeline import compile_plan
 from facula.engine.graph.node import Node, size_of
+from facula.engine.plan_budget import check_degrees
 from facula.engine.plan_file import PlanFile
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
@@ -33,14 +34,21 @@ def inputs_for(file: PlanFile) -> list[np.ndarray]:
 
 
 def interpreted(file: PlanFile, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The outputs by NumPy. An index out of range is an error here: a file has no check of its own."""
+    """The outputs by NumPy. An index out of range is an error here: a file has no check of its own. So is whatever
+    NumPy refuses: the file says what cannot be computed."""
     values: dict[Node, Any] = dict(zip(file.leaves, inputs, strict=True))
     for node in (*file.constants, *file.nodes):
         if node.op.kind in ("gather", "scatter"):
             index, rows = values[node.inputs[1]], node.inputs[0].shape[0]
             if index.size and not 0 <= index.min() <= index.max() < rows:
                 raise PlanFileError(f"{node!r}: an index out of range for {rows} rows")
-        values[node] = interpreter.compute(node, [values[i] for i in node.inputs])
+        arrays = [values[i] for i in node.inputs]
+        check_degrees(node, arrays)
+        try:
+            values[node] = interpreter.compute(node, arrays)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+                np.linalg.LinAlgError) as error:
+            raise PlanFileError(f"{node!r} cannot be computed: {type(error).__name__}: {error}") from None
     return [values[o] for o in file.outputs]
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import atexit
 import time
-import traceback
-import warnings
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facula import config
+from facula.devices import CPU, device
+from facula.devices import META as META_DEVICE
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, size_of
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, elsewhere
+from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
-from facula.engine.runtime.buffer import Buffer, adopt, allocate
+from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.steps import (
     Key,
     Ready,
@@ -28,21 +29,18 @@ from facula.engine.steps import (
     held_of,
     signature,
     step_of,
-    use_machine_code,
 )
-from facula.errors import VerifyError
+from facula.engine.targets import host, interpreter, target_of
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
+    from facula.engine.targets.protocol import Target
 
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
 _plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
-# Records of plans that ran; None: nobody wants them, and plans run the quick way.
+# Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
-_debug_numbers: dict[int, int] = {}  # id(plan) -> its number in what FACULA_DEBUG prints; _log keeps the plan
-MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
-failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 _NOTHING: tuple[Node, ...] = ()
 # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
 looks = 0
@@ -58,15 +56,21 @@ def flush() -> None:
         with lock:
             left = checks.left_behind(pending)
             if left:
-                run(_closure(left))
+                _run_all(_closure(left))
         checks.settle()
 
 
 def _compute() -> None:
     with lock:
-        nodes = take()
-        if nodes:
-            run(nodes)
+        _run_all(take())
+
+
+def _run_all(nodes: list[Node]) -> None:
+    """Compute what is alive of `nodes`, wherever it is."""
+    if elsewhere:
+        _run_elsewhere(nodes)
+    if nodes:
+        run(nodes)
 
 
 recorder.above.flush = _compute
@@ -129,12 +133,11 @@ def at_hand(node: Node) -> np.ndarray | None:
 
 
 def _materialise(node: Node) -> Buffer:
-    from facula.engine.runtime import interpreter
     with lock:
-        buffer = allocate(size_of(node.shape) * node.dtype.itemsize)
-        buffer.array(node.shape, node.dtype)[...] = interpreter.compute(node, [])
-        computed(node, buffer)
-    return buffer
+        computed(node, interpreter.constant(node) if node.device is CPU else
+                 target_of(node.device).upload(interpreter.constant(node).array(node.shape, node.dtype)))
+    assert node.buffer is not None
+    return node.buffer
 
 
 def _compute_alone(node: Node) -> None:
@@ -143,7 +146,7 @@ def _compute_alone(node: Node) -> None:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    run(_closure([node, *checks.left_behind(pending)]))
+    _run_all(_closure([node, *checks.left_behind(pending)]))
 
 
 def _closure(wanted: list[Node]) -> list[Node]:
@@ -179,6 +182,41 @@ def run(nodes: list[Node]) -> None:
         run_step(step, nodes, leaves, numbers)
 
 
+def _run_elsewhere(nodes: list[Node]) -> None:
+    """Run what lies on other devices, and leave the rest in the list."""
+    groups: dict[device, list[Node]] = {}
+    for k in range(len(nodes)):  # not over the nodes themselves: a reference that lasts would count as a holder
+        if nodes[k].device is not CPU:
+            groups.setdefault(nodes[k].device, []).append(nodes[k])
+    if groups:
+        nodes[:] = [node for node in nodes if node.device is CPU]
+        while groups:
+            place, group = groups.popitem()
+            run_on(target_of(place), group)
+
+
+def run_on(target: Target, nodes: list[Node]) -> None:
+    """As `run`, on another device than the cpu."""
+    key, leaves, numbers = signature(nodes, [])
+    key = target, *key
+    step = _steps.get(key)
+    if step is None:
+        if not _READY.issuperset(map(_op, leaves)):
+            run_on(target, _closure(leaves) + nodes)
+            return
+        step = step_of(nodes, leaves, held_of(nodes))
+        if step.results:
+            work = Work(nodes, step.held)
+            step.program = target.compile(work.order, work.leaves, work.outputs, work.numbers_at)
+        keep(_steps, key, step)
+    if not step.results:
+        return
+    results = list(map(target.allocate, step.sizes))
+    step.program.run(step.memory(leaves), [numbers[k] for k in step.picks], results)
+    for i, buffer in zip(step.results, results, strict=True):
+        computed(nodes[i], buffer)
+
+
 def keep(cache: dict[Any, Any], key: object, value: object) -> None:
     """Put an entry into a bounded cache."""
     if len(cache) >= LIMIT:
@@ -190,7 +228,7 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
     """Compute what `step` says of `nodes`."""
     plan, recipe = step.only or _ready(step, nodes, leaves)
     if plan is None:
-        _interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
+        interpreter.run([nodes[i] for i in step.order], [nodes[i] for i in step.results], value_of)
         return
     results = allocate_results(step, plan, leaves)
     if recipe is not None and _log is None:
@@ -220,108 +258,25 @@ def plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
     try:
         return _plans[key]
     except KeyError:
-        plan = _build(work.order, work.leaves, work.outputs, work.numbers_at, donated)
+        plan = host.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
         keep(_plans, key, plan)
         return plan
-
-
-def _build(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
-           donated: frozenset[Node]) -> Plan | None:
-    """None: this machine, or the user, wants the interpreter."""
-    if config.BACKEND.value == "interpreter":
-        return None
-    from facula.engine.runtime.cpu import target
-    if not target.available():
-        if config.BACKEND.value == "cpu":
-            raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
-        return None
-    from facula.engine.compiler.pipeline import compile_plan
-    from facula.engine.runtime.cpu.plan import Plan
-    saved = ""
-    try:
-        saved = _save(order, leaves, outputs, donated)
-        start = time.perf_counter()
-        spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().machine())
-        plan = Plan(spec)
-        use_machine_code()
-        if debug.wants(1):
-            _debug_numbers[id(plan)] = debug.plan_compiled(spec, time.perf_counter() - start)
-        return plan
-    except Exception as error:
-        if config.DEBUG.value or isinstance(error, VerifyError):
-            raise
-        _report(error, len(order), saved)
-        return None
-
-
-def _report(error: Exception, nodes: int, saved: str) -> None:
-    """The graph's plan is remembered as None, so the reason is told here or never: once each, whatever Python has
-    shown before (hence no registry), as of the line that gave up."""
-    reason = repr(error)
-    if reason in failures:
-        return
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
-                           "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
-                           + (f"The graph is in {saved}." if saved else
-                              "FACULA_SAVE_PLANS=folder saves the graph as a file."),
-                           RuntimeWarning, *where)
-    if len(failures) < MOST_FAILURES:
-        failures[reason] = "".join(traceback.format_exception(error))
-
-
-def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:
-    """Where FACULA_SAVE_PLANS has had the graph put; "" if it is not set."""
-    if not config.SAVE_PLANS.value:
-        return ""
-    import hashlib  # only those who save plans wait for these
-    from pathlib import Path
-
-    from facula.engine import plan_file
-    text = plan_file.dump(order, leaves, outputs, donated)
-    path = Path(config.SAVE_PLANS.value) / f"plan-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
-    plan_file.save(path, text)
-    return str(path)
-
-
-def _interpret(order: list[Node], outputs: list[Node]) -> None:
-    from facula.engine.runtime import interpreter
-    values: dict[Node, Any] = {}
-
-    def fetch(node: Node) -> Any:
-        found = values.get(node)
-        if found is None and node.op is CONST:
-            found = interpreter.compute(node, [])
-        elif found is None:
-            assert node.buffer is not None
-            found = node.buffer.array(node.shape, node.dtype)
-        return found
-
-    for node in order:
-        values[node] = interpreter.compute(node, [fetch(source) for source in node.inputs])
-    for node in outputs:
-        array = values[node]
-        if not isinstance(array, np.ndarray):
-            continue  # a CALL: only its PICKs are values
-        buffer = allocate(array.nbytes)
-        buffer.array(node.shape, node.dtype)[...] = array
-        computed(node, buffer)
 
 
 def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
-    record = _log.setdefault(id(plan), {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)})
+    record = _log.get(id(plan))
+    if record is None:
+        record = {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)}
+        keep(_log, id(plan), record)
     seconds = time.perf_counter() - start
     record["runs"] += 1
     record["seconds"] += seconds
     record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
     if debug.wants(2):
-        debug.plan_ran(_debug_numbers.get(id(plan), 0), plan.spec.steps, times, seconds)
+        debug.plan_ran(plan.number, plan.spec.steps, times, seconds)
 
 
 def start_plan_log() -> None:
@@ -331,7 +286,7 @@ def start_plan_log() -> None:
 
 
 def plan_log() -> list[dict[str, Any]]:
-    """What ran since `start_plan_log`: a record per plan, as cli/explain.py describes."""
+    """What ran since `start_plan_log`: a record per plan (of the newest LIMIT), as cli/explain.py describes."""
     records = []
     for entry in (_log or {}).values():
         spec = entry["plan"].spec
@@ -349,7 +304,10 @@ def plan_log() -> list[dict[str, Any]]:
 
 
 def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:
-    """A BUFFER node over the memory of a C-contiguous array."""
+    """A BUFFER node over the memory of a C-contiguous array; its copy on the device of the running operation, if that
+    has elements and is not the cpu."""
+    if elsewhere and running.device is not CPU and running.device is not META_DEVICE:
+        return upload(running.device, array, shape, of)
     node = Node(BUFFER, _NOTHING, None, None, shape, of)
     node.buffer = adopt(array)
     return node

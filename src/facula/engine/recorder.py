@@ -11,7 +11,7 @@ from typing import Any
 
 from facula import config
 from facula.dtypes import dtype
-from facula.engine.graph.node import Node, Number, Primitive
+from facula.engine.graph.node import META, Node, Number, Primitive, elsewhere
 
 pending: list[Node] = []  # in program order; realize.py empties it
 lock = threading.RLock()  # held while the graph is walked and run
@@ -19,6 +19,8 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
 LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
+# The same for `record` in machine code, which reads it here: `overflow` is asked when more nodes are pending.
+_due = array("q", [LIMIT])
 _AT_FIRST = LIMIT
 MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
@@ -28,34 +30,39 @@ class _Above:
 
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
+    place: Callable[..., Node | None]  # placing.py: `record`, if that is on another device
 
 
 above = _Above()
-# Asked at every node, instead of after LIMIT nodes, while there are meta tensors (engine/meta.py).
-watch: Callable[[], None] | None = None
-
-# The same for `record` in machine code, which asks `overflow` when more than so many nodes are pending.
-_due = array("q", [LIMIT])
 
 _append = pending.append
 _blank = object.__new__
 _native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
-_made = _native  # the same, but None while there are meta nodes: it does not know LIMIT
+_made = _native  # the same, but None while there are values on other devices, which it knows nothing of
 
 
 def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
-    global _native
+    global _native, _made
     from facula.engine.cpython import recording
     _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0], tested=True)
-    set_watch(watch)
+    with lock:
+        _made = None if elsewhere else _native
 
 
-def set_watch(look: Callable[[], None] | None) -> None:
-    """Have `look` called after each node that is recorded, or nothing."""
-    global watch, _made
-    watch = look
-    _made = _native if look is None else None
+def look_at_devices() -> None:
+    """There is a value on another device: what is recorded may be, too."""
+    global _made
+    if _made is not None:
+        with lock:
+            _made = None
+
+
+def _elsewhere_no_more() -> None:
+    global _made
+    with lock:
+        if not elsewhere:
+            _made = _native
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
@@ -63,6 +70,16 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     """A new pending node. Shapes and dtypes have been checked by the caller."""
     if _made is not None:
         return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
+    if elsewhere:
+        placed = above.place(op, inputs, attrs, scalars, shape, of)
+        if placed is not None:
+            if placed.op is not META:
+                _append(placed)
+                if len(pending) > LIMIT:
+                    overflow()
+            return placed
+    elif _native is not None:
+        _elsewhere_no_more()
     node = _blank(Node)
     node.op = op
     node.inputs = inputs
@@ -87,8 +104,6 @@ def overflow() -> None:
     looked at for repetition: once there is some, a whole number of turns is computed, always the same number, so that
     the graph (and its plan) is the same each time. Looking takes time in proportion to what is pending, and is
     repeated when that has grown fourfold: a node costs the same, however many there are."""
-    if watch is not None:
-        watch()
     if len(pending) < _look_at and LIMIT:
         return
     with lock:  # looking at nodes marks them

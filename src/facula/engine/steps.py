@@ -124,7 +124,8 @@ def numbers_of(nodes: list[Node], leaves: list[Node]) -> list[Number]:
 class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
-    __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept")
+    __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept",
+                 "program")
 
     def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
                  reads: Sequence[int], picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
@@ -138,6 +139,7 @@ class Step:
         self.written = written  # (leaf, references from the nodes): its memory may become that of a result
         self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
         self.only: Ready | None = None  # ready[()], when nothing can be donated
+        self.program: Any = None  # what runs it on another device than the cpu
         self.kept: object = None  # whatever must not die before the key this is found under
 
     def memory(self, leaves: list[Node]) -> list[Buffer]:

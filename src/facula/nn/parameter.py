@@ -7,6 +7,7 @@ from typing import Any
 
 import facula
 from facula._tensor.handle import Tensor
+from facula.ops.listening import disabled
 
 
 class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
@@ -34,6 +35,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         >>> w.requires_grad, w.is_leaf
         (True, True)
     """
+
+    __torch_function__ = staticmethod(disabled)  # results are plain tensors
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
         if data is None:
@@ -105,6 +108,8 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         >>> list(m.state_dict())
         ['steps']
     """
+
+    __torch_function__ = staticmethod(disabled)
 
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Any:
         if data is None:
@@ -182,6 +187,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[ove
     """A buffer whose shape is learned from the first input."""
 
     cls_to_become = Tensor
+    __torch_function__ = staticmethod(disabled)
 
     def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None,
                 persistent: bool = True) -> Any:

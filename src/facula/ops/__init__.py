@@ -3,6 +3,7 @@
 from facula.ops import (  # noqa: F401
     fourier,
     linalg,
+    placement,
 )
 from facula.ops.arrange import (  # noqa: F401
     joining,

@@ -6,16 +6,14 @@ from typing import Any
 
 from facula._tensor.handle import Tensor, edge_of, new, read
 from facula.autograd.graph import grad_node, mode
+from facula.devices import CPU
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype
 from facula.engine.graph.expr import operand
-from facula.engine.graph.node import CONST, Formula, Node
-from facula.engine.meta import meta_node, switch
+from facula.engine.graph.node import CONST, Formula, Node, elsewhere
+from facula.engine.placing import constant_node, running
 from facula.engine.recorder import record
-from facula.ops import placement
 from facula.size import Size
 
-_meta_about = False
-switch(globals(), "_meta_about", True)
 _CAST = Formula("toCopy", operand(0))
 
 
@@ -69,8 +67,6 @@ def held(number: Any, of: dtype) -> Any:
 
 def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
     """A node with `value` everywhere; wraps integers as a C cast does."""
-    if _meta_about and placement.on_meta():
-        return meta_node(shape, of)
     if of.category == BOOL:
         value = bool(value)
     elif of.category == COMPLEX:
@@ -83,4 +79,6 @@ def constant(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
         value &= (1 << bits) - 1
         if of.is_signed and value >> (bits - 1):
             value -= 1 << bits
+    if elsewhere and (place := running.device) is not CPU:
+        return constant_node(place, value, shape, of)
     return Node(CONST, (), None, (value,), shape if type(shape) is Size else tuple.__new__(Size, shape), of)

@@ -1,11 +1,10 @@
-"""What the running operation was given: meta tensors, tensors of the cpu, or both.
+"""Where the arguments of the running operation are.
 
-The engine makes meta what is recorded over meta (`engine/meta.py`). Two questions are left to the
-operations: whether elements that meet meta values are the program's (an error) or the operation's
-own (a table of weights, a mask), and whether a constant that is made of shapes alone (zeros where
-there is nothing to compute) stands for a meta result. Both are answered by the arguments of the
-outermost operation that is running now. They are looked up on Python's stack, which costs nothing
-while there is no meta tensor.
+The engine records a node where its inputs are (engine/moving.py). Two questions are left to the operations: whether
+elements of the cpu that meet those of another device are the program's (an error) or the operation's own (a table of
+weights, a mask), and where constants and tables go that are made of shapes alone. Both are answered by the arguments of
+the outermost operation that is running now. They are looked up on Python's stack, which costs nothing while there is no
+tensor on another device.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from facula._tensor.handle import Tensor, is_meta
+from facula._tensor.handle import Tensor, device_of
+from facula.devices import CPU, device
 from facula.dtypes import FLOAT
-from facula.engine import meta
+from facula.engine import moving
+from facula.engine.placing import running
 
 _OPERATIONS = ("facula.ops.", "facula.nn.functional", "facula._tensor.methods", "facula._tensor.state",
                "facula._tensor.writing", "facula._tensor.tape_methods")
@@ -28,39 +29,43 @@ _INTO = frozenset(("setitem", "copy_", "index_put"))
 
 
 def refuse() -> None:
-    """RuntimeError if the running operation was given a meta tensor and elements of the cpu."""
+    """RuntimeError if the running operation was given tensors of the cpu and of another device."""
     frames = _running()
     if not frames:
         return
     given = list(_tensors(frames[-1]))
-    on_cpu = [t for t in given if not is_meta(t) and t.shape]
+    on_cpu = [t for t in given if device_of(t) is CPU and t.shape]
     if not on_cpu or len(on_cpu) == len(given):
         return
     names = {frame.f_code.co_name for frame in frames}
     indices = all(t.dtype.category < FLOAT for t in on_cpu)
-    if is_meta(given[0]) and (
+    if device_of(given[0]) is not CPU and (
         not names.isdisjoint(_INTO) or indices and not names.isdisjoint(_LENIENT)
     ):
         return
     if "embedding" in names and indices:  # F.embedding takes the index first
         return
-    first = next(t for t in given if is_meta(t) or t.shape).device
-    other = "cpu" if first.type == "meta" else "meta"
+    elsewhere = next((device_of(t) for t in given if device_of(t) is not CPU), None)
+    if elsewhere is None:
+        return
+    first = next(device_of(t) for t in given if device_of(t) is not CPU or t.shape)
+    other = CPU if first is not CPU else elsewhere
     raise RuntimeError(
         f"Tensor on device {other} is not on the expected device {first}! Expected all tensors to "
         "be on the same device."
     )
 
 
-def on_meta() -> bool:
-    """Was the running operation given a meta tensor? No, if it is a factory: these are told where
-    to put things."""
+def running_device() -> device:
+    """Where the tensors are that the running operation was given. The cpu, if it is a factory: these are told where to
+    put things."""
     frames = _running()
-    return (
-        bool(frames)
-        and any(map(is_meta, _tensors(frames[-1])))
-        and all(frame.f_globals["__name__"] not in _FACTORIES for frame in frames[-2:])
-    )
+    if any(frame.f_globals["__name__"] in _FACTORIES for frame in frames[-2:]):
+        return CPU
+    given = list(_tensors(frames[-1])) if frames else []
+    if not given:  # a rule of the tape that makes something of shapes alone
+        return running.tape
+    return next((device_of(t) for t in given if device_of(t) is not CPU), CPU)
 
 
 def _running() -> list[FrameType]:
@@ -98,4 +103,5 @@ def _inside(value: Any, depth: int) -> Iterator[Tensor]:
             yield from _inside(part, depth - 1)
 
 
-meta.on_mixture = refuse
+moving.check.on_mixture = refuse
+type(running).find = staticmethod(running_device)  # type: ignore[method-assign]

@@ -3,31 +3,34 @@
     @op(inplace=True, out=True)
     def cumsum(input, dim, *, dtype=None): ...
 
-gives `facula.cumsum`, `Tensor.cumsum`, `Tensor.cumsum_` and `facula.cumsum(..., out=)`.
+gives `facula.cumsum`, `Tensor.cumsum`, `Tensor.cumsum_` and `facula.cumsum(..., out=)`, all of one
+`Operation` (`ops/op.py`).
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, is_meta, new, read, update
+from facula._tensor.handle import Tensor, device_of, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
-from facula.engine.graph.node import contiguous_strides
-from facula.engine.meta import switch
+from facula.engine.graph.node import contiguous_strides, elsewhere
+from facula.ops.listening import noticed
+from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 
 if TYPE_CHECKING:
     from typing import Literal
 
 Result = TypeVar("Result")
+Names = tuple[str, ...]
 Body = TypeVar("Body", bound=Callable[..., Any])
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public names of `facula`
-NAMESPACES: dict[str, dict[str, Callable[..., Any]]] = {}  # "linalg", "special", "nn.functional", ...
-METHODS: dict[str, Callable[..., Any]] = {}
+__all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "functional",
+           "in_place", "method", "op", "store_out", "withdraw", "write_back"]
 
 DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
                "float16": "Half", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
@@ -38,57 +41,77 @@ DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int"
 def op(fn: Body) -> Body: ...
 @overload
 def op(fn: Callable[..., Result], *, out: Literal[True], name: str | None = ..., function: bool = ...,
-       method: bool = ..., inplace: bool = ..., namespace: str | None = ...) -> Callable[..., Result]: ...
+       method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
+       ) -> Callable[..., Result]: ...
 @overload
 def op(fn: Body, *, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ...) -> Body: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Body: ...
 @overload
 def op(*, out: Literal[True], name: str | None = ...,  # type: ignore[overload-overlap]
-       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ...
+       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
        ) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
 @overload
 def op(*, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ...) -> Callable[[Body], Body]: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Callable[[Body], Body]: ...
 def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, function: bool = True,
-       method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None) -> Any:
-    """Register an operation. `namespace` puts the function there instead of at the root."""
+       method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None,
+       also: Names = ()) -> Any:
+    """Register an operation. `namespace` puts the function there instead of at the root, and there is no method then;
+    `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
         form = with_out(body) if out else body
-        if namespace is not None:
-            NAMESPACES.setdefault(namespace, {})[public] = form
-        elif function:
-            FUNCTIONS[public] = form if out else explained(body)
-        if method and namespace is None:
-            METHODS[public] = form
-            setattr(Tensor, public, form)
+        function_name = f"{namespace}.{public}" if namespace else public if function else None
+        method_name = f"Tensor.{public}" if method and not namespace else None
+        operation = Operation(function_name or method_name or public, body)
+        if function_name:
+            offer(operation, function_name, form if out or namespace else explained(body))
+        if method_name:
+            offer(operation, method_name, form)
         if inplace:
             written = in_place(body, public)
-            if method:
-                METHODS[public + "_"] = written
-                setattr(Tensor, public + "_", written)
-            if function and namespace is None:
-                FUNCTIONS[public + "_"] = written
+            if function_name:
+                offer(operation, function_name + "_", written)
+            if method_name:
+                offer(operation, method_name + "_", written)
+        for spelling in also:
+            offer(operation, spelling, form)
         return form
     return decorate if fn is None else decorate(fn)
 
 
+@overload
+def functional(fn: Body) -> Body: ...
+@overload
+def functional(*, also: Names = ...) -> Callable[[Body], Body]: ...
+def functional(fn: Any = None, *, also: Names = ()) -> Any:
+    """Register a function of `nn.functional`. It is called as it stands: no wrapper is put around it."""
+    return op(fn, namespace="nn.functional", also=also)
+
+
 def method(fn: Body) -> Body:
     """Register a method of Tensor that is no operation: it has no other form."""
-    METHODS[fn.__name__] = fn
-    setattr(Tensor, fn.__name__, fn)
+    offer(Operation("Tensor." + fn.__name__, fn), "Tensor." + fn.__name__, fn)
     return fn
+
+
+def also(form: Form, *spellings: str) -> None:
+    """Further names of a form: `linalg.matmul`, `Tensor.inverse`. A form of no operation begins one."""
+    operation = operation_of(form)
+    if operation is None:
+        operation = Operation(spellings[0], inspect.unwrap(form))
+    for spelling in spellings:
+        offer(operation, spelling, form)
 
 
 def alias_of(public: str, *others: str) -> None:
     """Other public names of an operation (`arccos` of `acos`), in-place forms included."""
     for other in others:
-        for suffix in ("", "_"):
-            if public + suffix in FUNCTIONS:
-                FUNCTIONS[other + suffix] = FUNCTIONS[public + suffix]
-            if public + suffix in METHODS:
-                METHODS[other + suffix] = METHODS[public + suffix]
-                setattr(Tensor, other + suffix, METHODS[public + suffix])
+        for prefix in ("", "Tensor."):
+            for suffix in ("", "_"):
+                operation = owner(prefix + public + suffix)
+                if operation is not None:
+                    offer(operation, prefix + other + suffix, operation.spellings[prefix + public + suffix])
 
 
 # What a body stumbles over when an argument is of a type that it does not expect. Bodies do not look at the
@@ -103,6 +126,8 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return body(*args, **kwargs)
         except MISTAKES as error:
+            if noticed((*args, *kwargs.values())):
+                return form(*args, **kwargs)
             explain(body, args, kwargs, error)
             raise
     return form
@@ -112,7 +137,6 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     """Raise TypeError if an argument does not have the type that `body`'s annotation asks for."""
     if type(error) is TypeError and str(error).startswith(body.__name__ + "()"):
         return
-    import inspect
     try:
         signature = inspect.signature(body)
         bound = signature.bind(*args, **kwargs)
@@ -149,13 +173,9 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     return written
 
 
-_meta_about = False
-switch(globals(), "_meta_about", True)
-
-
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if _meta_about:
+    if elsewhere:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage
@@ -193,6 +213,8 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return body(*args, **kwargs)
             except MISTAKES as error:
+                if noticed((*args, *kwargs.values())):
+                    return form(*args, **kwargs)
                 explain(body, args, kwargs, error)
                 raise
         result = body(*args, **kwargs)
@@ -217,7 +239,7 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
     if result.dtype is not out.dtype:
         from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
-    if _meta_about and is_meta(out) is not is_meta(result):
+    if elsewhere and device_of(out) is not device_of(result):
         raise RuntimeError(f"Attempting to copy from device {result.device} to device {out.device}, but cross-device "
                            "copies are not allowed!")
     if result.shape != out.shape:

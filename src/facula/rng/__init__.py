@@ -17,16 +17,29 @@ import os
 
 from facula.rng.engine import Engine
 
-__all__ = ["Engine", "default_engine", "fresh_seed"]
+__all__ = ["Engine", "default_engine", "fresh_seed", "seed_all"]
 
-_default: list[Engine] = []
+_default: dict[object, Engine] = {}  # by device; None: the cpu's
+_seed_of_all: list[int] = []  # what all started from last, if the program said so
 
 
-def default_engine() -> Engine:
-    """The generator that draws where no other is given, made on first use with a seed of its own."""
-    if not _default:
-        _default.append(Engine(fresh_seed()))
-    return _default[0]
+def default_engine(place: object = None) -> Engine:
+    """The generator that draws where no other is given, made on first use: one for each device. What `seed_all` was
+    told last is its seed, or what the operating system gives."""
+    if place is not None and getattr(place, "type", None) in ("cpu", "meta"):
+        place = None
+    found = _default.get(place)
+    if found is None:
+        found = _default.setdefault(place, Engine(_seed_of_all[0] if _seed_of_all and place else fresh_seed()))
+    return found
+
+
+def seed_all(seed: int) -> None:
+    """Start every device's default generator over, those too that are not there yet."""
+    _seed_of_all[:] = [seed]
+    for place, engine in _default.items():
+        if place is not None:
+            engine.seed(seed)
 
 
 def fresh_seed() -> int:

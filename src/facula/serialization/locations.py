@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from facula import devices
 from facula.devices import device
 from facula.serialization.storages import LoadedStorage
 
@@ -18,6 +19,9 @@ def default_restore_location(storage: LoadedStorage, location: str) -> LoadedSto
         return storage
     if kind == "meta":
         storage.device = device("meta")
+        return storage
+    if devices.count(kind):
+        storage.device = devices.check_available(device(location))
         return storage
     if kind == "cuda":
         raise RuntimeError(

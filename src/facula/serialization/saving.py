@@ -87,7 +87,7 @@ class _Storages:
         if first[1] is not kind:
             raise RuntimeError("Cannot save multiple tensors or storages that view the same data as "
                                "different types")
-        return "storage", kind, key, "cpu", elements.nbytes // kind.itemsize
+        return "storage", kind, key, str(tensor.device), elements.nbytes // kind.itemsize
 
     def items(self) -> Iterator[tuple[str, np.ndarray, int]]:
         """Key, bytes and element size of each storage."""

@@ -46,7 +46,10 @@ def from_storage(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int
         storage.shared = {}
     whole = storage.shared.get(of)
     if whole is None:
-        whole = storage.shared[of] = tensor_class()._from_memory(_elements(storage, of), of)
+        whole = tensor_class()._from_memory(_elements(storage, of), of)
+        if storage.device.type != "cpu":
+            whole = whole.to(storage.device)
+        storage.shared[of] = whole
     return whole.as_strided(size, stride, offset)
 
 

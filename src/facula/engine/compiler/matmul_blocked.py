@@ -16,7 +16,7 @@ from facula.engine.compiler.matmul_operand import Epilogue, Map, Operand, gflops
 KC, MC, PANELS_PER_BLOCK = 512, 128, 16
 MC_MAPPED = 256  # every tile packs a mapped B for itself: the more rows use it the better
 TILE_FLOPS, MOST_TILES = threshold("product_flops"), 64
-SHORTEST_RUN = 6  # columns adjacent in memory, from which runs are quicker than a gather
+SHORTEST_RUN = 6  # neighbours adjacent in memory, from which runs are quicker than a gather
 SMALL_B = 1 << 18  # bytes: below it B lies in cache anyway, and is not packed
 
 
@@ -78,7 +78,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     a_layout = _layout(m, k, *a.strides[1:])
     layout = gemm.Layout(
         t, _map_layout(a.map) or (a_layout if pack_a else "any"),
-        _map_layout(b.map, lanes=True) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
+        _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
         (small + 1, small) if bigger else (small,))
     args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
     if epilogue is not None:
@@ -95,14 +95,14 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     return steps
 
 
-def _map_layout(map: Map | None, lanes: bool = False) -> MapLayout | None:
-    """How a mapped operand is packed; `lanes`: vectors run along its columns."""
+def _map_layout(map: Map | None, packed: bool = False) -> MapLayout | None:
+    """How a mapped operand is read; `packed`: it is B, whose vectors run along columns."""
     if map is None:
         return None
-    bounds, columns = len(map.bounds), map.axes[2]
-    if lanes and columns and columns[0][0] >= SHORTEST_RUN and columns[0][1] == 1 and set(columns[0][2:]) <= {0, 1}:
-        return MapLayout(bounds, tuple(step == 1 for step in columns[0][2:]))
-    return MapLayout(bounds)
+    for way, axis in (("columns", map.axes[2]), ("depth", map.axes[1])):
+        if packed and axis and axis[0][0] >= SHORTEST_RUN and axis[0][1] == 1 and set(axis[0][2:]) <= {0, 1}:
+            return MapLayout(len(map.bounds), way, tuple(step == 1 for step in axis[0][2:]))
+    return MapLayout(len(map.bounds))
 
 
 def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> tuple[int, int, int, int]:

@@ -158,7 +158,7 @@ def assign(
         memory.slots[value] = memory.slots[output]
         fixed.add(value)
     in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
-    _replace(work, last, donated.difference(w.overwrites for w in in_place), memory, outputs, same or {})
+    _replace(work, last, donated.difference(w.overwrites for w in in_place), memory, outputs, same or {}, size)
     steps: list[Made] = []
     aliases: dict[int, int] = {}
     written = set(leaves)
@@ -229,15 +229,22 @@ def _replace(
     memory: Memory,
     outputs: list[object],
     same: Mapping[Any, Any],
+    size: Callable[[object], int],
 ) -> None:
-    """Give outputs the memory of donated leaves that they take the place of."""
-    free = donated.difference(outputs)
-    shared = {*same, *same.values()}
+    """Give outputs the memory of donated leaves: of one that the same step reads, if it may be written over as it is
+    read, or of one that no step needs any more when the output's comes."""
+    free = {leaf: size(leaf) for leaf in last if leaf in donated and leaf not in outputs}
+    settled = {*same, *same.values()}
     for k, w in enumerate(work):
-        for result, bases in w.replaces.items():
-            if result not in outputs or result in shared:
+        for result in w.writes:
+            if not free or result not in outputs or result in settled or w.overwrites is not None:
                 continue
+            settled.add(result)
+            bases = w.replaces.get(result, ())
             base = next((b for b in bases if b in free and last[b] == k), None)
+            if base is None:
+                wanted = size(result)
+                base = next((b for b, n in free.items() if n == wanted and last[b] < k), None)
             if base is not None:
-                free.discard(base)
+                del free[base]
                 memory.slots[result] = memory.slots[base]

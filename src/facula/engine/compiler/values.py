@@ -50,6 +50,21 @@ class Refine(Exception):
 Read = tuple[Node, Affine]
 
 
+class _Use:
+    """A formula's node at one position, and what has been made of the formula so far. An object that nothing points
+    back to: functions that call each other would be a reference cycle, which keeps the nodes, and so their memory
+    from being taken over, until Python's collector runs."""
+
+    __slots__ = ("node", "args", "map", "types", "done")
+
+    def __init__(self, node: Node, args: list[Val], map: Affine, types: dict[Expr, dtype | None]) -> None:
+        self.node = node
+        self.args = args
+        self.map = map
+        self.types = types
+        self.done: dict[tuple[Expr, dtype], Val] = {}
+
+
 @dataclass
 class Builder:
     """Makes Vals over the loop space `dims`.
@@ -179,35 +194,33 @@ class Builder:
         return self.make("round16", (value,), value.dtype)
 
     def _formula(self, node: Node, op: Formula, args: list[Val], map: Affine) -> Val:
-        operands = tuple(i.dtype for i in node.inputs)
-        types = natural_types(op, operands, node.dtype)
-        done: dict[tuple[Expr, dtype], Val] = {}
+        types = natural_types(op, tuple(i.dtype for i in node.inputs), node.dtype)
+        use = _Use(node, args, map, types)
+        return self.round(self.cast(self._term(op.expr, types[op.expr] or node.dtype, use), node.dtype))
 
-        def build(e: Expr, want: dtype) -> Val:
-            key = (e, want)
-            found = done.get(key)
-            if found is None:
-                found = done[key] = self.cast(make_one(e, want), want)
-            return found
+    def _term(self, e: Expr, want: dtype, use: _Use) -> Val:
+        found = use.done.get((e, want))
+        if found is None:
+            found = use.done[e, want] = self.cast(self._term_as_it_is(e, want, use), want)
+        return found
 
-        def make_one(e: Expr, want: dtype) -> Val:
-            if e.fn == "in":
-                return args[e.value]  # type: ignore[call-overload,no-any-return]
-            if e.fn == "lit":
-                return self.make("lit", (), want, e.value)
-            if e.fn == "scalar":
-                return self.number(self.numbers_at[node] + e.value, want)  # type: ignore[operator]
-            if e.fn == "index":
-                lane = Affine(node.shape, tuple(int(k == e.value) for k in range(len(node.shape))))
-                return self.make("coord", (), int64, self.moved(map, lane))
-            inner_types = argument_types(e, want, types, node.dtype)
-            inner = tuple(build(a, t) for a, t in zip(e.args, inner_types, strict=True))
-            own = own_type(e, inner_types)
-            if e.fn == "cast":
-                return self.round(self.cast(inner[0], own))
-            return self.make(e.fn, inner, own)
-
-        return self.round(self.cast(build(op.expr, types[op.expr] or node.dtype), node.dtype))
+    def _term_as_it_is(self, e: Expr, want: dtype, use: _Use) -> Val:
+        node = use.node
+        if e.fn == "in":
+            return use.args[e.value]  # type: ignore[call-overload,no-any-return]
+        if e.fn == "lit":
+            return self.make("lit", (), want, e.value)
+        if e.fn == "scalar":
+            return self.number(self.numbers_at[node] + e.value, want)  # type: ignore[operator]
+        if e.fn == "index":
+            lane = Affine(node.shape, tuple(int(k == e.value) for k in range(len(node.shape))))
+            return self.make("coord", (), int64, self.moved(use.map, lane))
+        inner_types = argument_types(e, want, use.types, node.dtype)
+        inner = tuple(self._term(a, t, use) for a, t in zip(e.args, inner_types, strict=True))
+        own = own_type(e, inner_types)
+        if e.fn == "cast":
+            return self.round(self.cast(inner[0], own))
+        return self.make(e.fn, inner, own)
 
 
 def _exact(small: dtype, big: dtype) -> bool:

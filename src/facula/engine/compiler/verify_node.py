@@ -112,10 +112,17 @@ def _gather(node: Node) -> None:
         _refuse(node, f"rows of {table!r} at {index!r}")
 
 
+def _index(node: Node) -> None:
+    (dim,) = node.attrs or (-1,)
+    if type(dim) is not int or not 0 <= dim < len(node.shape) or node.dtype is not int64:
+        _refuse(node, f"coordinates along {dim}")
+
+
 def _scatter(node: Node) -> None:
     base, index, source = node.inputs
     _like(node, base)
-    if index.dtype is not int64 or source.shape != (*index.shape, base.shape[1]):
+    if index.dtype is not int64 or len(base.shape) != 2 or source.shape != (*index.shape, base.shape[1]) \
+            or source.dtype is not node.dtype:
         _refuse(node, f"{source!r} at {index!r}")
 
 
@@ -126,9 +133,10 @@ def _scan(node: Node) -> None:
 
 
 def _sort(node: Node) -> None:
-    if node.shape != node.inputs[0].shape or node.dtype is not int64:
+    dim, _ = node.attrs or (-1, False)
+    if node.shape != node.inputs[0].shape or node.dtype is not int64 or not 0 <= dim < max(len(node.shape), 1):  # type: ignore[operator]
         _refuse(node, f"the order of {node.inputs[0]!r}")
 
 
 _CHECKS = {"view": _view, "write": _write, "reduce": _reduce, "contract": _contract, "gather": _gather,
-           "scatter": _scatter, "scan": _scan, "sort": _sort}
+           "scatter": _scatter, "index": _index, "scan": _scan, "sort": _sort}

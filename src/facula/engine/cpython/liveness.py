@@ -31,17 +31,19 @@ def _uncounted(what: object) -> int:
 
 
 def _counts() -> bool:
-    """Does this interpreter count references, in one thread at a time?"""
-    enabled = getattr(sys, "_is_gil_enabled", None)
+    """Is this CPython with its global lock, and are its counts wanted? The one place that decides it; who makes
+    builtins asks `known`."""
     return (config.LIVENESS.value != "off" and sys.implementation.name == "cpython"
-            and hasattr(sys, "getrefcount") and not _free_threaded()
-            and (enabled is None or bool(enabled())))
+            and hasattr(sys, "getrefcount") and not _free_threaded())
 
 
 def _free_threaded() -> bool:
     """A build without the lock counts differently even while it is switched on: by owner, and not
     at all what is immortal."""
-    return sys.version_info >= (3, 13) and "free-threading" in sys.version
+    if sys.version_info < (3, 13):
+        return False
+    import sysconfig  # reads a large table: milliseconds that older versions need not pay
+    return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def _counter() -> Callable[[object], int]:

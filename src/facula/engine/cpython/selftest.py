@@ -17,7 +17,6 @@ from typing import Any
 from facula.engine.runtime.cpu import object_cache, target
 
 _AGREES, _DIFFERS = b"agrees", b"differs"
-OTHER = "; under test\n"  # after a builtin's text: the same code, loaded once more (beside it)
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 
 

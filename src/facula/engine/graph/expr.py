@@ -60,12 +60,7 @@ class Expr:
     value: object
 
     def __repr__(self) -> str:
-        if self.fn == "lit":
-            return repr(self.value)
-        if self.fn in LEAVES:
-            return f"{self.fn}{self.value}"
-        inner = ", ".join(map(repr, self.args))
-        return f"{self.fn}<{self.value!r}>({inner})" if self.value is not None else f"{self.fn}({inner})"
+        return _text(self, [1000])
 
     def __add__(self, other: Expr | float) -> Expr:
         return make("add", self, wrap(other))
@@ -114,6 +109,20 @@ class Expr:
 
     def __invert__(self) -> Expr:
         return make("not", self)
+
+
+def _text(e: Expr, left: list[int]) -> str:
+    """`e` written out, as far as terms are `left`: a term that is shared stands wherever it is read, so that thirty
+    terms may write out as a thousand million."""
+    left[0] -= 1
+    if e.fn == "lit":
+        return repr(e.value)
+    if e.fn in LEAVES:
+        return f"{e.fn}{e.value}"
+    if left[0] < 0:
+        return "..."
+    inner = ", ".join([_text(a, left) for a in e.args])
+    return f"{e.fn}<{e.value!r}>({inner})" if e.value is not None else f"{e.fn}({inner})"
 
 
 _interned: dict[tuple[object, ...], Expr] = {}

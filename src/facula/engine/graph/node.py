@@ -6,7 +6,7 @@ Its elements are laid out contiguously, row-major, whatever its inputs look like
 primitive   inputs                 attrs            scalars    value
 BUFFER      -                      -                -          the elements in `buffer`
 CONST       -                      -                (v,)       v everywhere
-META        -                      -                -          no elements: shape and dtype only (engine/meta.py)
+META        -                      -                -          no elements: shape and dtype only (targets/meta.py)
 INDEX       -                      (dim,)           -          int64 coordinate along `dim`
 Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast
 VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
@@ -29,8 +29,11 @@ A scalar is a Python float for float results, an int for integers and bools, a c
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from facula.devices import CPU
+from facula.devices import device as Device
 from facula.dtypes import dtype
 from facula.dtypes import dtype as DType
 from facula.engine.graph.expr import Expr, postorder
@@ -115,6 +118,7 @@ class Node:
     buffer: Buffer | None
     slot: int | None
     range: tuple[int, int]  # smallest and largest value of an index tensor, once someone has looked
+    device: Device = CPU  # a PlacedNode's own; no other has room for one
 
     def __init__(self, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
                  scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: DType) -> None:
@@ -129,6 +133,30 @@ class Node:
 
     def __repr__(self) -> str:
         return f"{self.op.name}{list(self.shape)}:{self.dtype.name}"
+
+
+# One entry for each PlacedNode that is alive. While there is none, nothing is asked about devices.
+elsewhere: list[None] = []
+
+
+class PlacedNode(Node):
+    """A value on another device than the cpu. engine/placing.py makes them all."""
+
+    __slots__ = ("device",)
+
+    device: Device
+
+    def __init__(self, place: Device, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
+                 scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: DType) -> None:
+        elsewhere.append(None)  # first: __del__ takes one out, however far we come
+        super().__init__(op, inputs, attrs, scalars, shape, dtype)
+        self.device = place
+
+    def __del__(self, leave: Callable[[], object] = elsewhere.pop) -> None:
+        leave()
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}@{self.device}"
 
 
 def offset_of(node: Node) -> int:

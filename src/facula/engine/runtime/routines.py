@@ -67,7 +67,10 @@ def _cholesky(x: Array) -> tuple[Array, ...]:
 def _fft(x: Array, kind: str = "fft", n: int | None = None, dim: int = -1,
          norm: str = "backward") -> tuple[Array, ...]:
     """`kind` is a function of numpy.fft: fft, ifft, rfft, irfft, hfft, ihfft."""
-    return (np.asarray(getattr(np.fft, kind)(x, n=n, axis=dim, norm=norm)),)
+    return (np.asarray(_FFTS[kind](x, n=n, axis=dim, norm=norm)),)
+
+
+_FFTS: dict[str, Any] = {name: getattr(np.fft, name) for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")}
 
 
 @register("slogdet")

@@ -7,81 +7,94 @@ from typing import Any
 
 import facula
 from facula.ops.elementwise import activations as _ops
+from facula.ops.registry import functional
 
-gelu = _ops.gelu
-logsigmoid = _ops.logsigmoid
-softplus = _ops.softplus
-softshrink = _ops.softshrink
-elu_ = _ops.elu_
-hardtanh_ = _ops.hardtanh_
-leaky_relu_ = _ops.leaky_relu_
+for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink, _ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
+    functional(_same)
 
 
+@functional
 def relu(input: Any, inplace: bool = False) -> Any:
     """`max(0, x)`; the gradient at 0 is 0."""
     return input.relu_() if inplace else input.relu()
 
 
+@functional
 def relu_(input: Any) -> Any:
     """`relu`, overwriting the input."""
     return input.relu_()
 
 
+@functional
 def relu6(input: Any, inplace: bool = False) -> Any:
     """`min(max(0, x), 6)`."""
     return hardtanh(input, 0.0, 6.0, inplace)
 
 
+@functional
 def sigmoid(input: Any) -> Any:
     """`1 / (1 + exp(-x))`."""
     return input.sigmoid()
 
 
+@functional
 def tanh(input: Any) -> Any:
     """The hyperbolic tangent."""
     return input.tanh()
 
 
+@functional
 def silu(input: Any, inplace: bool = False) -> Any:
     """`x * sigmoid(x)`."""
+    if input.is_complex():
+        result = input * input.sigmoid()
+        return input.copy_(result) if inplace else result
     return _ops.silu_(input) if inplace else _ops.silu(input)
 
 
+@functional
 def mish(input: Any, inplace: bool = False) -> Any:
     """`x * tanh(softplus(x))`."""
     return _ops.mish_(input) if inplace else _ops.mish(input)
 
 
+@functional
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x above 0, `alpha * (exp(x) - 1)` below."""
     return _ops.elu_(input, alpha) if inplace else _ops.elu(input, alpha)
 
 
+@functional
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`."""
     return facula.celu_(input, alpha) if inplace else facula.celu(input, alpha)
 
 
+@functional
 def celu_(input: Any, alpha: float = 1.0) -> Any:
     """`celu`, overwriting the input."""
     return facula.celu_(input, alpha)
 
 
+@functional
 def selu(input: Any, inplace: bool = False) -> Any:
     """ELU with the constants of self-normalizing networks."""
     return facula.selu_(input) if inplace else facula.selu(input)
 
 
+@functional
 def selu_(input: Any) -> Any:
     """`selu`, overwriting the input."""
     return facula.selu_(input)
 
 
+@functional
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x above 0, `negative_slope * x` below."""
     return _ops.leaky_relu_(input, negative_slope) if inplace else _ops.leaky_relu(input, negative_slope)
 
 
+@functional
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """x limited to [min_val, max_val]. ValueError if min_val is above max_val."""
     if min_val > max_val:
@@ -89,21 +102,25 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     return _ops.hardtanh_(input, min_val, max_val) if inplace else _ops.hardtanh(input, min_val, max_val)
 
 
+@functional
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """`x * min(max(x + 3, 0), 6) / 6`."""
     return _ops.hardswish_(input) if inplace else _ops.hardswish(input)
 
 
+@functional
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """`min(max(x + 3, 0), 6) / 6`."""
     return _ops.hardsigmoid_(input) if inplace else _ops.hardsigmoid(input)
 
 
+@functional
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """0 where `|x| <= lambd`, else x."""
     return facula.hardshrink(input, lambd)
 
 
+@functional
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where it is above `threshold`, else `value`."""
     if inplace:
@@ -111,24 +128,25 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     return facula.threshold(input, threshold, value)
 
 
-_threshold = threshold  # PyTorch's own tests look it up under this name
-
-
+@functional
 def threshold_(input: Any, threshold: float, value: float) -> Any:
     """`threshold`, overwriting the input."""
     return facula.threshold_(input, threshold, value)
 
 
+@functional
 def softsign(input: Any) -> Any:
     """`x / (1 + |x|)`."""
     return input / (input.abs() + 1)
 
 
+@functional
 def tanhshrink(input: Any) -> Any:
     """`x - tanh(x)`."""
     return input - input.tanh()
 
 
+@functional
 def prelu(input: Any, weight: Any) -> Any:
     """x above 0, `weight * x` below, with one weight or one a channel (dimension 1).
 
@@ -138,25 +156,29 @@ def prelu(input: Any, weight: Any) -> Any:
     return facula.prelu(input, weight)
 
 
+@functional(also=("rrelu",))
 def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
           inplace: bool = False) -> Any:
     """Leaky ReLU, its slope drawn from [lower, upper] for each negative element while training."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    # A number for each negative element only, as PyTorch draws them.
+    # A number for each negative element only, in double precision: as PyTorch draws them.
     noise = facula.ones_like(input)
     if not input.is_meta:
         negative = input <= 0
         count = int(negative.sum())
-        noise[negative] = facula.empty(count, dtype=input.dtype, device=input.device).uniform_(lower, upper)
+        noise[negative] = facula.empty(
+            count, dtype=facula.float64, device=input.device).uniform_(lower, upper).to(input.dtype)
     return input.mul_(noise) if inplace else input * noise
 
 
+@functional(also=("rrelu_",))
 def rrelu_(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Any:
     """`rrelu`, overwriting the input."""
     return rrelu(input, lower, upper, training, True)
 
 
+@functional
 def glu(input: Any, dim: int = -1) -> Any:
     """`a * sigmoid(b)` of the two halves along `dim`.
 
@@ -179,6 +201,7 @@ def _get_softmax_dim(name: str, ndim: int, stacklevel: int) -> int:
     return 0 if ndim in (0, 1, 3) else 1
 
 
+@functional
 def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`exp(x) / sum(exp(x))` along `dim`, without overflow.
 
@@ -195,6 +218,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
     return input.softmax(dim) if dtype is None else input.softmax(dim, dtype=dtype)
 
 
+@functional
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`softmax(-x)` along `dim`."""
     if dim is None:
@@ -202,6 +226,7 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
     return (-input).softmax(dim) if dtype is None else (-input).softmax(dim, dtype=dtype)
 
 
+@functional
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`log(softmax(x))` along `dim`, computed without overflow."""
     if dim is None:
@@ -209,6 +234,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
     return input.log_softmax(dim) if dtype is None else input.log_softmax(dim, dtype=dtype)
 
 
+@functional
 def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
     """A sample of the Gumbel-softmax distribution.
 

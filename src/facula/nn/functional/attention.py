@@ -6,11 +6,14 @@ import math
 from typing import Any
 
 import facula
+from facula.ops.arrange.padding import pad
+from facula.ops.product.linear import linear
+from facula.ops.registry import functional
 
-from .dropout import dropout
-from .linear import linear
+from .dropping import dropout
 
 
+@functional
 def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
                                  enable_gqa: bool = False) -> Any:
@@ -31,7 +34,7 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
         raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
                            f"query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead.")
     if scale is None:
-        scale = 1.0 / math.sqrt(query.size(-1))
+        scale = 1.0 / math.sqrt(query.size(-1)) if query.size(-1) else math.inf
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
@@ -101,6 +104,7 @@ def _checked_batch(query: Any, key: Any, value: Any, key_padding_mask: Any, attn
     return dims == 3  # type: ignore[no-any-return]
 
 
+@functional
 def multi_head_attention_forward(
         query: Any, key: Any, value: Any, embed_dim_to_check: int, num_heads: int, in_proj_weight: Any,
         in_proj_bias: Any, bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float,
@@ -180,7 +184,6 @@ def _fitted_mask(mask: Any, length: int, keys: int, batch: int, heads: int) -> A
 
 def _joined_masks(attn_mask: Any, key_padding_mask: Any, added: int, batch: int, heads: int) -> Any:
     """Both masks in one that adds to scores (N * heads, L, S + added), or None."""
-    from .padding import pad
     mask = None if attn_mask is None else pad(attn_mask, (0, added)) if added else attn_mask
     if key_padding_mask is not None:
         padding = pad(key_padding_mask, (0, added)) if added else key_padding_mask

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import facula
 from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
+from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
+from facula.ops.registry import functional
 
 from .._reduction import reduce_values
-from . import activation
 from .loss import _chosen
 
 
 def _check_classes(input: Any, target: Any, weight: Any) -> None:
     """The shapes of `nll_loss`: input (N, C, *) or (C), target (N, *) or ()."""
-    if target.dtype is not facula.int64 and target.dtype is not facula.uint8:
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.type()[6:-6]}")
     if input.dim() == 0:
         raise RuntimeError("input tensor should be 1D or more, but got 0 dimensions")
     classes = input.size(0 if input.dim() == 1 else 1)
@@ -25,11 +25,16 @@ def _check_classes(input: Any, target: Any, weight: Any) -> None:
         if target.dim() == 0 or input.size(0) != target.size(0):
             raise ValueError(f"Expected input batch_size ({input.size(0)}) to match target batch_size "
                              f"({target.size(0) if target.dim() else 0}).")
+    if input.dim() <= 2 and target.dim() > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if input.dim() >= 2:
         expected = (input.size(0), *input.shape[2:])
         if tuple(target.shape) != expected:
             raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
     elif target.dim() > 0 and not (target.dim() == 1 and target.size(0) == 1):
         raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.numel()}")
+    if target.dtype is not facula.int64 and target.dtype is not facula.uint8:
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.type()[6:-6]}")
     if weight is not None and (weight.dim() != 1 or weight.numel() != classes):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes "
                            f"but got weight tensor of shape: {list(weight.shape)}")
@@ -70,6 +75,7 @@ def _average(losses: Any, factors: Any) -> Any:
     return losses.sum() / (losses.numel() if factors is None else factors.sum())
 
 
+@functional
 def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
              reduce: Any = None, reduction: str = "mean") -> Any:
     """Minus the log-probability of the right class: input (N, C, *) or (C), target (N, *) or ().
@@ -91,6 +97,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
     return reduce_values(losses, reduction)
 
 
+@functional
 def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                   ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
                   label_smoothing: float = 0.0) -> Any:
@@ -119,6 +126,9 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing, class_dim)
+    if input.shape == target.shape and input.dim():
+        raise RuntimeError("Expected floating point type for target with class probabilities, got "
+                           f"{target.type()[6:-6]}")
     _check_classes(input, target, weight)
     log_probabilities = input.log_softmax(class_dim)
     losses, factors, counts = _picked(log_probabilities, target, weight, ignore_index)
@@ -130,7 +140,7 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any
     if counts is not None:
         smooth = facula.where(counts, smooth, 0.0)
     smooth = _average(smooth, factors) if reduction == "mean" else reduce_values(smooth, reduction)
-    return (1 - label_smoothing) * result + smooth * (label_smoothing / input.size(class_dim))
+    return (1 - label_smoothing) * result + smooth * (label_smoothing / (input.size(class_dim) or math.nan))
 
 
 def _per_class(weight: Any, input: Any) -> Any:
@@ -146,7 +156,7 @@ def _cross_entropy_of_probabilities(input: Any, target: Any, weight: Any, reduct
                            f"or no classes but got weight tensor of shape: {list(weight.shape)}")
     log_probabilities = input.log_softmax(class_dim)
     if label_smoothing > 0.0:
-        target = target * (1 - label_smoothing) + label_smoothing / classes
+        target = target * (1 - label_smoothing) + label_smoothing / (classes or math.nan)
     values = log_probabilities * target
     if weight is not None:
         values = values * _per_class(weight, input)
@@ -179,6 +189,7 @@ def _binary(input: Any, target: Any) -> Any:
     return attach(values, _BINARY, (input, target), (input, target))
 
 
+@functional
 def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                          reduce: Any = None, reduction: str = "mean") -> Any:
     """`-(t * log(x) + (1 - t) * log(1 - x))` of probabilities x; logarithms are kept above -100.
@@ -201,6 +212,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, size_avera
     return reduce_values(values, reduction)
 
 
+@functional
 def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                                      reduce: Any = None, reduction: str = "mean",
                                      pos_weight: Any = None) -> Any:
@@ -216,7 +228,7 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     reduction = _chosen(reduction, size_average, reduce)
     if target.size() != input.size():
         raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
-    log_sigmoid = activation.logsigmoid(input)
+    log_sigmoid = logsigmoid(input)
     if pos_weight is not None:
         log_sigmoid = log_sigmoid * ((pos_weight - 1) * target + 1)
     values = (1 - target) * input - log_sigmoid
@@ -225,16 +237,18 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     return reduce_values(values, reduction)
 
 
+@functional
 def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None, size_average: Any = None,
                                 reduce: Any = None, reduction: str = "mean") -> Any:
     """Binary cross entropy of logits (*, C) and targets 0 or 1, averaged over the classes."""
     reduction = _chosen(reduction, size_average, reduce)
-    values = -(target * activation.logsigmoid(input) + (1 - target) * activation.logsigmoid(-input))
+    values = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         values = values * weight
     return reduce_values(values.sum(-1) / input.size(-1), reduction)
 
 
+@functional
 def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None,
                       size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
     """`sum over other classes i of max(0, margin - x[y] + x[i])^p / C`.
@@ -270,6 +284,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
     return reduce_values(losses, reduction)
 
 
+@functional
 def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
                            reduction: str = "mean") -> Any:
     """Hinge loss of right classes against all others: target (N, C) lists the right ones first, then -1.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops.registry import functional
 
 _NEVER = -1e30  # the logarithm of an impossible event; infinity would make gradients NaN
 
@@ -27,7 +28,7 @@ def _padded_targets(targets: Any, lengths: list[int]) -> list[list[int]]:
             raise RuntimeError(f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size "
                                f"{targets.size(0)} for argument #2 'targets' (while checking arguments for "
                                "ctc_loss)")
-        flat, rows, start = targets.tolist(), [], 0
+        flat, rows, start = [0] * sum(lengths) if targets.is_meta else targets.tolist(), [], 0
         for n in lengths:
             rows.append([int(v) for v in flat[start:start + n]])
             start += n
@@ -36,9 +37,12 @@ def _padded_targets(targets: Any, lengths: list[int]) -> list[list[int]]:
         raise RuntimeError(f"Expected tensor to have size at least {max(lengths)} at dimension 1, but got "
                            f"size {targets.size(1)} for argument #2 'targets' (while checking arguments for "
                            "ctc_loss)")
+    if targets.is_meta:  # which labels they are makes no difference to the shape
+        return [[0] * n for n in lengths]
     return [[int(v) for v in row[:n]] for row, n in zip(targets.tolist(), lengths, strict=True)]
 
 
+@functional
 def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0,
              reduction: str = "mean", zero_infinity: bool = False) -> Any:
     """Minus the log-probability of label sequences, summed over their alignments.

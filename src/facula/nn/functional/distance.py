@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops.registry import functional
 
 
+@functional(also=("pairwise_distance",))
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The p-norm of `x1 - x2 + eps` along the last dimension."""
     return facula.norm(x1 - x2 + eps, p, dim=-1, keepdim=keepdim)
 
 
+@functional(also=("cosine_similarity",))
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """The cosine of the angle between `x1` and `x2` along `dim`; lengths below `eps` count as `eps`.
 
@@ -39,6 +42,7 @@ def _length(x: Any, dim: int, eps: float) -> Any:
     return norm
 
 
+@functional
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:
     """`x / max(|x|_p, eps)` along `dim`.
 
@@ -53,6 +57,7 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
     return facula.div(input, length.expand_as(input), out=out)
 
 
+@functional
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norm distances of all pairs of rows of (N, D): (N * (N - 1) / 2)."""
     rows = input.size(0)

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import facula
+from facula.ops.registry import functional
 from facula.ops.requirements import require
 
 from .. import _reduction
@@ -37,6 +38,7 @@ def _weighted(values: Any, weight: Any, reduction: str) -> Any:
     return reduce_values(values, reduction)
 
 
+@functional
 def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
              weight: Any = None) -> Any:
     """`(input - target)^2`.
@@ -58,6 +60,7 @@ def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = No
     return reduce_values(squares, reduction) if weight is None else _weighted(squares, weight, reduction)
 
 
+@functional
 def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
             weight: Any = None) -> Any:
     """`|input - target|`."""
@@ -67,6 +70,7 @@ def l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = Non
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 
+@functional
 def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
                    reduction: str = "mean", beta: float = 1.0) -> Any:
     """`d^2 / (2 beta)` for differences d below `beta`, `|d| - beta / 2` above.
@@ -86,6 +90,7 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
                          reduction)
 
 
+@functional
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0,
                weight: Any = None) -> Any:
     """`d^2 / 2` for differences d up to `delta`, `delta * (|d| - delta / 2)` above.
@@ -101,6 +106,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 
+@functional
 def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False,
                      size_average: Any = None, eps: float = 1e-8, reduce: Any = None,
                      reduction: str = "mean") -> Any:
@@ -115,6 +121,7 @@ def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool
     return reduce_values(loss, reduction)
 
 
+@functional
 def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
                       reduction: str = "mean") -> Any:
     """Minus the log-likelihood of `target` under normal distributions with mean `input` and variance `var`.
@@ -152,6 +159,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     return reduce_values(loss, reduction)
 
 
+@functional
 def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
            log_target: bool = False) -> Any:
     """`target * (log(target) - input)`: Kullback-Leibler divergence; `input` is log-probabilities.
@@ -180,16 +188,18 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
     return reduce_values(values, reduction)
 
 
+@functional
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_average: Any = None,
                          reduce: Any = None, reduction: str = "mean") -> Any:
     """`input` where `target` is 1, `max(0, margin - input)` where it is -1."""
     reduction = _chosen(reduction, size_average, reduce)
     zero = facula.zeros((), dtype=input.dtype, device=input.device)
-    far = facula.where(target != 1, (margin - input).clamp(min=0), zero)
+    far = facula.where(target != 1, (margin - input).to(input.dtype).clamp(min=0), zero)
     near = facula.where(target != -1, input, zero)
     return reduce_values(far + near, reduction)
 
 
+@functional
 def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None,
                           reduce: Any = None, reduction: str = "mean") -> Any:
     """`1 - cos(x1, x2)` where `target` is 1, `max(0, cos(x1, x2) - margin)` where it is -1.
@@ -219,6 +229,7 @@ def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float =
     return reduce_values(near + far, reduction)
 
 
+@functional
 def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None,
                         reduce: Any = None, reduction: str = "mean") -> Any:
     """`max(0, -target * (x1 - x2) + margin)`.
@@ -231,9 +242,10 @@ def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got "
                            f"sizes: input1: {input1.size()}, input2: {input2.size()}, target: "
                            f"{target.size()} ")
-    return reduce_values((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+    return reduce_values((-target * (input1 - input2) + float(margin)).clamp(min=0), reduction)
 
 
+@functional
 def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None,
                      reduction: str = "mean") -> Any:
     """`log(1 + exp(-target * input))` with targets 1 and -1."""
@@ -241,6 +253,7 @@ def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: 
     return reduce_values((-target * input).exp().log1p(), reduction)
 
 
+@functional
 def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2,
                         eps: float = 1e-6, swap: bool = False, size_average: Any = None, reduce: Any = None,
                         reduction: str = "mean") -> Any:
@@ -264,6 +277,7 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     return reduce_values((margin + near - far).clamp(min=0), reduction)
 
 
+@functional
 def triplet_margin_with_distance_loss(anchor: Any, positive: Any, negative: Any, *,
                                       distance_function: Any = None, margin: float = 1.0, swap: bool = False,
                                       reduction: str = "mean") -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.ops.arrange.padding import pad
 from facula.ops.norm import normalization as ops
+from facula.ops.registry import functional
 
 
 def _widened(input: Any) -> Any:
@@ -51,6 +53,7 @@ def _check_normalized_shape(input: Any, normalized_shape: Any, weight: Any, bias
     return shape
 
 
+@functional
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None,
                eps: float = 1e-5) -> Any:
     """Normalizes over the last dimensions, which must be `normalized_shape`, then scales and shifts.
@@ -82,6 +85,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     return _narrowed(result, input)
 
 
+@functional(also=("rms_norm",))
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     """Divides by the root of the mean square over the last dimensions, then scales.
 
@@ -113,6 +117,7 @@ def _check_channels(input: Any, **tensors: Any) -> None:
             raise RuntimeError(f"{name} should contain {input.size(1)} elements not {tensor.numel()}")
 
 
+@functional
 def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Any:
     """Normalizes each channel of (N, C, *), by the batch's statistics while training, else by running ones.
@@ -171,6 +176,7 @@ def _update_statistics(running_mean: Any, running_var: Any, mean: Any, variance:
             running_var.mul_(1 - momentum).add_(unbiased.to(running_var.dtype), alpha=momentum)
 
 
+@functional
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Normalizes the channels of (N, C, *) in `num_groups` groups, then scales and shifts each channel.
 
@@ -206,6 +212,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     return _narrowed(result, input)
 
 
+@functional
 def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
                   bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1,
                   eps: float = 1e-5) -> Any:
@@ -244,6 +251,7 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     return _narrowed(result, input)
 
 
+@functional
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75,
                         k: float = 1.0) -> Any:
     """Divides (N, C, *) by `(k + alpha * mean of squares over size neighbouring channels) ** beta`.
@@ -257,7 +265,6 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
                          "dimensions)")
     if input.numel() == 0:
         return input
-    from .padding import pad
     squares = input * input
     sides = [0, 0] * (dim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(squares, sides)

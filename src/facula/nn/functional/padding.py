@@ -1,80 +1,13 @@
-"""Padding, and moving elements between channels and space."""
+"""Moving elements between channels and space; classes as vectors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import facula
+from facula.ops.registry import also, functional
 
 
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
-    """Extends the last dimensions: `pad` is (left, right) of the last, then of the one before it, and so on.
-
-    Args:
-        mode: "constant" (with `value`, 0 by default; negative amounts cut off), "reflect" (the edge is not
-            repeated), "replicate" or "circular".
-
-    Raises:
-        RuntimeError: amounts do not fit the shape.
-        NotImplementedError: a mode that is not known, or for this many dimensions.
-
-    Example:
-        >>> import facula
-        >>> facula.nn.functional.pad(facula.ones(2), (1, 1))
-        tensor([0., 1., 1., 0.])
-    """
-    amounts = [int(n) for n in pad]
-    if len(amounts) % 2 != 0:
-        raise RuntimeError("Padding length must be divisible by 2")
-    dims = input.dim()
-    if len(amounts) > 2 * dims:
-        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but "
-                           f"got padding length {len(amounts)} and input of dimension {dims}")
-    if mode == "constant":
-        return facula.constant_pad_nd(input, amounts, 0 if value is None else value)
-    if value is not None and value != 0:
-        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in ("reflect", "replicate", "circular"):
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    sides = len(amounts) // 2
-    if sides not in (1, 2, 3) or dims not in (sides + 1, sides + 2):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for "
-                                  "now")
-    for i in range(sides):
-        before, after = amounts[2 * i], amounts[2 * i + 1]
-        if before or after:
-            input = _pad_dim(input, dims - 1 - i, before, after, mode)
-    return input
-
-
-def _pad_dim(input: Any, dim: int, before: int, after: int, mode: str) -> Any:
-    """Pad one dimension: which source index each place of the result has is known beforehand."""
-    size = input.size(dim)
-    places = range(-before, size + after)
-    if mode == "reflect":
-        if before >= size or after >= size:
-            raise RuntimeError("Argument #4: Padding size should be less than the corresponding input "
-                               f"dimension, but got: padding ({before}, {after}) at dimension {dim} of input "
-                               f"{list(input.shape)}")
-        source = [abs(p) if p < size else 2 * (size - 1) - p for p in places]
-    elif mode == "replicate":
-        if size == 0:
-            raise RuntimeError(f"Expected a non-zero size at dimension {dim} for replication padding, but "
-                               f"got input {list(input.shape)}")
-        source = [min(max(p, 0), size - 1) for p in places]
-    else:
-        if before > size or after > size:
-            raise RuntimeError("Padding value causes wrapping around more than once.")
-        # Negative amounts cut off first; what is left is what goes round.
-        first, last = max(-before, 0), size - max(-after, 0)
-        left = max(last - first, 1)
-        source = [first + (p - first) % left for p in places]
-    if not source:
-        raise RuntimeError(f"input (size {size}) at dimension {dim} is too small for padding ({before}, "
-                           f"{after})")
-    return input.index_select(dim, facula.tensor(source, dtype=facula.int64, device=input.device))
-
-
+@functional(also=("pixel_shuffle",))
 def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     """(*, C * r^2, H, W) to (*, C, H * r, W * r).
 
@@ -98,6 +31,7 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     return split.permute(order).reshape(*batch, channels // (r * r), height * r, width * r)
 
 
+@functional(also=("pixel_unshuffle",))
 def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     """(*, C, H * r, W * r) to (*, C * r^2, H, W)."""
     r = downscale_factor
@@ -117,6 +51,7 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     return split.permute(order).reshape(*batch, channels * r * r, height // r, width // r)
 
 
+@functional(also=("channel_shuffle",))
 def channel_shuffle(input: Any, groups: int) -> Any:
     """Deals the channels of (N, C, *) out over `groups` groups.
 
@@ -136,4 +71,4 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     return input.reshape(batch, groups, channels // groups, *rest).transpose(1, 2).reshape(input.shape)
 
 
-native_channel_shuffle = channel_shuffle
+also(channel_shuffle, "nn.functional.native_channel_shuffle", "native_channel_shuffle")

@@ -283,7 +283,7 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         out_features: (d1, ...) for a loss at each of these places: targets (N, d1, ...).
         bias: whether the linear layer has one.
         weight: (C), a factor a class.
-        options: LinearCrossEntropyOptions; results do not depend on them.
+        options: LinearCrossEntropyOptions: logits of a few rows at a time, see `functional.linear_cross_entropy`.
 
     Example:
         >>> import facula

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import WRITE, contiguous_strides
 from facula.engine.recorder import record
 from facula.ops.arguments import ints
-from facula.ops.arrange.joining import cat
-from facula.ops.arrange.rearranging import flip
 from facula.ops.casting import constant
+from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.masking import scalar_value
-from facula.ops.registry import op
-from facula.ops.view.broadcasting import expand
-from facula.ops.view.views import slice_view
+from facula.ops.registry import functional, op
 
 
 def _pad_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -70,64 +69,70 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
     return attach(new(node), _PAD, (input,), (pads,))
 
 
-@op(name="pad", namespace="nn.functional")
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant",
-        value: float | None = None) -> Tensor:
-    """Padding of the last dimensions: constant, reflect, replicate or circular."""
-    pads = ints((tuple(pad),), "pad")
-    if len(pads) % 2:
+@functional
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+    """Extends the last dimensions: `pad` is (left, right) of the last, then of the one before it, and so on.
+
+    Args:
+        mode: "constant" (with `value`, 0 by default; negative amounts cut off), "reflect" (the edge is not
+            repeated), "replicate" or "circular".
+
+    Raises:
+        RuntimeError: amounts do not fit the shape.
+        NotImplementedError: a mode that is not known, or for this many dimensions.
+
+    Example:
+        >>> import facula
+        >>> facula.nn.functional.pad(facula.ones(2), (1, 1))
+        tensor([0., 1., 1., 0.])
+    """
+    amounts = [int(n) for n in pad]
+    if len(amounts) % 2 != 0:
         raise RuntimeError("Padding length must be divisible by 2")
-    if len(pads) > 2 * len(input.shape):
-        raise RuntimeError("Padding length should be less than or equal to two times the input "
-                           f"dimension but got padding length {len(pads)} and input of dimension "
-                           f"{len(input.shape)}")
+    dims = input.dim()
+    if len(amounts) > 2 * dims:
+        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but "
+                           f"got padding length {len(amounts)} and input of dimension {dims}")
     if mode == "constant":
-        return constant_pad_nd(input, pads, 0 if value is None else value)
+        return constant_pad_nd(input, amounts, 0 if value is None else value)
     if value is not None and value != 0:
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    n = len(input.shape)
-    if not (len(pads) // 2 in (n - 1, n - 2) and 2 <= n <= 5):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are "
-                                  "supported for now")
-    out = input
-    for k in range(len(pads) // 2):
-        out = _pad_dim(out, n - 1 - k, pads[2 * k], pads[2 * k + 1], mode)
-    return out
+    sides = len(amounts) // 2
+    if sides not in (1, 2, 3) or dims not in (sides + 1, sides + 2):
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for "
+                                  "now")
+    for i in range(sides):
+        before, after = amounts[2 * i], amounts[2 * i + 1]
+        if before or after:
+            input = _pad_dim(input, dims - 1 - i, before, after, mode)
+    return input
 
 
-def _pad_dim(t: Tensor, d: int, before: int, after: int, mode: str) -> Tensor:
-    n = t.shape[d]
-    if mode == "reflect" and (before >= n or after >= n):
-        raise RuntimeError("Argument #4: Padding size should be less than the corresponding input "
-                           f"dimension, but got: padding ({before}, {after}) at dimension {d} of "
-                           f"input {list(t.shape)}")
-    if mode == "circular" and (before > n or after > n):
-        raise RuntimeError("Padding value causes wrapping around more than once.")
-    middle = t
-    if before < 0 or after < 0:
-        middle = slice_view(t, d, max(-before, 0), n - max(-after, 0))
-    if mode == "circular":
-        t, n = middle, middle.shape[d]
-    parts = [middle]
-    if before > 0:
-        if mode == "reflect":
-            parts.insert(0, flip(slice_view(t, d, 1, before + 1), (d,)))
-        elif mode == "replicate":
-            parts.insert(0, _edge(t, d, 0, before))
-        else:
-            parts.insert(0, slice_view(t, d, n - before, n))
-    if after > 0:
-        if mode == "reflect":
-            parts.append(flip(slice_view(t, d, n - 1 - after, n - 1), (d,)))
-        elif mode == "replicate":
-            parts.append(_edge(t, d, n - 1, after))
-        else:
-            parts.append(slice_view(t, d, 0, after))
-    return cat(parts, d) if len(parts) > 1 else parts[0]
-
-
-def _edge(t: Tensor, d: int, i: int, times: int) -> Tensor:
-    shape = t.shape
-    return expand(slice_view(t, d, i, i + 1), (*shape[:d], times, *shape[d + 1:]))
+def _pad_dim(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    """Pad one dimension: which source index each place of the result has is known beforehand."""
+    size = input.size(dim)
+    places = range(-before, size + after)
+    if mode == "reflect":
+        if before >= size or after >= size:
+            raise RuntimeError("Argument #4: Padding size should be less than the corresponding input "
+                               f"dimension, but got: padding ({before}, {after}) at dimension {dim} of input "
+                               f"{list(input.shape)}")
+        source = [abs(p) if p < size else 2 * (size - 1) - p for p in places]
+    elif mode == "replicate":
+        if size == 0:
+            raise RuntimeError(f"Expected a non-zero size at dimension {dim} for replication padding, but "
+                               f"got input {list(input.shape)}")
+        source = [min(max(p, 0), size - 1) for p in places]
+    else:
+        if before > size or after > size:
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+        # Negative amounts cut off first; what is left is what goes round.
+        first, last = max(-before, 0), size - max(-after, 0)
+        left = max(last - first, 1)
+        source = [first + (p - first) % left for p in places]
+    if not source:
+        raise RuntimeError(f"input (size {size}) at dimension {dim} is too small for padding ({before}, "
+                           f"{after})")
+    return input.index_select(dim, new(index_leaf(np.array(source))))

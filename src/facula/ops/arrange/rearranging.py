@@ -11,7 +11,7 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import ints, wrap_dim

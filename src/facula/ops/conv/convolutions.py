@@ -187,7 +187,7 @@ def _forward(n: int) -> Any:
         return convolve(what, n, input, weight, bias, stride, padding, dilation, groups)
     body.__name__ = body.__qualname__ = what
     body.__doc__ = f"The convolution of (N, C, *size) or (C, *size), {n} dimensions, with (O, C / groups, *window)."
-    return op(body, method=False)
+    return op(body, method=False, also=("nn.functional." + what,))
 
 
 def _backward(n: int) -> Any:
@@ -199,7 +199,7 @@ def _backward(n: int) -> Any:
         return convolve_back(what, n, input, weight, bias, stride, padding, output_padding, groups, dilation)
     body.__name__ = body.__qualname__ = what
     body.__doc__ = f"The transpose of conv{n}d: (N, C, *size) with (C, O / groups, *window)."
-    return op(body, method=False)
+    return op(body, method=False, also=("nn.functional." + what,))
 
 
 conv1d, conv2d, conv3d = (_forward(n) for n in (1, 2, 3))

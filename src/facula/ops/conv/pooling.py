@@ -21,7 +21,7 @@ from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, rows, set_rows
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshape_value
 from facula.size import Size
@@ -159,7 +159,7 @@ def _avg_pool(n: int) -> Any:
 
 
 avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(n) for n in (1, 2, 3))
-FUNCTIONS["avg_pool1d"] = avg_pool1d
+also(avg_pool1d, "avg_pool1d")
 
 
 def _adaptive_sizes(what: str, n: int, x: Tensor, size: Any) -> Ints:
@@ -223,7 +223,7 @@ def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_avg_pool(n) for n in (1, 2, 3))
-FUNCTIONS["adaptive_avg_pool1d"] = adaptive_avg_pool1d
+also(adaptive_avg_pool1d, "adaptive_avg_pool1d")
 
 
 # ---- the maximum ------------------------------------------------------------------------------------------
@@ -312,11 +312,9 @@ def _max_pool(n: int) -> Any:
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The largest element of each window, and with `return_indices` where it is."
     with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
-    op(with_indices, method=False, namespace="nn.functional")
-    FUNCTIONS[what] = body
-    if n == 1:  # torch has no other at its root
-        FUNCTIONS[what + "_with_indices"] = with_indices
-    return op(body, method=False, namespace="nn.functional")
+    at_root = (what + "_with_indices",) if n == 1 else ()  # torch has no other at its root
+    op(with_indices, method=False, namespace="nn.functional", also=at_root)
+    return op(body, method=False, namespace="nn.functional", also=(what,))
 
 
 max_pool1d, max_pool2d, max_pool3d = (_max_pool(n) for n in (1, 2, 3))
@@ -357,9 +355,7 @@ def _adaptive_max_pool(n: int) -> Any:
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The largest element of nearly equal parts, as many as `output_size` says."
     with_indices.__name__ = with_indices.__qualname__ = what + "_with_indices"
-    op(with_indices, method=False, namespace="nn.functional")
-    if n == 1:
-        FUNCTIONS[what] = with_indices
+    op(with_indices, method=False, namespace="nn.functional", also=(what,) if n == 1 else ())
     return op(body, method=False, namespace="nn.functional")
 
 

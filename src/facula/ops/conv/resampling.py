@@ -18,7 +18,7 @@ from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.indexed_rows import rows
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.severing import severed
 from facula.ops.view.regions import region_add, region_view
 from facula.ops.view.value_views import reshape_value
@@ -383,7 +383,13 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     return out if len(input.shape) == 3 else reshape_value(out, tuple(out.shape[1:]))
 
 
-FUNCTIONS["grid_sampler"] = lambda input, grid, interpolation_mode, padding_mode, align_corners: grid_sample(
-    input, grid, ("bilinear", "nearest", "bicubic")[interpolation_mode],
-    ("zeros", "border", "reflection")[padding_mode], align_corners)
-FUNCTIONS["grid_sampler_2d"] = FUNCTIONS["grid_sampler_3d"] = FUNCTIONS["grid_sampler"]
+
+@op(method=False)
+def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int,
+                 align_corners: bool) -> Tensor:
+    """`nn.functional.grid_sample`, its modes as numbers."""
+    return grid_sample(input, grid, ("bilinear", "nearest", "bicubic")[interpolation_mode],
+                       ("zeros", "border", "reflection")[padding_mode], align_corners)
+
+
+alias_of("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")

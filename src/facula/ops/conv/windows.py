@@ -82,11 +82,12 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
 
 
 class Phase(NamedTuple):
-    """Along one dimension: of the positions start, start + stride, ... (`count` of them), which taps of the kernel lead
-    there, and from where: position number q and tap number j from the place q + j * dilation - before."""
+    """Along one dimension: of the positions start, start + stride, ... (`size` of them), which taps of the kernel lead
+    there, and from where: position number q and tap number j (the last is 0) from the place q + j * dilation - before.
+    """
 
     start: int
-    count: int
+    size: int
     taps: tuple[int, int, int]  # first, number, distance
     before: int
     dilation: int
@@ -139,7 +140,7 @@ def _phase(y: Node, w: Node, groups: int, phases: tuple[Phase, ...]) -> Node | N
             return None
         plain = contiguous_strides(y.shape)
         y = seen(y, shape, plain, sum(times(plain[2:], skipped)))
-    back = Geometry(tuple(y.shape[2:]), tuple([p.taps[1] for p in phases]), tuple([p.count for p in phases]),
+    back = Geometry(tuple(y.shape[2:]), tuple([p.taps[1] for p in phases]), tuple([p.size for p in phases]),
                     (1,) * len(phases), tuple([p.before + s for p, s in zip(phases, skipped, strict=True)]),
                     tuple([p.dilation for p in phases]), groups)
     return correlation_node(y, _turned_round(w, groups, phases), back)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, is_meta, new, read, share
+from facula._tensor.handle import Tensor, alias, is_meta, leaf_beside, new, read, share
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
@@ -344,7 +344,7 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
         values = np.empty(shape, of.numpy)
         values.real = value_of(read(real)).reshape(real.shape)
         values.imag = value_of(read(imag)).reshape(imag.shape)
-        t = new(leaf(values, shape, of))
+        t = new(leaf_beside(read(real), values, shape, of))
     t = attach(t, _ComplexRule(), (real, imag))  # type: ignore[arg-type]
     return finish(t, t.device, False, out, "complex")
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Storage, Tensor, alias, is_meta, new
+from facula._tensor.handle import Storage, Tensor, alias, device_of, new
 from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
 from facula.engine.graph.node import contiguous_strides
-from facula.engine.meta import meta_node, switch
+from facula.engine.moving import moved
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
@@ -37,21 +38,15 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
     return t
 
 
-_meta_about = False
-switch(globals(), "_meta_about", True)
-
-
 def placed(t: Tensor, device: Any, what: str) -> Tensor:
     """`t`, which nobody else holds, on `device` (None: where it is, or the default)."""
     place = parse_device(device, what)
-    if place is META:
+    if device is not None or place is not CPU:
         if t._storage is None:
-            t._node = meta_node(t.shape, t.dtype)
+            t._node = moved(t._node, place)
         else:
-            t._storage = Storage(meta_node(t._storage.node.shape, t._storage.node.dtype), 0, False)
+            t._storage = Storage(moved(t._storage.node, place), 0, False)
             t._seen = -1
-    elif device is not None and is_meta(t):
-        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     return t
 
 
@@ -204,7 +199,7 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     if memory_format is not None or input._storage is not None:
         t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
     if device is None:
-        device = input.device if _meta_about else CPU
+        device = device_of(input)
     return finish(t, device, requires_grad, out, what)
 
 

@@ -12,7 +12,7 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
@@ -20,7 +20,7 @@ from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, NAMESPACES, op, write_back
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, NAMESPACES, also, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.view import (
@@ -329,17 +329,13 @@ def __rdiv__(self: Tensor, other: Any) -> Tensor:
     return FUNCTIONS["reciprocal"](self) * other  # type: ignore[no-any-return]
 
 
-METHODS["narrow_copy"] = FUNCTIONS["narrow_copy"]
-Tensor.narrow_copy = FUNCTIONS["narrow_copy"]  # type: ignore[attr-defined]
+also(FUNCTIONS["narrow_copy"], "Tensor.narrow_copy")
 
 
-def _conj_physical_in_place(self: Tensor) -> Tensor:
+@op
+def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
     return self.copy_(self.conj()) if self.dtype.is_complex else self
-
-
-FUNCTIONS["conj_physical_"] = METHODS["conj_physical_"] = _conj_physical_in_place
-Tensor.conj_physical_ = _conj_physical_in_place  # type: ignore[attr-defined]
 
 
 @op(method=False)

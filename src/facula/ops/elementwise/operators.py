@@ -23,6 +23,7 @@ from facula.ops.elementwise.kinds import Binary
 from facula.ops.elementwise.logic import bitwise_not
 from facula.ops.elementwise.pointwise import apply1, apply2
 from facula.ops.elementwise.rounding import abs
+from facula.ops.listening import noticed
 from facula.ops.registry import write_back
 
 
@@ -44,11 +45,18 @@ def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
         elif powers and of.is_floating_point and type(other) is int and other in powers:
             return powers[other](self)
         if not isinstance(other, Tensor) and type(other) not in (int, float, bool, complex):
+            if noticed((other,)):
+                return forward(self, other)
             other = _coerce(other)
             if other is NotImplemented:
                 return NotImplemented
         return fn(other, self) if swap else fn(self, other)
     return forward
+
+
+def _put(name: str, form: Any) -> None:
+    form.__name__ = form.__qualname__ = f"__{name}__"
+    setattr(Tensor, form.__name__, form)
 
 
 def _coerce(other: Any) -> Any:
@@ -72,14 +80,14 @@ _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": fl
               "mod": remainder, "pow": pow}
 for _name, _public_fn in _OPERATORS.items():
     _binary = FLOAT_FORMULAS.get(_name)
-    setattr(Tensor, f"__{_name}__", _operator(_public_fn, plain=_binary))
-    setattr(Tensor, f"__r{_name}__", _operator(_public_fn, swap=True, plain=_binary))
+    _put(_name, _operator(_public_fn, plain=_binary))
+    _put("r" + _name, _operator(_public_fn, swap=True, plain=_binary))
 _METHODS = {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
             "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
 for _name, _method in _METHODS.items():
     _fn = getattr(Tensor, _method)
-    setattr(Tensor, f"__{_name}__", _operator(_fn))
-    setattr(Tensor, f"__r{_name}__", _operator(_fn, swap=True))
+    _put(_name, _operator(_fn))
+    _put("r" + _name, _operator(_fn, swap=True))
 
 
 def _comparison(fn: Any, plain: Binary) -> Any:
@@ -100,7 +108,7 @@ def _comparison(fn: Any, plain: Binary) -> Any:
 
 
 for _name, _plain in COMPARISONS.items():
-    setattr(Tensor, f"__{_name}__", _comparison(getattr(Tensor, _name), _plain))
+    _put(_name, _comparison(getattr(Tensor, _name), _plain))
 Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]
 
 
@@ -126,8 +134,7 @@ _IN_PLACE = {"add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_",
              "floordiv": "floor_divide_", "mod": "remainder_", "pow": "pow_",
              **{name: method + "_" for name, method in _METHODS.items()}}
 for _name, _method in _IN_PLACE.items():
-    _form = _in_place_operator(getattr(Tensor, _method), _method, FLOAT_FORMULAS.get(_name))
-    setattr(Tensor, f"__i{_name}__", _form)
+    _put("i" + _name, _in_place_operator(getattr(Tensor, _method), _method, FLOAT_FORMULAS.get(_name)))
 Tensor.__neg__ = neg  # type: ignore[method-assign]
 Tensor.__pos__ = lambda self: self  # type: ignore[assignment,method-assign,return-value]
 Tensor.__abs__ = abs  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import INDEX, META, Formula, Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
@@ -223,7 +223,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return rows(input, index, size_of(input.shape), 1, index.shape, _MASKED_SELECT_RULE)
 
 
-# ---- embedding, one_hot, isin --------------------------------------------------------------------
+# ---- embedding, isin ------------------------------------------------------------------------------
 
 def _embedding_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     index, v, d, padding, by_frequency = ctx.saved

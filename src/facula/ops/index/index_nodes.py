@@ -11,7 +11,7 @@ from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
 from facula.engine.graph.expr import cast, function, make, operand, scalar, where
 from facula.engine.graph.node import CONST, MAX, META, Formula, Node, contiguous_strides, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import at_hand, expect, leaf, looking, value_of
 from facula.engine.recorder import record
 from facula.ops.view.value_views import reshaped
@@ -126,7 +126,7 @@ def _outside(largest: int, shift: int, least: int, size: int, error: type[Except
 
 def index_leaf(array: Array) -> Node:
     """A NumPy index array as a node."""
-    array = np.array(array, dtype=np.int64, order="C", copy=None)
+    array = np.asarray(array, dtype=np.int64, order="C")
     if not array.flags.owndata or not array.flags.writeable:
         array = array.copy()
     return leaf(array, tuple.__new__(Size, array.shape), int64)

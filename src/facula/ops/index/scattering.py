@@ -12,7 +12,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bool_, int64, uint8
 from facula.engine.graph.node import Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import broadcast

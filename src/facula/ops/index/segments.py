@@ -11,9 +11,9 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 
 _REDUCTIONS = {"sum": "sum", "mean": "mean", "prod": "prod", "max": "amax", "min": "amin"}
 _REDUCTIONS |= {"amax": "amax", "amin": "amin"}
@@ -157,4 +157,4 @@ def segment_reduce(
     return out.clone() if out._base is not None else out
 
 
-FUNCTIONS["_segment_reduce"] = FUNCTIONS["segment_reduce"]
+alias_of("segment_reduce", "_segment_reduce")

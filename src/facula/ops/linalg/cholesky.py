@@ -9,7 +9,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.linalg.matrices import (

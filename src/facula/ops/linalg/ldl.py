@@ -18,7 +18,7 @@ from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new, rea
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.ops.linalg.matrices import LinAlgError, check_matrices, tensor_of
 from facula.ops.product.product_checks import type_name

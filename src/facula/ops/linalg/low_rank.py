@@ -7,14 +7,16 @@ arXiv:0909.4061. Written from that paper.
 
 from __future__ import annotations
 
+from typing import Any
+
 from facula import defaults
 from facula._tensor.handle import Tensor
-from facula.dtypes import FLOAT
-from facula.ops.casting import to_dtype
+from facula.dtypes import CPP_NAMES, FLOAT, bfloat16, dtype, float16
 from facula.ops.linalg.matrices import adjoint_of, adjoint_times
 from facula.ops.linalg.qr import qr
 from facula.ops.linalg.svd import svd
 from facula.ops.product.contraction import product
+from facula.ops.product.product_checks import type_name
 from facula.ops.random.sampling import randn
 from facula.ops.registry import op
 
@@ -52,23 +54,39 @@ def truncated_svd(a: Tensor, dimension: int, iterations: int) -> tuple[Tensor, T
     return (other, values, left) if wide else (left, values, other)
 
 
-def _floating(a: Tensor, name: str) -> Tensor:
-    """Integers as the default float type."""
+def _matrix(a: Any, name: str) -> Tensor:
+    """`a`, if it is one. What else comes is looked at here: a sparse matrix is no mistake, but not supported."""
     if not isinstance(a, Tensor):
+        if getattr(a, "is_sparse", False) or hasattr(a, "tocoo") or "sparse" in str(getattr(a, "layout", "")):
+            raise NotImplementedError(f"{name}: sparse matrices are not implemented, got {type(a).__module__}."
+                                      f"{type(a).__name__}")
         raise TypeError(f"{name}(): argument 'A' (position 1) must be Tensor, not {type(a).__name__}")
     if len(a.shape) < 2:
         raise ValueError(f"not enough values to unpack (expected 2, got {len(a.shape)})")
-    return a if a.dtype.category >= FLOAT else to_dtype(a, defaults.get_default_dtype())
+    return a
+
+
+def _multiplied(a: Tensor, of: dtype) -> Tensor:
+    """`a`, if it can be multiplied with random numbers of the type `of`, which QR has to know."""
+    if a.dtype is not of:
+        raise RuntimeError("expected m1 and m2 to have the same dtype, but got: "
+                           f"{CPP_NAMES[a.dtype.name]} != {CPP_NAMES[of.name]}")
+    if of is float16 or of is bfloat16:
+        raise NotImplementedError(f"\"geqrf_cpu\" not implemented for '{type_name(of)}'")
+    return a
 
 
 @op(method=False)
-def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2,
+def svd_lowrank(A: Any, q: int | None = 6, niter: int | None = 2,
                 M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """U (*, m, k), S (*, k) and V (*, n, k) with A - M (*, m, n) nearly U diag(S) V^H, k = min(q, m, n).
 
     q       columns of the random matrix: the rank that is expected, and a few more (None: 6)
     niter   iterations that sharpen the result (None: 2)
-    M       is taken from A first, broadcast
+    M       of A's dtype, is taken from A first, broadcast to A's shape
+
+    A is of float32, float64 or complex numbers: RuntimeError for integers, NotImplementedError for 16-bit floats and
+    for sparse matrices.
 
     Random numbers come from the default generator. For small dense matrices `linalg.svd` is exact and
     faster. Halko, Martinsson, Tropp, arXiv:0909.4061.
@@ -78,27 +96,30 @@ def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2,
     >>> [round(s, 4) for s in facula.svd_lowrank(x, q=1)[1].tolist()]
     [5.0]
     """
-    a = _floating(A, "svd_lowrank")
+    a = _matrix(A, "svd_lowrank")
+    of = a.dtype if a.dtype.category >= FLOAT else defaults.get_default_dtype()
     if M is not None:
-        a = a - M
+        a = a - _multiplied(M.broadcast_to(a.shape), of)
+    _multiplied(a, of)
     return truncated_svd(a, 6 if q is None else q, 2 if niter is None else niter)
 
 
 @op(method=False)
-def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True,
+def pca_lowrank(A: Any, q: int | None = None, center: bool = True,
                 niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """The principal components of m samples (*, m, n) of n features: U (*, m, q), S (*, q), V (*, n, q).
 
     The columns of V are the directions, S^2 / (m - 1) the variances along them. `center`: the mean of each
     feature is taken off first. q is min(6, m, n) if it is not given; ValueError if it is none of 0 to
-    min(m, n), or `niter` is negative. Halko, Martinsson, Tropp, arXiv:0909.4061.
+    min(m, n), or `niter` is negative; integers, 16-bit floats and sparse matrices are refused as `svd_lowrank`
+    does. Halko, Martinsson, Tropp, arXiv:0909.4061.
 
     >>> import facula
     >>> x = facula.tensor([[0.0, 1.0], [3.0, 1.0], [6.0, 1.0]])
     >>> [round(abs(v), 4) for v in facula.pca_lowrank(x, q=1)[2].flatten().tolist()]
     [1.0, 0.0]
     """
-    a = _floating(A, "pca_lowrank")
+    a = _matrix(A, "pca_lowrank")
     most = min(a.shape[-2:])
     if q is None:
         q = min(6, most)
@@ -106,4 +127,6 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True,
         raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={most}")
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
-    return truncated_svd(a - a.mean(-2, keepdim=True) if center else a, q, niter)
+    a = a - a.mean(-2, keepdim=True) if center else a
+    of = a.dtype if a.dtype.category >= FLOAT else defaults.get_default_dtype()
+    return truncated_svd(_multiplied(a, of), q, niter)

@@ -9,13 +9,13 @@ import numpy as np
 from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bfloat16, dtype, float32
 from facula.engine.graph.node import CALL, PICK
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.casting import to_dtype
 from facula.ops.product.contraction import conjugated, product
 from facula.ops.product.product_checks import type_name
-from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
+from facula.ops.registry import also
 from facula.ops.view.value_views import reshape_value, transposed
 
 
@@ -24,7 +24,6 @@ class LinAlgError(RuntimeError):
 
 
 LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"
-NAMESPACES.setdefault("linalg", {})["LinAlgError"] = LinAlgError
 
 
 def check_matrices(x: Any, name: str, square: bool = True, letter: str = "A",
@@ -125,5 +124,4 @@ def batch_element(array: Any, singular: Any) -> str:
 
 def at_root(name: str, body: Any) -> None:
     """Give `body` to `facula` and to Tensor, where it has no `out=` form."""
-    FUNCTIONS[name] = METHODS[name] = body
-    setattr(Tensor, name, body)
+    also(body, name, "Tensor." + name)

@@ -26,7 +26,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solved
 from facula.ops.product.contraction import conjugated, product
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.return_types import result_type
 
 
@@ -135,7 +135,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     return _reflected(A, tau, start)
 
 
-FUNCTIONS["orgqr"] = Tensor.orgqr = householder_product  # type: ignore[attr-defined]
+also(householder_product, "orgqr", "Tensor.orgqr")
 
 
 @op(out=True)

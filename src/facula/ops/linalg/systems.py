@@ -10,7 +10,7 @@ from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.ops.elementwise.pointwise import broadcast, sum_to

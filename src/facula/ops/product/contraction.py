@@ -14,6 +14,7 @@ from facula._tensor.handle import Tensor, edge_of, new, read, restored, view_nod
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
+from facula.engine.placing import constant_like
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.elementwise.pointwise import broadcast, sum_to
@@ -64,7 +65,7 @@ def _flat_geometry(p: tuple[int, ...], q: tuple[int, ...], ta: bool, tb: bool) -
 def _seen(node: Node, geometry: Any) -> Node:
     shape, strides = geometry
     if node.op is CONST:
-        return Node(CONST, (), None, node.scalars, shape, node.dtype)
+        return constant_like(node, shape)
     return record(VIEW, (node,), (strides,), (0,), shape, node.dtype)
 
 

@@ -20,7 +20,7 @@ from facula.ops.product.product_checks import (
     need_tensors,
     type_name,
 )
-from facula.ops.registry import NAMESPACES, op
+from facula.ops.registry import also, op
 from facula.ops.view.value_views import SQUEEZE_RULE, UNSAFE_VIEW_RULE, reshape_value, reshaped
 
 
@@ -217,7 +217,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return product(input, other, rule=_CLONE if p == 2 else MATMUL)
 
 
-NAMESPACES.setdefault("linalg", {})["matmul"] = matmul
+also(matmul, "linalg.matmul")
 
 
 def _dunder(self: Tensor, other: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, is_meta, new, read, update
 from facula.dtypes import int64
 from facula.engine.graph.node import Node
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.ops.create.creation import empty, empty_like
 from facula.ops.random import values as draw
@@ -56,8 +56,14 @@ def undrawn(tensor: Tensor) -> Tensor:
 # ---- filling in place -------------------------------------------------------------------------------------
 
 
-def _engine(generator: Generator | None) -> Engine:
-    return default_engine() if generator is None else generator.engine
+def _engine(generator: Generator | None, of: Tensor) -> Engine:
+    """What draws the numbers for `of`. RuntimeError if a generator is given that is another device's."""
+    place = of.device
+    if generator is None:
+        return default_engine(place)
+    if generator.device.type != place.type and place.type != "meta":
+        raise RuntimeError(f"Expected a '{place.type}' device type for generator but found '{generator.device.type}'")
+    return generator.engine
 
 
 def _fill(tensor: Tensor, drawn: Callable[[int], Values]) -> Tensor:
@@ -86,7 +92,7 @@ def uniform_(self: Tensor, *bounds: float, generator: Generator | None = None, *
         >>> x = facula.empty(3).uniform_(-1, 1)
     """
     low, high = _two("uniform_", ("from", "to"), (0.0, 1.0), bounds, named)
-    return _fill(self, lambda n: draw.uniform(n, self.dtype, float(low), float(high), _engine(generator)))
+    return _fill(self, lambda n: draw.uniform(n, self.dtype, float(low), float(high), _engine(generator, self)))
 
 
 @op(function=False)
@@ -100,7 +106,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *,
     """
     contiguous = self.is_contiguous()
     return _fill(self, lambda n: draw.normal(
-        n, self.dtype, float(mean), float(std), _engine(generator), contiguous))
+        n, self.dtype, float(mean), float(std), _engine(generator, self), contiguous))
 
 
 @op(function=False)
@@ -111,7 +117,7 @@ def random_(self: Tensor, *bounds: int | None, generator: Generator | None = Non
         >>> import facula
         >>> x = facula.empty(3, dtype=facula.int64).random_(10)
     """
-    engine = _engine(generator)
+    engine = _engine(generator, self)
     if not bounds and not named:
         return _fill(self, lambda n: draw.random(n, self.dtype, engine))
     if len(bounds) == 1 and not named:
@@ -131,7 +137,7 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
         >>> import facula
         >>> x = facula.empty(3).bernoulli_(0.5)
     """
-    engine = _engine(generator)
+    engine = _engine(generator, self)
     if isinstance(p, (int, float)):
         return _fill(self, lambda n: draw.bernoulli(n, self.dtype, p, engine))
     if is_meta(self):
@@ -151,7 +157,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
         >>> import facula
         >>> x = facula.empty(3).exponential_()
     """
-    return _fill(self, lambda n: draw.exponential(n, self.dtype, float(lambd), _engine(generator)))
+    return _fill(self, lambda n: draw.exponential(n, self.dtype, float(lambd), _engine(generator, self)))
 
 
 @op(function=False)
@@ -162,7 +168,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
         >>> import facula
         >>> x = facula.empty(3).geometric_(0.5)
     """
-    return _fill(self, lambda n: draw.geometric(n, self.dtype, float(p), _engine(generator)))
+    return _fill(self, lambda n: draw.geometric(n, self.dtype, float(p), _engine(generator, self)))
 
 
 @op(function=False)
@@ -174,7 +180,7 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *,
         >>> import facula
         >>> x = facula.empty(3).log_normal_()
     """
-    return _fill(self, lambda n: draw.log_normal(n, self.dtype, float(mean), float(std), _engine(generator)))
+    return _fill(self, lambda n: draw.log_normal(n, self.dtype, float(mean), float(std), _engine(generator, self)))
 
 
 @op(function=False)
@@ -186,7 +192,7 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *,
         >>> import facula
         >>> x = facula.empty(3).cauchy_()
     """
-    return _fill(self, lambda n: draw.cauchy(n, self.dtype, float(median), float(sigma), _engine(generator)))
+    return _fill(self, lambda n: draw.cauchy(n, self.dtype, float(median), float(sigma), _engine(generator, self)))
 
 
 def _two(name: str, keys: tuple[str, str], defaults: tuple[Any, Any], given: tuple[Any, ...],
@@ -295,7 +301,7 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     result = empty(n, **options)
     if is_meta(result):
         return _finish(undrawn(result), requires_grad)
-    values = draw.permutation(n, result.dtype, _engine(generator))
+    values = draw.permutation(n, result.dtype, _engine(generator, result))
     return _finish(overwrite(result, values), requires_grad)
 
 
@@ -368,7 +374,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         return undrawn(empty((*input.shape[:-1], num_samples), dtype=int64, device=input.device, out=out))
     strides = input.stride()
     column_major = input.dim() == 2 and strides[0] < strides[1] and not input.is_contiguous()
-    values = draw.multinomial(values_of(input), input.dtype, num_samples, replacement, _engine(generator),
+    values = draw.multinomial(values_of(input), input.dtype, num_samples, replacement, _engine(generator, input),
                               column_major)
     return overwrite(empty(values.shape, dtype=int64, device=input.device, out=out), values)
 
@@ -384,7 +390,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """
     if is_meta(input):
         return severed(new(meta_node(input.shape, input.dtype)), input, name="PoissonBackward0")
-    values = draw.poisson(values_of(input), input.dtype, _engine(generator))
+    values = draw.poisson(values_of(input), input.dtype, _engine(generator, input))
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device)
     overwrite(result, to_dtype(values, input.dtype).reshape(tuple(input.shape)))
     return severed(result, input, name="PoissonBackward0")

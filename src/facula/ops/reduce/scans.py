@@ -28,7 +28,7 @@ from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.index.gathering import along_rule
 from facula.ops.reduce.reduction_nodes import coordinate, mask, mask_zero
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
 from facula.ops.return_types import result_type
 
 
@@ -234,4 +234,4 @@ def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int =
     return (pair * step).cumsum(d) / 2.0
 
 
-FUNCTIONS["trapz"] = trapezoid
+alias_of("trapezoid", "trapz")

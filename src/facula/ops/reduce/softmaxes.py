@@ -152,15 +152,6 @@ def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     return attach(out, rule, (x,), (out, d)) if x._rg or x._base is not None else out
 
 
-def _implicit_dim(dim: Any, rank: int, name: str, stacklevel: int) -> int:
-    if dim is not None:
-        return dim  # type: ignore[no-any-return]
-    import warnings
-    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to "
-                  "include dim=X as an argument.", stacklevel=stacklevel + 1)
-    return 0 if rank in (0, 1, 3) else 1
-
-
 @op(out=True)
 @numpy_names
 def softmax(input: Tensor, dim: Any, dtype: dtype | None = None) -> Tensor:
@@ -173,22 +164,3 @@ def softmax(input: Tensor, dim: Any, dtype: dtype | None = None) -> Tensor:
 def log_softmax(input: Tensor, dim: Any, dtype: dtype | None = None) -> Tensor:
     check_tensor(input, "log_softmax")
     return _soft(input, dim, dtype, True)
-
-
-@op(name="softmax", namespace="nn.functional", method=False)
-def functional_softmax(input: Tensor, dim: Any = None, _stacklevel: int = 3,
-                       dtype: dtype | None = None) -> Tensor:
-    return _soft(input, _implicit_dim(dim, len(input.shape), "softmax", _stacklevel), dtype, False)
-
-
-@op(name="log_softmax", namespace="nn.functional", method=False)
-def functional_log_softmax(input: Tensor, dim: Any = None, _stacklevel: int = 3,
-                           dtype: dtype | None = None) -> Tensor:
-    return _soft(input, _implicit_dim(dim, len(input.shape), "log_softmax", _stacklevel), dtype,
-                 True)
-
-
-@op(name="softmin", namespace="nn.functional", method=False)
-def functional_softmin(input: Tensor, dim: Any = None, _stacklevel: int = 3,
-                       dtype: dtype | None = None) -> Tensor:
-    return _soft(-input, _implicit_dim(dim, len(input.shape), "softmin", _stacklevel), dtype, False)

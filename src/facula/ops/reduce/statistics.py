@@ -13,7 +13,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
-from facula.engine.meta import meta_node
+from facula.engine.placing import meta_node
 from facula.engine.recorder import record
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype

@@ -22,10 +22,8 @@ from facula.ops.elementwise import (
 )
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import sum_to
-from facula.ops.registry import FUNCTIONS, NAMESPACES, op
+from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.special.host_functions import ROUTINES, floating, floating_pair, host, routine
-
-_SPECIAL = NAMESPACES.setdefault("special", {})
 
 # ---- names that are elsewhere already ---------------------------------------------------------------------
 
@@ -34,7 +32,7 @@ for _name, _root in (("expit", "sigmoid"), ("logit", "logit"), ("gammaln", "lgam
                      ("expm1", "expm1"), ("log1p", "log1p"), ("sinc", "sinc"), ("round", "round"),
                      ("xlogy", "xlogy"), ("logsumexp", "logsumexp"), ("softmax", "softmax"),
                      ("log_softmax", "log_softmax")):
-    _SPECIAL[_name] = FUNCTIONS[_root]
+    also(FUNCTIONS[_root], "special." + _name)
 
 # ---- formulas ---------------------------------------------------------------------------------------------
 
@@ -70,8 +68,7 @@ def _smooth(name: str, slope: Callable[..., Tensor], root: bool = False, doc: st
     body.__name__ = body.__qualname__ = name
     body.__doc__ = doc
     if root:
-        _SPECIAL[name] = op(body, inplace=True, out=True)
-        return body
+        return op(body, inplace=True, out=True, also=("special." + name,))
     return op(body, namespace="special", method=False, out=True)
 
 
@@ -250,7 +247,7 @@ ROUTINES["gammaincc"] = lambda a, x: _incomplete(a, x)[1]
 # ---- the operations ---------------------------------------------------------------------------------------
 
 def _i0e_slope(x: Tensor, out: Tensor) -> Tensor:
-    return _SPECIAL["i1e"](x) - FUNCTIONS["sgn"](x) * out  # type: ignore[no-any-return]
+    return _i1e(x) - FUNCTIONS["sgn"](x) * out  # type: ignore[no-any-return]
 
 
 def _i1_slope(x: Tensor, out: Tensor) -> Tensor:
@@ -262,16 +259,16 @@ def _i1_slope(x: Tensor, out: Tensor) -> Tensor:
 def _i1e_slope(x: Tensor, out: Tensor) -> Tensor:
     zero = x == 0
     safe = x.masked_fill(zero, 1)
-    slope = _SPECIAL["i0e"](x) - out * (FUNCTIONS["sgn"](x) + 1 / safe)
+    slope = _i0e(x) - out * (FUNCTIONS["sgn"](x) + 1 / safe)
     return FUNCTIONS["where"](zero, 0.5, slope)  # type: ignore[no-any-return]
 
 
-_smooth("i0", lambda x, out: _SPECIAL["i1"](x), True, "The modified Bessel function of order 0.")
-_smooth("i0e", _i0e_slope, doc="exp(-|x|) i0(x).")
-_smooth("i1", _i1_slope, doc="The modified Bessel function of order 1.")
-_smooth("i1e", _i1e_slope, doc="exp(-|x|) i1(x).")
-_smooth("erfcx", lambda x, out: 2 * x * out - 2 / math.sqrt(math.pi), doc="exp(x^2) erfc(x).")
-_smooth("log_ndtr", lambda x, out: math.sqrt(2 / math.pi) / _SPECIAL["erfcx"](x * -0.7071067811865476),
+_smooth("i0", lambda x, out: _i1(x), True, "The modified Bessel function of order 0.")
+_i0e: Any = _smooth("i0e", _i0e_slope, doc="exp(-|x|) i0(x).")
+_i1: Any = _smooth("i1", _i1_slope, doc="The modified Bessel function of order 1.")
+_i1e: Any = _smooth("i1e", _i1e_slope, doc="exp(-|x|) i1(x).")
+_erfcx: Any = _smooth("erfcx", lambda x, out: 2 * x * out - 2 / math.sqrt(math.pi), doc="exp(x^2) erfc(x).")
+_smooth("log_ndtr", lambda x, out: math.sqrt(2 / math.pi) / _erfcx(x * -0.7071067811865476),
         doc="The logarithm of ndtr.")
 _smooth("ndtri", lambda x, out: math.sqrt(2 * math.pi) * FUNCTIONS["exp"](out * out * 0.5),
         doc="The inverse of ndtr.")
@@ -294,7 +291,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     return attach(out.detach(), _POLYGAMMA, (x,), (n, x))
 
 
-_SPECIAL["polygamma"] = op(polygamma, method=False, out=True)
+op(polygamma, method=False, out=True, also=("special.polygamma",))
 
 
 @op(name="polygamma", function=False, inplace=True)
@@ -314,7 +311,7 @@ def digamma(input: Tensor) -> Tensor:
     return attach(_plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))
 
 
-_SPECIAL["digamma"] = _SPECIAL["psi"] = op(digamma, inplace=True, out=True)
+op(digamma, inplace=True, out=True, also=("special.digamma", "special.psi"))
 
 # nor is the slope of its slope: what lgamma's gradient calls is digamma with the rule above
 _plain_lgamma = FUNCTIONS["lgamma"]
@@ -329,7 +326,7 @@ def lgamma(input: Tensor) -> Tensor:
     return attach(_plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]
 
 
-_SPECIAL["gammaln"] = op(lgamma, inplace=True, out=True)
+op(lgamma, inplace=True, out=True, also=("special.gammaln",))
 
 
 def _pair(name: str, values: str, other: Any, second: Any, doc: str) -> Any:
@@ -353,12 +350,12 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
     return FUNCTIONS["exp"]((a - 1) * x.log() - x - FUNCTIONS["lgamma"](a))  # type: ignore[no-any-return]
 
 
-_SPECIAL["gammainc"] = op(_pair("igamma", "gammainc", None, _gamma_density,
-                                "The regularized lower incomplete gamma function."), inplace=True, out=True)
-_SPECIAL["gammaincc"] = op(_pair("igammac", "gammaincc", None, lambda a, x: -_gamma_density(a, x),
-                                 "The regularized upper incomplete gamma function."), inplace=True, out=True)
-op(_pair("zeta", "zeta", None, lambda s, q: -s * _SPECIAL["zeta"](s + 1, q), "Hurwitz's zeta function."),
-   namespace="special", method=False, out=True)
+op(_pair("igamma", "gammainc", None, _gamma_density, "The regularized lower incomplete gamma function."),
+   inplace=True, out=True, also=("special.gammainc",))
+op(_pair("igammac", "gammaincc", None, lambda a, x: -_gamma_density(a, x),
+         "The regularized upper incomplete gamma function."), inplace=True, out=True, also=("special.gammaincc",))
+zeta_of: Any = op(_pair("zeta", "zeta", None, lambda s, q: -s * zeta_of(s + 1, q), "Hurwitz's zeta function."),
+             namespace="special", method=False, out=True)
 
 
 @op(inplace=True, out=True)
@@ -372,4 +369,4 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
             + p * (p - 1) / 4 * math.log(math.pi))
 
 
-_SPECIAL["multigammaln"] = mvlgamma
+also(mvlgamma, "special.multigammaln")

@@ -7,7 +7,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor, alias, attach, new, read, share
 from facula.autograd.graph import Rule, mode
-from facula.ops.registry import FUNCTIONS, METHODS, op
+from facula.ops.registry import METHODS, also, method, op
 from facula.ops.view.broadcasting import expand
 from facula.ops.view.diagonals import diagonal
 from facula.ops.view.dtype_views import view_as_complex, view_as_real
@@ -93,10 +93,9 @@ def _reshaped(body: Callable[..., Tensor], name: str) -> None:
                 self._output_nr = 0
         return self
     written.__name__ = written.__qualname__ = name
-    METHODS[name] = written
-    setattr(Tensor, name, written)
+    method(written)
 
 
 for _body in (squeeze, unsqueeze, transpose, t, swapaxes, swapdims, as_strided):
     _reshaped(_body, _body.__name__ + "_")
-FUNCTIONS["as_strided_"] = METHODS["as_strided_"]
+also(METHODS["as_strided_"], "as_strided_")

@@ -18,7 +18,7 @@ from facula.ops.arguments import check_tensor, wrap_dim
 from facula.ops.casting import constant
 from facula.ops.create.creation import placed
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op, withdraw
 from facula.ops.view.regions import Ints, region_add_backward
 from facula.ops.view.reshaping import reshape
 from facula.ops.view.slicing import plain_like, scatter_into
@@ -131,7 +131,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 for _name in ("tril_", "triu_"):
-    FUNCTIONS.pop(_name, None)
+    withdraw(_name)
 
 
 def _indices(row: int, col: int, offset: int, of: Any, lower: bool, device: Any) -> Tensor:

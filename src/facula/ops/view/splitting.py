@@ -9,7 +9,7 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.autograd.graph import Rule
 from facula.ops.arguments import check_tensor, ints, wrap_dim
-from facula.ops.registry import FUNCTIONS, METHODS, op
+from facula.ops.registry import alias_of, op
 from facula.ops.view.views import part_rule, select_view, slice_rule, slice_view
 
 _blocked = object()
@@ -85,9 +85,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 for _body in (chunk, split, split_with_sizes):
-    _name = "unsafe_" + _body.__name__
-    FUNCTIONS[_name] = METHODS[_name] = _body
-    setattr(Tensor, _name, _body)
+    alias_of(_body.__name__, "unsafe_" + _body.__name__)
 
 
 @op

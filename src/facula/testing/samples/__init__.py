@@ -7,13 +7,14 @@ same operation has none either.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from facula.ops.registry import FUNCTIONS, METHODS, NAMESPACES
+import facula.nn.functional  # noqa: F401  (its operations are defined there)
+from facula.ops import op
 from facula.testing.samples import (
     creation,
+    functional,
     images,
     indices,
     inplace,
@@ -40,6 +41,7 @@ for _family in (
     spectra,
     creation,
     inplace,
+    functional,
 ):
     SAMPLES.update(_family.SAMPLES)
 
@@ -47,12 +49,12 @@ for _family in (
 NOT_SWEPT = {
     "from_numpy": "takes an array, in a sample a tensor; tests/test_random_programs.py",
     "frombuffer": "takes a Python buffer",
-    "linalg.LinAlgError": "an exception",
     "Tensor.backward": "has no result; tests/test_autograd.py",
     "Tensor.register_hook": "takes a callback; tests/test_autograd.py",
     "Tensor.register_post_accumulate_grad_hook": "takes a callback; tests/test_autograd.py",
     "Tensor.retain_grad": "has no result; tests/test_autograd.py",
     "Tensor.numpy": "its result is no tensor; every comparison of the sweep goes through it",
+    "Tensor.new": "what Tensor(...) gives, under an old name; tests/test_small_objects.py",
     "Tensor.data_ptr": "an address",
     "Tensor.storage": "its result is no tensor; tests/test_serialization.py",
     "Tensor.untyped_storage": "its result is no tensor; tests/test_serialization.py",
@@ -65,28 +67,14 @@ NOT_SWEPT = {
 
 
 def operations() -> dict[str, Callable[..., Any]]:
-    """Every registered operation once, by its first name; neither in-place forms nor further
-    names."""
-    named = dict(FUNCTIONS)
-    named |= {
-        f"{space}.{name}": fn for space, table in NAMESPACES.items() for name, fn in table.items()
-    }
-    bodies = {name: inspect.unwrap(fn) for name, fn in FUNCTIONS.items()}
-    named |= {
-        f"Tensor.{name}": fn
-        for name, fn in METHODS.items()
-        if bodies.get(name) is not inspect.unwrap(fn)
-    }
+    """Every operation once: under the name that has samples, else its first one. What is nothing but
+    the in-place form of another operation is left out."""
     found: dict[str, Callable[..., Any]] = {}
-    seen: set[int] = set()
-    for name, fn in sorted(named.items(), key=lambda item: item[0] not in SAMPLES):
-        plain = name.removeprefix("Tensor.")
-        in_place = (
-            plain.endswith("_")
-            and not plain.endswith("__")
-            and plain[:-1] in METHODS.keys() | FUNCTIONS.keys()
-        )
-        if (name in SAMPLES or not in_place) and id(fn) not in seen:
-            seen.add(id(fn))
-            found[name] = fn
+    for operation in op.operations():
+        names = [name for name in operation.spellings if name in SAMPLES] or [operation.name]
+        plain = names[0].removeprefix("Tensor.")
+        if names[0] not in SAMPLES and plain.endswith("_") and not plain.endswith("__"):
+            if any(op.owner(prefix + plain[:-1]) for prefix in ("", "Tensor.", "nn.functional.")):
+                continue
+        found.update((name, operation.spellings[name]) for name in names)
     return found

@@ -55,6 +55,14 @@ def _whole(result: Any) -> Any:
     return result
 
 
+class Fixed(np.ndarray[Any, Any]):
+    """An array that stands for a tensor without a gradient: the weights of a loss, running means."""
+
+
+def fixed(array: Any) -> Any:
+    return np.asarray(array).view(Fixed)
+
+
 class Dtype(str):
     """The name of a dtype, to be looked up in the library that is asked."""
 
@@ -70,18 +78,18 @@ def all_of(samples: list[Sample], change: Callable[[Sample], Sample]) -> list[Sa
 _rng = np.random.default_rng(20)
 
 
-def normal(*shape: int) -> Any:
-    return np.asarray(_rng.standard_normal(shape))
+def normal(*shape: int, rng: Any = _rng) -> Any:
+    return np.asarray(rng.standard_normal(shape))
 
 
-def between(low: float, high: float, *shape: int) -> Any:
-    return np.asarray(_rng.uniform(low, high, shape))
+def between(low: float, high: float, *shape: int, rng: Any = _rng) -> Any:
+    return np.asarray(rng.uniform(low, high, shape))
 
 
-def distinct(*shape: int) -> Any:
+def distinct(*shape: int, rng: Any = _rng) -> Any:
     """Elements that are far from each other and from integers and halves: no ties, no kinks."""
     n = int(np.prod(shape))
-    return ((_rng.permutation(n) - n // 2) * 0.3713 + 0.1127).reshape(shape)
+    return ((rng.permutation(n) - n // 2) * 0.3713 + 0.1127).reshape(shape)
 
 
 X, Y, Z = distinct(3, 4), distinct(3, 4) + 0.05, normal(3, 4)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from facula.engine.compiler.emit import gemm_map, gemm_map_pack, gemm_pack
+from facula.engine.compiler.emit import gemm_map, gemm_map_a, gemm_map_b, gemm_pack
 from facula.engine.compiler.emit.gemm_base import (
     SIGNATURE,
     Target,
@@ -103,11 +103,11 @@ def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = No
     module = Module(t.lanes * t.itemsize)
     panels = {v: panel_kernel(module, t, v, layout.pack_a, list(layout.counts)) for v in layout.vectors}
     if isinstance(layout.a, MapLayout):
-        gemm_map_pack.pack_a(module, t, layout.a, list(layout.counts))
+        gemm_map_a.pack_a(module, t, layout.a, list(layout.counts))
     elif layout.pack_a:
         gemm_pack.pack_a(module, t, layout.a, list(layout.counts))
     if isinstance(layout.b, MapLayout):
-        gemm_map_pack.pack_b(module, t, layout.b)
+        gemm_map_b.pack_b(module, t, layout.b)
     elif layout.b_mode == "local":
         gemm_pack.pack_b(module, t, layout.b)
     if epilogue is not None:

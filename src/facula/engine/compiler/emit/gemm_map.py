@@ -3,7 +3,7 @@
 A position is the sum of what batch, row and column (or k) contribute, and so is each bounded coordinate. For what a
 tile needs, `table` works these out: word 0 of an entry is the position, the others are coordinates. A table holds word
 w of entry e at w * CAPACITY + e. An element outside a bound is the operand's fill. The packing itself is in
-gemm_map_pack.py.
+gemm_map_a.py and gemm_map_b.py.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ FILL, BATCH, ROW, COLUMN, BOUNDS = 0, 1, 2, 3, 4  # words of a map
 
 @dataclass(frozen=True)
 class MapLayout:
-    """What the text depends on. `moves`: the lanes run along memory, and along these of the bounded coordinates."""
+    """What the text depends on.
+
+    way     how B is packed: "columns" or "depth" if neighbours along these are mostly adjacent in memory, or "any"
+    moves   which of the bounded coordinates follow along there
+    """
 
     bounds: int
-    moves: tuple[bool, ...] | None = None
+    way: str = "any"
+    moves: tuple[bool, ...] = ()
 
     @property
     def words(self) -> int:
@@ -161,3 +166,13 @@ def _table(module: Module, words: int) -> None:
         code.do(f"br label %{head}")
         code.start(done)
     define(code, name, "ptr %axis, i64 %start, i64 %count, ptr %init, ptr %to")
+
+
+def sizes_of(code: Code, layout: MapLayout) -> list[str]:
+    return [word(code, "%map", BOUNDS + 2 * q + 1) for q in range(layout.bounds)]
+
+
+def entry(code: Code, table: str, layout: MapLayout, e: str) -> list[str]:
+    """The words of entry `e`."""
+    return [code.op(f"load i64, ptr {at(code, 'i64', table, add(code, e, str(w * CAPACITY)))}")
+            for w in range(layout.words)]

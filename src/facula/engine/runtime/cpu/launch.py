@@ -67,7 +67,7 @@ def threads_wanted(tiles: int, cost: float) -> int:
 
 
 def can_emit_builtin() -> bool:
-    """Is this a Python whose objects are as we know them, on a system whose mmap takes the flags we pass?"""
+    """Does liveness.py know this Python's objects, on a system whose mmap takes the flags we pass?"""
     return liveness.known() and sys.platform in ("linux", "darwin")
 
 

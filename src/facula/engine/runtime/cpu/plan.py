@@ -51,6 +51,7 @@ class Plan:
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
         self.aliases = spec.aliases
+        self.number = 0  # that FACULA_DEBUG names it by
         self._segments = _segments(spec.steps)
         self._launch = launch.run()
         self._execute = _execute()
@@ -199,7 +200,7 @@ def _executes(text: str) -> bool:
         return 0
 
     launched = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(look)
-    run = _loaded(text + selftest.OTHER, ctypes.cast(launched, ctypes.c_void_p).value or 0)
+    run = _loaded(text, ctypes.cast(launched, ctypes.c_void_p).value or 0)
     nodes, leaves = ([Node(BUFFER, (), (k,), (k,), (), float32) for k in range(3)] for _ in range(2))
     for source in leaves:
         source.buffer = allocate(64)

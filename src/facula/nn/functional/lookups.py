@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import facula
-from facula.ops.product.linear import linear
-
-__all__ = ["bilinear", "embedding", "embedding_bag", "linear"]
+from facula.ops.registry import functional
 
 
+@functional(also=("bilinear",))
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """`x1^T W_k x2 + b_k`: (*, in1) and (*, in2) with W (out, in1, in2) to (*, out).
 
@@ -34,9 +34,10 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
         raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.size(0)} but "
                            f"expected {outputs}")
     batch = tuple(input1.shape[:-1])
-    rows = input1.reshape(-1, first) @ weight.permute(1, 0, 2).reshape(first, outputs * second)
-    mixed = rows.reshape(-1, outputs, second) * input2.reshape(-1, 1, second)
-    result = mixed.sum(-1).reshape(batch + (outputs,))
+    count = math.prod(batch)
+    rows = input1.reshape(count, first) @ weight.permute(1, 0, 2).reshape(first, outputs * second)
+    mixed = rows.reshape(count, outputs, second) * input2.reshape(count, 1, second)
+    result = mixed.sum(-1, dtype=mixed.dtype).reshape(batch + (outputs,))
     return result if bias is None else result + bias
 
 
@@ -63,6 +64,7 @@ def _scale_gradient(rows: Any, scale: Any) -> Any:
     return ScaledGradient.apply(rows, scale)
 
 
+@functional
 def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None,
               norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
     """Rows of `weight` (n, dim) by index: (*) integers to (*, dim). See `nn.Embedding`.
@@ -143,6 +145,7 @@ def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_f
                                   "request on GitHub.")
 
 
+@functional
 def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float | None = None,
                   norm_type: float = 2, scale_grad_by_freq: bool = False, mode: str = "mean",
                   sparse: bool = False, per_sample_weights: Any = None, include_last_offset: bool = False,

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import facula
+from facula.ops.registry import functional
 
 
 def _check_probability(p: float) -> None:
@@ -23,6 +24,7 @@ def _apply(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     return input.mul_(noise) if inplace else input * noise
 
 
+@functional(also=("dropout",))
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """While training, sets each element to 0 with probability `p` and divides the others by 1 - p.
 
@@ -93,16 +95,19 @@ def _dropout_nd(name: str, input: Any, p: float, training: bool, inplace: bool) 
     return result.squeeze_(0) if inplace else result.squeeze(0)
 
 
+@functional
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Drops whole channels of (N, C, L) or (C, L)."""
     return _dropout_nd("dropout1d", input, p, training, inplace)
 
 
+@functional
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Drops whole channels of (N, C, H, W)."""
     return _dropout_nd("dropout2d", input, p, training, inplace)
 
 
+@functional
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Drops whole channels of (N, C, D, H, W) or (C, D, H, W)."""
     return _dropout_nd("dropout3d", input, p, training, inplace)
@@ -121,6 +126,7 @@ def _alpha_dropout(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     return input.mul_(noise).add_(shift) if inplace else input * noise + shift
 
 
+@functional(also=("alpha_dropout",))
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
     """Dropout that keeps zero mean and unit variance of SELU's outputs."""
     _check_probability(p)
@@ -129,11 +135,12 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
     return _alpha_dropout(input, p, input.shape, inplace)
 
 
+@functional(also=("feature_alpha_dropout",))
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
     """`alpha_dropout` of whole channels of (N, C, *)."""
     _check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    if input.dim() < 2:
+    if input.dim() < 2 and p < 1:
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
     return _alpha_dropout(input, p, _channel_shape(input), inplace)

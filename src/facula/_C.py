@@ -1,0 +1,7 @@
+"""What programs take from `torch._C` by name: switches of `__torch_function__`."""
+
+from facula.ops.listening import disabled as _disabled_torch_function_impl
+from facula.ops.listening import quiet as DisableTorchFunction
+from facula.ops.listening import subclasses_quiet as DisableTorchFunctionSubclass
+
+__all__ = ["DisableTorchFunction", "DisableTorchFunctionSubclass", "_disabled_torch_function_impl"]

@@ -1,0 +1,74 @@
+"""Values on other devices than the cpu: how they are made, and where the running operation puts its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from facula import devices
+from facula.devices import CPU, device
+from facula.dtypes import dtype
+from facula.engine import recorder
+from facula.engine.graph.node import BUFFER, CONST, META, Node, Number, PlacedNode, Primitive
+from facula.engine.targets import target_of
+from facula.size import Size
+
+_NOTHING: tuple[Node, ...] = ()
+_NO_ELEMENTS = 0, -1  # as the range of an index: every check of indices lets it pass
+
+
+class _Running(threading.local):
+    """The operation that is running in this thread."""
+
+    tape: device = CPU  # of the gradient that a rule was called with, which is the innermost that is known of
+    find: Callable[[], device] = staticmethod(lambda: CPU)  # ops/placement.py puts its own here
+
+    @property
+    def device(self) -> device:
+        """Where its tensors are, and so where its constants and tables go."""
+        return self.find()
+
+
+running = _Running()
+
+
+def placed_node(place: device, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
+                scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
+    """A node on another device than the cpu, which is not pending yet."""
+    shape = shape if type(shape) is Size else tuple.__new__(Size, shape)
+    node = PlacedNode(place, op, inputs, attrs, scalars, shape, of)
+    recorder.look_at_devices()
+    return node
+
+
+def meta_node(shape: tuple[int, ...], of: dtype) -> Node:
+    """A value of the meta device: a shape and a dtype. Nothing computes it."""
+    node = placed_node(devices.META, META, _NOTHING, None, None, shape, of)
+    node.range = _NO_ELEMENTS
+    return node
+
+
+def constant_node(place: device, value: Number, shape: tuple[int, ...], of: dtype) -> Node:
+    """`value` everywhere, as a tensor of another device than the cpu has it."""
+    if place is devices.META:
+        return meta_node(shape, of)
+    return placed_node(place, CONST, _NOTHING, None, (value,), shape, of)
+
+
+def constant_like(node: Node, shape: tuple[int, ...]) -> Node:
+    """The constant `node` in another shape."""
+    assert node.scalars is not None
+    if node.device is not CPU:
+        return constant_node(node.device, node.scalars[0], shape, node.dtype)
+    return Node(CONST, _NOTHING, None, node.scalars, shape, node.dtype)
+
+
+def upload(place: device, array: np.ndarray, shape: tuple[int, ...], of: dtype) -> Node:
+    """The elements of an array on another device than the cpu."""
+    if place is devices.META:
+        return meta_node(shape, of)
+    node = placed_node(place, BUFFER, _NOTHING, None, None, shape, of)
+    node.buffer = target_of(place).upload(np.ascontiguousarray(array))
+    return node

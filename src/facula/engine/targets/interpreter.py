@@ -1,0 +1,41 @@
+"""The NumPy interpreter as a target of the computer's own memory: what runs where there is no compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from facula.engine.graph.node import CONST, Node, size_of
+from facula.engine.runtime import interpreter
+from facula.engine.runtime.buffer import Buffer, allocate
+from facula.engine.steps import computed
+
+
+def constant(node: Node) -> Buffer:
+    """The elements of a CONST."""
+    buffer = allocate(size_of(node.shape) * node.dtype.itemsize)
+    buffer.array(node.shape, node.dtype)[...] = interpreter.compute(node, [])
+    return buffer
+
+
+def run(order: list[Node], outputs: list[Node], value_of: Callable[[Node], Any]) -> None:
+    """Compute `order`, arguments first, and keep the `outputs` among it. `value_of` gives what was there before."""
+    values: dict[Node, Any] = {}
+
+    def fetch(node: Node) -> Any:
+        found = values.get(node)
+        if found is None:
+            found = interpreter.compute(node, []) if node.op is CONST else value_of(node)
+        return found
+
+    for node in order:
+        values[node] = interpreter.compute(node, [fetch(source) for source in node.inputs])
+    for node in outputs:
+        array = values[node]
+        if not isinstance(array, np.ndarray):
+            continue  # a CALL: only its PICKs are values
+        buffer = allocate(array.nbytes)
+        buffer.array(node.shape, node.dtype)[...] = array
+        computed(node, buffer)
