@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facula import dtypes as dt
-from facula.engine.compiler.kernel import SCRATCH_BYTES
+from facula.engine.compiler.kernel import SCRATCH_BYTES, Machine
 from facula.engine.compiler.pipeline import HostStep, PlanSpec, compile_plan
 from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph import node as g
@@ -134,7 +134,7 @@ def plan(
     outputs: list[Node], donated: frozenset[Node] = frozenset()
 ) -> tuple[PlanSpec, list[Node], list[Any]]:
     order, leaves, numbers_at, numbers = graph_of(outputs)
-    return compile_plan(order, leaves, outputs, numbers_at, donated, vector_bytes), leaves, numbers
+    return compile_plan(order, leaves, outputs, numbers_at, donated, Machine(vector_bytes)), leaves, numbers
 
 
 def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order: int = 1) -> list[Array]:

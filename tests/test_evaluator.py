@@ -12,6 +12,7 @@ import compiler_harness as h
 import test_compiler_random as programs
 from facula import dtypes as dt
 from facula.engine.graph import node as g
+from facula.engine.graph.node import Node
 
 pytestmark = pytest.mark.compiled
 
@@ -65,3 +66,14 @@ def test_every_dtype(d, n, monkeypatch):
 def test_random_numbers_are_exact(monkeypatch):
     counter = h.index((1000,), 0)
     same_bits([h.fn("random_bits", counter, h.const(12345, (1000,), dt.int64), dtype=dt.int64)], monkeypatch)
+
+
+@pytest.mark.parametrize("op", [g.SCATTER_SET, g.SCATTER_ADD, g.SCATTER_MAX], ids=repr)
+@pytest.mark.parametrize("d", [dt.float32, dt.bfloat16, dt.int32], ids=repr)
+def test_scatters_and_scans_have_the_bits_of_the_machine_code(op, d, monkeypatch):
+    rng = np.random.default_rng(2)
+    base, source = programs.sample(rng, (6, 5), d), programs.sample(rng, (40, 5), d)
+    rows = rng.integers(0, 6, 40)
+    rows[[3, 17]] = -1, 6  # no rows: they write nothing
+    same_bits([Node(op, (base, h.leaf(rows), source), None, None, base.shape, d),
+               Node(g.CUMSUM, (source,), (0,), None, source.shape, d)], monkeypatch)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import facula
+from facula.testing.backends import evaluator
 from random_programs import (
     DTYPES,
     NUMBERS,
@@ -244,9 +245,21 @@ STEPS = [
 @LIMITS
 @given(data=st.data())
 def test_views_and_writes(data, torch):
+    views_and_writes(data, torch)
+
+
+@pytest.mark.compiled
+@settings(LIMITS, max_examples=MORE or 60)
+@given(data=st.data())
+def test_views_and_writes_by_evaluating_the_plans(data, torch):
+    with evaluator():
+        views_and_writes(data, torch, 8)
+
+
+def views_and_writes(data, torch, most=25):
     machine = Machine(torch, Drawn(data))
     machine.create()
-    for _ in range(machine.drawn.between(3, 25)):
+    for _ in range(machine.drawn.between(3, most)):
         getattr(machine, machine.drawn.one_of(STEPS))()
         if not machine.live:
             machine.create()
@@ -352,6 +365,7 @@ def test_writes_to_nothing():
     z = (facula.ones(2, 3) + facula.ones(2, 3)) * 2
     z[0:0].copy_(z[0:0] + z.narrow(0, 0, 0))
     assert z.tolist() == [[4, 4, 4], [4, 4, 4]]
+    assert facula.zeros(0).expand(2, 0).add_(facula.ones(())).shape == (2, 0)
 
 
 RECORDED = [

@@ -436,8 +436,8 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
 def update(t: Tensor, result: Tensor) -> Tensor:
     """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included."""
     node = read(result)
-    if t._storage is not None and 0 in t._strides and any(not k and n > 1 for k, n in zip(t._strides, t.shape,
-                                                                                         strict=True)):
+    if t._storage is not None and 0 in t._strides and 0 not in t.shape \
+            and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                            "memory location. Please clone() the tensor before performing the operation.")
     history = mode.grad and (result._rg or t._rg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,10 @@ def run(file: PlanFile, vector_bytes: int | None = None) -> tuple[Any, list[np.n
     from facula.engine.runtime.cpu.plan import Plan
     inputs = inputs_for(file)
     interpreted(file, inputs)  # checks indices
+    machine = target.host().machine()
     start = time.perf_counter()
     spec = compile_plan(file.nodes, file.leaves, file.outputs, file.numbers_at, frozenset(file.donated),
-                        vector_bytes or target.host().vector_bytes)
+                        replace(machine, vector_bytes=vector_bytes or machine.vector_bytes))
     plan = Plan(spec)
     seconds = time.perf_counter() - start
     leaves = [adopt(array) for array in inputs]

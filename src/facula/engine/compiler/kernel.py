@@ -23,6 +23,25 @@ VECTOR_BYTES = 64
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What the compiler is told of the machine that it writes for. No sum's order may follow from it.
+
+    vector_bytes  of the widest vector registers worth using
+    registers     vector registers
+    caches        bytes of the first, second and third level
+    features      instructions beyond the architecture's least, by LLVM's names
+    """
+
+    vector_bytes: int = 64
+    registers: int = 32
+    caches: tuple[int, int, int] = (32 << 10, 1 << 20, 16 << 20)
+    features: frozenset[str] = frozenset()
+
+
+ANY = Machine()
+
+
+@dataclass(frozen=True)
 class Kernel:
     """Native code before it is native: a self-contained LLVM module defining `name`.
 

@@ -19,7 +19,7 @@ from facula.config import threshold
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
 from facula.engine.compiler.groups import Group
-from facula.engine.compiler.kernel import VECTOR_BYTES
+from facula.engine.compiler.kernel import VECTOR_BYTES, Machine
 from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import recut, row_map
 from facula.engine.compiler.values import Builder, Refine, Val
@@ -27,7 +27,7 @@ from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
-KEEP_BYTES = threshold("scratch_bytes")  # scratch for kept values: it should stay in the second-level cache
+KEEP_BYTES = threshold("scratch_bytes")  # of kept values, and no more than half of the second-level cache
 COST = {
     "exp": 12.0,
     "exp2": 12.0,
@@ -79,6 +79,7 @@ class Nest:
     outer_stores: list[Store]
     kept: list[Val] = field(default_factory=list)  # element values passed between phases in scratch memory
     kept_from: dict[Val, int] = field(default_factory=dict)
+    order: list[Val] = field(default_factory=list)  # all values, arguments before their users
     lanes: int = 16
     chunk: int = 0  # reduced extent of a chunk, when the reduction is split
 
@@ -148,9 +149,7 @@ def postorder(roots: list[Val]) -> list[Val]:
     return order
 
 
-def build_nest(
-    dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Store], vector_bytes: int
-) -> Nest:
+def build_nest(dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Store], machine: Machine) -> Nest:
     """Collapse dimensions, choose where the lanes run, and give every value its level and phase."""
     roots = [s.value for s in stores]
     order = postorder(roots)
@@ -175,8 +174,9 @@ def build_nest(
             nest.element_stores[store.value.phase].append(store)
         else:
             nest.outer_stores.append(store)
+    nest.order = order
     nest.lanes = _lanes(order)
-    _keep(nest)
+    _keep(nest, min(KEEP_BYTES, machine.caches[1] // 2))
     return nest
 
 
@@ -244,8 +244,8 @@ def _lanes(order: list[Val]) -> int:
     return max(2, min(VECTOR_BYTES // width, 64))
 
 
-def _keep(nest: Nest) -> None:
-    """Which element values one phase leaves in scratch memory for a later one."""
+def _keep(nest: Nest, most: int) -> None:
+    """Which element values one phase leaves in scratch memory, of `most` bytes, for a later one."""
     if len(nest.phases) < 2:
         return
     rows = size_of(tuple(nest.sizes[d] for d in nest.inner))
@@ -260,7 +260,7 @@ def _keep(nest: Nest) -> None:
             if value.level != ELEMENT or value in kept:
                 continue
             if value in computed and value.phase < phase and value.cost >= KEEP_ABOVE and value.vec:
-                if (len(kept) + 1) * rows * width * 8 <= KEEP_BYTES:
+                if (len(kept) + 1) * rows * width * 8 <= most:
                     kept[value] = value.phase
                     continue
             stack.extend(value.args)

@@ -11,7 +11,7 @@ from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
 from facula.engine.compiler.groups import Group
-from facula.engine.compiler.kernel import Kernel, Step
+from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.program.build import Tiles, build_program
@@ -84,7 +84,7 @@ class Launch:
 
 
 def lower_loops(
-    group: Group, graph: Graph, kept: list[Node], formats: dict[int, str], vector_bytes: int
+    group: Group, graph: Graph, kept: list[Node], formats: dict[int, str], machine: Machine
 ) -> list[Launch]:
     """Launches that leave the values of `kept` in memory."""
     values, builder = values_of(group, graph, formats, kept)
@@ -93,8 +93,8 @@ def lower_loops(
     stores = [Store(n, values[n], rows if n in group.rows else whole, n.dtype) for n in kept]
     title = " ".join(dict.fromkeys(n.op.name for n in group.members))
     if group.is_split:
-        return _split(group, stores, builder, title, vector_bytes)
-    made = launch(build_nest(group.dims, flags, stores, vector_bytes), title, vector_bytes)
+        return _split(group, stores, builder, title, machine)
+    made = launch(build_nest(group.dims, flags, stores, machine), title, machine)
     if not any(flags):
         made.replaces = _replaced(stores)
     return [made]
@@ -116,7 +116,7 @@ def _replaced(stores: list[Store]) -> dict[object, list[object]]:
 
 
 def _split(
-    group: Group, stores: list[Store], builder: Builder, title: str, vector_bytes: int
+    group: Group, stores: list[Store], builder: Builder, title: str, machine: Machine
 ) -> list[Launch]:
     """Each chunk of the reduced elements gives partial results; a second kernel combines them."""
     assert group.reduced is not None
@@ -129,18 +129,18 @@ def _split(
     direct = [s for s in stores if s.map != rows]
     partial = [Store(markers[v], v, rows, v.args[0].dtype) for v in reductions]
     if any(v.payload in ("argmax", "argmin") for v in reductions):
-        nest = build_nest(group.dims, group.reduced, stores, vector_bytes)
-        return [launch(nest, title, vector_bytes)]
+        nest = build_nest(group.dims, group.reduced, stores, machine)
+        return [launch(nest, title, machine)]
     for v in reductions:
         v.dtype = v.args[0].dtype
-    nest = build_nest(group.dims, group.reduced, direct + partial, vector_bytes)
+    nest = build_nest(group.dims, group.reduced, direct + partial, machine)
     first = nest.sizes[nest.inner[0]]
     rest = max(1, size_of(tuple(nest.sizes[d] for d in nest.inner)) // first)
     nest.chunk = max(1, min(first, CHUNK // rest))
     chunks = -(-first // nest.chunk)
     for v in reductions:
         markers[v].nbytes = chunks * count * v.dtype.itemsize
-    out.append(launch(nest, title, vector_bytes))
+    out.append(launch(nest, title, machine))
 
     dims = (chunks, *group.row_dims)
     kept = [d for d, r in enumerate(group.reduced) if not r]
@@ -170,13 +170,13 @@ def _split(
     ]
     if combine:
         flags = (True, *(False,) * len(group.row_dims))
-        out.append(launch(build_nest(dims, flags, combine, vector_bytes), title + " (combine)", vector_bytes))
+        out.append(launch(build_nest(dims, flags, combine, machine), title + " (combine)", machine))
     return out
 
 
-def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
+def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     """The nest cut into tiles, as a loop program, and that as a kernel."""
-    order = postorder([s.value for s in nest.stores])
+    order = nest.order
     points = size_of(nest.sizes)
     nbytes = _traffic(nest, order)
     operations = sum(1 for v in order if v.op not in ("load", "lit", "num", "coord", "cast") and v.vec)
@@ -188,7 +188,7 @@ def launch(nest: Nest, title: str, vector_bytes: int) -> Launch:
         verify_program(program)
     if debug.wants(3):
         debug.say(program_text(program))
-    emitter = NestEmitter(program, vector_bytes)
+    emitter = NestEmitter(program, machine)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
@@ -241,9 +241,7 @@ def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
         return -(-outer // rows), Tiles(rows)
     width = nest.sizes[-1] if nest.sizes else 1
     columns = max(1, points // max(1, reduced))
-    if nest.outer and any(
-        _lies_across(nest, m) for m in map(affine_of, postorder([s.value for s in nest.stores]))
-    ):
+    if nest.outer and any(_lies_across(nest, m) for m in map(affine_of, nest.order)):
         rows = _evenly(outer, max(1, min(outer, columns // ACROSS)))
         across = -(-width // ACROSS)
         return -(-outer // rows) * across, Tiles(rows, ACROSS, across)

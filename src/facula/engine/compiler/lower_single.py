@@ -9,7 +9,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler import matmul
 from facula.engine.compiler.affine import Affine, identity, refine
 from facula.engine.compiler.emit.sequential import scan_kernel, scatter_kernel
-from facula.engine.compiler.kernel import Step
+from facula.engine.compiler.kernel import Machine, Step
 from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import Launch, Temporary, launch
 from facula.engine.compiler.operands import matrix_of
@@ -23,16 +23,16 @@ Slots = dict[object, int]
 Source = tuple[object, matmul.Operand]  # a value, and where in it a matrix is; the slot comes later
 
 
-def lower_single(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
+def lower_single(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     """Work that computes `node`; reads and writes values in memory."""
     if not is_native(node):
         return [host(node, graph)]
     if node.op is CONTRACT:
-        return _contract(node, graph, formats, vector_bytes)
+        return _contract(node, graph, formats, machine)
     if node.op is WRITE:
-        return [_write(node, graph, formats, vector_bytes)]
+        return [_write(node, graph, formats, machine)]
     if node.op.kind == "scatter":
-        return [_scatter(node, graph, formats, vector_bytes)]
+        return [_scatter(node, graph, formats, machine)]
     return [_scan(node)]
 
 
@@ -69,7 +69,7 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
     return Work([s for s in sources if s not in calls], [] if is_call else [node], make)
 
 
-def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> list[Work]:
+def _contract(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
     sources: list[Source] = []
     if node.dtype.compute is node.dtype:
@@ -77,7 +77,7 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: i
             padding = graph.padding.get((node, place))
             fill_at = graph.numbers_at[padding.fill] if padding else -1
             sources.append((source, matrix_of(map, i.shape, padding, fill_at)))
-        return [_product(node, node, node.dtype, sources, formats, vector_bytes)]
+        return [_product(node, node, node.dtype, sources, formats, machine)]
     works: list[Work] = []
     wide = node.dtype.compute
     for (source, map), i in zip(graph.reads[node], node.inputs, strict=True):
@@ -87,25 +87,25 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: i
         copy = Temporary(size_of(read.dims) * wide.itemsize)
         builder = _builder(read.dims, graph, formats)
         value = builder.cast(builder.read(source, read), wide)
-        works.append(_one(Store(copy, value, identity(read.dims), wide), "widen", vector_bytes))
+        works.append(_one(Store(copy, value, identity(read.dims), wide), "widen", machine))
         sources.append((copy, matrix_of(identity(i.shape) if read is map else map, i.shape)))
     exact = Temporary(size_of(node.shape) * wide.itemsize)
-    works.append(_product(node, exact, wide, sources, formats, vector_bytes))
+    works.append(_product(node, exact, wide, sources, formats, machine))
     builder = _builder(node.shape, graph, formats)
     product = builder.make("load", (), wide, (exact, identity(node.shape)))
     works.append(
         _one(
             Store(node, builder.cast(product, node.dtype), identity(node.shape), node.dtype),
             "round",
-            vector_bytes,
+            machine,
         )
     )
     return works
 
 
-def _one(store: Store, title: str, vector_bytes: int) -> Work:
+def _one(store: Store, title: str, machine: Machine) -> Work:
     dims = store.map.dims
-    return launch(build_nest(dims, (False,) * len(dims), [store], vector_bytes), title, vector_bytes).work()
+    return launch(build_nest(dims, (False,) * len(dims), [store], machine), title, machine).work()
 
 
 def _product(
@@ -114,7 +114,7 @@ def _product(
     of: dtype,
     sources: list[Source],
     formats: dict[int, str],
-    vector_bytes: int,
+    machine: Machine,
 ) -> Work:
     left, right = (i.shape for i in node.inputs)
     batch = left[0] if len(left) == 3 else 1
@@ -129,7 +129,7 @@ def _product(
     def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
         c = matmul.Operand(slots[target], 0, (m * n, n, 1))
         x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
-        return matmul.lower_contract(of, batch, m, n, k, x, y, c, vector_bytes, temp)
+        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.vector_bytes, temp)
 
     def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
         if x.map is not None:
@@ -167,17 +167,16 @@ def _read(read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, st
     return _builder(dims, graph, formats).read(read[0], refine(read[1], dims))
 
 
-def _copy(node: Node, read: Read, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Launch:
+def _copy(node: Node, read: Read, graph: Graph, formats: dict[int, str], machine: Machine) -> Launch:
     """The base of a write or scatter, copied to where the result will be."""
     dims = read[1].dims
     value = _read(read, dims, graph, formats)
     nest = build_nest(
-        dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], vector_bytes
-    )
-    return launch(nest, f"copy for {node.op.name}", vector_bytes)
+        dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], machine)
+    return launch(nest, f"copy for {node.op.name}", machine)
 
 
-def _write(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
+def _write(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> Work:
     base, value = graph.reads[node]
     assert node.attrs is not None
     strides: tuple[int, ...] = node.attrs[0]  # type: ignore[assignment]
@@ -187,14 +186,14 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int)
         nums = (graph.numbers_at[node], 1),
         formats[nums[0][0]] = "q"
     dims = value[1].dims
-    copy = _copy(node, base, graph, formats, vector_bytes)
+    copy = _copy(node, base, graph, formats, machine)
     store = None
     if size_of(shape):
         region = _refined(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
         builder = _builder(dims, graph, formats)
         x = builder.round(builder.cast(builder.read(value[0], value[1]), node.dtype))
-        nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], vector_bytes)
-        store = launch(nest, "write", vector_bytes)
+        nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], machine)
+        store = launch(nest, "write", machine)
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         made: list[Made] = [] if in_place else [copy.step(slots)]
@@ -221,13 +220,13 @@ def _in_memory(node: Node, graph: Graph) -> bool:
     return node in graph.leaves or node.op is not CONST
 
 
-def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: int) -> Work:
+def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> Work:
     base, (index, _), (source, source_map) = graph.reads[node]
     rows, columns = node.shape
-    copy = _copy(node, base, graph, formats, vector_bytes)
+    copy = _copy(node, base, graph, formats, machine)
     count = size_of(index.shape)
     op = node.op.name.removeprefix("scatter_")
-    kernel = scatter_kernel(op, node.dtype, columns == 1, vector_bytes)
+    kernel = scatter_kernel(op, node.dtype, columns == 1, machine.vector_bytes)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
     constant = source.op is CONST and source not in graph.leaves
@@ -261,10 +260,9 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], vector_bytes: in
         dims = source_map.dims
         fill = launch(
             build_nest(
-                dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)], vector_bytes
-            ),
+                dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)], machine),
             "fill",
-            vector_bytes,
+            machine,
         )
     reads: list[object] = [s for s in (base[0], index) if _in_memory(s, graph)]
     if not constant:

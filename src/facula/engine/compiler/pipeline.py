@@ -14,6 +14,7 @@ from facula import config
 from facula.engine import debug
 from facula.engine.compiler.fuse import fuse
 from facula.engine.compiler.groups import Group
+from facula.engine.compiler.kernel import ANY, Machine
 from facula.engine.compiler.lower_loops import Temporary, lower_loops
 from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
@@ -32,7 +33,7 @@ def compile_plan(
     outputs: list[Node],
     numbers_at: dict[Node, int],
     donated: set[Node] | frozenset[Node] = frozenset(),
-    vector_bytes: int = 64,
+    machine: Machine = ANY,
 ) -> PlanSpec:
     """Plan the computation of `outputs`.
 
@@ -40,7 +41,7 @@ def compile_plan(
     leaves       nodes whose value is in memory; they get slots 0, 1, ...
     numbers_at   position of each node's first run-time number
     donated      leaves whose memory may be overwritten
-    vector_bytes width of the target's vectors
+    machine      what code is written for
     """
     formats: dict[int, str] = {}
     if debug.wants(4):
@@ -57,7 +58,7 @@ def compile_plan(
     work: list[Work] = []
     in_memory = graph.kept.union(*(_memory_reads(group, graph) for group in groups))
     for group in groups:
-        work += _lower(group, in_memory, graph, formats, vector_bytes)
+        work += _lower(group, in_memory, graph, formats, machine)
     given: set[object] = set(donated)
     steps, memory, aliases = assign(work, list(leaves), list(outputs), given, _bytes, graph.same)
     if given and any(isinstance(step, HostStep) for step in steps):
@@ -86,14 +87,14 @@ def _bytes(value: object) -> int:
 
 
 def _lower(
-    group: Group, in_memory: set[Node], graph: Graph, formats: dict[int, str], vector_bytes: int
+    group: Group, in_memory: set[Node], graph: Graph, formats: dict[int, str], machine: Machine
 ) -> list[Work]:
     if group.single:
-        return lower_single(next(iter(group.members)), graph, formats, vector_bytes)
+        return lower_single(next(iter(group.members)), graph, formats, machine)
     kept = [n for n in group.members if n in in_memory]
     if not kept:
         return []
-    return [launch.work() for launch in lower_loops(group, graph, kept, formats, vector_bytes)]
+    return [launch.work() for launch in lower_loops(group, graph, kept, formats, machine)]
 
 
 def _memory_reads(group: Group, graph: Graph) -> list[Node]:

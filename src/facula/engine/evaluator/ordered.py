@@ -30,14 +30,16 @@ def scan(s: Scan, buffers: Sequence[Array]) -> None:
 
 def scatter(s: Scatter, buffers: Sequence[Array]) -> None:
     rows = buffers[1][:s.count]
-    rows = np.where((rows < 0) | (rows >= s.rows), s.rows - 1, rows)
+    inside = (rows >= 0) & (rows < s.rows)  # what is no row writes nothing
     out = buffers[0][:s.rows * s.columns].reshape(s.rows, s.columns)
-    source = buffers[2][:s.count * s.columns].reshape(s.count, s.columns)
-    turn = np.zeros(s.count, np.int64)  # how many times a row has been met before: no row twice in one turn
+    source = buffers[2][:s.count * s.columns].reshape(s.count, s.columns)[inside]
+    rows = rows[inside]
+    count = len(rows)
+    turn = np.zeros(count, np.int64)  # how many times a row has been met before: no row twice in one turn
     order = np.argsort(rows, kind="stable")
     new = np.diff(rows[order], prepend=-1) != 0
-    starts = np.maximum.accumulate(np.where(new, np.arange(s.count), 0))
-    turn[order] = np.arange(s.count) - starts
+    starts = np.maximum.accumulate(np.where(new, np.arange(count), 0))
+    turn[order] = np.arange(count) - starts
     for k in range(int(turn.max(initial=-1)) + 1):
         here = turn == k
         value = load(source[here], s.dtype)

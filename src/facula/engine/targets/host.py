@@ -40,7 +40,7 @@ def compile(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_
     try:
         saved = _save(order, leaves, outputs, donated)
         start = time.perf_counter()
-        spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().vector_bytes)
+        spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().machine())
         plan = Plan(spec)
         use_machine_code()
         if debug.wants(1):

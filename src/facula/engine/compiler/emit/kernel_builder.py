@@ -13,6 +13,7 @@ from facula.dtypes import FLOAT, dtype, float64, int64
 from facula.engine.compiler.emit import casts
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.types import element
+from facula.engine.compiler.kernel import Machine
 
 # An argument: a number, or ("buf", node) / ("num", position), resolved by plan.py.
 Word = int | tuple[str, object]
@@ -21,9 +22,8 @@ Word = int | tuple[str, object]
 class KernelBuilder:
     """The function of one kernel. `words` become the step's args."""
 
-    def __init__(self, vector_bytes: int) -> None:
-        self.vector_bytes = vector_bytes
-        self.module = Module(vector_bytes)
+    def __init__(self, machine: Machine) -> None:
+        self.module = Module(machine.vector_bytes)
         self.entry = Code(self.module)
         self.code = Code(self.module)
         self.code.counter = 100000  # names of the two never meet

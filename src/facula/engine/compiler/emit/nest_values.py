@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from facula.engine.compiler.emit import casts, memory, reductions, scalar
 from facula.engine.compiler.emit.kernel_builder import KernelBuilder
 from facula.engine.compiler.emit.types import broadcast, element, number, rounded
+from facula.engine.compiler.kernel import Machine
 from facula.engine.compiler.program.formulas import (
     Apply,
     Axis,
@@ -32,8 +33,8 @@ class NestValues(KernelBuilder):
 
     vector_at: str  # where the step's first vector begins, along the vector's axis
 
-    def __init__(self, program: Program, vector_bytes: int) -> None:
-        super().__init__(vector_bytes)
+    def __init__(self, program: Program, machine: Machine) -> None:
+        super().__init__(machine)
         self.program = program
         self.lanes = program.lanes
         self.memo: dict[tuple[object, int], str] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facula.engine.compiler.kernel import VECTOR_BYTES
-from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest, postorder
+from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest
 from facula.engine.compiler.loops import Store as NestStore
 from facula.engine.compiler.program.formulas import Axis, Index
 from facula.engine.compiler.program.statements import (
@@ -60,7 +60,7 @@ class _Build:
         self.nest = nest
         self.tiles = tiles
         self.axes = [Axis(f"i{d}", n, r) for d, (n, r) in enumerate(zip(nest.sizes, nest.reduced, strict=True))]
-        self.order = postorder([s.value for s in nest.stores])
+        self.order = nest.order
         self.values = Translation(nest, self.order, self.axes)
         self.vector = self.axes[-1] if self.axes else Axis("point", 1, fixed=True)
         self.chunk: Axis | None = None

@@ -4,7 +4,7 @@
 
 Scan      (source, result)        along the middle of (outer, n, inner), in order; the first element is itself
 Scatter   (result, index, source) result[index[i]] = op(result[index[i]], source[i]) for i in order, rows of columns;
-                                  an index out of range means the last row
+                                  an index that is no row writes nothing
 Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j]. The order of the sum is not
                                   said: the emitter's blocks decide it
 Nothing                           part of a later step

@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 
 from facula.config import VECTOR_BYTES
+from facula.engine.compiler.kernel import Machine
 from facula.engine.runtime.cpu import object_cache, processor
 from facula.errors import BackendUnavailable
 
@@ -42,6 +43,12 @@ class Target:
         return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
                 f'"target-cpu"="{self.cpu}" "target-features"="{self.features}"')
 
+    def machine(self) -> Machine:
+        """What the compiler is told of it."""
+        features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
+        many = "avx512vl" in features or not self.triple.startswith(("x86", "i686"))
+        return Machine(self.vector_bytes, 32 if many else 16, _caches(), features)
+
     @property
     def fingerprint(self) -> str:
         """Everything besides the IR that object code depends on."""
@@ -54,6 +61,15 @@ class Target:
         False
         """
         return "+" + feature in self.features.split(",")
+
+
+@functools.cache
+def _caches() -> tuple[int, int, int]:
+    """Bytes of the three levels; what the system does not tell is as in `Machine`."""
+    names = "SC_LEVEL1_DCACHE_SIZE", "SC_LEVEL2_CACHE_SIZE", "SC_LEVEL3_CACHE_SIZE"
+    told = [os.sysconf(name) if name in os.sysconf_names else 0 for name in names]
+    first, second, third = (size if size > 0 else usual for size, usual in zip(told, Machine().caches, strict=True))
+    return first, second, third
 
 
 @functools.cache
