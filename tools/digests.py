@@ -4,6 +4,7 @@
     python tools/digests.py > here.txt             on one machine
     python tools/digests.py --against here.txt     on another one, under an emulator, with other settings
     python tools/digests.py --sweep                every operation over its samples, instead
+    FACULA_CACHE_DIR=$(mktemp -d) qemu-x86_64 -cpu Haswell .venv/bin/python tools/digests.py --against here.txt
 
 Of the bits of NaN only that it is NaN counts: processors differ in its sign. Inputs are made of whole numbers, so that
 nothing but Facula has computed them. Exit status 1 if a digest differs from the file's, or a result is missing.
