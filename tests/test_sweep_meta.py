@@ -38,6 +38,7 @@ NEEDS_ELEMENTS = {
     "histogramdd",
     "linalg.lstsq",
     "masked_select",
+    "nn.functional.gaussian_nll_loss",
     "nonzero",
     "unique",
     "unique_consecutive",

@@ -13,6 +13,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from facula._tensor.handle import Tensor, device_of, new, read, update
@@ -61,6 +62,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
+        if isinstance(body, FunctionType):
+            body.__name__ = public  # errors speak of it
         form = with_out(body) if out else body
         function_name = f"{namespace}.{public}" if namespace else public if function else None
         method_name = f"Tensor.{public}" if method and not namespace else None
