@@ -15,7 +15,7 @@ import numpy as np
 from facula import config
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, size_of
+from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, contiguous_strides, size_of
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
 from facula.engine.steps import (
@@ -125,6 +125,8 @@ def at_hand(node: Node) -> np.ndarray | None:
     strides: Any = attrs[0]  # type: ignore[index]
     start: Any = scalars[0]  # type: ignore[index]
     flat, step = value_of(inputs[0]).reshape(-1), node.dtype.itemsize
+    if strides == contiguous_strides(node.shape):
+        return flat[start:start + size_of(node.shape)].reshape(node.shape)
     return np.lib.stride_tricks.as_strided(flat[start:], node.shape, [s * step for s in strides], writeable=False)
 
 
