@@ -16,7 +16,7 @@ from facula.devices import META as META_DEVICE
 from facula.dtypes import bool_
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
-from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, elsewhere
+from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt
@@ -127,7 +127,10 @@ def value_of(node: Node) -> np.ndarray:
 
 
 def at_hand(node: Node) -> np.ndarray | None:
-    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed."""
+    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed, or
+    copied from another device."""
+    if node.device is not CPU:
+        return None
     if node.buffer is not None or node.op is CONST:
         return value_of(node)
     inputs, attrs, scalars = node.inputs, node.attrs, node.scalars  # before asking: others compute meanwhile
@@ -136,6 +139,8 @@ def at_hand(node: Node) -> np.ndarray | None:
     strides: Any = attrs[0]  # type: ignore[index]
     start: Any = scalars[0]  # type: ignore[index]
     flat, step = value_of(inputs[0]).reshape(-1), node.dtype.itemsize
+    if strides == contiguous_strides(node.shape):
+        return flat[start:start + size_of(node.shape)].reshape(node.shape)
     return np.lib.stride_tricks.as_strided(flat[start:], node.shape, [s * step for s in strides], writeable=False)
 
 

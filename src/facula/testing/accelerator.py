@@ -19,6 +19,7 @@ import numpy as np
 
 from facula.devices import device
 from facula.engine import targets
+from facula.engine.compiler.kernel import Machine
 from facula.engine.compiler.pipeline import compile_plan
 from facula.engine.compiler.plan import PlanSpec
 from facula.engine.evaluator import plan as evaluator
@@ -29,7 +30,7 @@ from facula.engine.targets.protocol import Memory, Program
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
-VECTOR_BYTES = 64
+MACHINE = Machine()
 _addresses = itertools.count(1 << 56, 1 << 32)  # no processor has an address there; no two devices have the same
 
 
@@ -92,7 +93,7 @@ class PretendAccelerator:
 
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
                 numbers_at: dict[Node, int]) -> Program:
-        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, frozenset(), VECTOR_BYTES))
+        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, frozenset(), MACHINE))
 
     def _forget(self, address: int) -> None:
         del self.memory[address]

@@ -348,10 +348,10 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         requires_grad = options.pop("requires_grad", False)
         result = empty(size, out=out, **options)
         return _finish(normal_(result, mean, std, generator=generator), requires_grad)
-    if many_stds:
-        require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
+    if many_stds:
+        require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)
     given = [x for x in (mean, std) if hasattr(x, "dtype")]
     mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
