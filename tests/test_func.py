@@ -85,6 +85,22 @@ def test_gradients_for_each_sample():
         close(found["b"][k], one["b"])
 
 
+def test_jacobians_by_several_arguments(x):
+    def function(a, b, pair):
+        return a * b, pair["c"].sum() * b
+
+    given = (x[0], x[1], {"c": x})
+    forward, reverse = (j(function, argnums=(0, 2))(*given) for j in (jacfwd, jacrev))
+    for found in (forward, reverse):
+        close(found[0][0], facula.diag(x[1]))
+        close(found[1][1]["c"], x[1][:, None, None].expand(3, 2, 3))
+        assert not found[1][0].any() and not found[0][1]["c"].any()
+    by_two = hessian(lambda a, b: (a * a * b).sum(), argnums=(0, 1))(x[0], x[1])
+    close(by_two[0][0], facula.diag(2 * x[1]))
+    close(by_two[0][1], facula.diag(2 * x[0]))
+    assert not by_two[1][1].any()
+
+
 # ---- nesting -------------------------------------------------------------------------------------------
 
 
@@ -212,6 +228,10 @@ def test_dims_and_trees(x):
         close(found["outer"][..., k], one["outer"])
     close(vmap(lambda r, k: r[k], in_dims=-1)(x, facula.tensor([1, 0, 1])), facula.tensor([1.5, -1.2, -0.4], dtype=F64))
     close(vmap(lambda r: r * 2, chunk_size=1)(x), x * 2)
+    both = vmap(lambda r: (r, facula.ones(3)), out_dims=(0, None))(x)
+    assert both[1].shape == (3,)
+    with pytest.raises(ValueError, match="can not return a BatchedTensor"):
+        vmap(lambda r: r, out_dims=None)(x)
     factor = facula.tensor([1.0, 2.0])
     close(vmap(lambda r, factor=None: r * factor)(x, factor=factor), x * factor[:, None])
 

@@ -21,9 +21,20 @@ def _basis(t: Tensor) -> Tensor:
     return eye(n, dtype=t.dtype).reshape(n, *t.shape)
 
 
-def jacfwd(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False, *,
+def _replaced(args: tuple[Any, ...], argnums: int | tuple[int, ...], by: Any) -> list[Any]:
+    inner = list(args)
+    for n, x in zip(argnums, by, strict=True) if isinstance(argnums, tuple) else ((argnums, by),):
+        inner[n] = x
+    return inner
+
+
+def _named(args: tuple[Any, ...], argnums: int | tuple[int, ...]) -> Any:
+    return tuple([args[n] for n in argnums]) if isinstance(argnums, tuple) else args[argnums]
+
+
+def jacfwd(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False, *,
            randomness: str = "error") -> Callable[..., Any]:
-    """The Jacobian by argument number `argnums`, one `jvp` for each of its elements, all in one `vmap`.
+    """The Jacobian by argument number `argnums` (or several), one `jvp` for each of its elements, all in one `vmap`.
 
     Of a result of shape R by a tensor of shape S it has shape R + S; trees of both give trees of trees.
 
@@ -36,7 +47,7 @@ def jacfwd(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False, *,
 
     @functools.wraps(func)
     def jacobian(*args: Any) -> Any:
-        by = args[argnums]
+        by = _named(args, argnums)
         flat = leaves(by)
         columns = []
         aux: Any = None
@@ -44,9 +55,8 @@ def jacfwd(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False, *,
         for k, x in enumerate(flat):
             def push(v: Any, k: int = k, x: Any = x) -> Any:
                 def of_one(one: Any) -> Any:
-                    inner = list(args)
-                    inner[argnums] = rebuilt(by, [one if i == k else other for i, other in enumerate(flat)])
-                    return func(*inner)
+                    moved = rebuilt(by, [one if i == k else other for i, other in enumerate(flat)])
+                    return func(*_replaced(args, argnums, moved))
                 return jvp(of_one, (x,), (v,), has_aux=has_aux)[1:]
             out = vmap(push, out_dims=-1, randomness=randomness)(_basis(x))
             shape, aux = out[0], out[1] if has_aux else None
@@ -58,8 +68,9 @@ def jacfwd(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False, *,
     return jacobian
 
 
-def jacrev(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """The Jacobian by argument number `argnums`, one `vjp` for each element of the result, all in one `vmap`.
+def jacrev(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The Jacobian by argument number `argnums` (or several), one `vjp` for each element of the result, in one
+    `vmap`.
 
     Shapes are those of `jacfwd`.
 
@@ -73,10 +84,8 @@ def jacrev(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False) ->
     @functools.wraps(func)
     def jacobian(*args: Any) -> Any:
         def of_one(by: Any) -> Any:
-            inner = list(args)
-            inner[argnums] = by
-            return func(*inner)
-        out, back, *rest = vjp(of_one, args[argnums], has_aux=has_aux)
+            return func(*_replaced(args, argnums, by))
+        out, back, *rest = vjp(of_one, _named(args, argnums), has_aux=has_aux)
         outs = leaves(out)
         rows = []
         for k, o in enumerate(outs):
@@ -90,7 +99,7 @@ def jacrev(func: Callable[..., Any], argnums: int = 0, has_aux: bool = False) ->
     return jacobian
 
 
-def hessian(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+def hessian(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """The second derivatives by argument number `argnums`: forward over reverse mode.
 
     Example:

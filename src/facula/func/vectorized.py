@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor
+from facula._tensor.handle import Tensor, read
 from facula.func.trees import leaves, rebuilt, spread
 from facula.transforms.batching import RANDOMNESS, Batch
 from facula.transforms.crossing import enter_batch, leave_batch
+from facula.transforms.levels import level_of
 
 
 def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *,
@@ -102,10 +103,13 @@ def _call(func: Any, tree: Any, given: list[Any], dims: list[int | None], size: 
 def _out(x: Any, dim: Any, level: Batch, func: Any) -> Any:
     if not isinstance(x, Tensor):
         raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(x)}.")
+    if dim is None:
+        if level_of(read(x)) is level:
+            raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` can not return a BatchedTensor when out_dim "
+                             "is None")
+        return x
     out = leave_batch(x, level)
     rank = len(out.shape)
-    if dim is None:
-        raise NotImplementedError("facula: vmap with out_dims None is not supported: the result is one for each")
     if not -rank <= dim < rank:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})")
     return out.movedim(0, dim) if dim % rank else out
@@ -121,4 +125,5 @@ def _in_chunks(func: Any, tree: Any, given: list[Any], dims: list[int | None], s
         found.append(_call(func, tree, part, dims, n, out_dims, randomness))
     places = spread(out_dims, found[0], "out_dims")
     columns = zip(*map(leaves, found), strict=True)
-    return rebuilt(found[0], [cat(list(column), d) for column, d in zip(columns, places, strict=True)])
+    return rebuilt(found[0], [column[0] if d is None else cat(list(column), d)
+                              for column, d in zip(columns, places, strict=True)])
