@@ -271,6 +271,17 @@ def test_a_module_moves(there):
     assert copy.deepcopy(net.to(there)).weight.device == there
 
 
+def test_transforms_there(there):
+    x = facula.tensor([1.0, 2.0, 3.0], device=there)
+    value, tangent = facula.func.jvp(lambda t: (t * t).sin().sum(), (x,), (facula.ones(3, device=there),))
+    assert value.device == tangent.device == there
+    here = facula.tensor([1.0, 2.0, 3.0])
+    assert tangent.item() == pytest.approx((2 * here * (here * here).cos()).sum().item(), rel=1e-5)
+    rows = facula.arange(6.0, device=there).reshape(2, 3)
+    sums = facula.func.vmap(lambda row: (row * x).sum())(rows)
+    assert sums.device == there and sums.tolist() == [8.0, 26.0]
+
+
 # ---- random numbers ----------------------------------------------------------------------------
 
 

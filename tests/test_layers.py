@@ -1,6 +1,7 @@
 """Imports point down only, function-level ones too: docs/architecture.md as a test. Runs alone too."""
 
 import ast
+import re
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
@@ -102,6 +103,15 @@ def test_imports_point_down_only():
 
 def test_no_import_circles():
     assert not list(circles())
+
+
+def test_files_that_architecture_names_are_there():
+    root = SOURCE.parent.parent
+    named = set(re.findall(r"`([\w./]+\.py)`", (root / "docs" / "architecture.md").read_text()))
+    files = {f"/{path.relative_to(root)}" for top in ("src", "tests", "tools", "bench")
+             for path in (root / top).rglob("*.py")}
+    assert len(named) > 60
+    assert [name for name in sorted(named) if not any(path.endswith("/" + name) for path in files)] == []
 
 
 if __name__ == "__main__":

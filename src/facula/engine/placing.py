@@ -53,6 +53,14 @@ def placed_node(place: device, op: Primitive, inputs: tuple[Node, ...], attrs: t
     return node
 
 
+def beside(node: Node, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
+           shape: tuple[int, ...], of: dtype) -> Node:
+    """A node where `node` is, which is not pending."""
+    if node.device is CPU:
+        return Node(op, inputs, attrs, None, shape, of)
+    return placed_node(node.device, op, inputs, attrs, None, shape, of)
+
+
 def meta_node(shape: tuple[int, ...], of: dtype) -> Node:
     """A value of the meta device: a shape and a dtype. Nothing computes it."""
     node = placed_node(devices.META, META, _NOTHING, None, None, shape, of)

@@ -15,6 +15,7 @@ from facula.dtypes import dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand, scalar, substitute
 from facula.engine.graph.node import BATCHED, CALL, PICK, Formula, Node, Primitive, size_of
+from facula.engine.placing import beside
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES, register
@@ -62,7 +63,7 @@ class Batch(Level):
 
 def batched(level: Batch, physical: Node, shape: tuple[int, ...]) -> Node:
     """A node with the hidden dimension first, as one of `shape` without it."""
-    return Node(BATCHED, (physical,), (level,), None, sized(shape), physical.dtype)
+    return beside(physical, BATCHED, (physical,), (level,), sized(shape), physical.dtype)
 
 
 def different() -> Batch | None:

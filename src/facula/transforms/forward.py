@@ -14,6 +14,7 @@ from facula.dtypes import FLOAT, dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr, operand, substitute
 from facula.engine.graph.node import CALL, CONST, DUAL, LOST, PICK, Formula, Node, Primitive
+from facula.engine.placing import beside
 from facula.engine.recorder import record
 from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
@@ -72,17 +73,16 @@ class Forward(Level):
         out = record(op, tuple(primals), attrs, scalars, shape, of)
         if op is CALL:
             if attrs[0] in LINEAR_ROUTINES:
-                return Node(DUAL, (out, record(op, (need(tangents[0]),), attrs, None, shape, of)), (self,), None,
-                            out.shape, of)
-            return Node(LOST, (out,), (self, attrs[0]), None, out.shape, of)
+                return dual(self, out, record(op, (need(tangents[0]),), attrs, None, shape, of))
+            return beside(out, LOST, (out,), (self, attrs[0]), out.shape, of)
         if of.category < FLOAT:
             return out
         if lost:
-            return Node(LOST, (out,), (self, lost), None, out.shape, of)
+            return beside(out, LOST, (out,), (self, lost), out.shape, of)
         try:
             return dual(self, out, tangent_of(op, primals, tangents, attrs, scalars, out))
         except MissingDerivative:
-            return Node(LOST, (out,), (self, op.name), None, out.shape, of)
+            return beside(out, LOST, (out,), (self, op.name), out.shape, of)
 
 
 def need(node: Node | None) -> Node:
@@ -92,7 +92,7 @@ def need(node: Node | None) -> Node:
 
 def dual(level: Level, primal: Node, tangent: Node) -> Node:
     """A value and its tangent as one node of `level`."""
-    return Node(DUAL, (primal, tangent), (level,), None, primal.shape, primal.dtype)
+    return beside(primal, DUAL, (primal, tangent), (level,), primal.shape, primal.dtype)
 
 
 def tangent_of(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:

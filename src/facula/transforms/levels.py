@@ -14,6 +14,7 @@ from facula.autograd.graph import Rule, next_seq
 from facula.dtypes import dtype
 from facula.engine import recorder
 from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
+from facula.engine.placing import constant_like
 from facula.engine.recorder import lock, record
 from facula.size import Size
 
@@ -158,7 +159,7 @@ def const(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
 def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Node:
     """A VIEW, or what is as good as one."""
     if node.op is CONST:
-        return Node(CONST, (), None, node.scalars, sized(shape), node.dtype)
+        return constant_like(node, sized(shape))
     if not offset and tuple(shape) == tuple(node.shape) and strides == contiguous_strides(shape):
         return node
     return record(VIEW, (node,), (tuple(strides),), (offset,), sized(shape), node.dtype)
