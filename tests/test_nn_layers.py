@@ -140,6 +140,7 @@ def runs(library, module, name, arrays):
 
 def compare(oracle, name, args, kwargs, arrays):
     def answer(torch):
+        torch.manual_seed(3)  # of which its parameters come
         theirs = build(torch, name, args, kwargs)
         state = state_of(torch, theirs)  # as it is before the runs
         return repr(theirs), state, list(runs(torch, theirs, name, arrays))
@@ -355,6 +356,7 @@ def test_attention(oracle, options):
             yield snapshot(library, [out, weights, *(p.grad for p in module.parameters())])
 
     def answer(torch):
+        torch.manual_seed(3)  # of which its parameters come
         theirs = torch.nn.MultiheadAttention(8, 2, **options)
         return repr(theirs), state_of(torch, theirs), list(results(torch, theirs))
 
