@@ -14,6 +14,13 @@ from recorded import snapshot
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """A test draws the same numbers whatever ran before it."""
+    global RNG
+    RNG = np.random.default_rng(1)
+
+
 def floats(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
