@@ -187,7 +187,7 @@ def test_memory_is_not_the_processors(there):
 
 
 def test_an_error_of_the_device_comes_out(monkeypatch, there):
-    from facula.engine.runtime import interpreter
+    from facula.engine.evaluator import plan
     x = facula.ones(3, device=there)
     x.tolist()
 
@@ -195,7 +195,7 @@ def test_an_error_of_the_device_comes_out(monkeypatch, there):
         raise ZeroDivisionError("of the device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(interpreter, "compute", broken)
+        patched.setattr(plan, "run_step", broken)
         y = x + 1
         with pytest.raises(ZeroDivisionError, match="of the device"):
             y.tolist()

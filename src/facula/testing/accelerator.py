@@ -1,8 +1,9 @@
 """A pretend accelerator: what the rules about devices are tested on, and the smallest example of a target.
 
 Its memory is in an address space of its own, in which no address means anything to the processor; it works through a
-queue in a thread of its own, so that whatever forgets to wait for it reads what is not there yet. It computes by
-evaluating the graph in NumPy. PyTorch's name for a device of one's own is `privateuseone`.
+queue in a thread of its own, so that whatever forgets to wait for it reads what is not there yet. It runs the
+plans that a processor runs, evaluating their loop programs in NumPy. PyTorch's name for a device of one's own is
+`privateuseone`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import numpy as np
 
 from facula.devices import device
 from facula.engine import targets
-from facula.engine.graph.node import CONST, Node
+from facula.engine.compiler.pipeline import compile_plan
+from facula.engine.compiler.plan import PlanSpec
+from facula.engine.evaluator import plan as evaluator
+from facula.engine.graph.node import Node
 from facula.engine.realize import flush
-from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer
 from facula.engine.targets.protocol import Memory, Program
 from facula.errors import OutOfMemoryError
@@ -88,7 +91,7 @@ class PretendAccelerator:
 
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
                 numbers_at: dict[Node, int]) -> Program:
-        return _Evaluated(self, order, leaves, outputs, numbers_at)
+        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at))
 
     def _forget(self, address: int) -> None:
         del self._memory[address]
@@ -96,32 +99,13 @@ class PretendAccelerator:
     def _put(self, address: int, data: np.ndarray) -> None:
         self._memory[address][:data.nbytes] = data
 
-    def _get(self, address: int, node: Node) -> np.ndarray:
-        count = int(np.prod(node.shape, dtype=np.int64)) * node.dtype.itemsize
-        return self._memory[address][:count].view(node.dtype.numpy).reshape(node.shape)
-
 
 class _Evaluated:
-    """A graph's live part, without the nodes themselves: these change once they have been computed."""
+    """A plan whose steps are evaluated by what they mean. It holds shapes, and none of the nodes."""
 
-    def __init__(self, target: PretendAccelerator, order: list[Node], leaves: list[Node], outputs: list[Node],
-                 numbers_at: dict[Node, int]) -> None:
+    def __init__(self, target: PretendAccelerator, spec: PlanSpec) -> None:
         self._target = target
-        self._steps: list[tuple[Node, list[int], int | None]] = []  # (node, its inputs by place, where its numbers are)
-        self._constants: list[tuple[int, Node, int]] = []
-        places = {id(node): k for k, node in enumerate(leaves)}
-        self._leaves = [_bare(node) for node in leaves]
-        self._outputs: list[int] = []
-        for node in order:
-            for source in node.inputs:
-                if source.op is CONST and id(source) not in places:
-                    places[id(source)] = len(places)
-                    self._constants.append((places[id(source)], _bare(source), numbers_at[source]))
-        for node in order:
-            self._steps.append((_bare(node), [places[id(source)] for source in node.inputs], numbers_at.get(node)))
-            places[id(node)] = len(places)
-        self._outputs = [places[id(node)] for node in outputs]
-        self._first = len(self._leaves) + len(self._constants)
+        self._spec = spec
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         for buffer in leaves:
@@ -132,27 +116,8 @@ class _Evaluated:
         self._target._queue.put(lambda: self._compute(sources, values, results))
 
     def _compute(self, sources: list[int], numbers: list[Any], results: list[int]) -> None:
-        target = self._target
-        values: list[Any] = [target._get(ptr, node) for ptr, node in zip(sources, self._leaves, strict=True)]
-        for _, node, at in self._constants:
-            values.append(interpreter.compute(_with(node, numbers, at), []))
-        for node, inputs, start in self._steps:
-            values.append(interpreter.compute(_with(node, numbers, start), [values[k] for k in inputs]))
-        for place, ptr in zip(self._outputs, results, strict=True):
-            target._put(ptr, np.ascontiguousarray(values[place]).reshape(-1).view(np.uint8))
-
-
-def _bare(node: Node) -> Node:
-    """What a node says of itself, with inputs that have a shape and a dtype only."""
-    inputs = tuple([Node(CONST, (), None, None, i.shape, i.dtype) for i in node.inputs])
-    return Node(node.op, inputs, node.attrs, node.scalars, node.shape, node.dtype)
-
-
-def _with(node: Node, numbers: list[Any], at: int | None) -> Node:
-    if at is None or not node.scalars:
-        return node
-    scalars = tuple(numbers[at:at + len(node.scalars)])
-    return Node(node.op, node.inputs, node.attrs, scalars, node.shape, node.dtype)
+        memory = self._target._memory
+        evaluator.run(self._spec, [memory[k] for k in sources], numbers, [memory[k] for k in results])
 
 
 @contextmanager
