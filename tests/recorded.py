@@ -194,8 +194,13 @@ def torch_is_here():
         return False
 
 
+@functools.cache
 def torch_or_none():
-    return importlib.import_module("torch") if torch_is_here() else None
+    if not torch_is_here():
+        return None
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(1)  # small tensors, and pytest-xdist has a process for each core
+    return torch
 
 
 # ---- asking ------------------------------------------------------------------------------------

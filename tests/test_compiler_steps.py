@@ -119,6 +119,12 @@ def test_every_row_of_many_tiles(rows: int) -> None:
     np.testing.assert_array_equal(got, evaluate([reduce(g.SUM, x, (1,))])[0])
 
 
+def test_a_donated_leaf_becomes_an_output_of_another_shape() -> None:
+    x = sample((4, 25))
+    once = write(x, sample((10,)), (1,), 5)
+    check([reshape(write(once, sample((10,)), (1,), 50), (5, 20))], donated=frozenset([x]))
+
+
 def test_no_overwriting_of_what_the_value_reads() -> None:
     x = sample((100,))
     check([write(x, sliced(x, slice(0, 90)), (1,), 10)], donated=frozenset([x]))

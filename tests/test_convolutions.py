@@ -42,6 +42,7 @@ CASES = {
     "stride beyond the window": ((2, 3, 20, 11), (4, 3, 2, 1), {"stride": (5, 3), "padding": (1, 0)}),
     "many channels": ((3, 40, 7, 7), (70, 40, 3, 3), {"padding": 1}),
     "tiles": ((3, 20, 14, 14), (33, 20, 3, 3), {"padding": 1}),
+    "long sums": ((4, 3, 42, 40), (17, 3, 3, 3), {"padding": 1}),
     "one by one": ((3, 20, 14, 14), (33, 20, 1, 1), {}),
     "one place": ((4, 6, 5, 5), (17, 6, 5, 5), {}),
     "stem": ((1, 3, 40, 42), (20, 3, 7, 7), {"stride": 2, "padding": 3}),

@@ -8,14 +8,14 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import facula
 from facula.engine.graph.node import elsewhere
 from facula.testing.accelerator import pretend_accelerator
 from random_programs import Drawn
-from test_random_programs import LIMITS, RECORDED, STEPS, Machine, Recording
+from test_random_programs import LIMITS, MORE, RECORDED, STEPS, Machine, Recording
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_an_error_of_the_device_comes_out(monkeypatch, there):
         raise ZeroDivisionError("of the device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(plan, "run_step", broken)
+        patched.setattr(plan, "run", broken)
         y = x + 1
         with pytest.raises(ZeroDivisionError, match="of the device"):
             y.tolist()
@@ -391,7 +391,7 @@ class PlacedRecording(Placed, Recording):
     pass
 
 
-@LIMITS
+@settings(LIMITS, max_examples=MORE or 40)
 @given(data=st.data())
 def test_random_programs_agree(data):
     with pretend_accelerator() as place:
@@ -407,7 +407,7 @@ def test_random_programs_agree(data):
         machine.compare_all()
 
 
-@LIMITS
+@settings(LIMITS, max_examples=MORE or 40)
 @given(data=st.data())
 def test_gradients_of_random_programs_agree(data):
     with pretend_accelerator() as place:

@@ -9,11 +9,9 @@ import facula
 from facula.ops import listening, op
 
 
-@pytest.fixture(params=["facula", "torch"])
+@pytest.fixture(params=["facula", pytest.param("torch", marks=pytest.mark.torch)])
 def lib(request):
-    if request.param == "torch":
-        return pytest.importorskip("torch", reason="torch, the oracle, is not installed")
-    return facula
+    return request.getfixturevalue(request.param)
 
 
 def logging_mode(lib):

@@ -128,7 +128,7 @@ def test_blocks(shape, kinds):
 
 
 @pytest.mark.parametrize("kinds", ["NN", "NT", "TN", "TT"])
-@pytest.mark.parametrize("shape", [(10, 10, 50000), (1, 1, 900001), (1, 30, 150001), (30, 1, 150001)])
+@pytest.mark.parametrize("shape", [(10, 10, 50000), (20, 40, 50000), (1, 1, 900001), (1, 30, 150001), (30, 1, 150001)])
 def test_long_sums_are_cut(shape, kinds):
     m, n, k = shape
     rng = np.random.default_rng(3)

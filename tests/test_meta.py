@@ -421,8 +421,8 @@ MODULES = [
     ),
     *RECURRENT,
 ]  # fmt: skip
-# They look at their values: the number of batches, whether a variance is negative. As in torch.
-LOOK = [("BatchNorm1d", "momentum"), ("GaussianNLLLoss", "full")]
+# They look at their values: the number of batches. As in torch, which looks whether a variance is negative, too.
+LOOK = [("BatchNorm1d", "momentum")]
 
 
 def faces(result):

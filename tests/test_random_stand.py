@@ -65,14 +65,19 @@ def seam(monkeypatch):
     def empty_like(stand, **options):
         return Stand(torch.empty_like(stand.tensor, **options_for_torch(options)))
 
+    def require(stand, holds, error, message):  # a check of the graph, which torch's tensors are no part of
+        if not holds(stand.tensor).all():
+            raise error(message)
+
     monkeypatch.setattr(ops, "empty", empty)
     monkeypatch.setattr(ops, "empty_like", empty_like)
     monkeypatch.setattr(ops, "values_of", values_of)
     monkeypatch.setattr(ops, "overwrite", overwrite)
     monkeypatch.setattr(ops, "is_meta", lambda t: False)
+    monkeypatch.setattr(ops, "require", require)
     monkeypatch.setattr(ops, "severed", lambda out, *inputs, name: out)  # torch's tensors have no tape of ours
     engine = Engine(11)
-    monkeypatch.setattr(ops, "default_engine", lambda: engine)
+    monkeypatch.setattr(ops, "default_engine", lambda *_: engine)
     torch.manual_seed(11)
     return engine
 

@@ -156,6 +156,20 @@ def test_what_is_in_memory_is_checked_at_the_call():
     assert LINE[index[0]].tolist() == [0, 4] and LINE[index[:, 1]].tolist() == [4, 1]
 
 
+def test_part_of_a_tensor_that_is_wrong_elsewhere():
+    index = F.tensor([0, 7, 1, 4, 2, -6])
+    assert LINE[index[2:5]].tolist() == [1, 4, 2] and LINE[index[::2]].tolist() == [0, 1, 2]
+    assert LINE[index[:1]].tolist() == [0]
+    for wrong in (index[1:3], index[4:], index):
+        with pytest.raises(IndexError, match=r"size 5$"):
+            LINE[wrong]
+    fine = F.tensor([0, -1, 3, 4])
+    assert LINE[fine].tolist() == [0, 4, 3, 4] and LINE[fine[1:]].tolist() == [4, 3, 4]
+    with pytest.raises(IndexError):
+        LINE[:4][fine[2:]]
+    assert LINE[:4][fine[:2]].tolist() == [0, 3]
+
+
 def test_no_dimension_to_point_into():
     with pytest.raises(IndexError):  # at the call: there is nothing to give instead
         F.zeros(0)[pending(0)]
@@ -255,6 +269,9 @@ def test_cross_entropy_of_pending_targets(weight, smoothing):
             loss = nn.functional.cross_entropy(x, t, weight, label_smoothing=smoothing)
             loss.backward()
             grads.append([loss.item(), *x.grad.reshape(-1).tolist()])
+            each = nn.functional.cross_entropy(x, t, weight, reduction="none")
+            assert [v for v, k in zip(each.tolist(), targets, strict=True) if k == -100] == [0.0] * targets.count(-100)
+            assert not each.signbit().any()
         assert np.allclose(grads[0], grads[1], rtol=1e-6, atol=1e-7)
 
 
@@ -318,6 +335,20 @@ def test_replayed_passes_check_too():
 
 
 @lazy
+@pytest.mark.parametrize("text", [
+    "L.index_add(0, I(9), F.ones(2))", "L.index_copy(0, I(9), F.ones(1).double())", "L.index_fill(0, I(9), F.ones(1))",
+    "L.scatter(0, I(9), 1.0, reduce='min')", "L.scatter(0, I(9), 1e300)", "L.put(I(9), F.ones(2))",
+    "L.index_put((I(9),), F.ones(2))", "L.__setitem__(I(9), F.ones(1).double())", "F.ones(3).long() % I(0, 1)",
+    "nn.functional.cross_entropy(T, I(9, 9))", "F.cov(T, aweights=F.zeros(2) + 0)",
+    "nn.functional.gaussian_nll_loss(L, L, T - 20)", "F.normal(T, L - 9)"])
+def test_a_call_that_fails_leaves_no_check(text):
+    """What is known to be wrong at the call comes first; then the elements do not matter."""
+    with pytest.raises((IndexError, RuntimeError, ValueError)):
+        call(text)
+    assert not checks.waiting
+
+
+@lazy
 def test_raised_once_and_nothing_else_is_hurt():
     a = LINE * 2
     y = LINE[pending(9)] + a[0]
@@ -356,8 +387,8 @@ def test_backward_step_and_read_raise():
     with pytest.raises(IndexError):
         optimizer.step()
     assert w.tolist() == [-1, -1, -1]
-    for read in (lambda y: y.item(), lambda y: y.numpy(), str, lambda y: y.data_ptr(), bool, float,
-                 lambda y: F.autograd.grad((w * y).sum(), w)[0].tolist()):
+    for read in (lambda y: F.cpu.synchronize(), lambda y: y.item(), lambda y: y.numpy(), str, lambda y: y.data_ptr(),
+                 bool, float, lambda y: F.autograd.grad((w * y).sum(), w)[0].tolist()):
         y = LINE[pending(5)].sum()
         with pytest.raises(IndexError):
             read(y)

@@ -32,7 +32,8 @@ def test_not_a_number_is_itself():
     assert same(math.nan, math.nan) and same(np.array([math.nan, 1]), np.array([math.nan, 1]))
 
 
-@pytest.mark.parametrize("value", [object(), np.float32(1), facula.float32, {1}], ids=repr)
+@pytest.mark.parametrize("value", [object(), np.float32(1), facula.float32, {1}],
+                         ids=["object", "numpy", "dtype", "set"])
 def test_what_is_no_plain_data_is_refused(value):
     with pytest.raises(TypeError, match="no plain answer"):
         recorded.encoded([value], lambda array: 0)

@@ -29,7 +29,9 @@ UNSUPPORTED = {
     ("nn.functional.upsample_bilinear", "uint8"),
 }
 # What PyTorch computes in 16 bits and overflows in; see docs/differences.md.
-OVERFLOWS = {("matrix_exp", "float16"), ("matrix_exp", "bfloat16")}
+OVERFLOWS = {
+    (name, of) for name in ("matrix_exp", "linalg.matrix_exp") for of in ("float16", "bfloat16")
+}
 
 
 def as_dtype(library, array, of):

@@ -17,7 +17,7 @@ from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_s
 from facula.devices import CPU, device
 from facula.devices import META as META_DEVICE
 from facula.dtypes import FLOAT, dtype, float32
-from facula.engine import moving
+from facula.engine import moving, recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, elsewhere, size_of
@@ -175,13 +175,18 @@ def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offs
     if of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
-        array = retyped(value_of(base).reshape(-1), of)
-        base = leaf_beside(base, np.array(array), (array.size,), of)
+        base = _flat(base, of) if recorder.traced is None else recorder.above.retyped(base, of, _flat)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
         return base
     if base.op is CONST:
         return constant_like(base, shape)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
+
+
+def _flat(base: Node, of: dtype) -> Node:
+    """The bytes of `base` as a vector of another type."""
+    array = retyped(value_of(base).reshape(-1), of)
+    return leaf_beside(base, np.array(array), (array.size,), of)
 
 
 def strided(t: Tensor) -> np.ndarray:
@@ -241,6 +246,8 @@ def assign(t: Tensor, node: Node) -> None:
         if place is META_DEVICE:
             _count_write(t, storage)
             return
+    if recorder.traced is not None:
+        recorder.above.check_write(t, node)
     if storage is None:
         t._node = node
         t._seen += 1
@@ -329,6 +336,8 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
     are kept by value; `out` itself may be among them.
     """
+    if recorder.traced is not None:
+        graph.give_tangents((out,), rule, inputs, saved)
     if not mode.grad:
         return out
     edges: list[Any] = []
@@ -396,6 +405,8 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
 
     Results among `saved` are named by their position: pass `("out", k)`.
     """
+    if recorder.traced is not None:
+        graph.give_tangents(outs, rule, inputs, saved)
     if not mode.grad:
         return outs
     edges = tuple([None if i is None else edge_of(i) for i in inputs])

@@ -29,6 +29,7 @@ from facula._tensor.handle import (
 from facula.autograd.graph import Rule
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
+from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
@@ -43,7 +44,10 @@ from facula.rng.rounding import from_bfloat16
 
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
-    array = value_of(read(self)).reshape(self.shape)
+    node = read(self)
+    if recorder.traced is not None:
+        node = recorder.above.detached(node)
+    array = value_of(node).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
 
 
@@ -52,7 +56,7 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
-        if node.op is not CONST and node.device is CPU:
+        if node.op is not CONST and node.device is CPU and recorder.traced is None:
             return c_float.from_address(realize(node).ptr).value
     for n in self.shape:
         if n != 1:
@@ -184,6 +188,9 @@ def __index__(self: Tensor) -> int:
 
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
     from facula._tensor.printing import tensor_repr
+    if recorder.traced is not None:
+        self, before, after = recorder.above.shown(self)
+        return str(before + tensor_repr(self, tensor_contents=tensor_contents) + after)
     return tensor_repr(self, tensor_contents=tensor_contents)
 
 

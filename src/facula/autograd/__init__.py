@@ -1,5 +1,8 @@
 """Automatic differentiation: the tape, walking it backwards, and functions with gradients of one's own."""
 
+import importlib
+from typing import Any
+
 from facula.autograd import functional, graph, profiler
 from facula.autograd.backward import backward, grad
 from facula.autograd.checks import GradcheckError, gradcheck, gradgradcheck
@@ -17,7 +20,14 @@ from facula.autograd.modes import (
     set_grad_enabled,
 )
 
-__all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",
-           "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
-           "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "profiler",
-           "set_detect_anomaly", "set_grad_enabled"]
+__all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad",
+           "functional", "grad", "gradcheck", "gradgradcheck", "graph", "inference_mode",
+           "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "is_grad_enabled",
+           "is_inference_mode_enabled", "no_grad", "profiler", "set_detect_anomaly", "set_grad_enabled"]
+
+
+def __getattr__(name: str) -> Any:
+    """`forward_ad` stands on the transforms, which few programs need: loaded when first asked for."""
+    if name != "forward_ad":
+        raise AttributeError(f"module 'facula.autograd' has no attribute {name!r}")
+    return importlib.import_module("facula.autograd.forward_ad")

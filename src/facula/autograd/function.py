@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, alias, device_of, edge_of, new, read, strides_of, update
+from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
+from facula.engine import recorder
 from facula.engine.moving import moved
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
@@ -20,6 +22,7 @@ class FunctionCtx:
 
     needs_input_grad: tuple[bool, ...] = ()
     _to_save: tuple[Any, ...] = ()
+    _for_forward: tuple[Any, ...] = ()
     _dirty: tuple[Any, ...] = ()
     _fixed: tuple[Any, ...] = ()
     _materialize = True
@@ -31,7 +34,8 @@ class FunctionCtx:
         self._to_save = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
-        """For forward-mode differentiation, which Facula does not have: nothing happens."""
+        """Keep tensors for `jvp`, which finds them in `saved_tensors`."""
+        self._for_forward = tensors
 
     def mark_dirty(self, *args: Any) -> None:
         """Say which inputs `forward` has overwritten."""
@@ -118,6 +122,8 @@ class Function(FunctionCtx):
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args)
+            if recorder.traced is not None:
+                graph.function_tangents(cls, ctx, args, result if isinstance(result, tuple) else (result,))
         finally:
             mode.grad = recording
         live = recording and any(ctx.needs_input_grad)

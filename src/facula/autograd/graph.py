@@ -13,6 +13,12 @@ from itertools import count
 from typing import Any
 
 next_seq = count().__next__
+# Set by transforms/, asked while `recorder.traced` is set.
+give_tangents: Any = None  # of an operation's results, by its rule: (outs, rule, inputs, saved)
+function_tangents: Any = None  # of a custom Function's results, by its `jvp`: (class, ctx, arguments, results)
+at_boundary: Any = None  # (edges, gradients): those that leave a transformed function are brought out
+a_walk_begins: Any = None
+a_walk_ends: Any = None
 restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its function here
 
 
@@ -36,6 +42,10 @@ class Rule:
     def __init__(self, name: str, backward: Callable[..., Any]) -> None:
         self.name = name
         self.backward = backward
+
+
+# Rules that go another way than the primitives where elements are equal: forward mode goes theirs.
+by_rule: set[Rule] = set()
 
 
 class GradNode:

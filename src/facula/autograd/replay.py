@@ -270,7 +270,8 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
-    found = survey(roots, keep) if recorder.LIMIT and not elsewhere else None
+    plain = recorder.LIMIT and not elsewhere and recorder.traced is None
+    found = survey(roots, keep) if plain else None
     if found is None or found.functions:
         gradients = walk(roots, keep, False, None) if found is None else _through_functions(found, roots, keep)
         del found  # only what the program holds may count as held

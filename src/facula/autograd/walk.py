@@ -11,9 +11,11 @@ from heapq import heappop, heappush
 from typing import Any
 
 from facula._tensor.handle import Tensor, assign, device_of, edge_of, new, read
+from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.devices import CPU
+from facula.engine import recorder
 from facula.engine.graph.node import CONST, elsewhere
 from facula.engine.moving import moved
 from facula.engine.placing import running
@@ -155,6 +157,8 @@ class Walk:
                 results = tuple(results) if isinstance(results, list) else (results,)
             if cold is not None and "post" in cold:
                 results = _after_rule(cold, node, results, g)
+            if recorder.traced is not None:
+                results = graph.at_boundary(edges, results)
             if watch:
                 _check(node, results)
             if not keep:
@@ -174,12 +178,15 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
     """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
     before, outside = mode.grad, running.tape
     mode.grad = create_graph
+    outer = graph.a_walk_begins() if recorder.traced is not None else None
     try:
         found = Walk(keep, targets)
         found.run([e for e, _ in roots], [g for _, g in roots])
         return found.leaves
     finally:
         mode.grad = before
+        if outer is not None:
+            graph.a_walk_ends(outer)
         if outside is not running.tape:  # a Function's backward may have one of its own inside
             running.tape = outside
 

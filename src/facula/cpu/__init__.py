@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula.engine.realize import flush
+
 
 def is_available() -> bool:
     """Is there a processor?
@@ -34,7 +36,8 @@ def set_device(device: Any) -> None:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait for all work on the device. Values are computed when they are read: nothing is left to do."""
+    """Have all work on the device done: what is pending is computed, and what it finds wrong is raised."""
+    flush()
 
 
 class Stream:

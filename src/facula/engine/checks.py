@@ -17,9 +17,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from ctypes import c_int8, c_int64
 from typing import Any
 
 from facula.config import threshold
+from facula.devices import CPU
 from facula.engine import recorder
 from facula.engine.graph.node import META, Node
 
@@ -31,11 +33,11 @@ Check = tuple[Node, Judge, tuple[Any, ...], "tuple[str, int] | None", int]
 waiting: list[Check] = []  # in the order of the calls
 MOST = threshold("waiting_checks")  # checks after which what is pending is computed
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_lock = threading.Lock()
+_AT: dict[int, Any] = {1: c_int8.from_address, 8: c_int64.from_address}
 
 
 def add(node: Node, judge: Judge, facts: tuple[Any, ...]) -> None:
-    """`judge(element, *facts)` says what is wrong once `node`, which has one element, is computed: now, if it is."""
+    """`judge(element, *facts)` says what is wrong once `node`, one integer or bool, is computed: now, if it is."""
     if node.op is META:
         return
     if node.buffer is not None:  # everything runs at its call
@@ -45,8 +47,19 @@ def add(node: Node, judge: Judge, facts: tuple[Any, ...]) -> None:
         return
     waiting.append((node, judge, facts, _place(), threading.get_ident()))
     if len(waiting) > MOST:
-        recorder.above.flush()
-        settle()
+        settle()  # of what has been computed and not read since
+        if len(waiting) > MOST:
+            recorder.above.flush()
+            settle()
+
+
+def withdraw(count: int) -> None:
+    """Forget what this thread has added since `waiting` had so many: the call it was for has failed otherwise."""
+    me = threading.get_ident()
+    with recorder.lock:
+        for check in waiting[count:]:
+            if check[4] == me:
+                waiting.remove(check)  # one by one: other threads add to it meanwhile
 
 
 def _place() -> tuple[str, int] | None:
@@ -60,9 +73,12 @@ def _place() -> tuple[str, int] | None:
     return None
 
 
-def _element(node: Node) -> Any:
+def _element(node: Node) -> int:
+    """The integer or bool, without making an array of it."""
     assert node.buffer is not None
-    return node.buffer.array((), node.dtype).item()
+    if node.device is not CPU:
+        return int(node.buffer.array((), node.dtype))
+    return _AT[node.dtype.itemsize](node.buffer.ptr).value  # type: ignore[no-any-return]
 
 
 def look() -> None:
@@ -86,11 +102,11 @@ def left_behind(pending: Sequence[Node]) -> list[Node]:
 
 def settle() -> None:
     """Raise the error of the first call that was wrong, of those whose nodes have been computed."""
-    with _lock:
+    with recorder.lock:
         failed: list[tuple[Check, Exception]] = []
         for check in [check for check in waiting if check[0].buffer is not None]:
             waiting.remove(check)
-            node, judge, facts, _, _ = check
+            node, judge, facts = check[:3]
             error = judge(_element(node), *facts)
             if error is not None:
                 failed.append((check, error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,24 @@ _NO_ELEMENTS = 0, -1  # as the range of an index: every check of indices lets it
 
 
 class _Running(threading.local):
-    """The operation that is running in this thread."""
+    """The operations that are running in this thread, while there are values on other devices (ops/placement.py)."""
 
-    tape: device = CPU  # of the gradient that a rule was called with, which is the innermost that is known of
-    find: Callable[[], device] = staticmethod(lambda: CPU)  # ops/placement.py puts its own here
+    def __init__(self) -> None:
+        self.names: list[str] = []  # from the outermost
+        self.place: device | None = None  # where the tensors are that the outermost was given, once it has been asked
+        self.find: Callable[[], device] = lambda: self.tape
+        self.given: Any = None  # the arguments of the outermost: (args, kwargs)
+        self.tape = CPU  # where the gradient is that a rule was called with
 
     @property
     def device(self) -> device:
-        """Where its tensors are, and so where its constants and tables go."""
-        return self.find()
+        """Where the outermost operation's tensors are, and so where its constants and tables go."""
+        if self.place is None:
+            place = self.find()
+            if self.names:
+                self.place = place
+            return place
+        return self.place
 
 
 running = _Running()

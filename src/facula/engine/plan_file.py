@@ -30,7 +30,8 @@ from facula.errors import PlanFileError, VerifyError
 
 MOST_BYTES, MOST_NODES, MOST_TERMS, MOST_DIMS, MOST_ELEMENTS = 64 << 20, 100_000, 10_000, 64, 1 << 31
 MOST_DEPTH = 150  # of a formula: who reads it goes down from term to term
-PRIMITIVES = {p.name: p for p in vars(graph).values() if isinstance(p, Primitive) and p.name not in ("buffer", "meta")}
+_NO_VALUES = ("buffer", "meta", "traced")
+PRIMITIVES = {p.name: p for p in vars(graph).values() if isinstance(p, Primitive) and p.kind not in _NO_VALUES}
 DTYPES = {d.name: d for d in vars(dtypes).values() if isinstance(d, dtype)}
 _INPUTS = {"const": 0, "index": 0, "contract": 2, "gather": 2, "scatter": 3, "write": 2}  # by kind; others: 1
 

@@ -13,9 +13,10 @@ import numpy as np
 from facula import config
 from facula.devices import CPU, device
 from facula.devices import META as META_DEVICE
+from facula.dtypes import bool_
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, Node, elsewhere
+from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt
@@ -31,6 +32,7 @@ from facula.engine.steps import (
     step_of,
 )
 from facula.engine.targets import host, interpreter, target_of
+from facula.size import Size
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
@@ -85,6 +87,11 @@ def _at_exit() -> None:
 def expect(node: Node, judge: checks.Judge, *facts: Any) -> None:
     """Raise what `judge(element, *facts)` finds wrong with the one element of `node`, once that is computed."""
     looking()  # a backward pass that records this is walked each time: a replay would know nothing of it
+    if recorder.traced is not None:  # within vmap it speaks for as many elements as there are values
+        node = recorder.above.everything(node)
+        if node.shape:
+            worst = ALL if node.dtype is bool_ else MAX
+            node = recorder.record(worst, (node,), (tuple(range(len(node.shape))),), None, Size(), node.dtype)
     checks.add(node, judge, facts)
 
 
@@ -120,7 +127,10 @@ def value_of(node: Node) -> np.ndarray:
 
 
 def at_hand(node: Node) -> np.ndarray | None:
-    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed."""
+    """As `value_of`, of what is in memory, a view of that, or a constant; None if anything had to be computed, or
+    copied from another device."""
+    if node.device is not CPU:
+        return None
     if node.buffer is not None or node.op is CONST:
         return value_of(node)
     inputs, attrs, scalars = node.inputs, node.attrs, node.scalars  # before asking: others compute meanwhile
@@ -129,7 +139,14 @@ def at_hand(node: Node) -> np.ndarray | None:
     strides: Any = attrs[0]  # type: ignore[index]
     start: Any = scalars[0]  # type: ignore[index]
     flat, step = value_of(inputs[0]).reshape(-1), node.dtype.itemsize
+    if strides == contiguous_strides(node.shape):
+        return flat[start:start + size_of(node.shape)].reshape(node.shape)
     return np.lib.stride_tricks.as_strided(flat[start:], node.shape, [s * step for s in strides], writeable=False)
+
+
+def all_of(node: Node) -> np.ndarray:
+    """As `value_of`, to check something of every element: within vmap all of them, in a shape of its own."""
+    return value_of(node if recorder.traced is None else recorder.above.everything(node))
 
 
 def _materialise(node: Node) -> Buffer:
@@ -142,6 +159,9 @@ def _materialise(node: Node) -> Buffer:
 
 def _compute_alone(node: Node) -> None:
     """A node that no flush has reached (its recording thread died half-way, say)."""
+    if node.op.kind == "traced":
+        node.buffer = realize(recorder.above.value_under(node))
+        return
     if node.op is META:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")

@@ -30,39 +30,72 @@ class _Above:
 
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
-    place: Callable[..., Node | None]  # placing.py: `record`, if that is on another device
+    place: Callable[..., Node | None]  # moving.py: `record`, if that is on another device
+    devices_come: Callable[[], None]  # ops/placement.py: there are values on other devices than the cpu
+    devices_go: Callable[[], None]  # and there are none any more
+    check_write: Callable[[Any, Node], None]  # transforms/: may the tensor become the node, in place?
+    detached: Callable[[Node], Node]  # transforms/: the same without tangents
+    value_under: Callable[[Node], Node]  # transforms/: the node whose value is looked at for one that stands for it
+    everything: Callable[[Node], Node]  # transforms/: the node of all the elements that one stands for, no tangents
+    retyped: Callable[..., Node]  # transforms/: (node, dtype, how), what stands for others as that type
+    shown: Callable[[Any], Any]  # transforms/: a tensor to be printed, and what is printed around it
+    different: Callable[[], Any]  # transforms/: the level whose values each have random numbers of their own, or None
 
 
 above = _Above()
 
+# While there are values under a transform (transforms/): what records over these. None: there is none among the inputs.
+traced: Callable[..., Node | None] | None = None
+
 _append = pending.append
 _blank = object.__new__
 _native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
-_made = _native  # the same, but None while there are values on other devices, which it knows nothing of
+_made = _native  # the same, but None while there are values on other devices, or under transforms
 
 
 def use_machine_code() -> None:
     """As steps.use_machine_code, which calls this."""
-    global _native, _made
+    global _native
     from facula.engine.cpython import recording
     _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0], tested=True)
+    _choose()
+
+
+_devices = False  # has `devices_come` been called, and not `devices_go`?
+
+
+def set_traced(how: Callable[..., Node | None] | None) -> None:
+    """Have `how` asked by `record`, or record as ever."""
+    global traced
+    traced = how
+    _choose()
+
+
+def _choose() -> None:
+    """Machine code records what is on the cpu and under no transform."""
+    global _made
     with lock:
-        _made = None if elsewhere else _native
+        _made = _native if not _devices and traced is None else None
 
 
 def look_at_devices() -> None:
     """There is a value on another device: what is recorded may be, too."""
-    global _made
-    if _made is not None:
+    global _devices
+    if not _devices:
         with lock:
-            _made = None
+            if not _devices:
+                _devices = True
+                _choose()
+                above.devices_come()
 
 
 def _elsewhere_no_more() -> None:
-    global _made
+    global _devices
     with lock:
-        if not elsewhere:
-            _made = _native
+        if not elsewhere and _devices:
+            _devices = False
+            _choose()
+            above.devices_go()
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
@@ -70,6 +103,10 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     """A new pending node. Shapes and dtypes have been checked by the caller."""
     if _made is not None:
         return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
+    if traced is not None:
+        found = traced(op, inputs, attrs, scalars, shape, of)
+        if found is not None:
+            return found
     if elsewhere:
         placed = above.place(op, inputs, attrs, scalars, shape, of)
         if placed is not None:
@@ -78,7 +115,7 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
                 if len(pending) > LIMIT:
                     overflow()
             return placed
-    elif _native is not None:
+    elif _devices:
         _elsewhere_no_more()
     node = _blank(Node)
     node.op = op

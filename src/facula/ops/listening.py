@@ -19,6 +19,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from facula._tensor.handle import Tensor
+from facula.engine.graph.node import elsewhere
 from facula.ops import op
 
 # What is never a tensor, nor looks like one: not asked.
@@ -117,6 +118,10 @@ class Door:
         self.codes = code, _code_of(self, code)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return placed.call(self, args, kwargs) if elsewhere else self.heard(args, kwargs)
+
+    def heard(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call, or the answer of who listens."""
         if not (state.modes or kwargs):
             for value in args:
                 if type(value) not in _PLAIN:
@@ -136,10 +141,23 @@ class _QuietDoor(Door):
     __slots__ = ()
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return placed.engine_call(self, args, kwargs) if elsewhere else self.heard(args, kwargs)
+
+    def heard(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if state.all_off or not self.name or not (state.modes or overloaded_among((*args, *kwargs.values()))):
             with quiet():
                 return self.plain(*args, **kwargs)
-        return Door.__call__(self, args, kwargs)
+        return Door.heard(self, args, kwargs)
+
+
+class _Elsewhere:
+    """Calls while there are tensors on other devices than the cpu. ops/placement.py puts them here."""
+
+    call: Callable[[Door, tuple[Any, ...], dict[str, Any]], Any]
+    engine_call: Callable[[Door, tuple[Any, ...], dict[str, Any]], Any]
+
+
+placed = _Elsewhere()
 
 
 def _template(count: int) -> CodeType:

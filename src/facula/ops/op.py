@@ -49,7 +49,8 @@ class Operation:
     @property
     def formula(self) -> Any:
         """The formula that it is, if it is one: its gradients are derived from it."""
-        return getattr(self.body, "formula", None)
+        pair = getattr(getattr(self.body, "__self__", None), "tt", None)  # of two tensors
+        return getattr(self.body, "formula", pair)
 
     @property
     def takes_out(self) -> bool:

@@ -3,96 +3,100 @@
 The engine records a node where its inputs are (engine/moving.py). Two questions are left to the operations: whether
 elements of the cpu that meet those of another device are the program's (an error) or the operation's own (a table of
 weights, a mask), and where constants and tables go that are made of shapes alone. Both are answered by the arguments of
-the outermost operation that is running now. They are looked up on Python's stack, which costs nothing while there is no
-tensor on another device.
+the outermost operation that is running now. While there are tensors on other devices every public call passes its door
+(listening.py), which says so here; otherwise nothing does.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from facula._tensor.handle import Tensor, device_of
 from facula.devices import CPU, device
 from facula.dtypes import FLOAT
-from facula.engine import moving
+from facula.engine import moving, recorder
 from facula.engine.placing import running
+from facula.ops import listening
 
-_OPERATIONS = ("facula.ops.", "facula.nn.functional", "facula._tensor.methods", "facula._tensor.state",
-               "facula._tensor.writing", "facula._tensor.tape_methods")
+# They are told where to put things.
 _FACTORIES = frozenset(("facula.ops.create.creation", "facula.ops.create.conversion", "facula.ops.random.sampling"))
 # An index, or what is written, may lie on the cpu where the tensor itself is on another device.
 _LENIENT = frozenset(("getitem", "index_select", "gather", "take"))
-_INTO = frozenset(("setitem", "copy_", "index_put"))
+_INTO = frozenset(("setitem", "copy", "index_put"))
 
 
-def refuse() -> None:
-    """RuntimeError if the running operation was given tensors of the cpu and of another device."""
-    frames = _running()
-    if not frames:
-        return
-    given = list(_tensors(frames[-1]))
-    on_cpu = [t for t in given if device_of(t) is CPU and t.shape]
-    if not on_cpu or len(on_cpu) == len(given):
-        return
-    names = {frame.f_code.co_name for frame in frames}
-    indices = all(t.dtype.category < FLOAT for t in on_cpu)
-    if device_of(given[0]) is not CPU and (
-        not names.isdisjoint(_INTO) or indices and not names.isdisjoint(_LENIENT)
-    ):
-        return
-    if "embedding" in names and indices:  # F.embedding takes the index first
-        return
-    elsewhere = next((device_of(t) for t in given if device_of(t) is not CPU), None)
-    if elsewhere is None:
-        return
-    first = next(device_of(t) for t in given if device_of(t) is not CPU or t.shape)
-    other = CPU if first is not CPU else elsewhere
-    raise RuntimeError(
-        f"Tensor on device {other} is not on the expected device {first}! Expected all tensors to "
-        "be on the same device."
-    )
+def called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A public call, while there are tensors on other devices than the cpu."""
+    names = running.names
+    if names:
+        names.append(door.name)
+        try:
+            return door.heard(args, kwargs)
+        finally:
+            names.pop()
+    names.append(door.name)
+    running.place = CPU if door.form.__module__ in _FACTORIES else None
+    running.find = lambda: _common(args, kwargs)
+    running.given = args, kwargs
+    try:
+        return door.heard(args, kwargs)
+    finally:
+        names.clear()
+        running.place = running.given = None
+        running.find = _of_the_tape
 
 
-def running_device() -> device:
-    """Where the tensors are that the running operation was given. The cpu, if it is a factory: these are told where to
-    put things."""
-    frames = _running()
-    if any(frame.f_globals["__name__"] in _FACTORIES for frame in frames[-2:]):
-        return CPU
-    given = list(_tensors(frames[-1])) if frames else []
-    if not given:  # a rule of the tape that makes something of shapes alone
+def engine_called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call in which the engine itself calls operations, each as if the program did: the walk of a backward pass."""
+    kept = running.names, running.place, running.find, running.given
+    running.names, running.place, running.find, running.given = [], None, _of_the_tape, None
+    try:
+        return door.heard(args, kwargs)
+    finally:
+        running.names, running.place, running.find, running.given = kept
+
+
+def _of_the_tape() -> device:
+    """No operation is running: it is a rule of the tape that makes something of shapes alone."""
+    return running.tape
+
+
+def _common(args: tuple[Any, ...], kwargs: dict[str, Any]) -> device:
+    given = list(_tensors(args, kwargs))
+    if not given:
         return running.tape
     return next((device_of(t) for t in given if device_of(t) is not CPU), CPU)
 
 
-def _running() -> list[FrameType]:
-    """The frames of the running operation, from the one that asks to the outermost."""
-    frame: FrameType | None = sys._getframe(2)
-    found: list[FrameType] = []
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith(_OPERATIONS):
-            found.append(frame)
-        elif found or not module.startswith("facula."):
-            break
-        frame = frame.f_back
-    return found
+def refuse() -> None:
+    """RuntimeError if the running operation was given tensors of the cpu and of another device."""
+    if running.given is None:
+        return
+    given = list(_tensors(*running.given))
+    on_cpu = [t for t in given if device_of(t) is CPU and t.shape]
+    elsewhere = next((device_of(t) for t in given if device_of(t) is not CPU), None)
+    if not on_cpu or elsewhere is None:
+        return
+    names = {name.rpartition(".")[2].strip("_") for name in running.names}
+    indices = all(t.dtype.category < FLOAT for t in on_cpu)
+    if device_of(given[0]) is not CPU and (
+            not names.isdisjoint(_INTO) or indices and not names.isdisjoint(_LENIENT)):
+        return
+    if "embedding" in names and indices:  # F.embedding takes the index first
+        return
+    first = next(device_of(t) for t in given if device_of(t) is not CPU or t.shape)
+    other = CPU if first is not CPU else elsewhere
+    raise RuntimeError(f"Tensor on device {other} is not on the expected device {first}! Expected all tensors to be on "
+                       "the same device.")
 
 
-def _tensors(frame: FrameType) -> Iterator[Tensor]:
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
     """The tensors that a function was called with, but for `out`: registry.py looks at that."""
-    code = frame.f_code
-    count = (
-        code.co_argcount
-        + code.co_kwonlyargcount
-        + bool(code.co_flags & 4)
-        + bool(code.co_flags & 8)
-    )
-    values = frame.f_locals
-    return _inside([values.get(name) for name in code.co_varnames[:count] if name != "out"], 3)
+    yield from _inside(args, 3)
+    for name, value in kwargs.items():
+        if name != "out":
+            yield from _inside(value, 2)
 
 
 def _inside(value: Any, depth: int) -> Iterator[Tensor]:
@@ -104,4 +108,6 @@ def _inside(value: Any, depth: int) -> Iterator[Tensor]:
 
 
 moving.check.on_mixture = refuse
-type(running).find = staticmethod(running_device)  # type: ignore[method-assign]
+recorder.above.devices_come = listening.begin
+recorder.above.devices_go = listening.end
+listening.placed.call, listening.placed.engine_call = called, engine_called

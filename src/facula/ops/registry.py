@@ -13,11 +13,13 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from facula._tensor.handle import Tensor, device_of, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
+from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
@@ -60,6 +62,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
+        if isinstance(body, FunctionType):
+            body.__name__ = public  # errors speak of it
         form = with_out(body) if out else body
         function_name = f"{namespace}.{public}" if namespace else public if function else None
         method_name = f"Tensor.{public}" if method and not namespace else None
@@ -175,7 +179,7 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if elsewhere:
+    if elsewhere or recorder.traced is not None:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage

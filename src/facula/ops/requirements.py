@@ -31,5 +31,5 @@ def require(x: Tensor, holds: Callable[[Any], Any], error: type[Exception], mess
     expect(node, _broken, error, message)
 
 
-def _broken(kept: bool, error: type[Exception], message: str) -> Exception | None:
+def _broken(kept: int, error: type[Exception], message: str) -> Exception | None:
     return None if kept else error(message)

@@ -1,9 +1,9 @@
 """A pretend accelerator: what the rules about devices are tested on, and the smallest example of a target.
 
 Its memory is in an address space of its own, in which no address means anything to the processor; it works through a
-queue in a thread of its own, so that whatever forgets to wait for it reads what is not there yet. It runs the
-plans that a processor runs, evaluating their loop programs in NumPy. PyTorch's name for a device of one's own is
-`privateuseone`.
+queue in a thread of its own, so that whatever forgets to wait for it reads what is not there yet. It runs the plans
+that the compiler makes, by what their loop programs mean (engine/evaluator/). PyTorch's name for a device of one's own
+is `privateuseone`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from facula.devices import device
 from facula.engine import targets
+from facula.engine.compiler.kernel import Machine
 from facula.engine.compiler.pipeline import compile_plan
 from facula.engine.compiler.plan import PlanSpec
 from facula.engine.evaluator import plan as evaluator
@@ -29,6 +30,7 @@ from facula.engine.targets.protocol import Memory, Program
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
+MACHINE = Machine()
 _addresses = itertools.count(1 << 56, 1 << 32)  # no processor has an address there; no two devices have the same
 
 
@@ -39,14 +41,14 @@ class PretendAccelerator:
         self.device = place
         self.capacity = capacity
         self.used = 0
-        self._memory: dict[int, np.ndarray] = {}  # belongs to the thread
-        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.memory: dict[int, np.ndarray] = {}  # belongs to the thread
+        self.queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._failed: list[Exception] = []
         threading.Thread(target=self._work, name=str(place), daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            job = self._queue.get()
+            job = self.queue.get()
             try:
                 job()
             except Exception as error:  # comes out where somebody waits
@@ -60,48 +62,48 @@ class PretendAccelerator:
         self.used += nbytes
         address = next(_addresses)
         # garbage: what is read before it is written must show
-        self._queue.put(lambda: self._memory.__setitem__(address, np.full(nbytes, 0xA5, np.uint8)))
+        self.queue.put(lambda: self.memory.__setitem__(address, np.full(nbytes, 0xA5, np.uint8)))
         return Memory(self, address, nbytes)
 
     def release(self, memory: Memory) -> None:
         self.used -= memory.nbytes
         address = memory.ptr
-        self._queue.put(lambda: self._forget(address))
+        self.queue.put(lambda: self._forget(address))
 
     def upload(self, array: np.ndarray) -> Buffer:
         held = array.reshape(-1).view(np.uint8).copy()
         memory = self.allocate(held.nbytes)
         address = memory.ptr
-        self._queue.put(lambda: self._put(address, held))
+        self.queue.put(lambda: self._put(address, held))
         return memory
 
     def download(self, memory: Memory, nbytes: int) -> np.ndarray:
         found: list[np.ndarray] = []
         address = memory.ptr
-        self._queue.put(lambda: found.append(self._memory[address][:nbytes].copy()))
+        self.queue.put(lambda: found.append(self.memory[address][:nbytes].copy()))
         self.synchronize()
         return found[0]
 
     def synchronize(self) -> None:
         done = threading.Event()
-        self._queue.put(done.set)
+        self.queue.put(done.set)
         done.wait()
         if self._failed:
             raise self._failed.pop(0)
 
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
                 numbers_at: dict[Node, int]) -> Program:
-        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at))
+        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, frozenset(), MACHINE))
 
     def _forget(self, address: int) -> None:
-        del self._memory[address]
+        del self.memory[address]
 
     def _put(self, address: int, data: np.ndarray) -> None:
-        self._memory[address][:data.nbytes] = data
+        self.memory[address][:data.nbytes] = data
 
 
 class _Evaluated:
-    """A plan whose steps are evaluated by what they mean. It holds shapes, and none of the nodes."""
+    """A compiled plan that runs in the device's thread, by what its steps mean."""
 
     def __init__(self, target: PretendAccelerator, spec: PlanSpec) -> None:
         self._target = target
@@ -113,11 +115,11 @@ class _Evaluated:
                 raise RuntimeError(f"{self._target.device}: a value is in the memory of another device, or of one that "
                                    "this machine has no more")
         sources, results, values = [b.ptr for b in leaves], [b.ptr for b in outputs], list(numbers)
-        self._target._queue.put(lambda: self._compute(sources, values, results))
+        self._target.queue.put(lambda: self._compute(sources, values, results))
 
     def _compute(self, sources: list[int], numbers: list[Any], results: list[int]) -> None:
-        memory = self._target._memory
-        evaluator.run(self._spec, [memory[k] for k in sources], numbers, [memory[k] for k in results])
+        memory = self._target.memory
+        evaluator.run(self._spec, [memory[ptr] for ptr in sources], numbers, [memory[ptr] for ptr in results])
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], machine: Machin
         for place, ((source, map), i) in enumerate(zip(graph.reads[node], node.inputs, strict=True)):
             padding = graph.padding.get((node, place))
             fill_at = graph.numbers_at[padding.fill] if padding else -1
-            sources.append((source, matrix_of(map, i.shape, padding, fill_at)))
+            sources.append((source, matrix_of(map, i.shape, size_of(source.shape), padding, fill_at)))
         return [_product(node, node, node.dtype, sources, formats, machine)]
     works: list[Work] = []
     wide = node.dtype.compute
@@ -88,7 +88,7 @@ def _contract(node: Node, graph: Graph, formats: dict[int, str], machine: Machin
         builder = _builder(read.dims, graph, formats)
         value = builder.cast(builder.read(source, read), wide)
         works.append(_one(Store(copy, value, identity(read.dims), wide), "widen", machine))
-        sources.append((copy, matrix_of(identity(i.shape) if read is map else map, i.shape)))
+        sources.append((copy, matrix_of(identity(i.shape) if read is map else map, i.shape, size_of(read.dims))))
     exact = Temporary(size_of(node.shape) * wide.itemsize)
     works.append(_product(node, exact, wide, sources, formats, machine))
     builder = _builder(node.shape, graph, formats)

@@ -91,8 +91,13 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     steps.append(Step(
         _product_kernel(layout, epilogue), args, batch * m_blocks * n_blocks,
         flops / gflops(t.itemsize, t.lanes * t.itemsize) + 20 * batch,
-        bytes=batch * (m * length + length * n + m * n) * t.itemsize, flops=flops))
+        bytes=t.itemsize * (batch * m * n + _read(a, batch * m * length) + _read(b, batch * length * n)), flops=flops))
     return steps
+
+
+def _read(operand: Operand, elements: int) -> int:
+    """How many elements lie in the memory that is read; a map reads some of them several times."""
+    return elements if operand.map is None else operand.map.memory
 
 
 def _map_layout(map: Map | None, packed: bool = False) -> MapLayout | None:

@@ -13,11 +13,13 @@ class Map:
 
     axes     of batch, row and column: (size, stride, step of each bounded coordinate) of each dimension, the
              innermost first
+    memory   how many elements it is a map of
     bounds   of each bounded coordinate: (start, size)
     fill_at  the run-time number that is read outside the bounds, or -1
     """
 
     axes: tuple[tuple[tuple[int, ...], ...], ...]
+    memory: int
     bounds: tuple[tuple[int, int], ...] = ()
     fill_at: int = -1
 

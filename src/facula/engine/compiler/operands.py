@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_DIMS = 12  # of the rows, the columns or the batches of a mapped operand
 MOST_BOUNDS = 3
 MAPPED_SIDE = 16  # rows and columns of a product from which packing by a map is no loss
-MOST_ELEMENTS = 1 << 31  # kernels count a panel's columns in 32 bits
+MOST_ELEMENTS = 1 << 31  # kernels have a vector's positions and coordinates in 32 bits
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,15 @@ def _operand(source: Node, graph: Graph) -> tuple[Node, Affine, Padding | None] 
     if padding is None and steps_of(map, source.shape) is not None:
         return node, map, None
     parts = axes(map, source.shape)
-    if parts is None or any(last - first > MOST_DIMS for first, last in parts) or size_of(node.shape) >= MOST_ELEMENTS:
+    reach = abs(map.const) + sum((n - 1) * abs(s) for n, s in zip(map.dims, map.strides, strict=True))
+    if parts is None or any(last - first > MOST_DIMS for first, last in parts) or reach >= MOST_ELEMENTS:
         return None
     return node, map, padding
 
 
-def matrix_of(map: Affine, shape: tuple[int, ...], padding: Padding | None = None, fill_at: int = -1) -> Operand:
-    """What the product's lowering is told of an operand of `shape` (its slot it learns later)."""
+def matrix_of(map: Affine, shape: tuple[int, ...], memory: int, padding: Padding | None = None,
+              fill_at: int = -1) -> Operand:
+    """What the product's lowering is told of an operand of `shape` in `memory` elements (its slot it learns later)."""
     at = map.nums[0][0] if map.nums else None
     steps = steps_of(map, shape) if padding is None else None
     if steps is not None:
@@ -106,7 +108,7 @@ def matrix_of(map: Affine, shape: tuple[int, ...], padding: Padding | None = Non
     parts = axes(map, shape)
     assert parts is not None
     found = [_axis(map, bounds, first, last) for first, last in parts]
-    whole = Map(tuple([(), *found][-3:]), tuple((b.start, b.size) for b in bounds), fill_at)
+    whole = Map(tuple([(), *found][-3:]), memory, tuple((b.start, b.size) for b in bounds), fill_at)
     return Operand(-1, map.const, (0, 0, 0), at, whole)
 
 
@@ -150,7 +152,7 @@ def _through_padding(write: Node, map: Affine, graph: Graph) -> tuple[Node, Affi
         return None
     plain = contiguous_strides(base.shape)
     strides: tuple[int, ...] = write.attrs[0]  # type: ignore[assignment]
-    if len(value.shape) != len(base.shape) \
+    if len(value.shape) != len(base.shape) or max(base.shape, default=0) >= MOST_ELEMENTS \
             or any(n > 1 and s != p for n, s, p in zip(value.shape, strides, plain, strict=True)):
         return None
     before, rest = [], offset_of(write)

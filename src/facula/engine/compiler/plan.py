@@ -171,6 +171,9 @@ def assign(
         known.update(w.writes)
         if w in in_place:
             memory.slots[w.writes[0]] = memory.slots[w.overwrites]
+            output = (same or {}).get(w.writes[0])
+            if output is not None:
+                memory.slots[output] = memory.slots[w.overwrites]
         written.update(w.writes)
         for value in w.reads:
             if value not in written and size(value):  # rather no plan than one that reads garbage

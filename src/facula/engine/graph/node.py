@@ -6,7 +6,10 @@ Its elements are laid out contiguously, row-major, whatever its inputs look like
 primitive   inputs                 attrs            scalars    value
 BUFFER      -                      -                -          the elements in `buffer`
 CONST       -                      -                (v,)       v everywhere
-META        -                      -                -          no elements: shape and dtype only (targets/meta.py)
+META        -                      -                -          no elements: shape and dtype only (engine/placing.py)
+DUAL        primal, tangent        (level,)         -          the primal; forward mode takes both along (transforms/)
+BATCHED     physical (B, ..)       (level,)         -          none: one of B values, B being a hidden dimension
+LOST        primal                 (level, routine) -          a DUAL whose tangent its operation has yet to give
 INDEX       -                      (dim,)           -          int64 coordinate along `dim`
 Formula     x0, x1, ...            -                numbers    formula over elements; inputs broadcast
 VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
@@ -76,6 +79,11 @@ class Formula(Primitive):
 BUFFER = Primitive("buffer", "buffer")
 CONST = Primitive("const", "const")
 META = Primitive("meta", "meta")
+# What a transform sees instead of a value. None of them is ever pending: `recorder.traced` takes apart what is
+# recorded over one.
+DUAL = Primitive("dual", "traced")
+BATCHED = Primitive("batched", "traced")
+LOST = Primitive("lost", "traced")
 INDEX = Primitive("index", "index")
 VIEW = Primitive("view", "view")
 SUM = Primitive("sum", "reduce")

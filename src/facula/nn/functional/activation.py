@@ -46,7 +46,7 @@ def tanh(input: Any) -> Any:
 @functional
 def silu(input: Any, inplace: bool = False) -> Any:
     """`x * sigmoid(x)`."""
-    if input.is_complex():
+    if input.dtype.is_complex:
         result = input * input.sigmoid()
         return input.copy_(result) if inplace else result
     return _ops.silu_(input) if inplace else _ops.silu(input)

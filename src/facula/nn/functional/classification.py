@@ -56,15 +56,21 @@ def _picked(log_probabilities: Any, target: Any, weight: Any, ignore_index: int)
     if dim == 0 and target.dim() == 1:
         target = target.reshape(())
     counts = None
-    if has_other(target, log_probabilities.size(dim), ignore_index):
+    classes = log_probabilities.size(dim)
+    if has_other(target, classes, ignore_index):
         counts = target != ignore_index
-    losses = -pick(log_probabilities, target, dim)
+    picked = pick(log_probabilities, target, dim)
+    # what is no class picks nothing: 0, which is not to become -0
+    zeroed = counts is not None and not 0 <= ignore_index < classes
+    losses = 0.0 - picked if zeroed else -picked
     factors = None
     if weight is not None:
         factors = pick(_per_class(weight, log_probabilities).expand_as(log_probabilities), target, dim)
-    if counts is not None:
+    if counts is not None and not zeroed:
         losses = facula.where(counts, losses, 0.0)
-        factors = counts if factors is None else facula.where(counts, factors, 0.0)
+        factors = None if factors is None else facula.where(counts, factors, 0.0)
+    if counts is not None:
+        factors = counts if factors is None else factors
         counts = counts.reshape(shape)
     if weight is not None:
         losses = losses * factors

@@ -134,12 +134,11 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     Raises:
         ValueError: a negative variance, a shape that does not fit, an unknown reduction.
     """
+    given = var
     if isinstance(var, float):
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = var * facula.ones_like(input)
-    else:
-        require(var, lambda x: ~(x < 0), ValueError, "var has negative entry/entries")
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)
@@ -149,6 +148,8 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
+    if not isinstance(given, float):
+        require(given, lambda x: ~(x < 0), ValueError, "var has negative entry/entries")
     var = var.clone()
     with facula.no_grad():
         var.clamp_(min=eps)  # under no_grad: the gradient passes as if nothing was limited

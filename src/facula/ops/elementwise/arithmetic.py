@@ -146,24 +146,29 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but "
                            f"found '{rounding_mode}'")
-    _check_divisor(f"div_{rounding_mode}_cpu", input, other)
-    return (_truncdiv if rounding_mode == "trunc" else _floordiv)(input, other)
+    divide = _truncdiv if rounding_mode == "trunc" else _floordiv
+    return _divided(f"div_{rounding_mode}_cpu", divide, input, other)
 
 
 @op(inplace=True, out=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Division rounded down, as Python's //."""
-    _check_divisor("div_floor_cpu", input, other)
-    return _floordiv(input, other)
+    return _divided("div_floor_cpu", _floordiv, input, other)
 
 
 def _not_zero(x: Any) -> Any:
     return x != 0
 
 
-def _check_divisor(kernel: str, input: Any, other: Any) -> None:
-    """Integers are not divided by zero (where a divisor is still pending, kernels give 0 until somebody reads)."""
+def _divided(kernel: str, divide: Callable[..., Tensor], input: Any, other: Any) -> Tensor:
     refuse_complex(kernel, input, other)
+    out = divide(input, other)
+    _check_divisor(input, other)  # last: a check that is recorded is not taken back when shapes do not fit
+    return out
+
+
+def _check_divisor(input: Any, other: Any) -> None:
+    """Integers are not divided by zero (where a divisor is still pending, kernels give 0 until somebody reads)."""
     if isinstance(other, Tensor):
         if other.dtype.category >= FLOAT or isinstance(input, float):
             return
@@ -187,15 +192,13 @@ _fmod = Binary("fmod", function("fmod"))
 @op(inplace=True, out=True)
 def remainder(input: Any, other: Any) -> Tensor:
     """Python's %: the sign of the divisor."""
-    _check_divisor("remainder_cpu", input, other)
-    return _remainder(input, other)
+    return _divided("remainder_cpu", _remainder, input, other)
 
 
 @op(inplace=True, out=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """C's fmod: the sign of the dividend."""
-    _check_divisor("fmod_cpu", input, other)
-    return _fmod(input, other)
+    return _divided("fmod_cpu", _fmod, input, other)
 
 
 alias_of("div", "divide", "true_divide")

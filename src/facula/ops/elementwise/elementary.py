@@ -20,7 +20,7 @@ from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, NAMESPACES, also, op, write_back
+from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, also, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.view import (
@@ -194,34 +194,6 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
 
 # ---- others -----------------------------------------------------------------------------------------------
 
-@op(out=True)
-def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """The cross product along `dim`; the first dimension of size 3 if none is given."""
-    shape = broadcast(input.shape, other.shape)
-    if dim is None:
-        dim = next((k for k, s in enumerate(shape) if s == 3), None)
-        if dim is None:
-            raise RuntimeError(f"no dimension of size 3 in input, got {list(shape)}")
-    return NAMESPACES["linalg"]["cross"](input, other, dim=dim)  # type: ignore[no-any-return]
-
-
-@op(inplace=True, out=True)
-def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
-    """Each slice along `dim` scaled down to the p-norm `maxnorm` if it has a larger one."""
-    if p <= 0:
-        raise RuntimeError("renorm: non-positive-norm not supported")
-    if maxnorm < 0:
-        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
-    rank = len(input.shape)
-    if rank < 2:
-        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {rank} dimensions")
-    d = wrap_dim(dim, rank)
-    rest = tuple([k for k in range(rank) if k != d])
-    size = NAMESPACES["linalg"]["vector_norm"](input, p, rest, True)
-    scale = FUNCTIONS["where"](size > maxnorm, maxnorm / (size + 1e-7), 1.0)
-    return input * to_dtype(scale, input.dtype)
-
-
 @op(method=False)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of each element of a vector, the highest first unless `increasing`."""
@@ -336,15 +308,3 @@ also(FUNCTIONS["narrow_copy"], "Tensor.narrow_copy")
 def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
     return self.copy_(self.conj()) if self.dtype.is_complex else self
-
-
-@op(method=False)
-def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """The square root of the sum of squares."""
-    return NAMESPACES["linalg"]["vector_norm"](input, 2, dim, keepdim)  # type: ignore[no-any-return]
-
-
-@op(method=False)
-def nuclear_norm(input: Tensor, dim: Any = (-2, -1), keepdim: bool = False) -> Tensor:
-    """The sum of the singular values."""
-    return NAMESPACES["linalg"]["matrix_norm"](input, "nuc", dim, keepdim)  # type: ignore[no-any-return]

@@ -28,6 +28,7 @@ def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: 
             input = to_dtype(input, defaults.get_default_dtype())
         return apply1(formula, input, None, bool_ if result == "bool" else input.dtype)
     body.__name__ = body.__qualname__ = name
+    body.formula = formula  # type: ignore[attr-defined]
     return body
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ctypes import c_float
+
 from facula._tensor.handle import Tensor, attach
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_
-from facula.engine.graph.expr import function, operand, where
+from facula.dtypes import FLOAT, bool_, float32
+from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
@@ -122,6 +124,43 @@ def frac(input: Tensor) -> Tensor:
     if input.dtype.category < FLOAT:
         raise NotImplementedError(f"\"frac_cpu\" not implemented for '{dtype_word(input)}'")
     return input - input.trunc()
+
+
+_level = function("round")(operand(0) * scalar(0)) + scalar(1)
+_lowest, _highest = scalar(2), scalar(3)
+_FAKE = Formula("fake_quantize", (where(_level >= _lowest, where(_level <= _highest, _level, _highest), _lowest)
+                                  - scalar(1)) * scalar(4))
+_THROUGH = Formula("mul", where((_level >= _lowest) & (_level <= _highest), operand(1), 0.0))
+_FAKE_RULE = Rule("FakeQuantizePerTensorAffineCachemaskBackward0", lambda ctx, g: (
+    apply(_THROUGH, (ctx.saved[0].detach(), g), ctx.saved[1][:4], g.dtype),))
+
+
+@op(method=False)
+def fake_quantize_per_tensor_affine(input: Tensor, scale: float, zero_point: int, quant_min: int,
+                                    quant_max: int) -> Tensor:
+    """What is left of each element after quantization to `quant_min` .. `quant_max` and back.
+
+    The gradient passes where the element is within the range, and is 0 elsewhere. NaN becomes the lowest level. Raises
+    RuntimeError for an empty range or a `zero_point` outside it, NotImplementedError for integers, and for a scale or
+    zero point that is a tensor.
+
+    >>> import facula
+    >>> facula.fake_quantize_per_tensor_affine(facula.tensor([0.26, 9.0]), 0.5, 0, -4, 3)
+    tensor([0.5000, 1.5000])
+    """
+    if isinstance(scale, Tensor) or isinstance(zero_point, Tensor):
+        raise NotImplementedError("fake_quantize_per_tensor_affine: scale and zero_point as tensors")
+    if input.dtype.category != FLOAT:
+        raise NotImplementedError("\"fake_quantize_tensor_cachemask_kernel_type_handling\" not implemented for "
+                                  f"'{dtype_word(input)}'")
+    if quant_min > quant_max:
+        raise RuntimeError("`quant_min` should be less than or equal to `quant_max`.")
+    if not quant_min <= zero_point <= quant_max:
+        raise RuntimeError("`zero_point` must be between `quant_min` and `quant_max`.")
+    size = c_float(scale).value  # PyTorch's scales, and its products with them, are float32 whatever the input is
+    numbers = (c_float(1.0 / size).value, float(zero_point), float(quant_min), float(quant_max), size)
+    out = to_dtype(to_dtype(apply(_FAKE, (input.detach(),), numbers, input.dtype), float32), input.dtype)
+    return attach(out, _FAKE_RULE, (input,), (input, numbers))
 
 
 alias_of("abs", "absolute")

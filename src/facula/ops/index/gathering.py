@@ -117,10 +117,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return _gathered(input, dim, read(indices.expand(common)))
 
 
-def vector_index(what: str, input: Tensor, dim: int, index: Tensor, negative: bool = False,
-                 message: str = "index out of range in self",
-                 ) -> tuple[Node, int, int, tuple[int, ...], int]:
-    """The flat index of index_select, index_add, ...: (index, v, d, shape of the rows, dim)."""
+def vector_checks(what: str, input: Tensor, dim: int, index: Tensor) -> tuple[int, tuple[int, ...]]:
+    """Of index_select, index_add, ...: the wrapped dim, and the shape of what `index` names."""
     want_tensor(index, what, "index")
     dim = wrap_dim(dim, len(input.shape))
     if len(index.shape) > 1:
@@ -129,14 +127,23 @@ def vector_index(what: str, input: Tensor, dim: int, index: Tensor, negative: bo
         raise RuntimeError(f"{what}(): Expected dtype int32 or int64 for index but got: "
                            f"{index.dtype.name}")
     shape = input.shape or (1,)
+    return dim, (*shape[:dim], *(index.shape or (1,)), *shape[dim + 1:])
+
+
+def vector_index(input: Tensor, dim: int, index: Tensor, negative: bool = False,
+                 message: str = "index out of range in self") -> tuple[Node, int, int]:
+    """The flat index of index_select, index_add, ..., V and D. A check that is recorded cannot be taken back: this
+    comes after whatever else may be wrong."""
+    shape = input.shape or (1,)
     node = checked(index, shape[dim], dim, IndexError, negative, message)
-    return (*flat_index(shape, {dim: shaped_index(node)}), dim)
+    return flat_index(shape, {dim: shaped_index(node)})[:3]
 
 
 @op(out=True)
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` along `dim` that `index` names."""
-    flat, v, d, shape, _ = vector_index("index_select", input, dim, index)
+    dim, shape = vector_checks("index_select", input, dim, index)
+    flat, v, d = vector_index(input, dim, index)
     return rows(input, flat, v, d, shape if input.shape else (), _INDEX_SELECT_RULE)
 
 
@@ -266,7 +273,7 @@ def _classes(node: Node, given: int) -> int:
         value_of(node)
     elif given == -1:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-    found = bounds(node)
+    found = bounds(node, 0, given)
     if found is None and given > 0:
         expect_within(node, 0, given, RuntimeError, _NO_CLASS)
         return given

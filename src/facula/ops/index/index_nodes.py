@@ -10,7 +10,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
 from facula.engine.graph.expr import cast, function, make, operand, scalar, where
-from facula.engine.graph.node import CONST, MAX, META, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, MAX, META, VIEW, Formula, Node, contiguous_strides, size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import at_hand, expect, leaf, looking, value_of
 from facula.engine.recorder import record
@@ -25,19 +25,29 @@ def want_tensor(x: Any, what: str, position: str) -> None:
         raise TypeError(f"{what}(): argument '{position}' must be Tensor, not {type(x).__name__}")
 
 
-def bounds(node: Node) -> tuple[int, int] | None:
-    """Smallest and largest element of an index tensor, (0, -1) if it has none; None if it is yet to be computed."""
+_WHOLE = 16  # parts of a tensor that are smaller than one in so many do not have all of it looked at
+
+
+def bounds(node: Node, least: int, size: int) -> tuple[int, int] | None:
+    """Smallest and largest element of an index tensor, (0, -1) if it has none; None if it is yet to be computed.
+    Where all that a view is a part of lies in [least, size), the bounds may be those of that."""
     looking()
-    try:
-        return node.range
-    except AttributeError:
-        pass
-    if size_of(node.shape) == 0:
+    found: tuple[int, int] | None = getattr(node, "range", None)
+    if found is not None:
+        return found
+    inputs, op = node.inputs, node.op
+    if 0 in node.shape:
         found = (0, -1)
-    elif node.op is CONST:
+    elif op is CONST:
         assert node.scalars is not None
         found = (int(node.scalars[0].real), int(node.scalars[0].real))
     else:
+        if op is VIEW and inputs and inputs[0].buffer is not None:
+            base = inputs[0]
+            if hasattr(base, "range") or size_of(base.shape) <= _WHOLE * size_of(node.shape):
+                found = bounds(base, least, size)
+                if found is not None and least <= found[0] and found[1] < size:
+                    return found
         array = at_hand(node)
         if array is None:
             return None
@@ -62,14 +72,13 @@ def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexEr
     """
     node = read(index)
     least = -size if negative else 0
-    found = bounds(node)
-    if found is None and size:
-        expect_within(node, least, size, error, message, dim)
-        return _positions(node, size if negative else 0)
-    if found is None:  # every index is wrong, and there is no element to give instead
-        value_of(node)
-        found = bounds(node)
-        assert found is not None
+    found = bounds(node, least, size)
+    if found is None:
+        if size:
+            expect_within(node, least, size, error, message, dim)
+            return _positions(node, size if negative else 0)
+        value_of(node)  # every index is wrong, and there is no element to give instead
+        found = bounds(node, least, size) or (0, 0)
     low, high = found
     if low < least or high >= size:
         bad = first_outside(value_of(node), least, size)

@@ -16,7 +16,8 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, new, read, update
 from facula.dtypes import bool_, float32, int32, int64, uint8
-from facula.engine.graph.node import Node, size_of
+from facula.engine.checks import waiting, withdraw
+from facula.engine.graph.node import BATCHED, Node, size_of
 from facula.engine.realize import leaf, value_of
 from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import truth
@@ -140,6 +141,8 @@ def _normal(item: Any) -> Any:
     if of is not int64 and of is not bool_ and of is not int32 and of is not uint8:
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
     if not item.shape:
+        if read(item).op is BATCHED and of is not bool_:
+            return item
         value = value_of(read(item)).reshape(())[()]
         return bool(value) if of is bool_ or of is uint8 else int(value)
     if of is uint8:
@@ -211,8 +214,9 @@ def resolve(t: Tensor, advanced: Indices) -> tuple[Node, int, int, tuple[int, ..
             for k, part in enumerate(np.nonzero(truth(item))):
                 nodes[dim + k] = index_leaf(part)
         else:
-            empty = not size_of(item.shape) or not size_of(t.shape[:dim] + t.shape[dim + 1:])
-            nodes[dim] = read(to_dtype(item, int64)) if empty and t.shape[dim] else checked(item, t.shape[dim], dim)
+            size = t.shape[dim]
+            empty = size and (0 in item.shape or 0 in t.shape)  # nothing is read, so it matters to nobody what is asked
+            nodes[dim] = read(to_dtype(item, int64)) if empty else checked(item, size, dim)
     return flat_index(t.shape, nodes)
 
 
@@ -321,8 +325,13 @@ def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tenso
     if isinstance(value, Tensor) and not value.shape and value.dtype is not view.dtype and any(
             isinstance(i, Tensor) and i.dtype is bool_ for i in advanced.values()):
         value = to_dtype(value, view.dtype)
+    before = len(waiting)
     index, v, d, shape = resolve(view, advanced)
-    return put_rows(view, index, v, d, shape, value, accumulate)
+    try:
+        return put_rows(view, index, v, d, shape, value, accumulate)
+    except Exception:
+        withdraw(before)
+        raise
 
 
 @op(inplace=True)

@@ -33,7 +33,7 @@ def has_other(target: Tensor, classes: int, other: int) -> bool:
     node = read(target)
     if node.op is META:
         return True
-    found = bounds(node)
+    found = bounds(node, 0, classes)
     if found is not None and 0 <= found[0] and found[1] < classes and not found[0] <= other <= found[1]:
         return False
     elements = at_hand(node)

@@ -16,7 +16,7 @@ from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import broadcast
-from facula.ops.index.gathering import gather_checks, masked, vector_index
+from facula.ops.index.gathering import gather_checks, masked, vector_checks, vector_index
 from facula.ops.index.index_nodes import (
     OUT_OF_BOUNDS,
     along,
@@ -68,16 +68,16 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     want_tensor(index, "scatter", "index")
     if size_of(index.shape) == 0:
         return new(read(input)) if not input._rg else input.clone()
+    if reduce is not None and reduce not in _REDUCE:
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    number = None if isinstance(src, Tensor) else scalar_value(src, input.dtype)
+    flat, v, part = _place("scatter", input, dim, index, src if number is None else None)
     rule = SET_RULE
-    tensor = isinstance(src, Tensor)
-    flat, v, part = _place("scatter", input, dim, index, src if tensor else None)
     if part is None:
-        part = new(constant(scalar_value(src, input.dtype), index.shape, input.dtype))
+        part = new(constant(number, index.shape, input.dtype))
         rule = _SET_VALUE
     if reduce is None:
         return set_rows(input, flat, part, v, 1, rule)
-    if reduce not in _REDUCE:
-        raise RuntimeError("reduce argument must be either add or multiply.")
     return reduce_rows(input, flat, part, v, 1, _REDUCE[reduce], True)
 
 
@@ -138,8 +138,9 @@ def _source(what: str, input: Tensor, source: Tensor, shape: tuple[int, ...], di
 @op(inplace=True, out=True)
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """`input` with the slices of `source` added to those that `index` names."""
-    flat, v, d, shape, dim = vector_index("index_add_", input, dim, index)
+    dim, shape = vector_checks("index_add_", input, dim, index)
     source = _source("index_add_", input, source, shape, dim)
+    flat, v, d = vector_index(input, dim, index)
     return add_rows(input, flat, source, v, d, _INDEX_ADD, alpha)
 
 
@@ -147,8 +148,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """`input` with the slices of `source` in place of those that `index` names."""
     message = "index_copy_(): index {i} is out of bounds for dimension {dim} with size {size}"
-    flat, v, d, shape, dim = vector_index("index_copy_", input, dim, index, message=message)
+    dim, shape = vector_checks("index_copy_", input, dim, index)
     source = _source("index_copy_", input, source, shape, dim)
+    flat, v, d = vector_index(input, dim, index, message=message)
     return set_rows(input, flat, source, v, d, _INDEX_COPY)
 
 
@@ -159,15 +161,17 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor) and value._rg and len(index.shape) == 1 and not is_meta(index):
         # `value` counts once for each slice
         index = new(index_leaf(np.unique(value_of(read(index)))))
-    flat, v, d, shape, dim = vector_index("index_fill_", input, dim, index, True, OUT_OF_BOUNDS)
+    dim, shape = vector_checks("index_fill_", input, dim, index)
+    rule = _INDEX_FILL[isinstance(value, Tensor)]
     if isinstance(value, Tensor):
         if value.shape:
             raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got "
                                f"tensor with {len(value.shape)} dimension(s).")
-        value = to_dtype(value, input.dtype).expand(shape)
-        return set_rows(input, flat, value, v, d, _INDEX_FILL[1])
-    source = new(constant(scalar_value(value, input.dtype), shape, input.dtype))
-    return set_rows(input, flat, source, v, d, _INDEX_FILL[0])
+        source = to_dtype(value, input.dtype).expand(shape)
+    else:
+        source = new(constant(scalar_value(value, input.dtype), tuple.__new__(Size, shape), input.dtype))
+    flat, v, d = vector_index(input, dim, index, True, OUT_OF_BOUNDS)
+    return set_rows(input, flat, source, v, d, rule)
 
 
 @op(inplace=True, out=True)
@@ -177,8 +181,9 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError("reduce argument must be either prod, mean, amax or amin, "
                            "got " + str(reduce) + ".")
-    flat, v, d, shape, dim = vector_index("index_reduce_", input, dim, index)
+    dim, shape = vector_checks("index_reduce_", input, dim, index)
     source = _source("index_reduce_", input, source, shape, dim)
+    flat, v, d = vector_index(input, dim, index)
     return reduce_rows(input, flat, source, v, d, reduce, include_self)
 
 

@@ -12,6 +12,7 @@ from facula.ops.linalg import (  # noqa: F401
     matrix_functions,
     matrix_norms,
     qr,
+    root_norms,
     svd,
     systems,
     vectors,

@@ -11,7 +11,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
-from facula.engine.runtime.routines import ROUTINES
+from facula.engine.runtime.routines import ROUTINES, register
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -20,7 +20,9 @@ from facula.ops.linalg.matrices import (
     batch_element,
     check_matrices,
     constant_like,
+    host_call,
     tensor_of,
+    traced,
 )
 from facula.ops.linalg.systems import inv, solve
 from facula.ops.product.contraction import product
@@ -59,6 +61,10 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
         out = new(meta_node(A.shape, A.dtype))
         attach(out, _CHOLESKY, (A,), (out,))
         return adjoint_of(out) if upper else out
+    if traced(A):
+        out = host_call("cholesky", (A,), (), ((tuple(A.shape), A.dtype),))[0]
+        attach(out, _CHOLESKY, (A,), (out,))
+        return adjoint_of(out) if upper else out
     array = value_of(read(A))
     try:
         result = ROUTINES["cholesky"](array)[0]
@@ -73,19 +79,31 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     return adjoint_of(out) if upper else out
 
 
+@register("cholesky_ex")
+def _factors(array: Any) -> tuple[Any, Any]:
+    """The factors, or zeros, and which minors are to blame."""
+    try:
+        return ROUTINES["cholesky"](array)[0], np.zeros(array.shape[:-2], np.int32)
+    except np.linalg.LinAlgError:
+        found = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])])
+        return np.zeros_like(array), found.reshape(array.shape[:-2])
+
+
 @op(method=False, namespace="linalg")
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
     result = result_type("linalg_cholesky_ex", "L", "info")
+    if traced(A):
+        out, info = host_call("cholesky_ex", (A,), (), ((tuple(A.shape), A.dtype), (tuple(A.shape[:-2]), int32)))
+        attach(out, _CHOLESKY, (A,), (out,))
+        return result(adjoint_of(out) if upper else out, info)
     try:
         return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError:
         if check_errors:
             raise
-        array = value_of(read(A))
-        found = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])])
-        info = tensor_of(found.reshape(array.shape[:-2]), int32)
-        return result(tensor_of(np.zeros(array.shape), A.dtype), info)
+        zeros, blamed = _factors(value_of(read(A)))
+        return result(tensor_of(zeros, A.dtype), tensor_of(blamed, int32))
 
 
 def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach_many, is_meta, read
 from facula.autograd.graph import Rule
-from facula.engine.realize import value_of
+from facula.engine.realize import all_of
 from facula.ops.linalg.matrices import (
     adjoint_of,
     adjoint_times,
@@ -79,7 +79,7 @@ def _eig_backward(ctx: Any, gw: Tensor | None, gv: Tensor | None) -> tuple[Tenso
         inner = adjoint_times(v, gv)
         along = diagonal_of(inner, n).real
         imag = diagonal_of(inner, n).imag.detach()
-        turned = np.zeros(0) if is_meta(imag) else np.abs(value_of(read(imag)))
+        turned = np.zeros(0) if is_meta(imag) else np.abs(all_of(read(imag)))
         if turned.size and turned.max() > 1e-2:
             raise RuntimeError("linalg_eig_backward: The eigenvectors in the complex case are "
                                "specified up to multiplication by e^{i phi}. The specified loss "

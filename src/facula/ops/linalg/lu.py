@@ -12,14 +12,17 @@ from facula.dtypes import int32
 from facula.engine.graph.node import size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
+from facula.engine.runtime.routines import register
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
     adjoint_times,
     check_matrices,
     constant_like,
+    host_call,
     tensor_of,
     times_adjoint,
+    traced,
 )
 from facula.ops.linalg.systems import solve_triangular, solved
 from facula.ops.product.contraction import product
@@ -104,18 +107,38 @@ def _plu(A: Tensor, pivot: bool, what: str) -> tuple[Tensor, Tensor, Tensor, Any
         p, lower, upper = [new(meta_node((*batch, *size), A.dtype)) for size in sizes]
         attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
         return p, lower, upper, np.broadcast_to(0, (*batch, k)), np.broadcast_to(0, batch)
-    array = value_of(read(A))
+    swaps: Any
+    bad: Any
+    if traced(A):
+        batch, (m, n) = tuple(A.shape[:-2]), A.shape[-2:]
+        k = min(m, n)
+        shapes = ((*batch, m, m), (*batch, m, k), (*batch, k, n))
+        kinds = [*[(shape, A.dtype) for shape in shapes], ((*batch, k), int32), (batch, int32)]
+        *found, swaps, bad = host_call("plu", (A,), (pivot,), tuple(kinds))
+        p, lower, upper = found[0].detach(), *found[1:]
+    else:
+        *arrays, swaps, bad = _factors(value_of(read(A)), pivot)
+        p, lower, upper = [tensor_of(x, A.dtype) for x in arrays]
+    attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
+    return p, lower, upper, swaps, bad
+
+
+@register("permutation")
+def _permutations(swaps: Any, m: int) -> tuple[Any, ...]:
+    return (_permutation(swaps, m),)
+
+
+@register("plu")
+def _factors(array: Any, pivot: bool) -> tuple[Any, ...]:
+    """P, L, U, the exchanged rows and the zero pivots of NumPy's matrices."""
     lead, (m, n) = array.shape[:-2], array.shape[-2:]
     k = min(m, n)
     found = [_eliminated(a, pivot) for a in array.reshape(size_of(lead), m, n)]
     lu = np.array([f[0] for f in found], array.dtype).reshape(*lead, m, n)
     swaps = np.array([f[1] for f in found], np.int32).reshape(*lead, k)
     bad = np.array([f[2] for f in found], np.int32).reshape(lead)
-    p = tensor_of(_permutation(swaps, m), A.dtype)
-    lower = tensor_of(np.tril(lu[..., :k], -1) + np.eye(m, k, dtype=lu.dtype), A.dtype)
-    upper = tensor_of(np.triu(lu[..., :k, :]), A.dtype)
-    attach_many((lower, upper), _LU, (A,), (p, ("out", 0), ("out", 1)))
-    return p, lower, upper, swaps, bad
+    return (_permutation(swaps, m), np.tril(lu[..., :k], -1) + np.eye(m, k, dtype=lu.dtype), np.triu(lu[..., :k, :]),
+            swaps, bad)
 
 
 def _compact(lower: Tensor, upper: Tensor) -> Tensor:
@@ -142,11 +165,15 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     if check_errors:
         _refuse(bad)
     return result_type("linalg_lu_factor_ex", "LU", "pivots", "info")(
-        _compact(lower, upper), tensor_of(swaps, int32, A), tensor_of(bad, int32, A))
+        _compact(lower, upper), _numbers(swaps, A), _numbers(bad, A))
+
+
+def _numbers(x: Any, A: Tensor) -> Tensor:
+    return x if isinstance(x, Tensor) else tensor_of(x, int32, A)
 
 
 def _refuse(bad: Any) -> None:
-    if bad.any():
+    if not isinstance(bad, Tensor) and bad.any():  # a tensor: nobody can look yet
         where = f"(Batch element {int(np.flatnonzero(bad)[0])}): " if bad.shape else ""
         raise LinAlgError("torch.linalg.lu_factor: "
                           f"{where}U[{int(bad[bad != 0].flat[0])},{int(bad[bad != 0].flat[0])}] is "
@@ -161,7 +188,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     _, lower, upper, swaps, bad = _plu(A, pivot, "linalg.lu_factor")
     _refuse(bad)
     return result_type("linalg_lu_factor", "LU", "pivots")(
-        _compact(lower, upper), tensor_of(swaps, int32, A))
+        _compact(lower, upper), _numbers(swaps, A))
 
 
 def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,6 +201,8 @@ def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     upper = (data * constant_like(np.triu(ones), data))[..., :k, :]
     if is_meta(pivots):
         p = new(meta_node((*pivots.shape[:-1], m, m), data.dtype))
+    elif traced(pivots):
+        p = host_call("permutation", (pivots,), (m,), (((*pivots.shape[:-1], m, m), data.dtype),))[0]
     else:
         p = tensor_of(_permutation(value_of(read(pivots)), m), data.dtype)
     return p, lower, upper

@@ -8,6 +8,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bfloat16, dtype, float32
+from facula.engine import recorder
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
@@ -50,6 +51,12 @@ def host_call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
                   inputs[0].dtype)
     return tuple([new(record(PICK, (call,), (k,), None, shape, of)) for k,
                   (shape, of) in enumerate(results)])
+
+
+def traced(*tensors: Tensor) -> bool:
+    """Is one of them under a transform, so that its values cannot be looked at? Then a CALL does it later, and its
+    errors are NumPy's."""
+    return recorder.traced is not None and any(read(t).op.kind == "traced" for t in tensors)
 
 
 def tensor_of(array: Any, of: dtype, like: Tensor | None = None) -> Tensor:

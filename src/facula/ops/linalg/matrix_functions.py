@@ -8,7 +8,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, is_meta, read
 from facula.dtypes import bool_, complex128, float64
-from facula.engine.realize import value_of
+from facula.engine.realize import all_of
 from facula.ops.linalg.matrices import at_root, check_matrices, constant_like, eye_like, tensor_of
 from facula.ops.linalg.systems import inv
 from facula.ops.product.contraction import product
@@ -50,6 +50,13 @@ def _halvings(array: Any, most: float) -> Any:
     return np.where(np.isfinite(found), np.maximum(found, 0), 0).astype(np.int64)
 
 
+def _largest(A: Tensor) -> Any:
+    """How often each matrix is to be halved; within vmap as the one that needs it most often."""
+    node = read(A)
+    found = _halvings(all_of(node), 1.09)
+    return found if node.op.kind != "traced" else np.broadcast_to(found.max(initial=0), A.shape[:-2])
+
+
 @op(method=False, out=True, namespace="linalg")
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of each matrix: a Taylor polynomial of the matrix scaled down, then squared.
@@ -62,7 +69,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     of = A.dtype
     A = A.to(complex128 if of.is_complex else float64)
     # degree 18 is exact to 2**-53 up to there
-    times = np.broadcast_to(0, A.shape[:-2]) if is_meta(A) else _halvings(value_of(read(A)), 1.09)
+    times = np.broadcast_to(0, A.shape[:-2]) if is_meta(A) else _largest(A)
     X = A * constant_like(0.5 ** times[..., None, None], A)
     eye = eye_like(A.shape[-1], A)
     result = eye + X / 18

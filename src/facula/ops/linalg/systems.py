@@ -24,8 +24,10 @@ from facula.ops.linalg.matrices import (
     column_of,
     constant_like,
     eye_like,
+    host_call,
     tensor_of,
     times_adjoint,
+    traced,
 )
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
@@ -60,6 +62,9 @@ def inv(A: Tensor) -> Tensor:
     check_matrices(A, "linalg.inv")
     if is_meta(A):
         out = new(meta_node(A.shape, A.dtype))
+        return attach(out, _INV, (A,), (out,))
+    if traced(A):
+        out = host_call("inv", (A,), (), ((tuple(A.shape), A.dtype),))[0]
         return attach(out, _INV, (A,), (out,))
     array = value_of(read(A))
     try:
@@ -103,6 +108,10 @@ _SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
 def solved(a: Tensor, b: Tensor) -> Tensor:
     if is_meta(a) and is_meta(b):
         out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
+        return attach(out, _SOLVE, (a, b), (a, out))
+    if traced(a, b):
+        shape = (*broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2])), *b.shape[-2:])
+        out = host_call("solve", (a, b), (), ((shape, a.dtype),))[0]
         return attach(out, _SOLVE, (a, b), (a, out))
     array = value_of(read(a))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, int64
 from facula.ops.casting import to_dtype
+from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.linalg.matrices import tensor_of
 from facula.ops.product.contraction import conjugated
 from facula.ops.registry import FUNCTIONS, op
@@ -20,6 +21,17 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
         return x.index_select(dim, tensor_of([by % 3, (by + 1) % 3, (by + 2) % 3], int64))
 
     return turn(input, 1) * turn(other, 2) - turn(input, 2) * turn(other, 1)
+
+
+@op(name="cross", out=True)
+def _root_cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """The cross product along `dim`; the first dimension of size 3 if none is given."""
+    shape = broadcast(input.shape, other.shape)
+    if dim is None:
+        dim = next((k for k, s in enumerate(shape) if s == 3), None)
+        if dim is None:
+            raise RuntimeError(f"no dimension of size 3 in input, got {list(shape)}")
+    return cross(input, other, dim=dim)  # type: ignore[no-any-return]
 
 
 @op(method=False, out=True, namespace="linalg")

@@ -12,6 +12,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, is_meta, new, read, update
 from facula.dtypes import int64
+from facula.engine import recorder
 from facula.engine.graph.node import Node
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
@@ -22,11 +23,19 @@ from facula.ops.requirements import require
 from facula.ops.severing import overwriting, severed
 from facula.rng import Engine, default_engine
 from facula.rng.rounding import to_dtype
+from facula.size import Size
 
 if TYPE_CHECKING:
     from facula.random import Generator
 
 Values = draw.Values
+
+
+def _apart(tensor: Tensor, drawn: Callable[[int], Values], level: Any) -> Tensor:
+    """`_fill` with numbers for each of the values that vmap has taken together."""
+    shape = tuple(tensor.shape)
+    values = np.ascontiguousarray(drawn(level.size * tensor.numel()).reshape(level.size, *shape), tensor.dtype.numpy)
+    return _overwrite(tensor, level.over(leaf(values, tuple.__new__(Size, values.shape), tensor.dtype)))
 
 
 def values_of(tensor: Tensor) -> Values:
@@ -58,6 +67,8 @@ def undrawn(tensor: Tensor) -> Tensor:
 
 def _engine(generator: Generator | None, of: Tensor) -> Engine:
     """What draws the numbers for `of`. RuntimeError if a generator is given that is another device's."""
+    if recorder.traced is not None:
+        recorder.above.different()  # an error within a vmap that allows no random operations
     place = of.device
     if generator is None:
         return default_engine(place)
@@ -71,6 +82,9 @@ def _fill(tensor: Tensor, drawn: Callable[[int], Values]) -> Tensor:
     if is_meta(tensor):
         drawn(0)  # for its checks: nothing is drawn
         return undrawn(tensor)
+    level = recorder.above.different() if recorder.traced is not None else None
+    if level is not None:
+        return _apart(tensor, drawn, level)
     shape = tuple(tensor.shape)
     flat = drawn(tensor.numel())
     if tensor.is_contiguous():
@@ -143,6 +157,9 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
     if is_meta(self):
         p.expand(self.shape)  # for its checks
         return undrawn(self)
+    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+        each = level.values(read(p.expand(self.shape)))
+        return _apart(self, lambda n: draw.bernoulli_each(self.dtype, each, p.dtype, engine), level)
     strides = self.stride()
     order = sorted(range(self.dim()), key=lambda d: -strides[d])
     each = values_of(p.expand(self.shape)).transpose(order)
@@ -301,7 +318,11 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     result = empty(n, **options)
     if is_meta(result):
         return _finish(undrawn(result), requires_grad)
-    values = draw.permutation(n, result.dtype, _engine(generator, result))
+    engine = _engine(generator, result)
+    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+        rows = [draw.permutation(n, result.dtype, engine) for _ in range(level.size)]
+        return _finish(_apart(result, lambda _: np.stack(rows), level), requires_grad)
+    values = draw.permutation(n, result.dtype, engine)
     return _finish(overwrite(result, values), requires_grad)
 
 
@@ -327,10 +348,10 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
         requires_grad = options.pop("requires_grad", False)
         result = empty(size, out=out, **options)
         return _finish(normal_(result, mean, std, generator=generator), requires_grad)
-    if many_stds:
-        require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
     first = mean if many_means else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
+    if many_stds:
+        require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)
     given = [x for x in (mean, std) if hasattr(x, "dtype")]
     mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
@@ -390,7 +411,12 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """
     if is_meta(input):
         return severed(new(meta_node(input.shape, input.dtype)), input, name="PoissonBackward0")
-    values = draw.poisson(values_of(input), input.dtype, _engine(generator, input))
+    engine = _engine(generator, input)
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device)
+    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+        rates = level.values(read(input))
+        _apart(result, lambda n: to_dtype(draw.poisson(rates, input.dtype, engine), input.dtype), level)
+        return severed(result, input, name="PoissonBackward0")
+    values = draw.poisson(values_of(input), input.dtype, engine)
     overwrite(result, to_dtype(values, input.dtype).reshape(tuple(input.shape)))
     return severed(result, input, name="PoissonBackward0")

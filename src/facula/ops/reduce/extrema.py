@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, attach_many, new, read
-from facula.autograd.graph import Rule
+from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import bool_
 from facula.engine.graph.node import ARGMAX, ARGMIN, MAX, MIN, Primitive
 from facula.ops.arguments import (
@@ -51,6 +51,7 @@ EVEN = {n: Rule(n, _even_back) for n in ("MaxBackward1", "MinBackward1", "AmaxBa
 AT = {n: Rule(n, _index_back) for n in ("MaxBackward0", "MinBackward0", "MedianBackward1",
                                          "NanmedianBackward1", "KthvalueBackward0",
                                          "ModeBackward0")}
+by_rule.update((AT["MaxBackward0"], AT["MinBackward0"], EVEN["MedianBackward0"], EVEN["NanmedianBackward0"]))
 _OF = {"max": (MAX, ARGMAX), "min": (MIN, ARGMIN)}
 
 
@@ -72,7 +73,7 @@ def _extremum(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     nonempty(input, dims, False, name)
     values = new(reduce_node(extreme, node, dims, keepdim, input.dtype))
     indices = new(index_node(arg, node, dims, keepdim))
-    if input._rg or input._base is not None:
+    if input._rg or input._base is not None or node.op.kind == "traced":
         attach(values, AT[title + "Backward0"], (input,), (indices, d))
     return result_type(name)(values, indices)
 

@@ -10,7 +10,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import MAX, MIN, SUM, Formula, size_of
-from facula.ops.arguments import check_tensor, dims_of, numpy_names, wrap_dim
+from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.reduce.extrema import shared_evenly
@@ -26,7 +26,7 @@ from facula.ops.reduce.reduction_nodes import (
     spread,
     widened,
 )
-from facula.ops.registry import DTYPE_NAMES, NAMESPACES, op, store_out
+from facula.ops.registry import DTYPE_NAMES, op
 
 _a, _b, _c = operand(0), operand(1), operand(2)
 _abs, _eq, _pow, _sqrt = [function(n) for n in ("abs", "eq", "pow", "sqrt")]
@@ -111,37 +111,6 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = Fals
     return attach(out, _NORM, (x,), (x, out, p, dims))
 
 
-@op(out=False)
-@numpy_names
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None,
-         dtype: dtype | None = None) -> Tensor:
-    check_tensor(input, "norm")
-    if p == "nuc":
-        nuclear = NAMESPACES["linalg"]["matrix_norm"]
-        result: Tensor = nuclear(input, "nuc", dim if dim is not None else (-2, -1), keepdim,
-                                 dtype=dtype)
-    else:
-        if isinstance(p, str) and p != "fro":
-            raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
-        if input.dtype.category < FLOAT and dtype is None:
-            raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor "
-                               f"as input. Got {DTYPE_NAMES[input.dtype.name]}")
-        result = vector_norm(input if dtype is None else to_dtype(input, dtype),
-                             2 if p in ("fro", None) else p, dim, keepdim)
-    if out is not None:
-        return store_out(out, result, "norm")
-    return result
-
-
 @op
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     return vector_norm(input - other, p)
-
-
-@op(method=False)
-def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
-    if dim == -1:
-        return norm(v, pow)
-    d = wrap_dim(dim, len(v.shape))
-    rest = tuple([k for k in range(len(v.shape)) if k != d])
-    return vector_norm(v, pow, rest, True)

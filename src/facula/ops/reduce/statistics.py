@@ -241,8 +241,8 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     if w is not None:
         w = to_dtype(w, x.dtype)
         total = w.sum()
-        require(total, lambda x: x != 0, RuntimeError, "cov(): weights sum to zero, can't be normalized")
         mean = (x * w).sum(1) / total
+        require(total, lambda x: x != 0, RuntimeError, "cov(): weights sum to zero, can't be normalized")
     else:
         mean = x.sum(1) / n if n else x.sum(1)
     centred = x - mean.unsqueeze(1)

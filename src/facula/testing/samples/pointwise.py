@@ -149,6 +149,12 @@ SAMPLES["cdist"] = [
 ]
 SAMPLES["pdist"] = [call(X), call(X, 1.0)]
 
+SAMPLES["fake_quantize_per_tensor_affine"] = [
+    call(X, 0.3, 0, -3, 4).flat(),
+    call(X, 0.7, 2, -1, 4).flat(),
+    call(SPECIAL, 0.1, 3, -4, 7).flat(),
+]
+
 SAMPLES["angle"] = [call(X), call(COMPLEX).flat(), call(SPECIAL).flat()]
 SAMPLES["isreal"] = [call(X), call(COMPLEX)]
 SAMPLES["frexp"] = [call(X).flat()]

@@ -2,7 +2,8 @@
 
 `emit(code, fn, d, lanes, args)` appends `fn` computed in type `d` (the type of its arguments; for `cast`
 see casts.py) on vectors of `lanes` elements and returns the name of the result. Nothing here has fast-math
-flags: a result must not depend on what was fused.
+flags: a result must not depend on what was fused. Nothing calls the C library, whose results differ from
+system to system.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from facula.dtypes import BOOL, FLOAT, UNSIGNED, bool_, dtype, float64
-from facula.engine.compiler.emit import integers, libm
+from facula.engine.compiler.emit import integers
 from facula.engine.compiler.emit.module import Code
 from facula.engine.compiler.emit.types import call, constant, element, register, suffix, vector
+from facula.engine.compiler.emit.vecmath import MATH_FUNCTIONS, emit_math
 
 Row = Callable[[Code, dtype, int, list[str]], str]
 
@@ -21,11 +23,11 @@ def emit(code: Code, fn: str, d: dtype, lanes: int, args: list[str]) -> str:
     row = _rows.get(fn)
     if row is not None:
         return row(code, d, lanes, args)
-    return libm.emit(code, fn, d, lanes, args)
+    return emit_math(code, fn, element(d), lanes, args)
 
 
 def can_emit(fn: str) -> bool:
-    return fn in _rows or fn == "cast" or libm.can_emit(fn)
+    return fn in _rows or fn == "cast" or fn in MATH_FUNCTIONS
 
 
 def unsigned(d: dtype) -> bool:
@@ -149,7 +151,7 @@ def _truncdiv(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
 
 
 def _remainder_toward_zero(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
-    return libm.emit(code, "fmod", d, lanes, args)
+    return emit_math(code, "fmod", element(d), lanes, args)
 
 
 def _remainder(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
@@ -173,7 +175,7 @@ def _fmod(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
 def _pow(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
     if d.category != FLOAT:
         return integers.power(code, d, lanes, args)
-    return libm.emit(code, "pow", d, lanes, args)
+    return emit_math(code, "pow", element(d), lanes, args)
 
 
 def _rsqrt(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
