@@ -16,7 +16,7 @@ from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, pos
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
-from facula.engine.compiler.program.statements import Program
+from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.simplify import Graph
@@ -51,7 +51,7 @@ class Launch:
         nbytes: int,
         flops: int,
         writes: list[object],
-        program: Program,
+        program: LoopProgram,
         keys: list[object],
     ) -> None:
         self.writes = writes

@@ -22,8 +22,8 @@ from facula.engine.compiler.program.statements import (
     Keep,
     Let,
     Loop,
+    LoopProgram,
     Part,
-    Program,
     Start,
     Statement,
     Store,
@@ -36,7 +36,7 @@ from facula.engine.runtime.interpreter import store
 Array = np.ndarray[Any, Any]
 
 
-def evaluate(program: Program, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
+def evaluate(program: LoopProgram, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
     """Do what the kernel does. `buffers` are flat arrays of the elements as memory holds them, one for each of the
     program's; `numbers` the run's."""
     with np.errstate(all="ignore"):
@@ -47,7 +47,7 @@ def evaluate(program: Program, buffers: Sequence[Array], numbers: Sequence[Any])
 
 
 class _Run:
-    def __init__(self, program: Program, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
+    def __init__(self, program: LoopProgram, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
         self.program = program
         self.values = Values(buffers, numbers)
         self.intervals: dict[Axis, tuple[Array, Array]] = {}

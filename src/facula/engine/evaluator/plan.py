@@ -11,7 +11,7 @@ from facula.dtypes import dtype, int64
 from facula.engine.compiler.kernel import Step
 from facula.engine.compiler.plan import HostStep, PlanSpec
 from facula.engine.compiler.program.ordered import Nothing, Product, Scan, Scatter
-from facula.engine.compiler.program.statements import Program
+from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.evaluator import ordered
 from facula.engine.evaluator.loops import evaluate
 from facula.engine.graph.node import BUFFER, Node, size_of
@@ -55,7 +55,7 @@ def run_step(step: Step, memory: Sequence[Array], numbers: Sequence[Any]) -> Non
 
     with np.errstate(all="ignore"):
         match program:
-            case Program():
+            case LoopProgram():
                 evaluate(program, views(*[b.dtype for b in program.buffers]), numbers)
             case Scan():
                 ordered.scan(program, views(program.source, program.dtype))

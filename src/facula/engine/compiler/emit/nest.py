@@ -29,7 +29,7 @@ from facula.engine.compiler.program.statements import (
 
 
 class NestEmitter(NestValues):
-    """Writes the kernel of one Program."""
+    """Writes the kernel of one LoopProgram."""
 
     def run(self) -> str:
         """The module's text, with the function's name left as KERNEL_NAME."""

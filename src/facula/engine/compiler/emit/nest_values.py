@@ -25,15 +25,15 @@ from facula.engine.compiler.program.formulas import (
     Total,
     Value,
 )
-from facula.engine.compiler.program.statements import Accumulator, Program
+from facula.engine.compiler.program.statements import Accumulator, LoopProgram
 
 
 class NestValues(KernelBuilder):
-    """Writes what is computed at one point of a Program: values, accumulators and stores."""
+    """Writes what is computed at one point of a LoopProgram: values, accumulators and stores."""
 
     vector_at: str  # where the step's first vector begins, along the vector's axis
 
-    def __init__(self, program: Program, machine: Machine) -> None:
+    def __init__(self, program: LoopProgram, machine: Machine) -> None:
         super().__init__(machine)
         self.program = program
         self.lanes = program.lanes

@@ -21,8 +21,8 @@ from facula.engine.compiler.program.statements import (
     Keep,
     Let,
     Loop,
+    LoopProgram,
     Part,
-    Program,
     Start,
     Statement,
     Store,
@@ -46,13 +46,13 @@ class Tiles:
     across: int = 1
 
 
-def build_program(nest: Nest, title: str, tiles: Tiles) -> tuple[Program, list[object]]:
+def build_program(nest: Nest, title: str, tiles: Tiles) -> tuple[LoopProgram, list[object]]:
     """The program, and for each of its buffers the value that lies in it."""
     build = _Build(nest, tiles)
     body = build.column_tiles() if nest.columns else build.row_tiles()
     prelude = tuple([build.values.value(v) for v in build.order if v.level == KERNEL and v.op != "reduce"])
     buffers = tuple(build.values.buffers.values())
-    return Program(title, tuple(build.axes), nest.lanes, build.vector, buffers, prelude, body), build.values.keys
+    return LoopProgram(title, tuple(build.axes), nest.lanes, build.vector, buffers, prelude, body), build.values.keys
 
 
 class _Build:

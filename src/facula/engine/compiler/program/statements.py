@@ -131,7 +131,7 @@ class Finish(Statement):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Program:
+class LoopProgram:
     """axes      of the nest, outermost first
     vector    the axis that lanes run along: the last of them, if there is one
     prelude   values that are the same everywhere

@@ -26,8 +26,8 @@ from facula.engine.compiler.program.statements import (
     Keep,
     Let,
     Loop,
+    LoopProgram,
     Part,
-    Program,
     Start,
     Statement,
     Store,
@@ -35,7 +35,7 @@ from facula.engine.compiler.program.statements import (
 )
 
 
-def program_text(program: Program) -> str:
+def program_text(program: LoopProgram) -> str:
     """Loops by indentation, a line a statement; values get names where they are first used."""
     space = "x".join(f"{a.extent}{'(reduced)' if a.reduced else ''}" for a in program.axes) or "one point"
     text = _Text()

@@ -23,8 +23,8 @@ from facula.engine.compiler.program.statements import (
     Keep,
     Let,
     Loop,
+    LoopProgram,
     Part,
-    Program,
     Start,
     Statement,
     Store,
@@ -35,7 +35,7 @@ from facula.engine.compiler.program.verify_values import Known, verify_value, wi
 from facula.errors import VerifyError
 
 
-def verify_program(program: Program) -> None:
+def verify_program(program: LoopProgram) -> None:
     try:
         _Walk(program).run()
     except VerifyError as error:
@@ -43,7 +43,7 @@ def verify_program(program: Program) -> None:
 
 
 class _Walk:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: LoopProgram) -> None:
         self.program = program
         self.known = Known(set(), set(), set())
         self.whole: dict[Axis, int] = {}  # what is left of an axis is a multiple of so many points
