@@ -193,7 +193,8 @@ def test_equal_extrema_share():
 @pytest.mark.parametrize("function", [
     lambda x: x.norm(), lambda x: facula.linalg.norm(x, 3), lambda x: x.norm(p=float("inf")), lambda x: x.std(),
     lambda x: facula.std_mean(x)[0], lambda x: x.median(), lambda x: x.amax(), lambda x: x.min(0)[0],
-    lambda x: x.relu().abs().sum(), lambda x: x.maximum(x * 0).sum(), lambda x: facula.cdist(x[None], x[None] * 0).sum(),
+    lambda x: x.relu().abs().sum(), lambda x: x.maximum(x * 0).sum(),
+    lambda x: facula.cdist(x[None], x[None] * 0).sum(),
     lambda x: facula.nn.functional.max_pool1d(x[None], 2).sum()])
 def test_kinks_have_the_slope_of_the_gradient(function):
     """Where elements are equal or zero."""
