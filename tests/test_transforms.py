@@ -190,6 +190,22 @@ def test_equal_extrema_share():
     assert (facula.autograd.grad(leaf.max(0)[0], leaf)[0] * t).sum().item() == 2.0
 
 
+@pytest.mark.parametrize("function", [
+    lambda x: x.norm(), lambda x: facula.linalg.norm(x, 3), lambda x: x.norm(p=float("inf")), lambda x: x.std(),
+    lambda x: facula.std_mean(x)[0], lambda x: x.median(), lambda x: x.amax(), lambda x: x.min(0)[0],
+    lambda x: x.relu().abs().sum(), lambda x: x.maximum(x * 0).sum(),
+    lambda x: facula.cdist(x[None], x[None] * 0).sum(),
+    lambda x: facula.nn.functional.max_pool1d(x[None], 2).sum()])
+def test_kinks_have_the_slope_of_the_gradient(function):
+    """Where elements are equal or zero."""
+    t = facula.tensor([1.0, 2.0, -4.0, 8.0], dtype=F64)
+    for value in (0.0, 1.0):
+        leaf = facula.full((4,), value, dtype=F64, requires_grad=True)
+        wanted = (facula.autograd.grad(function(leaf), leaf)[0] * t).sum()
+        found = jvp(function, (leaf.detach(),), (t,))[1]
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+
+
 # ---- formulas --------------------------------------------------------------------------------------------
 
 NOT_ON_FLOATS = {"and", "or", "xor", "not", "lshift", "rshift", "random_bits", "cast"}

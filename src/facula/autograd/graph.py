@@ -44,7 +44,7 @@ class Rule:
         self.backward = backward
 
 
-# Rules that go another way than the primitives where elements are equal: forward mode goes theirs.
+# Rules that go another way than the primitives at a kink (equal elements, a norm of 0): forward mode goes theirs.
 by_rule: set[Rule] = set()
 
 

@@ -55,5 +55,6 @@ def spread(prefix: Any, tree: Any, what: str) -> list[Any]:
     if isinstance(prefix, dict) and isinstance(tree, dict) and prefix.keys() == tree.keys():
         return [x for k in tree for x in spread(prefix[k], tree[k], what)]
     if isinstance(prefix, (tuple, list, dict)):
-        raise ValueError(f"{what} is not compatible with the structure of what it is for: {prefix} for {tree}")
+        raise ValueError(f"{what} {prefix} is not compatible with the structure of what it is for, a "
+                         f"{type(tree).__name__}")
     return [prefix] * len(leaves(tree))

@@ -355,7 +355,9 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)
     given = [x for x in (mean, std) if hasattr(x, "dtype")]
     mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
-    if many_stds:
+    if recorder.traced is not None and out is None:  # within vmap, what all share cannot be written into
+        result = normal_(result, generator=generator) * std + mean
+    elif many_stds:
         normal_(result, generator=generator).mul_(std).add_(mean)
     else:
         normal_(result, 0.0, std, generator=generator).add_(mean)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, new, read
-from facula.autograd.graph import Rule
+from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import MAX, MIN, SUM, Formula, size_of
@@ -61,6 +61,7 @@ def _norm_back(ctx: Any, g: Tensor) -> tuple[Tensor | None]:
 
 
 _NORM = Rule("LinalgVectorNormBackward0", _norm_back)
+by_rule.add(_NORM)  # which has a slope at 0
 
 
 @op(namespace="linalg", method=False, out=True)

@@ -9,8 +9,9 @@ import numpy as np
 
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
-from facula.autograd.graph import Rule
+from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import FLOAT, float32, float64, int64
+from facula.engine import recorder
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.placing import meta_node
@@ -82,6 +83,7 @@ def _pair_back(std: bool) -> Any:
 
 _VAR, _STD = Rule("VarBackward0", _var_back), Rule("StdBackward0", _std_back)
 _VAR_MEAN, _STD_MEAN = Rule("VarMeanBackward0", _pair_back(False)), Rule("StdMeanBackward0", _pair_back(True))
+by_rule.update((_STD, _STD_MEAN))  # which have a slope where nothing varies
 
 
 def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
@@ -134,7 +136,7 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
         out = new(narrowed(value, input.dtype))
         if pair:
             mean = new(narrowed(centre, input.dtype))
-            if input._rg or input._base is not None:
+            if input._rg or input._base is not None or recorder.traced is not None:
                 attach_many((out, mean), _STD_MEAN if std else _VAR_MEAN, (input,),
                             (input, ("out", 0), dims, correction))
             return out, mean
