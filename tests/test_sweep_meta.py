@@ -39,7 +39,6 @@ NEEDS_ELEMENTS = {
     "histogramdd",
     "linalg.lstsq",
     "masked_select",
-    "nn.functional.gaussian_nll_loss",
     "nonzero",
     "unique",
     "unique_consecutive",

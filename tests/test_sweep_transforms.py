@@ -20,6 +20,9 @@ REFUSED = {
                      "unravel_index"), "NumPy computes it from values"),
     **dict.fromkeys(("bernoulli", "multinomial", "poisson", "Tensor.bernoulli_"),
                     "probabilities of its own for each value need randomness='different'"),
+    "nn.functional.rrelu": "draws as many numbers as values say",
+    "nn.functional.one_hot": "has as many classes as values say, if it is not told",
+    **dict.fromkeys(("nn.functional.ctc_loss", "nn.functional.embedding_bag"), "takes its structure from values"),
     "Tensor.copy_": "nothing is written into a tensor that is the same for all",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, alias, device_of, edge_of, new, read, strides_of, update
-from facula.autograd import graph
+from facula.autograd import graph, walk
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
@@ -190,6 +190,9 @@ class FunctionRule:
                 g = to_dtype(g.real if g.dtype.is_complex and not of.is_complex else g, of)
             out.append(g)
         return tuple(out)
+
+
+walk.users = (FunctionRule,)
 
 
 def _rule_of(cls: type[Function]) -> FunctionRule:

@@ -14,7 +14,6 @@ from facula._tensor.handle import Tensor, assign, device_of, edge_of, new, read
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
-from facula.devices import CPU
 from facula.engine import recorder
 from facula.engine.graph.node import CONST, elsewhere
 from facula.engine.moving import moved
@@ -85,6 +84,9 @@ def node_of(edge: Any) -> Any:
     return edge[0] if type(edge) is tuple else None
 
 
+users: tuple[type, ...] = ()  # types of rules that are the program's own code: function.py puts its own here
+
+
 class Walk:
     """The gradients that are on their way down a tape."""
 
@@ -146,13 +148,15 @@ class Walk:
                 if g is None:
                     results = ()
                     continue
-                if elsewhere:
-                    running.tape = device_of(g)
-                results = node.rule.backward(node, g)
+                if elsewhere and not isinstance(node.rule, users):
+                    results = running.rule(node.rule.backward, node, g)
+                else:
+                    results = node.rule.backward(node, g)
             else:
-                if elsewhere:
-                    running.tape = next((device_of(one) for one in g if one is not None), CPU)
-                results = node.rule.backward(node, *g)
+                if elsewhere and not isinstance(node.rule, users):
+                    results = running.rule(node.rule.backward, node, *g)
+                else:
+                    results = node.rule.backward(node, *g)
             if type(results) is not tuple:
                 results = tuple(results) if isinstance(results, list) else (results,)
             if cold is not None and "post" in cold:
@@ -176,7 +180,7 @@ def release(node: GradNode) -> None:
 
 def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targets: Targets | None) -> dict[Any, Any]:
     """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
-    before, outside = mode.grad, running.tape
+    before = mode.grad
     mode.grad = create_graph
     outer = graph.a_walk_begins() if recorder.traced is not None else None
     try:
@@ -187,8 +191,6 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
         mode.grad = before
         if outer is not None:
             graph.a_walk_ends(outer)
-        if outside is not running.tape:  # a Function's backward may have one of its own inside
-            running.tape = outside
 
 
 def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:

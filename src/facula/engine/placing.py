@@ -26,9 +26,8 @@ class _Running(threading.local):
     def __init__(self) -> None:
         self.names: list[str] = []  # from the outermost
         self.place: device | None = None  # where the tensors are that the outermost was given, once it has been asked
-        self.find: Callable[[], device] = lambda: self.tape
+        self.find: Callable[[], device] = lambda: CPU
         self.given: Any = None  # the arguments of the outermost: (args, kwargs)
-        self.tape = CPU  # where the gradient is that a rule was called with
 
     @property
     def device(self) -> device:
@@ -39,6 +38,17 @@ class _Running(threading.local):
                 self.place = place
             return place
         return self.place
+
+
+    def rule(self, backward: Callable[..., Any], node: Any, *grads: Any) -> Any:
+        """`backward(node, *grads)`, a rule of the tape: an operation like others, that was given the gradients."""
+        kept = self.names, self.place, self.given
+        self.names, self.given = ["backward"], (grads, {})
+        self.place = next((g.device for g in grads if g is not None), CPU)
+        try:
+            return backward(node, *grads)
+        finally:
+            self.names, self.place, self.given = kept
 
 
 running = _Running()

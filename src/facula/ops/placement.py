@@ -44,29 +44,25 @@ def called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     finally:
         names.clear()
         running.place = running.given = None
-        running.find = _of_the_tape
+        running.find = _on_the_cpu
 
 
 def engine_called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call in which the engine itself calls operations, each as if the program did: the walk of a backward pass."""
     kept = running.names, running.place, running.find, running.given
-    running.names, running.place, running.find, running.given = [], None, _of_the_tape, None
+    running.names, running.place, running.find, running.given = [], None, _on_the_cpu, None
     try:
         return door.heard(args, kwargs)
     finally:
         running.names, running.place, running.find, running.given = kept
 
 
-def _of_the_tape() -> device:
-    """No operation is running: it is a rule of the tape that makes something of shapes alone."""
-    return running.tape
+def _on_the_cpu() -> device:
+    return CPU
 
 
 def _common(args: tuple[Any, ...], kwargs: dict[str, Any]) -> device:
-    given = list(_tensors(args, kwargs))
-    if not given:
-        return running.tape
-    return next((device_of(t) for t in given if device_of(t) is not CPU), CPU)
+    return next((device_of(t) for t in _tensors(args, kwargs) if device_of(t) is not CPU), CPU)
 
 
 def refuse() -> None:

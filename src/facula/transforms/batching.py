@@ -118,13 +118,16 @@ def _formula(size: int, op: Formula, nodes: tuple[Node, ...], mine: tuple[bool, 
 def _view(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
           shape: tuple[int, ...], of: dtype) -> Node:
     base = nodes[0]
-    return viewed(base, (size, *shape), (size_of(base.shape[1:]), *attrs[0]), scalars[0])
+    strides, *fixed = attrs
+    return viewed(base, (size, *shape), (size_of(base.shape[1:]), *strides), fixed[0] if fixed else scalars[0],
+                  bool(fixed))
 
 
 def _write(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
            shape: tuple[int, ...], of: dtype) -> Node:
     both = tuple([over(size, node, has) for node, has in zip(nodes, mine, strict=True)])
-    return record(op, both, ((size_of(shape), *attrs[0]),), scalars, sized((size, *shape)), of)
+    strides, *fixed = attrs
+    return record(op, both, ((size_of(shape), *strides), *fixed), scalars, sized((size, *shape)), of)
 
 
 def _dims(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,

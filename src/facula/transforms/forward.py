@@ -177,7 +177,9 @@ def _linear(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, 
 
 
 def _view(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
-    return viewed(need(tangents[0]), out.shape, attrs[0], scalars[0])  # a constant's view is a constant
+    strides, *fixed = attrs
+    # a constant's view is a constant
+    return viewed(need(tangents[0]), out.shape, strides, fixed[0] if fixed else scalars[0], bool(fixed))
 
 
 def _contract(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:

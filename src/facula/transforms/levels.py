@@ -156,12 +156,14 @@ def const(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
     return Node(CONST, (), None, (value,), sized(shape), of)
 
 
-def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Node:
-    """A VIEW, or what is as good as one."""
+def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, fixed: bool = False) -> Node:
+    """A VIEW (whose offset may be `fixed`, as part of its structure), or what is as good as one."""
     if node.op is CONST:
         return constant_like(node, sized(shape))
     if not offset and tuple(shape) == tuple(node.shape) and strides == contiguous_strides(shape):
         return node
+    if fixed:
+        return record(VIEW, (node,), (tuple(strides), offset), None, sized(shape), node.dtype)
     return record(VIEW, (node,), (tuple(strides),), (offset,), sized(shape), node.dtype)
 
 

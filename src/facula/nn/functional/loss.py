@@ -7,6 +7,8 @@ import warnings
 from typing import Any
 
 import facula
+from facula._tensor.handle import attach
+from facula.autograd.graph import Rule
 from facula.ops.registry import functional
 from facula.ops.requirements import require
 
@@ -121,6 +123,9 @@ def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool
     return reduce_values(loss, reduction)
 
 
+_LIMITED = Rule("CloneBackward0", lambda ctx, g: (g,))  # the gradient passes as if nothing was limited
+
+
 @functional
 def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
                       reduction: str = "mean") -> Any:
@@ -150,9 +155,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
         raise ValueError(reduction + " is not valid")
     if not isinstance(given, float):
         require(given, lambda x: ~(x < 0), ValueError, "var has negative entry/entries")
-    var = var.clone()
-    with facula.no_grad():
-        var.clamp_(min=eps)  # under no_grad: the gradient passes as if nothing was limited
+    var = attach(var.detach().clamp(min=eps), _LIMITED, (var,))
     difference = input - target
     loss = 0.5 * (var.log() + difference * difference / var)
     if full:

@@ -269,15 +269,13 @@ _NO_CLASS = "Class values must be non-negative.", "Class values must be smaller 
 
 def _classes(node: Node, given: int) -> int:
     """How many classes there are, `given` if that is not -1; the elements of `node` are to be classes."""
-    if given == -1 and node.op is not META:
-        value_of(node)
-    elif given == -1:
+    if given == -1 and node.op is META:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-    found = bounds(node, 0, given)
-    if found is None and given > 0:
+    found = bounds_now(node, 0, given) if given < 1 else bounds(node, 0, given)
+    if found is None:
         expect_within(node, 0, given, RuntimeError, _NO_CLASS)
         return given
-    low, high = found or (0, 0)
+    low, high = found
     if low < 0:
         raise RuntimeError(_NO_CLASS[0])
     if given == -1:

@@ -56,6 +56,15 @@ def bounds(node: Node, least: int, size: int) -> tuple[int, int] | None:
     return found
 
 
+def bounds_now(node: Node, least: int, size: int) -> tuple[int, int]:
+    """`bounds`, computed if need be, and read from wherever the elements are."""
+    found = bounds(node, least, size)
+    if found is None:
+        array = value_of(node)
+        found = node.range = (int(array.min()), int(array.max()))
+    return found
+
+
 def first_outside(array: Array, low: int, high: int) -> int:
     return int(array[(array < low) | (array >= high)].flat[0])
 
@@ -77,8 +86,7 @@ def checked(index: Tensor, size: int, dim: int, error: type[Exception] = IndexEr
         if size:
             expect_within(node, least, size, error, message, dim)
             return _positions(node, size if negative else 0)
-        value_of(node)  # every index is wrong, and there is no element to give instead
-        found = bounds(node, least, size) or (0, 0)
+        found = bounds_now(node, least, size)  # every index is wrong, and there is no element to give instead
     low, high = found
     if low < least or high >= size:
         bad = first_outside(value_of(node), least, size)
