@@ -24,6 +24,7 @@ from facula.ops.index.index_nodes import (
     Array,
     along,
     bounds,
+    bounds_now,
     checked,
     counted,
     expect_within,
