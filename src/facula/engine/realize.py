@@ -53,7 +53,13 @@ _op = attrgetter("op")
 def flush() -> None:
     """Compute every live pending node, and raise what the checks among them have found (checks.py)."""
     if pending:
-        _compute()
+        with lock:
+            nodes = take()
+            if elsewhere:
+                _run_elsewhere(nodes)
+            if nodes:
+                run(nodes)
+            del nodes  # or what was computed lived until the checks have been looked at
     if waiting:
         with lock:
             left = checks.left_behind(pending)
