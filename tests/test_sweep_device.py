@@ -96,10 +96,15 @@ def test_gradients_are_the_cpus_and_lie_there(name, there):
             continue
         expected = gradients(name, sample, "cpu")
         ours = gradients(name, sample, there)
-        if expected is None:
-            assert ours is None
-        else:
-            assert_same(ours, expected, f"{name}{sample}", 4.0)
+        if expected is None or isinstance(expected, Exception):
+            assert type(ours) is type(expected), f"{name}{sample}: {ours!r}, not {expected!r}"
+            continue
+        assert not isinstance(ours, Exception), f"{name}{sample}: {ours!r}"
+        for g, wanted in zip(ours, expected, strict=True):
+            assert (g is None) == (wanted is None), f"{name}{sample}"
+            if wanted is not None:  # what cancels to nothing is a rounding of terms of order one
+                scale = max(1, np.abs(wanted[1][np.abs(wanted[1]) < 1e4]).max(initial=0))
+                np.testing.assert_allclose(g[1], wanted[1], rtol=1e-4, atol=1e-6 * scale, err_msg=f"{name}{sample}")
 
 
 def test_arrays_of_a_sample_are_found():

@@ -254,7 +254,7 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
     """Compute what `step` says of `nodes`."""
     plan, recipe = step.only or _ready(step, nodes, leaves)
     if plan is None:
-        interpreter.run([nodes[i] for i in step.order], [nodes[i] for i in step.results], value_of)
+        interpreter.run([nodes[i] for i in step.order], [nodes[i] for i in step.results])
         return
     results = allocate_results(step, plan, leaves)
     if recipe is not None and _log is None:
