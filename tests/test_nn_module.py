@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import sys
 import warnings
 import weakref
 from collections import OrderedDict
@@ -105,6 +106,8 @@ def test_complaints(oracle):
         assert expected is not None, name
         assert got is not None, name
         assert got[0] == expected[0], (name, got, expected)
+        if name == "no such attribute to delete" and sys.version_info < (3, 11):
+            continue  # Python's own words, which were fewer then
         assert got[1].replace("facula.", "torch.") == expected[1], name
 
 
