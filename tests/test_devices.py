@@ -339,6 +339,22 @@ def test_pickle_and_deepcopy(there):
     x = facula.arange(3.0, device=there, requires_grad=True)
     for y in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x)):
         assert y.device == there and y.tolist() == [0, 1, 2] and y.requires_grad
+    weight = facula.nn.Parameter(facula.ones(2, device=there), requires_grad=False)
+    weight.note = "kept"
+    again = pickle.loads(pickle.dumps(weight))
+    assert type(again) is facula.nn.Parameter and again.note == "kept" and not again.requires_grad
+    assert again.device == there
+
+
+def test_constants_lie_where_they_are_made_of(there, other):
+    image, weight = facula.zeros(1, 2, 4, 4, device=there), facula.ones(3, 2, 3, 3, device=there)
+    assert facula.nn.functional.conv2d(image, weight).device == there
+    still = facula.func.jvp(lambda t: facula.ones_like(t), (weight,), (weight,))
+    assert still[0].device == still[1].device == there
+    assert facula.func.grad(lambda t: t.sum())(weight).device == there
+    with pytest.raises(RuntimeError, match="device"):
+        facula.zeros(2).set_(facula.zeros(2, device=there))
+    assert facula.zeros(2, device=there).resize_(5).device == there
 
 
 # ---- the rest of the engine --------------------------------------------------------------------

@@ -23,7 +23,8 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
         return rebuild_meta_tensor, (type(tensor), tensor.dtype.name, tuple(tensor.shape), tuple(tensor.stride()),
                                      bool(tensor.requires_grad), _attributes(tensor))
     if not tensor.is_cpu:
-        return rebuild_elsewhere, (str(tensor.device), *reduce_tensor(tensor.cpu())[1])
+        kept = (type(tensor), bool(tensor.requires_grad), _attributes(tensor))
+        return rebuild_elsewhere, (str(tensor.device), *kept, *reduce_tensor(tensor.detach().cpu())[1])
     memory = tensor._memory()[1]
     strides = [stride * memory.itemsize for stride in tensor.stride()]
     array = np.ascontiguousarray(as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides))
@@ -46,10 +47,9 @@ def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[i
     return _finished(Tensor._from_memory(array, _DTYPES[dtype_name]).reshape(shape), cls, requires_grad, state)
 
 
-def rebuild_elsewhere(place: str, *arguments: Any) -> Any:
+def rebuild_elsewhere(place: str, cls: type, requires_grad: bool, state: dict[str, Any], *arguments: Any) -> Any:
     """The tensor of another device that `reduce_tensor` took apart. Raises where there is no such device."""
-    here = rebuild_tensor(*arguments)
-    return here.detach().to(place).requires_grad_(here.requires_grad)
+    return _finished(rebuild_tensor(*arguments).to(place), cls, requires_grad, state)
 
 
 def rebuild_meta_tensor(cls: type, dtype_name: str, shape: tuple[int, ...], strides: tuple[int, ...],

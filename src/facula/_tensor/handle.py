@@ -483,15 +483,8 @@ def update(t: Tensor, result: Tensor) -> Tensor:
 def zero_gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
     """Of what an operation has read nothing of: zeros, not None. An optimizer steps on zeros."""
     place = next((device_of(g) for g in grads if g is not None), CPU) if elsewhere else CPU
-    return tuple([new(_zero(place, shape, of)) if needed else None
+    return tuple([new(constant_node(place, 0j if of.is_complex else 0.0, shape, of)) if needed else None
                   for needed, shape, of in zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=True)])
-
-
-def _zero(place: device, shape: tuple[int, ...], of: dtype) -> Node:
-    number = 0j if of.is_complex else 0.0
-    if place is CPU:
-        return Node(CONST, (), None, (number,), shape, of)
-    return constant_node(place, number, shape, of)
 
 
 _OVERWRITTEN = Rule("FillBackward0", zero_gradients)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, is_meta, new, share, update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, leaf_beside, new, share, update
 from facula._tensor.tape_methods import take_over
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
@@ -105,7 +105,7 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
         if 0 not in shape:
             _grow(source, storage_offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)))
         source = alias(source, shape, strides, storage_offset, source.dtype)
-    if is_meta(source) is not is_meta(self):
+    if device_of(source) is not device_of(self):
         raise RuntimeError(f'Attempted to set the storage of a tensor on device "{self.device}" to a storage on '
                            f'different device "{source.device}".  This is no longer allowed; the devices must match.')
     take_over(self, source)
@@ -130,13 +130,12 @@ def _grow(t: Tensor, elements: int) -> None:
     have, need = size_of(storage.node.shape), -(-elements * t.dtype.itemsize // of.itemsize)
     if need <= have:
         return
-    from facula.engine.realize import leaf
     if is_meta(t):
         storage.node = meta_node((need,), of)
     else:
         flat = np.zeros(need, of.numpy)
         flat[:have] = storage.memory()
-        storage.node = leaf(flat, (need,), of)
+        storage.node = leaf_beside(storage.node, flat, (need,), of)
     storage.version += 1
 
 

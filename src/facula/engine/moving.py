@@ -39,8 +39,6 @@ def moved(node: Node, place: device) -> Node:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     if node.op is CONST:
         assert node.scalars is not None
-        if place is CPU:
-            return Node(CONST, (), None, node.scalars, node.shape, node.dtype)
         return constant_node(place, node.scalars[0], node.shape, node.dtype)
     if place is CPU:
         here = Node(BUFFER, (), None, None, node.shape, node.dtype)

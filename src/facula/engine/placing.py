@@ -79,7 +79,9 @@ def meta_node(shape: tuple[int, ...], of: dtype) -> Node:
 
 
 def constant_node(place: device, value: Number, shape: tuple[int, ...], of: dtype) -> Node:
-    """`value` everywhere, as a tensor of another device than the cpu has it."""
+    """`value` everywhere, on a device. Its Python type is the one that the dtype asks for."""
+    if place is CPU:
+        return Node(CONST, _NOTHING, None, (value,), shape if type(shape) is Size else tuple.__new__(Size, shape), of)
     if place is devices.META:
         return meta_node(shape, of)
     return placed_node(place, CONST, _NOTHING, None, (value,), shape, of)
@@ -88,9 +90,7 @@ def constant_node(place: device, value: Number, shape: tuple[int, ...], of: dtyp
 def constant_like(node: Node, shape: tuple[int, ...]) -> Node:
     """The constant `node` in another shape."""
     assert node.scalars is not None
-    if node.device is not CPU:
-        return constant_node(node.device, node.scalars[0], shape, node.dtype)
-    return Node(CONST, _NOTHING, None, node.scalars, shape, node.dtype)
+    return constant_node(node.device, node.scalars[0], shape, node.dtype)
 
 
 def upload(place: device, array: np.ndarray, shape: tuple[int, ...], of: dtype) -> Node:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, new, read
+from facula._tensor.handle import Tensor, device_of, edge_of, new, read
 from facula.autograd.backward import grad as gradients_of
 from facula.autograd.graph import GradNode
 from facula.autograd.modes import enable_grad
@@ -122,7 +122,7 @@ def grad_and_value(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
         trees = tuple([given[n] for n in numbers])
         by = leaves(trees)
         outer = _leads_out([out], by)
-        found = rebuilt(trees, _gradients([out], by, [new(const(1, (), out.dtype))], outer))
+        found = rebuilt(trees, _gradients([out], by, [new(const(1, (), out.dtype, device_of(out)))], outer))
         if not outer:
             out, aux = _off(out), _off(aux)
         gradient = found if isinstance(argnums, tuple) else found[0]

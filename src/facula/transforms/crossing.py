@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from facula._tensor.handle import Tensor, attach, attach_many, new, read
+from facula._tensor.handle import Tensor, attach, attach_many, device_of, new, read
 from facula.autograd import graph
 from facula.autograd.graph import GradNode
 from facula.dtypes import FLOAT, dtype
@@ -28,7 +28,7 @@ from facula.transforms.levels import Crossing, Level, a_walk_begins, a_walk_ends
 
 
 def zeros_of(t: Tensor) -> Tensor:
-    return new(const(0, t.shape, t.dtype))
+    return new(const(0, t.shape, t.dtype, device_of(t)))
 
 
 def _belongs(node: Node, level: Level) -> bool:

@@ -148,7 +148,7 @@ def _formula(op: Formula, primals: list[Node], tangents: Tangents, scalars: Any,
         found = _tangents[op, mask] = _derived(op, mask)
     formula, reads, used = found
     if formula is None:
-        return const(0, out.shape, out.dtype)
+        return const(0, out.shape, out.dtype, out.device)
     moving = [cast(need(tangents[i]), out.dtype) for i in used]
     if formula is CAST:
         return expanded(moving[0], out.shape)
@@ -161,7 +161,7 @@ def cast(node: Node, of: dtype) -> Node:
 
 
 def zeros(node: Node) -> Node:
-    return const(0, node.shape, node.dtype)
+    return const(0, node.shape, node.dtype, node.device)
 
 
 # ---- the others: linear ones, and products -----------------------------------------------------------

@@ -53,7 +53,7 @@ def f(formula: Formula, *nodes: Node, of: dtype | None = None) -> Node:
 
 
 def _zeros(node: Node) -> Node:
-    return const(0, node.shape, node.dtype)
+    return const(0, node.shape, node.dtype, node.device)
 
 
 # A product and its tangent, by pairs: exact where elements are zero, however often it is differentiated.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, new, read
+from facula._tensor.handle import Tensor, device_of, new, read
 from facula.autograd.backward import grad
 from facula.autograd.graph import Rule, Saved, by_rule, grad_node, mode
 from facula.dtypes import FLOAT
@@ -52,9 +52,13 @@ def _has(node: Node, level: Forward) -> bool:
     return False
 
 
+def _zeros(t: Tensor) -> Node:
+    return const(0, t.shape, t.dtype, device_of(t))
+
+
 def _lose(out: Tensor, inputs: tuple[Any, ...]) -> None:
     """Take the tangents from a result: its rule gives others."""
-    while (level := _missing((new(const(0, out.shape, out.dtype)),), inputs)) is not None and _has(read(out), level):
+    while (level := _missing((new(_zeros(out)),), inputs)) is not None and _has(read(out), level):
         out._node = _split(read(out), level)[0]
         inputs = tuple([None if t is None else new(_split(read(t), level)[0]) for t in inputs])
 
@@ -99,7 +103,7 @@ def _give(level: Forward, outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[An
     tangents = _pushed(rule, primals, values, [t for _, t in pairs], kept)
     for out, primal, tangent in zip(outs, primals, tangents, strict=True):
         if out.dtype.category >= FLOAT and not _has(read(out), level):
-            t = const(0, out.shape, out.dtype) if tangent is None else read(tangent)
+            t = _zeros(out) if tangent is None else read(tangent)
             out._node = _joined(read(primal), t, level)
 
 
@@ -188,13 +192,13 @@ def _by_jvp(cls: Any, ctx: Any, args: tuple[Any, ...], outs: tuple[Any, ...]) ->
     pairs: list[Any] = [(None, None) if node is None else _split(node, level) for node in args]
     values = _by_jvp(cls, ctx, tuple([v for v, _ in pairs]),
                      tuple([None if o is None else _split(o, level)[0] for o in outs]))
-    given = cls.jvp(ctx, *[None if v is None or v.dtype.category < FLOAT else new(const(0, v.shape, v.dtype))
+    given = cls.jvp(ctx, *[None if v is None or v.dtype.category < FLOAT else new(_zeros(v))
                            if t is None else new(t) for v, t in pairs])
     tangents = given if isinstance(given, tuple) else (given,)
     if len(tangents) != len(outs):
         raise RuntimeError(f"{cls.__name__}.jvp returned {len(tangents)} tangents for {len(outs)} results")
     return tuple([v if v is None or v.dtype.category < FLOAT else
-                  _joined(v, const(0, v.shape, v.dtype) if t is None else _split(read(t), level)[0], level)
+                  _joined(v, _zeros(v) if t is None else _split(read(t), level)[0], level)
                   for v, t in zip(values, tangents, strict=True)])
 
 
@@ -202,6 +206,6 @@ def _seed(like: Tensor) -> Tensor | None:
     """A leaf to differentiate by. Its value does not matter, but rules may look at signs: no zeros."""
     if like.dtype.category < FLOAT:
         return None
-    t = new(const(1, like.shape, like.dtype))
+    t = new(const(1, like.shape, like.dtype, device_of(like)))
     t._rg = True
     return t

@@ -11,10 +11,11 @@ from itertools import count
 from typing import Any
 
 from facula.autograd.graph import Rule, next_seq
+from facula.devices import device
 from facula.dtypes import dtype
 from facula.engine import recorder
 from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
-from facula.engine.placing import constant_like
+from facula.engine.placing import constant_like, constant_node
 from facula.engine.recorder import lock, record
 from facula.size import Size
 
@@ -150,10 +151,10 @@ def sized(shape: Any) -> Size:
     return shape if type(shape) is Size else tuple.__new__(Size, shape)
 
 
-def const(value: Any, shape: tuple[int, ...], of: dtype) -> Node:
-    """`value` everywhere, in the Python type that the dtype asks for."""
+def const(value: Any, shape: tuple[int, ...], of: dtype, place: device) -> Node:
+    """`value` everywhere on a device, in the Python type that the dtype asks for."""
     value = complex(value) if of.is_complex else float(value) if of.is_floating_point else value
-    return Node(CONST, (), None, (value,), sized(shape), of)
+    return constant_node(place, value, shape, of)
 
 
 def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, fixed: bool = False) -> Node:

@@ -7,6 +7,7 @@ from itertools import product
 from typing import NamedTuple
 
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, WRITE, Node, contiguous_strides, size_of
+from facula.engine.placing import constant_like
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.view.value_views import reshaped, turned
@@ -37,7 +38,7 @@ def times(strides: Ints, steps: Ints) -> Ints:
 def seen(base: Node, shape: Ints, strides: Ints, offset: int = 0) -> Node:
     """A VIEW with a fixed offset: the compiler tells coordinates by it."""
     if base.op is CONST:
-        return Node(CONST, (), None, base.scalars, shape, base.dtype)
+        return constant_like(base, shape)
     return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
 
 
