@@ -52,13 +52,13 @@ def _has(node: Node, level: Forward) -> bool:
     return False
 
 
-def _zeros(t: Tensor) -> Node:
-    return const(0, t.shape, t.dtype, device_of(t))
+def _zeros(like: Node) -> Node:
+    return const(0, like.shape, like.dtype, like.device)
 
 
 def _lose(out: Tensor, inputs: tuple[Any, ...]) -> None:
     """Take the tangents from a result: its rule gives others."""
-    while (level := _missing((new(_zeros(out)),), inputs)) is not None and _has(read(out), level):
+    while (level := _missing((new(_zeros(read(out))),), inputs)) is not None and _has(read(out), level):
         out._node = _split(read(out), level)[0]
         inputs = tuple([None if t is None else new(_split(read(t), level)[0]) for t in inputs])
 
@@ -103,7 +103,7 @@ def _give(level: Forward, outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[An
     tangents = _pushed(rule, primals, values, [t for _, t in pairs], kept)
     for out, primal, tangent in zip(outs, primals, tangents, strict=True):
         if out.dtype.category >= FLOAT and not _has(read(out), level):
-            t = _zeros(out) if tangent is None else read(tangent)
+            t = _zeros(read(out)) if tangent is None else read(tangent)
             out._node = _joined(read(primal), t, level)
 
 
