@@ -20,9 +20,8 @@ demo: $(STAMPS)/demo
 test: test-compiled test-interpreter test-eager
 test-compiled test-interpreter test-eager: export FACULA_TEST_NO_TORCH = 1
 
-CORE := $(wildcard tests/test_random_ops.py tests/test_ops*.py tests/test_autograd*.py tests/test_tensor*.py \
-    tests/test_nn_layers.py tests/test_small_objects.py \
-    tests/test_random_programs.py tests/test_sweep_writing.py tests/test_sweep_gradients.py)
+CORE := tests/ops tests/autograd tests/nn/test_nn_layers.py tests/_tensor/test_small_objects.py \
+    tests/sweeps/test_random_programs.py tests/sweeps/test_sweep_writing.py tests/sweeps/test_sweep_gradients.py
 
 test-compiled: $(STAMPS)/test
 	$(PY) -m pytest -q -n $(JOBS) -m "not torch and not alone"
@@ -41,8 +40,8 @@ test-eager: $(STAMPS)/test
 test-oracle: $(STAMPS)/test $(STAMPS)/oracle
 	$(PY) -c "import torch"
 	$(PY) -m pytest -q -n $(JOBS) -m oracle
-	FACULA_BACKEND=interpreter $(PY) -m pytest -q tests/test_random_programs.py
-	FACULA_EAGER=1 $(PY) -m pytest -q tests/test_random_programs.py
+	FACULA_BACKEND=interpreter $(PY) -m pytest -q tests/sweeps/test_random_programs.py
+	FACULA_EAGER=1 $(PY) -m pytest -q tests/sweeps/test_random_programs.py
 
 # Writes down anew what torch answers; `python tools/record_oracle.py test_sweep_forward` does so for one file.
 records: $(STAMPS)/test $(STAMPS)/oracle
@@ -59,7 +58,7 @@ check: $(STAMPS)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(PY) -m compileall -q src
-	$(PY) tests/test_layers.py
+	$(PY) tests/tools/test_layers.py
 
 wheel: $(STAMPS)/dev
 	$(PIP) build

@@ -181,7 +181,7 @@ BY_NUMPY = ("fft.", "kaiser_window")
 
 
 def _asked(name: str, sample: Any) -> Any:
-    sys.path[:0] = [path for path in [str(__file__).rsplit("tools", 1)[0] + "tests"] if path not in sys.path]
+    sys.path[:0] = [path for path in [str(__file__).rsplit("tools", 1)[0] + "tests/support"] if path not in sys.path]
     from sweep import ask
 
     T.manual_seed(6)

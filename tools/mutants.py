@@ -209,16 +209,16 @@ def copied(source, folder):
 def paths_of(names, folder):
     """The test files of some mutants, each once."""
     tests = dict.fromkeys(test for name in names for test in MUTANTS[name][3].split())
-    missing = [test for test in tests if not (folder / f"tests/{test.partition('::')[0]}.py").exists()]
-    if missing:
+    files = {path.stem: str(path.relative_to(folder)) for path in (folder / "tests").rglob("test_*.py")}
+    if missing := [test for test in tests if test.partition("::")[0] not in files]:
         raise SystemExit(f"no tests {', '.join(missing)}")
-    return [f"tests/{file}.py{mark}{name}" for file, mark, name in (test.partition("::") for test in tests)]
+    return [f"{files[file]}{mark}{name}" for file, mark, name in (test.partition("::") for test in tests)]
 
 
 def fails(folder, cache, tests, *more):
     """What failed (the first test with -x) and how, or "" if nothing did. A mutant shares no kernels with others: it
     may write down that a builtin is off."""
-    env = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests'}",
+    env = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests/support'}",
            "FACULA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, *tests]
     try:

@@ -3,8 +3,8 @@
     python tools/record_oracle.py [test_sweep_forward ...]
 
 Runs the tests that take the fixture `oracle`, in the named files or in all, with torch installed. Each file's
-answers are written anew, whole (tests/recorded.py says how). A test that fails on the way may leave out what it would
-have asked after that: the exit status is pytest's, and what it wrote then is to be recorded again.
+answers are written anew, whole (tests/support/recorded.py says how). A test that fails on the way may leave out what
+it would have asked after that: the exit status is pytest's, and what it wrote then is to be recorded again.
 """
 
 import os

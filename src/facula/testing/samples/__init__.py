@@ -1,4 +1,4 @@
-"""Samples of every operation: what the tests sweep over (tests/test_sweep_*.py).
+"""Samples of every operation: what the tests sweep over (tests/sweeps/test_sweep_*.py).
 
 An operation is named as its user finds it: `add`, `linalg.inv`, `nn.functional.pad`,
 `Tensor.expand`. Its in-place and out= forms have no samples of their own, and another name of the
@@ -47,17 +47,17 @@ for _family in (
 
 # Registered names that are no function of tensors that a sweep could call, and why.
 NOT_SWEPT = {
-    "from_numpy": "takes an array, in a sample a tensor; tests/test_random_programs.py",
+    "from_numpy": "takes an array, in a sample a tensor; tests/sweeps/test_random_programs.py",
     "frombuffer": "takes a Python buffer",
-    "Tensor.backward": "has no result; tests/test_autograd.py",
-    "Tensor.register_hook": "takes a callback; tests/test_autograd.py",
-    "Tensor.register_post_accumulate_grad_hook": "takes a callback; tests/test_autograd.py",
-    "Tensor.retain_grad": "has no result; tests/test_autograd.py",
+    "Tensor.backward": "has no result; tests/autograd/test_autograd.py",
+    "Tensor.register_hook": "takes a callback; tests/autograd/test_autograd.py",
+    "Tensor.register_post_accumulate_grad_hook": "takes a callback; tests/autograd/test_autograd.py",
+    "Tensor.retain_grad": "has no result; tests/autograd/test_autograd.py",
     "Tensor.numpy": "its result is no tensor; every comparison of the sweep goes through it",
-    "Tensor.new": "what Tensor(...) gives, under an old name; tests/test_small_objects.py",
+    "Tensor.new": "what Tensor(...) gives, under an old name; tests/_tensor/test_small_objects.py",
     "Tensor.data_ptr": "an address",
-    "Tensor.storage": "its result is no tensor; tests/test_serialization.py",
-    "Tensor.untyped_storage": "its result is no tensor; tests/test_serialization.py",
+    "Tensor.storage": "its result is no tensor; tests/serialization/test_serialization.py",
+    "Tensor.untyped_storage": "its result is no tensor; tests/serialization/test_serialization.py",
     "Tensor.share_memory_": "moves memory between processes",
     "Tensor.cuda": "always an error here",
     "Tensor.xpu": "always an error here",

@@ -3,8 +3,8 @@
 `emit_math` puts a function's definition into the module, once, and calls it. The formulas are in vecmath_exp,
 _log, _trig, _pow, _special and _exact, written with vecmath_lanes; the polynomials in vecmath_coefficients
 come from tools/vecmath_coefficients.py. Errors are at most 2 ulp over the whole range, denormals included,
-and special values are those of C99 (tests/test_vecmath.py measures). A lane's bits depend neither on the
-number of lanes nor on the other lanes.
+and special values are those of C99 (tests/engine/compiler/test_vecmath.py measures). A lane's bits depend neither on
+the number of lanes nor on the other lanes.
 
 Needs LLVM 20 (llvmlite 0.45) or newer: constants are written with `splat`, and intrinsics are not declared.
 """

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parent / "oracle"
+FOLDER = Path(__file__).resolve().parent.parent / "oracle"
 RECORDING = os.environ.get("FACULA_ORACLE") == "record"
 HOW = "python tools/record_oracle.py"
 # Two machines' torch may differ in the last bits: what is called stale is beyond that.

@@ -22,7 +22,7 @@ import pytest
 import seed_blocks
 
 EXPECTED = json.loads((seed_blocks.COPIES / "expected.json").read_text(encoding="utf-8"))["blocks"]
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 DOCUMENTS = seed_blocks.documents(seed_blocks.SHARED if seed_blocks.SHARED.is_dir() else seed_blocks.COPIES)
 NOT_PYTHON = {"000-1", "002-8", "002-15", "002-16"}
 UNDEFINED = {"002-1": "data", "002-2": "data", "002-3": "x_data", "002-6": "cpu", "004-7": "criteria"}

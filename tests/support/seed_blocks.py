@@ -21,8 +21,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-COPIES = Path(__file__).resolve().parent / "seeds"
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "seeds"
+COPIES = Path(__file__).resolve().parent.parent / "seeds"
+SHARED = Path(__file__).resolve().parent.parent.parent.parent / "shared" / "seeds"
 
 FENCE = re.compile(r"```python\n(.*?)```|\{% highlight ruby %\}\n(.*?)\{% endhighlight %\}", re.DOTALL)
 TO_CPU = [(r"\.cuda\(\)", ""), (r"""(['"])cuda(:\d+)?\1""", r"\1cpu\1")]

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-GENERATE = Path(__file__).resolve().parent.parent / "tools" / "generate.py"
+GENERATE = Path(__file__).resolve().parent.parent.parent / "tools" / "generate.py"
 
 
 def test_files_are_what_the_operations_say():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 # Last loss, and how far from it the same program may end. Straight-line fits repeat to 2e-6 (test_seeds.py);
 # RMSprop rattles around the minimum; what is left of a two-layer net's loss of 3e7 is all its rounding.
 LAST_LOSS = {

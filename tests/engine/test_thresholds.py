@@ -15,17 +15,18 @@ from facula import config
 from facula._tensor.handle import read
 from facula.engine.realize import value_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(config.EAGER.value, reason="nothing is pending in eager mode")]
 PARTS = {
-    "random programs": ["tests/test_random_programs.py"],
-    "writes": ["tests/test_thresholds.py", "-k", "indexed_write or only_an_array"],
-    "replays": ["tests/test_replay.py"],
-    "replacing": ["tests/test_replacing.py"],
-    "compiler": ["tests/test_compiler_random.py"],
-    "products": ["tests/test_matmul.py", "-k", "not spills and not generic"],
-    "sweep": ["tests/test_sweep_forward.py", "-k", "sum or softmax or index or scatter or norm or matmul or conv"],
+    "random programs": ["tests/sweeps/test_random_programs.py"],
+    "writes": ["tests/engine/test_thresholds.py", "-k", "indexed_write or only_an_array"],
+    "replays": ["tests/autograd/test_replay.py"],
+    "replacing": ["tests/engine/test_replacing.py"],
+    "compiler": ["tests/engine/compiler/test_compiler_random.py"],
+    "products": ["tests/engine/compiler/test_matmul.py", "-k", "not spills and not generic"],
+    "sweep": ["tests/sweeps/test_sweep_forward.py", "-k",
+              "sum or softmax or index or scatter or norm or matmul or conv"],
 }
 # What is changed, where, and the part that has to notice. The places are named by what stands in them: a mutant that no
 # longer applies fails, and is to be written anew.
@@ -33,18 +34,18 @@ PARTS = {
 MUTANTS = {
     "a leaf that a tensor holds is donated": (
         "engine/steps.py", r"^( +)(liveness.calibrate\(namespace, (\"_LONE_LEAF\").*)", r"\1\2\n\1namespace[\3] += 1",
-        ["tests/test_thresholds.py", "-k", "test_nobody_notices_an_indexed_write"]),
+        ["tests/engine/test_thresholds.py", "-k", "test_nobody_notices_an_indexed_write"]),
     "memory that NumPy holds is donated": (
         "engine/steps.py", r"^( +)(liveness.calibrate\(namespace, (\"_LONE_MEMORY\").*)", r"\1\2\n\1namespace[\3] += 2",
-        ["tests/test_thresholds.py", "-k", "test_memory_that_only_an_array_holds"]),
+        ["tests/engine/test_thresholds.py", "-k", "test_memory_that_only_an_array_holds"]),
     "a rule that looked at values is replayed": (
-        "autograd/replay.py", r"if blind and \[", "if [", ["tests/test_replay.py", "-k", "rule_looks"]),
+        "autograd/replay.py", r"if blind and \[", "if [", ["tests/autograd/test_replay.py", "-k", "rule_looks"]),
 }
 
 
 def run_tests(arguments, folder, thresholds="smallest"):
     env = {**os.environ, "FACULA_THRESHOLDS": thresholds, "FACULA_BACKEND": "cpu",
-           "PYTHONPATH": os.pathsep.join([str(folder / "src"), str(folder / "tests")])}
+           "PYTHONPATH": os.pathsep.join([str(folder / "src"), str(folder / "tests/support")])}
     env.pop("PYTEST_ADDOPTS", None)
     return subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments],
                           cwd=folder, env=env, capture_output=True, text=True)

@@ -198,7 +198,7 @@ def test_forked_child_has_a_pool_of_its_own(threads):
 
 EXIT = """
 import sys, threading
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_runtime_pool import counted, pool
 pool.set_num_threads(4)
 pool.workers.start()
@@ -211,7 +211,7 @@ for _ in range(20):
 
 @pytest.mark.parametrize("daemon", [False, True], ids=["idle", "computing"])
 def test_interpreter_ends_without_a_hang_or_crash(python_environment, daemon):
-    script = EXIT.format(tests=os.path.dirname(__file__), daemon=daemon)
+    script = EXIT.format(tests=sys.path, daemon=daemon)
     done = subprocess.run([sys.executable, "-c", script], env=python_environment, timeout=60,
                           capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")

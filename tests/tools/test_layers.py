@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "src" / "facula"
+SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "facula"
 # Lowest first; a module belongs to the entry with the longest prefix of its name. What no entry names
 # (nn, optim, autograd, the tensor's methods, the package itself) is a public module, above ops and below the
 # command line.

@@ -1,6 +1,6 @@
 """Ordinary PyTorch programs, unmodified: what they print is what PyTorch printed.
 
-tests/programs/expected.json is made by `python tests/test_programs.py`, which runs them with PyTorch.
+tests/programs/expected.json is made by `python tests/compat/test_programs.py`, which runs them with PyTorch.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = Path(__file__).resolve().parent / "programs"
+PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 EXPECTED = PROGRAMS / "expected.json"
 NUMBER = re.compile(r"(?<![A-Za-z_])[-+]?\d+\.\d*(?:e[-+]?\d+)?")
 # A loss printed to four digits may end in another digit: sums are taken in another order than PyTorch's.

@@ -24,7 +24,7 @@ def said():
     found = []
     for level in range(5):
         env = {**os.environ, "FACULA_DEBUG": str(level), "FACULA_BACKEND": "cpu", "FACULA_EAGER": "0",
-               "PYTHONPATH": str(Path(__file__).resolve().parent.parent / "src")}
+               "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent / "src")}
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
         found.append(done)
     return found

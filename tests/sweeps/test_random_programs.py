@@ -2,7 +2,7 @@
 and on Facula.
 
 CI draws the same programs every time. To look for more: `FACULA_EXAMPLES=5000 pytest
-tests/test_random_programs.py`, which draws new ones.
+tests/sweeps/test_random_programs.py`, which draws new ones.
 """
 
 import os

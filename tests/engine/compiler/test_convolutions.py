@@ -23,7 +23,7 @@ from facula.engine.runtime import buffer
 
 compiled = pytest.mark.compiled
 lazy = pytest.mark.skipif(config.EAGER.value, reason="nothing is fused in eager mode")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 # input, weight, arguments; "t" is transposed
 CASES = {

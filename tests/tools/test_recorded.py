@@ -1,4 +1,4 @@
-"""tests/recorded.py: answers survive being written, and a record that does not hold is noticed."""
+"""tests/support/recorded.py: answers survive being written, and a record that does not hold is noticed."""
 
 import math
 

@@ -145,7 +145,7 @@ def test_the_directory_stays_bounded(cache, monkeypatch):
 
 WORKER = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from runtime_kernels import scale_kernel
 from facula.engine.runtime.cpu import jit
 for k in range(12):
@@ -156,7 +156,7 @@ print(jit.statistics["compiled"], jit.statistics["loaded"])
 
 def test_processes_share_a_directory(tmp_path, python_environment):
     environment = {**python_environment, "FACULA_CACHE_DIR": str(tmp_path)}
-    script = WORKER.format(tests=os.path.dirname(__file__))
+    script = WORKER.format(tests=sys.path)
 
     def start():
         return subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 pytestmark = [pytest.mark.compiled, pytest.mark.processes, pytest.mark.slow]
-TOOL = pathlib.Path(__file__).parent.parent / "tools" / "digests.py"
+TOOL = pathlib.Path(__file__).parent.parent.parent.parent / "tools" / "digests.py"
 # One thread more for whatever there is to do. (Both count nanoseconds: no order of a sum follows them.)
 EAGER_THREADS = {"FACULA_NUM_THREADS": "2", "FACULA_THRESHOLDS": "thread_ns=1,wake_ns=0"}
 OTHERS = [{"FACULA_VECTOR_BYTES": "32"}, {"FACULA_VECTOR_BYTES": "16"}, EAGER_THREADS]
