@@ -44,7 +44,9 @@ def moved(node: Node, place: device) -> Node:
         here = Node(BUFFER, (), None, None, node.shape, node.dtype)
         here.buffer = adopt(np.array(value_of(node), order="C"))
         return here
-    return upload(place, value_of(node), node.shape, node.dtype)
+    buffer = node.buffer  # in memory: taken as it is, for to copy is not to look (realize.looks)
+    array = value_of(node) if buffer is None else buffer.array(node.shape, node.dtype)
+    return upload(place, array, node.shape, node.dtype)
 
 
 def place(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
