@@ -26,7 +26,7 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph.node import Node
 from facula.engine.realize import flush
 from facula.engine.runtime.buffer import Buffer
-from facula.engine.targets.protocol import Memory, Program, Target
+from facula.engine.targets.protocol import Memory, Pinned, Program, Target
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
@@ -76,6 +76,13 @@ class PretendAccelerator(Target):
         address = memory.ptr
         self.queue.put(lambda: self._put(address, held))
         return memory
+
+    def upload_pinned(self, memory: Pinned, array: np.ndarray) -> Buffer:
+        source = array.reshape(-1).view(np.uint8)  # no copy
+        found = self.allocate(source.nbytes)
+        address = found.ptr
+        self.queue.put(lambda: self._put(address, source))
+        return found
 
     def download(self, memory: Memory, nbytes: int) -> np.ndarray:
         found: list[np.ndarray] = []

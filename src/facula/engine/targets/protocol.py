@@ -65,8 +65,8 @@ class Pinned(Buffer):
         self.target = target
         self.ptr = (start + ALIGN - 1) & -ALIGN
         self.nbytes = nbytes
-        self.owner = block
-        self.size_class = 0  # the device holds it
+        self.owner = block[:]  # a view: memory that somebody else holds
+        self.size_class = 0
 
 
 class Program:
