@@ -348,14 +348,22 @@ def cpu(self: Tensor, memory_format: Any = None) -> Any:
 
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
-    """Always an error: there is no CUDA device."""
-    raise AssertionError("Torch not compiled with CUDA enabled")
+    """On a CUDA device. AssertionError if this machine has none."""
+    return _on("cuda", self, device, non_blocking, memory_format)
 
 
 @method
-def xpu(self: Tensor, *args: Any, **options: Any) -> Any:
-    """Always an error: there is no XPU device."""
-    raise AssertionError("Torch not compiled with XPU enabled")
+def xpu(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """On an XPU device. AssertionError if this machine has none."""
+    return _on("xpu", self, device, non_blocking, memory_format)
+
+
+def _on(kind: str, t: Tensor, device: Any, non_blocking: bool, memory_format: Any) -> Any:
+    place = devices.device(kind, device) if isinstance(device, int) and not isinstance(device, bool) else \
+        devices.device(kind if device is None else device)
+    if place.type != kind:
+        raise RuntimeError(f"Invalid device, must be {kind} device")
+    return to(t, place, non_blocking=non_blocking, memory_format=memory_format)
 
 
 def _caster(public: str, of: dtype) -> None:
