@@ -1,6 +1,16 @@
-"""Random programs on a device, beside the cpu."""
+"""The device that sweeps and random programs run on, beside the cpu."""
+
+import importlib
+import os
 
 import facula
+from facula.testing.accelerator import pretend_accelerator
+
+
+def announced():
+    """A context manager that gives the device: the pretend accelerator, or what FACULA_TEST_TARGET=module:name calls."""
+    module, _, name = os.environ.get("FACULA_TEST_TARGET", "").partition(":")
+    return getattr(importlib.import_module(module), name)() if module else pretend_accelerator()
 
 
 class Placed:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from facula import config
 from facula.autograd import replay
-from facula.engine import realize
+from facula.engine import realize, recorder
 from facula.engine.evaluator.plan import EvaluatedPlan
 from facula.engine.targets import host
 
@@ -23,6 +23,21 @@ def interpreter() -> Iterator[None]:
             realize.flush()
         finally:
             config.BACKEND.value = backend
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """What is recorded inside is computed at its call, as with FACULA_EAGER=1."""
+    with _anew():
+        before = recorder.LIMIT
+        recorder.LIMIT = 0
+        recorder.taken(0)
+        try:
+            yield
+            realize.flush()
+        finally:
+            recorder.LIMIT = before
+            recorder.taken(0)
 
 
 @contextmanager
