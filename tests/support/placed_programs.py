@@ -8,7 +8,7 @@ from facula.testing.accelerator import pretend_accelerator
 
 
 def announced():
-    """A context manager that gives the device: the pretend accelerator, or what FACULA_TEST_TARGET=module:name calls."""
+    """A context manager that gives the device: the pretend accelerator, or FACULA_TEST_TARGET=module:function."""
     module, _, name = os.environ.get("FACULA_TEST_TARGET", "").partition(":")
     return getattr(importlib.import_module(module), name)() if module else pretend_accelerator()
 
