@@ -7,12 +7,13 @@ import pytest
 
 import facula
 from facula.autograd import replay
-from facula.engine import recorder
+from facula.engine import realize, recorder
 from facula.engine.cpython import liveness
 from facula.engine.targets import target_of
 from facula.testing.accelerator import pretend_accelerator
 
-counts = pytest.mark.skipif(liveness.UNKNOWN == 0 or not recorder.LIMIT, reason="nothing is donated or replayed")
+counts = pytest.mark.skipif(not liveness.known() or not recorder.LIMIT, reason="every value counts as held")
+kept = pytest.mark.skipif(realize.LIMIT < 100, reason="what was seen is not kept for long")
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def train(place, optimizer, steps=8, dropout=0.0):
     return losses, [p.grad.cpu().numpy() for p in net.parameters()]
 
 
+@kept
 @counts
+@pytest.mark.compiled
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_training_there_walks_no_more_than_here(optimizer, there, walks):
     found = []
@@ -67,7 +70,9 @@ def test_training_there_walks_no_more_than_here(optimizer, there, walks):
         np.testing.assert_allclose(here, away, rtol=1e-3, atol=1e-6)
 
 
+@kept
 @counts
+@pytest.mark.compiled
 def test_training_here_is_replayed_beside_values_there(there, walks):
     for _ in range(3):
         walks[0] = 0
