@@ -142,6 +142,17 @@ def test_streams_and_events(there):
         facula.Event(there).elapsed_time(end)
 
 
+def test_types_by_name(there):
+    x = facula.ones(2, device=there)
+    assert x.type() == "torch.privateuseone.FloatTensor"
+    assert x.type("torch.privateuseone.DoubleTensor").type() == "torch.privateuseone.DoubleTensor"
+    assert x.type("torch.LongTensor").is_cpu and x.type(facula.LongTensor).is_cpu  # those are the cpu's
+    assert x.type(facula.int64).device == x.type("int64").device == there
+    assert facula.ones(1).type(x.type()).device == there and x.type(x.type()) is x
+    with pytest.raises(ValueError, match="invalid type"):
+        x.type("torch.cuda.FloatTensor")
+
+
 def test_default_device_and_autocast(there):
     try:
         facula.set_default_device(there)
