@@ -32,7 +32,7 @@ def put(tensor: Any, number: float) -> float:
     """Write a number into a 0-d tensor. Returns what the tensor holds then: the number as its type has it."""
     node = _constant(tensor, number)
     assign(tensor, node)
-    return node.scalars[0]  # type: ignore[index,no-any-return]
+    return node.scalars[0]  # type: ignore[index,return-value]
 
 
 def held(number: float, of: Any) -> float:
