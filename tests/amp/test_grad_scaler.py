@@ -55,11 +55,12 @@ def complaints(library):
         def run():
             p, o, scaler = begun(library)
             s = {"scale": lambda: scaler.scale(p.sum()).backward(), "step": lambda: scaler.step(o),
-                     "unscale": lambda: scaler.unscale_(o), "update": scaler.update, "pickle": lambda: pickle.dumps(scaler),
-                     "only_scale": lambda: scaler.scale(p.sum()), "backward": lambda: p.sum().backward(),
-                     "closure": lambda: scaler.step(o, closure=lambda: 1), "number": lambda: scaler.scale(3),
-                     "two": lambda: scaler.update(library.tensor([1.0, 2.0])),
-                     "load": lambda: scaler.load_state_dict({})}
+                 "unscale": lambda: scaler.unscale_(o), "update": scaler.update,
+                 "pickle": lambda: pickle.dumps(scaler),
+                 "only_scale": lambda: scaler.scale(p.sum()), "backward": lambda: p.sum().backward(),
+                 "closure": lambda: scaler.step(o, closure=lambda: 1), "number": lambda: scaler.scale(3),
+                 "two": lambda: scaler.update(library.tensor([1.0, 2.0])),
+                 "load": lambda: scaler.load_state_dict({})}
             for call in calls:
                 s[call]()
         return run
