@@ -33,7 +33,7 @@ def test_constants_of_every_type_become_every_other(oracle, source):
             assert ours == theirs, value
         if isinstance(ours, list):
             constant = facula.full((2,), value, dtype=getattr(facula, source))
-            in_memory = facula.from_numpy(constant.numpy().copy()) if source != "bfloat16" else constant.clone() + 0
+            in_memory = facula.tensor(constant.tolist(), dtype=constant.dtype)
             assert converted(facula, in_memory) == ours, value
             single = converted(facula, facula.full((), value, dtype=constant.dtype))
             assert [f"[{text}, {text}]" for text in single] == ours, value
