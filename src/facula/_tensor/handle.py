@@ -239,15 +239,15 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 def assign(t: Tensor, node: Node) -> None:
     """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
     storage = t._storage
-    if elsewhere:
+    if not recorder.plain:
         place = device_of(t)
         if node.device is not place:
             node = moving.moved(node, place)
         if place is META_DEVICE:
             _count_write(t, storage)
             return
-    if recorder.traced is not None:
-        recorder.above.check_write(t, node)
+        if recorder.traced is not None:
+            recorder.above.check_write(t, node)
     if storage is None:
         t._node = node
         t._seen += 1

@@ -23,7 +23,7 @@ from facula.autograd.walk import settle, walk
 from facula.config import threshold
 from facula.dtypes import float32
 from facula.engine import realize, recorder
-from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere, size_of
+from facula.engine.graph.node import BUFFER, CONST, Node, size_of
 from facula.engine.runtime.buffer import class_of
 from facula.engine.steps import (
     Key,
@@ -269,15 +269,12 @@ def surveyed(found: Survey) -> bool:
 
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
-    """Add the gradients of `roots` to those of the leaves, and compute everything that is pending."""
-    plain = recorder.LIMIT and not elsewhere and recorder.traced is None
-    found = survey(roots, keep) if plain else None
+    """Add the gradients of `roots` to those of the leaves. Whatever is pending then is for the caller to compute."""
+    found = survey(roots, keep) if recorder.LIMIT and recorder.plain else None
     if found is None or found.functions:
         gradients = walk(roots, keep, False, None) if found is None else _through_functions(found, roots, keep)
         del found  # only what the program holds may count as held
         settle(gradients, False, None)
-        del gradients
-        realize.flush()
         return
     with recorder.lock:
         nodes = recorder.pending[:]
@@ -288,7 +285,9 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         except TypeError:  # something saved has no hash
             entry = NEVER
         if type(entry) is _Replay:
-            recorder.taken(len(nodes))
+            del recorder.pending[:len(nodes)]
+            if recorder.late:
+                recorder.on_time()
             numbers += found.numbers
             _run(entry, found, nodes, leaves, numbers, keep)
             return
@@ -297,7 +296,6 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
                 realize.keep(_known, key, 1)
             del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)
-            realize.flush()
             return
         scene = _Scene(nodes, leaves, found, len(numbers))
         looks = realize.looks

@@ -48,6 +48,9 @@ above = _Above()
 # While there are values under a transform (transforms/): what records over these. None: there is none among the inputs.
 traced: Callable[..., Node | None] | None = None
 
+# Are all values on the cpu, and under no transform? Asked once where either would matter.
+plain = True
+
 _append = pending.append
 _blank = object.__new__
 _native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
@@ -74,9 +77,10 @@ def set_traced(how: Callable[..., Node | None] | None) -> None:
 
 def _choose() -> None:
     """Machine code records what is on the cpu and under no transform."""
-    global _made
+    global _made, plain
     with lock:
-        _made = _native if not _devices and traced is None else None
+        plain = not _devices and traced is None
+        _made = _native if plain else None
 
 
 def look_at_devices() -> None:
@@ -134,6 +138,7 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
 
 _look_at = _AT_FIRST + 1  # the number of pending nodes at which to look for a loop
 _start = _look_at  # what `_look_at` goes back to when the pending nodes have been computed
+late = False  # is it elsewhere? Whoever takes pending nodes calls `on_time` then
 _period = 0  # of the loop that was seen last
 
 
@@ -152,26 +157,28 @@ def overflow() -> None:
 def take() -> list[Node]:
     """The pending nodes, which the caller computes; none is pending then. Under the lock."""
     nodes = pending[:]
-    taken(len(nodes))
+    del pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
+    if late:
+        on_time()
     return nodes
 
 
-def taken(count: int) -> None:
-    """The first `count` pending nodes are no more pending."""
-    del pending[:count]  # not clear(): another thread may have recorded meanwhile
+def on_time() -> None:
+    """What was put off was so for nodes that are no more pending."""
     _put_off(_start)
 
 
 def _put_off(until: int) -> None:
     """Look again when so many nodes are pending."""
-    global _look_at
+    global _look_at, late
     _look_at = until
+    late = until != _start
     _due[0] = until - 1 if LIMIT else 0
 
 
 def _enough() -> bool:
     """Shall what is pending be computed now?"""
-    global _start, _period
+    global _start, _period, late
     n = len(pending)
     if n < _look_at and LIMIT:  # another thread has been here
         return False
@@ -183,6 +190,7 @@ def _enough() -> bool:
     if _period:
         if _period != known:
             _start = _period * -(-(_AT_FIRST + 1) // _period)
+            late = True
         return True
     _start = _AT_FIRST + 1
     _put_off(min(4 * n, MOST))

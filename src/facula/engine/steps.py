@@ -166,9 +166,8 @@ class Step:
 
 
 def allocate_results(step: Step, plan: Plan, leaves: list[Node]) -> list[Buffer]:
+    """Memory for the results of a plan that has some take that of leaves."""
     aliases = plan.aliases
-    if not aliases:
-        return list(map(allocate, step.sizes, step.classes))
     memory = step.memory(leaves)
     return [memory[aliases[k]] if k in aliases else allocate(nbytes, size)
             for k, (nbytes, size) in enumerate(zip(step.sizes, step.classes, strict=True))]

@@ -179,7 +179,7 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if elsewhere or recorder.traced is not None:
+    if not recorder.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage
