@@ -15,15 +15,18 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from facula import defaults
-from facula._tensor.handle import assign, new, read
+from facula._tensor.handle import assign, device_of, new, read
 from facula.autograd import partial
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import settle, walk
 from facula.config import threshold
+from facula.devices import CPU
+from facula.devices import META as META_DEVICE
 from facula.dtypes import float32
 from facula.engine import realize, recorder
-from facula.engine.graph.node import BUFFER, CONST, Node, size_of
+from facula.engine.graph.node import BUFFER, CONST, Node, PlacedNode, elsewhere, size_of
+from facula.engine.placing import placed_node
 from facula.engine.runtime.buffer import class_of
 from facula.engine.steps import (
     Key,
@@ -35,12 +38,13 @@ from facula.engine.steps import (
     references,
     signature,
 )
+from facula.engine.targets import PROCESSOR, target_of
 from facula.ops.casting import CastRule
 from facula.ops.elementwise.pointwise import FormulaRule
 from facula.size import Size
 
 if TYPE_CHECKING:
-    from facula.engine.runtime.cpu.plan import Plan
+    from facula.engine.targets.protocol import Program, Target
 
 _PURE = frozenset((Rule, FormulaRule, CastRule))  # rules that depend on nothing but their GradNode
 _REPLAYED = _PURE | {FunctionRule}
@@ -52,9 +56,10 @@ _shapes, _dtypes, _cold = map(attrgetter, ("shapes", "dtypes", "_cold"))
 class Survey:
     """What a backward pass depends on beside the pending graph."""
 
-    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions")
+    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions", "target")
 
     def __init__(self) -> None:
+        self.target = PROCESSOR  # where all of it lies
         self.tape: list[GradNode] = []
         self.leaves: list[Any] = []  # leaf tensors
         self.parts: list[object] = []  # of the key
@@ -94,12 +99,13 @@ def use_machine_code() -> None:
     from facula.engine.cpython import fingerprint
     _survey = fingerprint.surveyor({"grad_node": GradNode, "saved": Saved, "node": Node, "rule": Rule,
                                     "formula_rule": FormulaRule, "cast_rule": CastRule, "tuple": tuple,
-                                    "function_rule": FunctionRule}, _surveys_as_we_do)
+                                    "function_rule": FunctionRule, "placed_node": PlacedNode}, _surveys_as_we_do)
 
 
 def _small_tapes() -> Iterator[GradNode]:
     """Tapes that differ in what a survey has to tell apart; the last two need a walk."""
     one, two = (Node(CONST, (), None, (k,), (), float32) for k in (1.0, 2.0))
+    placed = PlacedNode(META_DEVICE, CONST, (), None, (1.0,), (), float32)
     plain, other = Rule("plain", _never), Rule("other", _never)
     formula, bare = (FormulaRule(name, None) for name in ("formula", "bare"))  # type: ignore[arg-type]
     function, leaf, second = FunctionRule.__new__(FunctionRule), object(), object()
@@ -107,7 +113,7 @@ def _small_tapes() -> Iterator[GradNode]:
             (plain, (leaf, None), (), ((2, 3), None)), (other, (leaf, None), (), ((2, 3), None)),
             (plain, (None, leaf), (), (None, (2, 3))), (plain, (leaf, second), (3, (1, 2)), ((2,), (3,))),
             (plain, (leaf, leaf), (one, 3), ((2,), (3,))), (plain, (leaf, leaf), (4, one), ((2,), (3,))),
-            (plain, (leaf,), (Saved(one, None, None, True),), ((2,),)),
+            (plain, (leaf,), (placed, 3), ((2,),)), (plain, (leaf,), (Saved(one, None, None, True),), ((2,),)),
             (plain, (leaf,), (Saved(two, None, 0, True), two), ((2,),)),
             (formula, (leaf,), ((2.5,), one, two), ((2,),)), (formula, (leaf,), ((3.5,), two, two), ((2,),)),
             (bare, (leaf,), (None,), ((2,),)), (function, (leaf,), (one,), ((2,),))):
@@ -256,7 +262,7 @@ def surveyed(found: Survey) -> bool:
         parts.append(len(saved))
         for value in saved:
             kind = type(value)
-            if kind is Saved or kind is Node:
+            if kind is Saved or kind is Node or kind is PlacedNode:
                 values.append(value.node if kind is Saved else value)
                 parts.append(value.own if kind is Saved else "node")
                 if not released or released[-1] is not node:
@@ -270,14 +276,23 @@ def surveyed(found: Survey) -> bool:
 
 def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
     """Add the gradients of `roots` to those of the leaves. Whatever is pending then is for the caller to compute."""
-    found = survey(roots, keep) if recorder.LIMIT and recorder.plain else None
+    found = survey(roots, keep) if recorder.LIMIT and recorder.traced is None else None
+    if found is not None and not recorder.plain and not _on_one_device(found):
+        found = None
     if found is None or found.functions:
-        gradients = walk(roots, keep, False, None) if found is None else _through_functions(found, roots, keep)
+        if found is None or elsewhere:  # notes of custom Functions know of the cpu alone
+            gradients = walk(roots, keep, False, None)
+        else:
+            gradients = _through_functions(found, roots, keep)
         del found  # only what the program holds may count as held
         settle(gradients, False, None)
         return
     with recorder.lock:
         nodes = recorder.pending[:]
+        if elsewhere and not _on(found.target, nodes):  # there is work for several devices: none of it is a replay
+            del nodes, found
+            settle(walk(roots, keep, False, None), False, None)
+            return
         structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)
         try:
@@ -304,6 +319,24 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         _known[key] = _capture(scene, realize.looks == looks)
 
 
+def _on(target: Target, nodes: list[Node]) -> bool:
+    """Do all of these, which may be pending, lie on the target's device?"""
+    place = target.device
+    return all(node.device is place for node in nodes)
+
+
+def _on_one_device(found: Survey) -> bool:
+    """Does all that a walk would meet lie on one device (constants lie anywhere)? If so, `found` has its target."""
+    places = {node.device for node in found.values if node.op is not CONST}
+    places.update([device_of(t) for t in found.leaves])
+    if len(places) != 1 or META_DEVICE in places:
+        return False
+    found.target = target_of(places.pop())
+    if found.target is not PROCESSOR:
+        found.parts.append(found.target)
+    return True
+
+
 def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool) -> dict[Any, Any]:
     """What `walk` returns. Without the lock: a Function may do anything. What is pending does not matter here, where
     nodes are only recorded: the key has which of the values are the same, and what they are."""
@@ -325,7 +358,7 @@ def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bo
         kept = primitives([], leaves), tuple(map(_rule, found.tape))
         del leaves
         notes, gradients = partial.noted(found, roots, keep, kept)
-        _known[key] = NEVER if notes is None else notes
+        _known[key] = NEVER if notes is None or elsewhere else notes
         if _survey is None:
             use_machine_code()
         return gradients
@@ -336,8 +369,10 @@ def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bo
 def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], numbers: list[Any],
          keep: bool) -> None:
     numbers += entry.constants
+    there = found.target.device
     for shape, of in entry.fresh:
-        nodes.append(Node(BUFFER, (), None, None, shape, of))
+        nodes.append(Node(BUFFER, (), None, None, shape, of) if there is CPU else
+                     placed_node(there, BUFFER, (), None, None, shape, of))
     if not keep:
         for step in found.released:
             step._saved = None
@@ -354,9 +389,10 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
 class _Scene:
     """What was there before a walk that is being captured, without holding a pending node."""
 
-    __slots__ = ("places", "leaves", "number_starts", "formula_starts", "formula_numbers", "tensors", "kept")
+    __slots__ = ("places", "leaves", "number_starts", "formula_starts", "formula_numbers", "tensors", "kept", "target")
 
     def __init__(self, nodes: list[Node], leaves: list[Node], found: Survey, numbers: int) -> None:
+        self.target = found.target
         self.places = {id(node): i for i, node in enumerate(nodes)}
         self.leaves = leaves
         self.number_starts = number_starts(nodes, leaves)
@@ -381,13 +417,16 @@ def _capture(scene: _Scene, blind: bool) -> _Replay | int:
     if not nodes:  # views of leaves and constants: there is nothing to run
         return entry
     # and nothing was computed on the way
+    if elsewhere and not _on(scene.target, nodes):  # what rules have put elsewhere
+        realize.run_all(nodes)
+        return entry
     if blind and [id(node) for node in nodes[:len(scene.places)]] == list(scene.places):
         held = held_of(nodes)
         work = Work(nodes, held)
         if not work.written and work.outputs:
             entry = _mapped(work, nodes, scene)
         del work
-    realize.run(nodes)
+    realize.run(nodes, scene.target)
     return entry
 
 
@@ -430,11 +469,11 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
             start = scene.number_starts[0] + len(constants)
             constants += scalars
         picks += range(start, start + len(scalars))
-    plan = realize.plan_of(work, frozenset())
+    plan = realize.plan_of(scene.target, work, frozenset())
     if plan is None:
         return NEVER
     written, instead = _overwriting(work, nodes[:before], scene)
-    step = Step(b"", (), results, [k for _, k in reads], picks, written)
+    step = Step(scene.target, b"", (), results, [k for _, k in reads], picks, written)
     step.prepare(plan)
     if instead is not None:
         step.prepare(instead, tuple([place for place, _ in written]))
@@ -444,17 +483,17 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants, tables)
 
 
-def _overwriting(work: Work, nodes: list[Node], scene: _Scene) -> tuple[list[tuple[int, int]], Plan | None]:
+def _overwriting(work: Work, nodes: list[Node], scene: _Scene) -> tuple[list[tuple[int, int]], Program | None]:
     """Leaves that may be overwritten by what takes their place, as in a Step, and the plan that does so for all of
     them: an optimizer's step is pending when the next loss is differentiated."""
     places = {id(leaf): k for k, leaf in enumerate(scene.leaves)}
     candidates = [leaf for leaf in work.replaceable() if id(leaf) in places]
-    plan = realize.plan_of(work, frozenset(candidates)) if candidates else None
+    plan = realize.plan_of(scene.target, work, frozenset(candidates)) if candidates else None
     if plan is None or not plan.aliases:
         return [], None
     used = [work.leaves[k] for k in sorted(set(plan.aliases.values()))]
     if len(used) < len(candidates):
-        plan = realize.plan_of(work, frozenset(used))
+        plan = realize.plan_of(scene.target, work, frozenset(used))
     return [(places[id(leaf)], references(leaf, nodes)) for leaf in used], plan
 
 

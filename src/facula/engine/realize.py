@@ -19,7 +19,8 @@ from facula.engine.checks import waiting
 from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
-from facula.engine.runtime.buffer import Buffer, adopt, allocate
+from facula.engine.runtime import interpreter
+from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.steps import (
     Key,
     Ready,
@@ -31,15 +32,14 @@ from facula.engine.steps import (
     signature,
     step_of,
 )
-from facula.engine.targets import host, interpreter, target_of
+from facula.engine.targets import PROCESSOR, target_of
 from facula.size import Size
 
 if TYPE_CHECKING:
-    from facula.engine.runtime.cpu.plan import Plan
-    from facula.engine.targets.protocol import Target
+    from facula.engine.targets.protocol import Program, Target
 
 _steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
-_plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
+_plans: dict[tuple[object, ...], Program | None] = {}  # by the live part's structure: several signatures may share one
 LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
 # Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
@@ -67,16 +67,16 @@ def flush() -> None:
         with lock:
             left = checks.left_behind(pending)
             if left:
-                _run_all(_closure(left))
+                run_all(_closure(left))
         checks.settle()
 
 
 def _compute() -> None:
     with lock:
-        _run_all(take())
+        run_all(take())
 
 
-def _run_all(nodes: list[Node]) -> None:
+def run_all(nodes: list[Node]) -> None:
     """Compute what is alive of `nodes`, wherever it is."""
     if elsewhere:
         _run_elsewhere(nodes)
@@ -160,8 +160,7 @@ def all_of(node: Node) -> np.ndarray:
 
 def _materialise(node: Node) -> Buffer:
     with lock:
-        computed(node, interpreter.constant(node) if node.device is CPU else
-                 target_of(node.device).upload(interpreter.constant(node).array(node.shape, node.dtype)))
+        computed(node, target_of(node.device).upload(interpreter.compute(node, [])))
     assert node.buffer is not None
     return node.buffer
 
@@ -175,7 +174,7 @@ def _compute_alone(node: Node) -> None:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    _run_all(_closure([node, *checks.left_behind(pending)]))
+    run_all(_closure([node, *checks.left_behind(pending)]))
 
 
 def _closure(wanted: list[Node]) -> list[Node]:
@@ -195,17 +194,20 @@ def _closure(wanted: list[Node]) -> list[Node]:
     return order
 
 
-def run(nodes: list[Node]) -> None:
-    """Compute what is alive of `nodes`, which the caller holds in this list only. Under the lock."""
+def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
+    """Compute what is alive of `nodes`, which lie on one device and which the caller holds in this list only. Under
+    the lock."""
     global looks
     looks += 1
     key, leaves, numbers = signature(nodes, [])
+    if target is not PROCESSOR:
+        key = target, *key
     step = _steps.get(key)
     if step is None:
         if not _READY.issuperset(map(_op, leaves)):
-            run(_closure(leaves) + nodes)
+            run(_closure(leaves) + nodes, target)
             return
-        step = step_of(nodes, leaves, held_of(nodes))
+        step = step_of(target, nodes, leaves, held_of(nodes))
         keep(_steps, key, step)
     if step.results:
         run_step(step, nodes, leaves, numbers)
@@ -221,29 +223,7 @@ def _run_elsewhere(nodes: list[Node]) -> None:
         nodes[:] = [node for node in nodes if node.device is CPU]
         while groups:
             place, group = groups.popitem()
-            run_on(target_of(place), group)
-
-
-def run_on(target: Target, nodes: list[Node]) -> None:
-    """As `run`, on another device than the cpu."""
-    key, leaves, numbers = signature(nodes, [])
-    key = target, *key
-    step = _steps.get(key)
-    if step is None:
-        if not _READY.issuperset(map(_op, leaves)):
-            run_on(target, _closure(leaves) + nodes)
-            return
-        step = step_of(nodes, leaves, held_of(nodes))
-        if step.results:
-            work = Work(nodes, step.held)
-            step.program = target.compile(work.order, work.leaves, work.outputs, work.numbers_at)
-        keep(_steps, key, step)
-    if not step.results:
-        return
-    results = list(map(target.allocate, step.sizes))
-    step.program.run(step.memory(leaves), [numbers[k] for k in step.picks], results)
-    for i, buffer in zip(step.results, results, strict=True):
-        computed(nodes[i], buffer)
+            run(group, target_of(place))
 
 
 def keep(cache: dict[Any, Any], key: object, value: object) -> None:
@@ -257,14 +237,17 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
     """Compute what `step` says of `nodes`."""
     plan, recipe = step.only or _ready(step, nodes, leaves)
     if plan is None:
-        interpreter.run([nodes[i] for i in step.order], [nodes[i] for i in step.results])
+        step.target.interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
         return
-    results = allocate_results(step, plan, leaves) if plan.aliases else list(map(allocate, step.sizes, step.classes))
+    if plan.aliases:
+        results = allocate_results(step, plan, leaves)
+    else:
+        results = list(map(step.allocate, step.sizes, step.classes))
     if recipe is not None and _log is None:
         plan.execute(recipe, nodes, leaves, numbers, results)
         return
     picked = [numbers[k] for k in step.picks]
-    if _log is None:
+    if _log is None or not plan.timed:
         plan.run(step.memory(leaves), picked, results)
     else:
         _logged(plan, step.memory(leaves), picked, results)
@@ -278,21 +261,24 @@ def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
     if found is None and not step.held:  # a replay: its nodes are not there to be compiled again
         return step.ready[()]
     if found is None:
-        found = step.prepare(plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated)), donated)
+        work = Work(nodes, step.held)
+        found = step.prepare(plan_of(step.target, work, frozenset(leaves[k] for k in donated)), donated)
     return found
 
 
-def plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
+def plan_of(target: Target, work: Work, donated: frozenset[Node]) -> Program | None:
     key = (*work.key, *(work.leaves.index(leaf) for leaf in donated), "donated") if donated else work.key
+    if target is not PROCESSOR:
+        key = target, *key
     try:
         return _plans[key]
     except KeyError:
-        plan = host.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
+        plan = target.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
         keep(_plans, key, plan)
         return plan
 
 
-def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
+def _logged(plan: Any, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)

@@ -22,13 +22,13 @@ from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import BUFFER, CALL, CONST, VIEW, WRITE, Formula, Node, Number, size_of
-from facula.engine.runtime.buffer import Buffer, allocate, class_of
+from facula.engine.runtime.buffer import Buffer, class_of
 
 if TYPE_CHECKING:
-    from facula.engine.runtime.cpu.plan import Plan
+    from facula.engine.targets.protocol import Program, Target
 
 Key = tuple[object, ...]
-Ready = tuple["Plan | None", "bytes | None"]  # a plan (None: the interpreter), and its recipe if it has one
+Ready = tuple["Program | None", "bytes | None"]  # a program (None: `interpret`), and its recipe if it has one
 _op, _attrs, _shape, _dtype = map(attrgetter, ("op", "attrs", "shape", "dtype"))
 _inputs, _scalars = map(attrgetter, ("inputs", "scalars"))
 _face = attrgetter("op", "shape", "dtype")
@@ -125,10 +125,12 @@ class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
     __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept",
-                 "program")
+                 "target", "allocate")
 
-    def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
+    def __init__(self, target: Target, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
                  reads: Sequence[int], picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
+        self.target = target
+        self.allocate = target.allocate
         self.held = held  # per node: does somebody outside hold it?
         self.order = order  # the nodes that are computed
         self.results = [place for place, _, _ in results]  # the plan's outputs among `nodes`
@@ -139,13 +141,12 @@ class Step:
         self.written = written  # (leaf, references from the nodes): its memory may become that of a result
         self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
         self.only: Ready | None = None  # ready[()], when nothing can be donated
-        self.program: Any = None  # what runs it on another device than the cpu
         self.kept: object = None  # whatever must not die before the key this is found under
 
     def memory(self, leaves: list[Node]) -> list[Buffer]:
         return [leaves[k].buffer for k in self.reads]  # type: ignore[misc]
 
-    def prepare(self, plan: Plan | None, donated: tuple[int, ...] = ()) -> Ready:
+    def prepare(self, plan: Program | None, donated: tuple[int, ...] = ()) -> Ready:
         """`plan` is how this is run when the leaves `donated` may be overwritten."""
         ready = plan, None if plan is None else plan.recipe(self.reads, self.results, self.picks)
         self.ready[donated] = ready
@@ -165,9 +166,9 @@ class Step:
         return tuple(found)
 
 
-def allocate_results(step: Step, plan: Plan, leaves: list[Node]) -> list[Buffer]:
+def allocate_results(step: Step, plan: Program, leaves: list[Node]) -> list[Buffer]:
     """Memory for the results of a plan that has some take that of leaves."""
-    aliases = plan.aliases
+    aliases, allocate = plan.aliases, step.allocate
     memory = step.memory(leaves)
     return [memory[aliases[k]] if k in aliases else allocate(nbytes, size)
             for k, (nbytes, size) in enumerate(zip(step.sizes, step.classes, strict=True))]
@@ -279,8 +280,8 @@ def references(leaf: Node, nodes: list[Node]) -> int:
     return sum(source is leaf for node in nodes for source in node.inputs)
 
 
-def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
-    """The Step for `nodes`, whose signature named `leaves`."""
+def step_of(target: Target, nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
+    """The Step for `nodes`, which are the target's and whose signature named `leaves`."""
     work = Work(nodes, held)
     places = {id(node): i for i, node in enumerate(nodes)}
     leaf_places = {id(node): i for i, node in enumerate(leaves)}
@@ -292,7 +293,7 @@ def step_of(nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
         results.append((places[id(node)], nbytes, class_of(nbytes)))
     written = [(leaf_places[id(leaf)], references(leaf, nodes))
                for leaf in dict.fromkeys([*work.written, *work.replaceable()])]
-    step = Step(held, [places[id(node)] for node in work.order], results,
+    step = Step(target, held, [places[id(node)] for node in work.order], results,
                 [leaf_places[id(leaf)] for leaf in work.leaves], picks, written)
     step.kept = primitives(nodes, leaves)
     return step
@@ -324,6 +325,12 @@ class _Memory:
 
     def __init__(self) -> None:
         self.size_class = 1
+
+
+class _Nowhere:
+    """Stands for a target."""
+
+    allocate = None
 
 
 def _calibrate() -> None:
@@ -358,7 +365,7 @@ def _calibrate() -> None:
         del other
         return bool(seen)
 
-    step = Step(b"", (), (), (), (), ((0, 0),))
+    step = Step(_Nowhere(), b"", (), (), (), (), ((0, 0),))  # type: ignore[arg-type]
     liveness.calibrate(namespace, "_LONE_NODE", no_holder)
     namespace["_LONE_MEMORY"] = -liveness.UNKNOWN  # while the leaf alone is asked about
     liveness.calibrate(namespace, "_LONE_LEAF", leaf_of_no_other)

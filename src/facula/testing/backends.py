@@ -9,7 +9,7 @@ from facula import config
 from facula.autograd import replay
 from facula.engine import realize
 from facula.engine.evaluator.plan import EvaluatedPlan
-from facula.engine.runtime.cpu import plan as machine_code
+from facula.engine.targets import host
 
 
 @contextmanager
@@ -28,14 +28,13 @@ def interpreter() -> Iterator[None]:
 @contextmanager
 def evaluator() -> Iterator[None]:
     """What is recorded inside is compiled, and computed by what the plans' steps mean."""
-    real = machine_code.Plan
     with _anew():
-        machine_code.Plan = EvaluatedPlan  # type: ignore[misc,assignment]
+        host.instead = EvaluatedPlan  # what a Program has, though it is none by name
         try:
             yield
             realize.flush()
         finally:
-            machine_code.Plan = real  # type: ignore[misc]
+            host.instead = None
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
             t = to_dtype(t, _dtype(dtype, "tensor"))
     else:
         t = made(data, None if dtype is None else _dtype(dtype, "tensor"))
-    return finish(t, device, requires_grad, None, "tensor")
+    return finish(t, device, requires_grad, None, "tensor", pin_memory)
 
 
 def made(data: Any, of: dtype | None) -> Tensor:

@@ -46,7 +46,10 @@ class _Arena:
 
 
 class Plan:
-    """What realize.py runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
+    """The processor's Program (targets/protocol.py). `aliases` is the spec's: the caller passes the leaf's buffer as
+    output."""
+
+    timed = True
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
