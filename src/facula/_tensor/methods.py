@@ -31,6 +31,7 @@ from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
 from facula.engine.realize import leaf, realize, value_of
+from facula.engine.session import session
 from facula.ops.casting import to_dtype
 from facula.ops.create.transfers import transferred
 from facula.ops.registry import also, method
@@ -42,7 +43,7 @@ from facula.rng.rounding import from_bfloat16
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
     node = read(self)
-    if recorder.traced is not None:
+    if session.traced is not None:
         node = recorder.above.detached(node)
     array = value_of(node).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
@@ -53,8 +54,10 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
-        if node.op is not CONST and node.device is CPU and recorder.traced is None:
-            return c_float.from_address(realize(node).ptr).value
+        if session.plain:
+            if node.op is not CONST:
+                return c_float.from_address(realize(node).ptr).value
+            return c_float(node.scalars[0]).value  # type: ignore[index,arg-type]  # too large: infinite, as in memory
     for n in self.shape:
         if n != 1:
             count = self.numel()
@@ -185,7 +188,7 @@ def __index__(self: Tensor) -> int:
 
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
     from facula._tensor.printing import tensor_repr
-    if recorder.traced is not None:
+    if session.traced is not None:
         self, before, after = recorder.above.shown(self)
         return str(before + tensor_repr(self, tensor_contents=tensor_contents) + after)
     return tensor_repr(self, tensor_contents=tensor_contents)

@@ -44,7 +44,7 @@ def moved(node: Node, place: device) -> Node:
         here = Node(BUFFER, (), None, None, node.shape, node.dtype)
         here.buffer = adopt(np.array(value_of(node), order="C"))
         return here
-    buffer = node.buffer  # in memory: taken as it is, for to copy is not to look (realize.looks)
+    buffer = node.buffer  # in memory: taken as it is, for to copy is not to look (session.looks)
     array = value_of(node) if buffer is None else buffer.array(node.shape, node.dtype)
     return upload(place, array, node.shape, node.dtype)
 

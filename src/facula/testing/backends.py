@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from facula import config
-from facula.autograd import replay
 from facula.engine import realize, recorder
 from facula.engine.evaluator.plan import EvaluatedPlan
+from facula.engine.session import MOST_KEPT, session
 from facula.engine.targets import host
+from facula.engine.trace.kept import Kept
 
 
 @contextmanager
@@ -31,13 +33,13 @@ def eager() -> Iterator[None]:
     with _anew():
         before = recorder.LIMIT
         recorder.LIMIT = 0
-        recorder.taken(0)
+        recorder.on_time()
         try:
             yield
             realize.flush()
         finally:
             recorder.LIMIT = before
-            recorder.taken(0)
+            recorder.on_time()
 
 
 @contextmanager
@@ -56,9 +58,9 @@ def evaluator() -> Iterator[None]:
 def _anew() -> Iterator[None]:
     """Nothing that was met outside is known inside, nor the reverse: steps and replays come with the plan they had."""
     realize.flush()
-    before = realize._plans, realize._steps, replay._known
-    realize._plans, realize._steps, replay._known = {}, {}, {}
+    before = session.seen, session.plans
+    session.seen, session.plans = Kept(MOST_KEPT), WeakValueDictionary()
     try:
         yield
     finally:
-        realize._plans, realize._steps, replay._known = before
+        session.seen, session.plans = before

@@ -25,6 +25,7 @@ class EvaluatedPlan:
     """A Program of the computer's own memory (targets/protocol.py), in place of the processor's."""
 
     timed = False
+    weight = 4096
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec

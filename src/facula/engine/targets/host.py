@@ -19,9 +19,9 @@ from facula.dtypes import uint8
 from facula.engine import debug
 from facula.engine.graph.node import Node
 from facula.engine.runtime.buffer import Buffer, allocate
-from facula.engine.steps import use_machine_code
 from facula.engine.targets import interpreter
 from facula.engine.targets.protocol import Program, Target
+from facula.engine.trace.signature import use_machine_code
 from facula.errors import BackendUnavailable, CompileError, VerifyError
 
 if TYPE_CHECKING:  # loaded with the first plan

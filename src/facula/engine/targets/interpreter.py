@@ -9,7 +9,7 @@ import numpy as np
 from facula.engine.graph.node import CONST, Node
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import allocate
-from facula.engine.steps import computed
+from facula.engine.trace.step import computed
 
 
 def run(order: list[Node], outputs: list[Node]) -> None:

@@ -74,6 +74,7 @@ class Program:
     """The compiled live part of a graph. What a device cannot do, or has no need of, it inherits from here."""
 
     aliases: Mapping[int, int] = MappingProxyType({})  # output -> donated leaf: its memory is given for the output
+    weight = 4096  # bytes that it keeps, about
     timed = False  # does `run_timed` measure its steps, for FACULA_DEBUG and `facula explain`?
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
