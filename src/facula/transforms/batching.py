@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from facula._tensor.handle import view_node
 from facula.dtypes import dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand, scalar, substitute
@@ -19,7 +20,7 @@ from facula.engine.placing import beside
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES, register
-from facula.transforms.levels import Level, active_levels, expanded, reshaped, sized, viewed
+from facula.transforms.levels import Level, active_levels, expanded, reshaped, sized
 
 RANDOMNESS = ("error", "different", "same")
 
@@ -119,8 +120,8 @@ def _view(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, .
           shape: tuple[int, ...], of: dtype) -> Node:
     base = nodes[0]
     strides, *fixed = attrs
-    return viewed(base, (size, *shape), (size_of(base.shape[1:]), *strides), fixed[0] if fixed else scalars[0],
-                  bool(fixed))
+    return view_node(base, sized((size, *shape)), (size_of(base.shape[1:]), *strides),
+                     fixed[0] if fixed else scalars[0], fixed=bool(fixed))
 
 
 def _write(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,

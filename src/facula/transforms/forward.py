@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor
+from facula._tensor.handle import Tensor, view_node
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr, operand, substitute
@@ -19,7 +19,7 @@ from facula.engine.recorder import record
 from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
 from facula.transforms import forward_extrema as extrema
-from facula.transforms.levels import Level, const, expanded, viewed
+from facula.transforms.levels import Level, const, expanded
 
 CAST = Formula("toCopy", operand(0))
 ADD = Formula("add", operand(0) + operand(1))
@@ -179,7 +179,7 @@ def _linear(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, 
 def _view(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
     strides, *fixed = attrs
     # a constant's view is a constant
-    return viewed(need(tangents[0]), out.shape, strides, fixed[0] if fixed else scalars[0], bool(fixed))
+    return view_node(need(tangents[0]), out.shape, strides, fixed[0] if fixed else scalars[0], fixed=bool(fixed))
 
 
 def _contract(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula._tensor.handle import view_node
 from facula.dtypes import dtype, int64
 from facula.engine.graph.expr import function, make, operand, scalar, where
 from facula.engine.graph.node import (
@@ -24,7 +25,7 @@ from facula.engine.graph.node import (
     size_of,
 )
 from facula.engine.recorder import record
-from facula.transforms.levels import const, expanded, reshaped, sized, viewed
+from facula.transforms.levels import const, expanded, reshaped, sized
 
 Pair = tuple[Node, Node]  # a value and its tangent
 
@@ -68,7 +69,7 @@ def _times(a: Pair, b: Pair) -> Pair:
 def _part(node: Node, start: int, n: int) -> Node:
     """`n` places of (outer, places, inner)."""
     outer, places, inner = node.shape
-    return viewed(node, (outer, n, inner), (places * inner, inner, 1), start * inner)
+    return view_node(node, (outer, n, inner), (places * inner, inner, 1), start * inner)
 
 
 def product(op: Primitive, primals: list[Node], tangents: Any, attrs: Any, scalars: Any, out: Node) -> Node:
@@ -79,7 +80,7 @@ def product(op: Primitive, primals: list[Node], tangents: Any, attrs: Any, scala
     if not size_of(shape):
         return _zeros(out)
     n = size_of(shape) // m
-    x, t = [reshaped(viewed(node, tuple(shape[k] for k in order), tuple(strides[k] for k in order)), (m, n, 1))
+    x, t = [reshaped(view_node(node, tuple(shape[k] for k in order), tuple(strides[k] for k in order)), (m, n, 1))
             for node in (primals[0], tangents[0])]
     left: Pair | None = None  # an odd one
     while n > 1:
@@ -146,7 +147,7 @@ def running_extremum(op: Primitive, primals: list[Node], tangents: Any, attrs: A
     at = record(CUMMAX, (f(PLACE, x, out, along, of=int64),), attrs, None, shape, int64)
     flat = record(_flat_index(dim, len(shape)), (at,), None, contiguous_strides(tuple(shape)), shape, int64)
     rows = record(GATHER, (reshaped(t, (size_of(shape), 1)), flat), None, None, sized((*shape, 1)), out.dtype)
-    return viewed(rows, shape, contiguous_strides(tuple(shape)))
+    return view_node(rows, shape, contiguous_strides(tuple(shape)))
 
 
 def _tangents(primals: list[Node], tangents: Any) -> tuple[Node, Node]:

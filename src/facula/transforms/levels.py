@@ -10,13 +10,14 @@ import threading
 from itertools import count
 from typing import Any
 
+from facula._tensor.handle import view_node
 from facula.autograd.graph import Rule, next_seq
 from facula.devices import device
 from facula.dtypes import dtype
 from facula.engine import recorder
-from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
-from facula.engine.placing import constant_like, constant_node
-from facula.engine.recorder import lock, record
+from facula.engine.graph.node import Node, Number, Primitive, contiguous_strides
+from facula.engine.placing import constant_node
+from facula.engine.recorder import lock
 from facula.size import Size
 
 _orders = count(1).__next__
@@ -157,20 +158,9 @@ def const(value: Any, shape: tuple[int, ...], of: dtype, place: device) -> Node:
     return constant_node(place, value, shape, of)
 
 
-def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, fixed: bool = False) -> Node:
-    """A VIEW (whose offset may be `fixed`, as part of its structure), or what is as good as one."""
-    if node.op is CONST:
-        return constant_like(node, sized(shape))
-    if not offset and tuple(shape) == tuple(node.shape) and strides == contiguous_strides(shape):
-        return node
-    if fixed:
-        return record(VIEW, (node,), (tuple(strides), offset), None, sized(shape), node.dtype)
-    return record(VIEW, (node,), (tuple(strides),), (offset,), sized(shape), node.dtype)
-
-
 def reshaped(node: Node, shape: tuple[int, ...]) -> Node:
     """The elements in their order under another shape."""
-    return viewed(node, shape, contiguous_strides(tuple(shape)))
+    return view_node(node, sized(shape), contiguous_strides(tuple(shape)))
 
 
 def expanded(node: Node, shape: tuple[int, ...]) -> Node:
@@ -179,4 +169,4 @@ def expanded(node: Node, shape: tuple[int, ...]) -> Node:
         return node
     lead = len(shape) - len(node.shape)
     own = zip(node.shape, contiguous_strides(tuple(node.shape)), strict=True)
-    return viewed(node, shape, (0,) * lead + tuple([0 if n == 1 else s for n, s in own]))
+    return view_node(node, sized(shape), (0,) * lead + tuple([0 if n == 1 else s for n, s in own]))
