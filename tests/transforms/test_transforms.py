@@ -67,6 +67,8 @@ INTEGER_CASES = [
     *[(p, (dims,), None, shape, [floats(2, 3, 4)])
       for p in (g.ARGMAX, g.ARGMIN) for dims, shape in (((0,), (3, 4)), ((1, 2), (2,)), ((0, 1, 2), ()))],
     *[(g.ARGSORT, (d, down), None, (2, 3, 4), [floats(2, 3, 4)]) for d in (0, 2) for down in (False, True)],
+    *[(g.SEARCH, (right,), None, (lines, 5), [floats(lines, 4), floats(lines, 5)])
+      for lines in (1, 3) for right in (False, True)],
 ]
 
 
@@ -156,7 +158,8 @@ def test_hidden_dimension(case):
 def test_integers_have_no_tangents(case):
     run = applied(case, I64)
     arrays = inputs_of(case)
-    value, tangent = jvp(lambda x: run(x).double() + x.sum() * 0, tuple(tensors(arrays)), tuple(tensors(arrays)))
+    value, tangent = jvp(lambda *xs: run(*xs).double() + xs[0].sum() * 0, tuple(tensors(arrays)),
+                         tuple(tensors(arrays)))
     np.testing.assert_array_equal(value.numpy(), run(*tensors(arrays)).numpy())
     assert not tangent.numpy().any()
     assert_vectorized(run, inputs_of(case, 1, 3), 3)

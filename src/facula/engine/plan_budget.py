@@ -72,7 +72,7 @@ def _routine(node: Node, read: int) -> tuple[int, int]:
         lanes = read // max(min(shapes[0], default=1), 1)
         size = max(read, lanes * max(length, 0))
         return 64 * size, 100 * size * (1 + size.bit_length())
-    size = read if name == "searchsorted" else math.prod(np.broadcast_shapes(*shapes))
+    size = math.prod(np.broadcast_shapes(*shapes))
     return 64 * (read + size), 5000 * (read + size) + 20 * read * (1 + read.bit_length())
 
 
