@@ -14,10 +14,12 @@ from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dty
 from facula.engine import recorder
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.ops.arrange.joining import stack
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
 from facula.ops.elementwise.pointwise import broadcast
-from facula.ops.registry import FUNCTIONS, method, op
+from facula.ops.registry import method, op
+from facula.ops.view.dtype_views import view_as_complex
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 
@@ -342,8 +344,8 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     if is_meta(real) and is_meta(imag):
         t = new(meta_node(shape, of))
     elif recorder.traced is not None:
-        pair = FUNCTIONS["stack"]([real.expand(shape), imag.expand(shape)], -1)
-        return finish(FUNCTIONS["view_as_complex"](pair), real.device, False, out, "complex")
+        pair = stack([real.expand(shape), imag.expand(shape)], -1)
+        return finish(view_as_complex(pair), real.device, False, out, "complex")
     else:
         values = np.empty(shape, of.numpy)
         values.real = value_of(read(real)).reshape(real.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import c_float
 
 from facula._tensor.handle import Tensor, attach
@@ -84,7 +85,7 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 # ---- rounding ------------------------------------------------------------------------------------
 
-def _rounding(name: str) -> None:
+def _rounding(name: str) -> Callable[..., Tensor]:
     body = unary(name, function(name), "any")
 
     def rounded(input: Tensor) -> Tensor:
@@ -94,11 +95,10 @@ def _rounding(name: str) -> None:
             raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
         return input.clone() if input.dtype.category < FLOAT else body(input)
     rounded.__name__ = name
-    op(rounded, inplace=True, out=True)
+    return op(rounded, inplace=True, out=True)
 
 
-for _name in ("floor", "ceil", "trunc"):
-    _rounding(_name)
+floor, ceil, trunc = map(_rounding, ("floor", "ceil", "trunc"))
 _round = unary("round", function("round"), "any")
 
 
