@@ -182,6 +182,31 @@ def test_products_with_zeros():
         assert_derivative(applied((g.CUMPROD, (0,), None, (6,), [])), [x])
 
 
+@pytest.mark.parametrize("zeros", range(4))
+@pytest.mark.parametrize("columns", [1, 3])
+def test_products_into_rows_with_zeros(zeros, columns):
+    """Exact for the first and the second derivative, in forward mode and backward."""
+    rng = np.random.default_rng(zeros)
+    base, src = rng.standard_normal((4, columns)), rng.standard_normal((9, columns))
+    index = np.array([0, 1, 1, 3, 0, 1, 1, 3, 1])
+    src[[1, 5, 6][:zeros], 0] = 0
+    base[3, 0] = 0
+    assert_derivative(applied((g.SCATTER_MUL, None, None, (4, columns), [])), [base, index, src])
+    at = facula.from_numpy(index)[:, None].expand(9, columns)
+    a, b = (facula.from_numpy(x).requires_grad_() for x in (base, src))
+    product = a.scatter_reduce(0, at, b, "prod")
+    same = facula.stack([a[i] * b[index == i].prod(0) for i in range(4)])  # by reductions, whose slopes are exact
+    v = facula.from_numpy(rng.standard_normal((4, columns)))
+    w = [facula.from_numpy(rng.standard_normal(x.shape)) for x in (base, src)]
+    found = []
+    for out in (product, same):
+        first = facula.autograd.grad((out * v).sum(), (a, b), create_graph=True)
+        total = sum((x * y).sum() for x, y in zip(first, w, strict=True))
+        found.append([*first, *facula.autograd.grad(total, (a, b))])
+    for ours, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
 def test_equal_extrema_share():
     x = facula.tensor([1.0, 3.0, 3.0, 0.0], dtype=F64)
     t = facula.tensor([1.0, 2.0, 4.0, 8.0], dtype=F64)

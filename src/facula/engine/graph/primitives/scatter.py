@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facula.dtypes import dtype, int64
+from facula.dtypes import bool_, dtype, int64
 from facula.engine.graph import node as g
-from facula.engine.graph.expr import function, operand, where
+from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import Formula, Node, Primitive, size_of
 from facula.engine.graph.primitives.elements import convert
 from facula.engine.graph.primitives.gather import all_rows
@@ -19,14 +19,13 @@ from facula.engine.graph.primitives.pairs import AT_SAME, SAME, SHARE
 _STEPS: dict[str, np.ufunc] = {"scatter_add": np.add, "scatter_mul": np.multiply, "scatter_max": np.maximum,
                                "scatter_min": np.minimum}
 _a, _b, _c, _d = (operand(k) for k in range(4))
-_eq = function("eq")
-# Of a product into rows, which has no pairs. It is right once: differentiated again where an element is zero, not.
-_IS_ZERO = Formula("is_zero", where(_eq(_a, 0.0), 1.0, 0.0))
-_NO_ZERO = Formula("no_zero", where(_eq(_a, 0.0), 1.0, _a))
-_SLOPE = Formula("slope", where(_eq(_a, 0.0), 0.0, _b / _a))  # of log |x|
-_AT_ZERO = Formula("at_zero", where(_eq(_a, 0.0), _b, 0.0))
-# zeros, product of the others, sum of their slopes, sum of the tangents at zeros
-_PRODUCT = Formula("prod_tangent", where(_eq(_a, 0.0), _b * _c, where(_eq(_a, 1.0), _b * _d, 0.0)))
+_eq, _ne = function("eq"), function("ne")
+_along = scalar(0)
+_BEFORE = Formula("before", where(_a >= _along, _a - _along, _a))  # the place so far back; itself where there is none
+_SAME_ROW = Formula("same_row", _eq(_a, _b) & _ne(_c, _d))
+_TAKE_IN = Formula("take_in", where(_a, _b * _c, _b))
+_TAKE_IN_TANGENT = Formula("take_in_tangent", where(_a, _b * operand(4) + _c * _d, _d))
+_TIMES_TANGENT = Formula("mul_tangent", _a * _d + _b * _c)
 
 
 def _wrong(node: Node) -> str:
@@ -63,17 +62,38 @@ def _moved(do: Recording, primals: list[Node], tangents: list[Node | None]) -> t
 
 def _product(do: Recording, op: Primitive, primals: list[Node], tangents: list[Node | None], attrs: Any, scalars: Any,
              out: Node) -> Node:
+    """Exact where elements are zero, however often it is differentiated: no quotients. With the rows in order, each
+    place takes in the one before if that is of the same row, then what is two before, four before, ...; the last place
+    of a row has its product."""
     base, index, source = primals
     s, t = _moved(do, primals, tangents)
+    (_, d), n = base.shape, size_of(index.shape)
+    if not n * size_of(out.shape):
+        return s
+    flat = do.reshaped(index, (n,))
 
-    def scatter(primitive: Primitive, a: Node, b: Node) -> Node:
-        return do.record(primitive, (a, index, b), attrs, None, out.shape, out.dtype)
+    def picked(node: Node, at: Node) -> Node:
+        return do.record(g.GATHER, (node, at), None, None, sized((n, node.shape[1])), node.dtype)
 
-    f = do.formula
-    return f(_PRODUCT, scatter(g.SCATTER_ADD, f(_IS_ZERO, base), f(_IS_ZERO, source)),
-             scatter(g.SCATTER_MUL, f(_NO_ZERO, base), f(_NO_ZERO, source)),
-             scatter(g.SCATTER_ADD, f(_SLOPE, base, s), f(_SLOPE, source, t)),
-             scatter(g.SCATTER_ADD, f(_AT_ZERO, base, s), f(_AT_ZERO, source, t)))
+    order = do.record(g.ARGSORT, (flat,), (0, False), None, flat.shape, int64)
+    rows = picked(do.reshaped(flat, (n, 1)), order)
+    x, y = picked(do.reshaped(source, (n, d)), order), picked(do.reshaped(t, (n, d)), order)
+    place = do.record(g.INDEX, (), (0,), None, flat.shape, int64)
+    step = 1
+    while step < n:
+        before = do.record(_BEFORE, (place,), None, (step,), flat.shape, int64)
+        columns = [do.reshaped(node, (n, 1)) for node in (place, before)]
+        same = do.formula(_SAME_ROW, rows, picked(rows, before), *columns, of=bool_)
+        p, q = picked(x, before), picked(y, before)
+        x, y = (do.record(formula, (same, *nodes), None, None, x.shape, x.dtype)
+                for formula, nodes in ((_TAKE_IN, (x, p)), (_TAKE_IN_TANGENT, (x, p, y, q))))
+        step *= 2
+
+    def put(value: int, part: Node) -> Node:
+        whole = do.constant(value, out.shape, out.dtype, out.device)
+        return do.record(g.SCATTER_SET, (whole, do.reshaped(rows, (n,)), part), None, None, out.shape, out.dtype)
+
+    return do.formula(_TIMES_TANGENT, base, put(1, x), s, put(0, y))
 
 
 def _extremum(do: Recording, op: Primitive, primals: list[Node], tangents: list[Node | None], attrs: Any, scalars: Any,
