@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.placing import meta_node
 from facula.engine.recorder import record
+from facula.errors import warn
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import from_array, host_array
@@ -106,8 +106,8 @@ def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correc
     """Variance (or deviation) and mean, as nodes of the computing dtype."""
     freedom = count_of(x.shape, dims) - correction
     if freedom <= 0:
-        warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
-                      "factor (input numel divided by output numel).", UserWarning, stacklevel=4)
+        warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
+             "factor (input numel divided by output numel).", UserWarning)
         freedom = 0
     node = widened(x)
     of = node.dtype
@@ -260,8 +260,8 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
         ww = w * aweights
         norm = total - correction * (ww.sum() / total)
     if not isinstance(norm, Tensor) and norm <= 0:
-        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
-                      "observations.", UserWarning, stacklevel=2)
+        warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
+             "observations.", UserWarning)
         norm = 0
     right = centred if w is None else centred * w
     right = right.t()

@@ -7,10 +7,10 @@ checked and kept, and change neither the batches nor their order.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from facula.errors import warn
 from facula.random import Generator
 from facula.utils.data._utils.collate import default_collate, default_convert
 from facula.utils.data._utils.worker import get_worker_info
@@ -63,8 +63,7 @@ class DataLoader(Generic[T_co]):
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers option needs num_workers > 0")
         if num_workers and worker_init_fn is not None:
-            warnings.warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called",
-                          stacklevel=2)
+            warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called")
         self._iterable = isinstance(dataset, IterableDataset)
         if self._iterable:
             for name, value in (("shuffle", shuffle or None), ("sampler", sampler),
