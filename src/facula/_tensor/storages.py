@@ -27,7 +27,7 @@ class UntypedStorage:
     @property
     def _bytes(self) -> int:
         node = self._storage.node  # of now: it may have grown
-        return size_of(node.shape) * node.dtype.itemsize
+        return int(size_of(node.shape) * node.dtype.itemsize)
 
     def nbytes(self) -> int:
         return self._bytes
