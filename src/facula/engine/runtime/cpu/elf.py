@@ -23,6 +23,9 @@ from collections.abc import Mapping, Sequence
 
 from facula.engine.runtime.cpu.pages import make_executable, map_pages
 
+# Of LLVM's own linkers, where this one cannot: the older gives up on aarch64, with the whole process, where code and
+# what it calls are far apart. Windows' objects are known to that one only.
+USES_JIT_LINK = sys.platform != "win32"
 CAN_LOAD = sys.platform == "linux" and platform.machine() == "x86_64"
 
 _ALLOCATED, _WRITABLE = 2, 1  # section flags
