@@ -39,7 +39,9 @@ def test_error_shows_the_line():
         jit.get(Kernel("f", "define double @f(double %x) {\n  %y = fad double %x, %x\n  ret double %y\n}"))
 
 
-def test_missing_symbol_is_an_exception():
+@pytest.mark.parametrize("own", [True, False])
+def test_missing_symbol_is_an_exception(own, monkeypatch):
+    monkeypatch.setattr(elf, "CAN_LOAD", own and elf.CAN_LOAD)
     with pytest.raises(CompileError, match="no_such_function_anywhere"):
         jit.get(Kernel("f", "declare void @no_such_function_anywhere()\n"
                             "define void @f() {\n  call void @no_such_function_anywhere()\n  ret void\n}"))

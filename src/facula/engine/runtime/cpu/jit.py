@@ -136,7 +136,9 @@ def _load(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dic
     try:
         return _load_with_llvm(image, names, imports)
     except RuntimeError as error:
-        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {reason or error}") from None
+        absent = ", ".join(elf.missing(image, imports))  # LLVM's newer linker does not say what it has not found
+        said = reason or (f"nothing in this process is called {absent}" if absent else error)
+        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {said}") from None
 
 
 @functools.cache
