@@ -50,7 +50,8 @@ test-oracle: $(STAMPS)/test $(STAMPS)/oracle
 # What leans on CPython most: its counts, its objects' layout, threads, and what they keep alive.
 LEANING := tests/engine/cpython tests/engine/runtime tests/engine/targets tests/engine/test_*.py tests/autograd \
     tests/optim tests/_tensor tests/sweeps/test_random_programs.py
-PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 python3.14t
+PYTHONS ?= $(or $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python),\
+    python3.10 python3.11 python3.12 python3.13 python3.14)
 
 # The whole suite on each of PYTHONS that is at hand, in an environment of its own.
 test-pythons:
@@ -60,7 +61,7 @@ test-pythons:
 	            't' if c.get_config_var('Py_GIL_DISABLED') else '', sep='')"); \
 	        echo "== $$python in $$folder"; $(MAKE) test-compiled VENV=$$folder PYTHON=$$python || exit 1; \
 	    else echo "== $$python is not at hand"; fi; done
-test-pythons test-counts test-without-llvmlite: export FACULA_TEST_NO_TORCH = 1
+test-pythons test-counts test-without-llvmlite test-arm test-old-x86: export FACULA_TEST_NO_TORCH = 1
 
 # Reference counts as another Python might have them: one less, one more.
 test-counts: $(STAMPS)/test
@@ -72,18 +73,20 @@ test-without-llvmlite:
 	.venv-bare/bin/python -m pip uninstall -q -y llvmlite
 	.venv-bare/bin/python -m pytest -q -n $(JOBS) -m "not torch and not slow and not alone" $(CORE) $(LEANING)
 
-# 200 tests (tests/on_arm.txt) on an emulated aarch64, then an example and results bit by bit as here.
+# 200 tests (tests/emulated.txt) on an emulated aarch64, then an example and results bit by bit as here.
 test-arm: $(STAMPS)/test
-	PYTHON=$(abspath $(PY)) tools/on_arm.sh -m pytest -q -n $(JOBS) -m "not torch and not slow" @tests/on_arm.txt
+	PYTHON=$(abspath $(PY)) tools/on_arm.sh -m pytest -q -n $(JOBS) -m "not torch and not slow and not alone" @tests/emulated.txt
 	@mkdir -p .pytest_cache && $(PY) tools/digests.py $(DIGESTS) > .pytest_cache/digests.txt
 	tools/on_arm.sh tools/digests.py --against .pytest_cache/digests.txt $(DIGESTS)
 
-# x86-64 with AVX2 alone and with SSE alone, emulated: the same bits.
+# x86-64 with AVX2, emulated: the same bits. With SSE alone there is no fused multiply-add: the tests again.
 test-old-x86: $(STAMPS)/test
 	@command -v qemu-x86_64 >/dev/null || { echo "needs qemu-x86_64: apt-get install qemu-user"; exit 1; }
 	@mkdir -p .pytest_cache && $(PY) tools/digests.py $(DIGESTS) > .pytest_cache/digests.txt
-	for cpu in Haswell Nehalem; do FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/$$cpu \
-	    qemu-x86_64 -cpu $$cpu $(PY) tools/digests.py --against .pytest_cache/digests.txt $(DIGESTS) || exit 1; done
+	FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/Haswell qemu-x86_64 -cpu Haswell \
+	    $(PY) tools/digests.py --against .pytest_cache/digests.txt $(DIGESTS)
+	FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/Nehalem qemu-x86_64 -cpu Nehalem \
+	    $(PY) -m pytest -q -p no:xdist -m "not torch and not slow and not alone and not processes" @tests/emulated.txt
 
 # Writes down anew what torch answers; `python tools/record_oracle.py test_sweep_forward` does so for one file.
 records: $(STAMPS)/test $(STAMPS)/oracle
