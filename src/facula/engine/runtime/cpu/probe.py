@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import struct
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ MachineFor = Callable[["Target"], Any]  # LLVM's TargetMachine, `target.target_m
 
 def fault(candidate: Target, machine_for: MachineFor) -> str:
     """What ended the child, in words; "" if nothing did, or if there can be no child here."""
-    if not hasattr(os, "fork"):
+    if sys.platform != "linux":  # macOS' libraries may end a child that is no new program, whatever LLVM does
         return ""
     reading, writing = os.pipe()
     try:
