@@ -13,12 +13,8 @@ def get_cpu_capability() -> str:
         >>> cpu.get_cpu_capability() in ("AVX512", "AVX2", "NEON", "DEFAULT")
         True
     """
-    from facula.engine.runtime.cpu import target
+    from facula.engine.targets import host
     try:
-        host = target.host()
+        return host.widest((("AVX512", "avx512f"), ("AVX2", "avx2"), ("NEON", "neon")))
     except BackendUnavailable:
         return "DEFAULT"
-    for name, flag in (("AVX512", "avx512f"), ("AVX2", "avx2"), ("NEON", "neon")):
-        if host.has(flag):
-            return name
-    return "DEFAULT"
