@@ -6,8 +6,8 @@ Each part writes its own file into bench/results/: what ran, with which seeds, h
 runs a part of it. The exit status is the number of parts in which something was wrong.
 
     files       10,000 damaged and all hostile files are loaded: one error, little time, little memory
-    programs    10,000 random programs (views, writes, indexing, NumPy, autograd) on Facula and on PyTorch; then compiled
-                against FACULA_EAGER=1 and against the interpreter
+    programs    10,000 random programs (views, writes, indexing, NumPy, autograd) on Facula and on PyTorch; then
+                with FACULA_EAGER=1 and on the interpreter
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ FREE_MEMORY = 48 << 20  # and so much memory, beyond four times its own size
 def files(times: float) -> tuple[list[str], int]:
     """In a process of its own, whose largest memory so far can only grow: a file that takes much is seen."""
     import hostile
-
     from facula.serialization import load
     wrong = []
     seed = time.time_ns()
@@ -78,7 +77,8 @@ def programs(times: float) -> tuple[list[str], int]:
                        ("interpreter", {"FACULA_BACKEND": "interpreter"})):
         env = {**os.environ, "FACULA_EXAMPLES": str(count), **more}
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-                               "tests/sweeps/test_random_programs.py"], cwd=ROOT, env=env, capture_output=True, text=True)
+                               "tests/sweeps/test_random_programs.py"],
+                              cwd=ROOT, env=env, capture_output=True, text=True)
         lines.append(f"{name}: {count} programs of each kind: {done.stdout.strip().splitlines()[-1]}")
         if done.returncode:
             wrong += 1
