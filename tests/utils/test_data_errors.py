@@ -48,8 +48,8 @@ def kinds(library):
             raise KeyError("collate")
         return batch
 
-    return {"mapped": (Mapped(), {}), "many": (Many(), {}), "generated": (Generated(), {}), "stepping": (Stepping(), {}),
-            "collated": ([float(k) for k in range(8)], {"collate_fn": collate})}
+    return {"mapped": (Mapped(), {}), "many": (Many(), {}), "generated": (Generated(), {}),
+            "stepping": (Stepping(), {}), "collated": ([float(k) for k in range(8)], {"collate_fn": collate})}
 
 
 @pytest.mark.parametrize("batch", [{}, {"batch_size": 2}, {"batch_size": None}, {"batch_size": 3, "drop_last": True}],

@@ -174,8 +174,13 @@ class _Batches:
             return next(samples)
         if self._ended:
             raise StopIteration
-        data = list(itertools.islice(samples, len(keys)))
-        self._ended = len(data) < len(keys)
+        data = []
+        for _ in keys:
+            try:
+                data.append(next(samples))  # not islice: `iter` of an iterator may start anew
+            except StopIteration:
+                self._ended = True
+                break
         if not data or self._ended and self._drop_last:
             raise StopIteration
         return data
