@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import facula
-from facula.ops import op
+from facula.ops import listening, op
 from facula.testing.samples import SAMPLES
 from facula.testing.samples.arrays import Fixed
 from sweep import given, is_variable, single
@@ -69,6 +69,13 @@ def test_shapes_meet():
     assert op.owner("max").result(facula.ones(2, 3), 1) == (((2,), facula.float32), ((2,), facula.int64))
     with pytest.raises(NotImplementedError, match="histc has no type rule"):
         op.owner("histc").result(facula.ones(3))
+
+
+def test_whoever_listens():
+    signature = op.owner("relu").signature
+    with listening.listening():
+        assert op.owner("relu").signature == signature
+        assert op.owner("relu").result(facula.ones(2)) == ((2,), facula.float32)
 
 
 @pytest.mark.parametrize("operation", [o for o in TYPED if o.gradient], ids=lambda o: o.name)
