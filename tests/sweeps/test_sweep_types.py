@@ -74,7 +74,7 @@ def test_shapes_meet():
 def test_whoever_listens():
     signature = op.owner("relu").signature
     with listening.listening():
-        assert op.owner("relu").signature == signature
+        assert op.owner("relu").signature == signature and op.owner("abs").takes_out
         assert op.owner("relu").result(facula.ones(2)) == ((2,), facula.float32)
 
 

@@ -80,7 +80,7 @@ class Operation:
 
     @property
     def takes_out(self) -> bool:
-        return any("out" in inspect.signature(form, follow_wrapped=False).parameters
+        return any("out" in inspect.signature(plain_of(form), follow_wrapped=False).parameters
                    for form in self.spellings.values())
 
     @property
