@@ -23,6 +23,7 @@ from facula.engine.session import session
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.spelling import respelled
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -137,8 +138,11 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         except MISTAKES as error:
             if noticed((*args, *kwargs.values())):
                 return form(*args, **kwargs)
-            explain(body, args, kwargs, error)
-            raise
+            again = respelled(body, args, kwargs, error)
+            if again is None:
+                explain(body, args, kwargs, error)
+                raise
+        return form(*again[0], **again[1])
     return form
 
 
@@ -175,8 +179,11 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
         try:
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
-            explain(body, (self, *args), kwargs, error)
-            raise
+            again = respelled(body, (self, *args), kwargs, error)
+            if again is None:
+                explain(body, (self, *args), kwargs, error)
+                raise
+            result = body(*again[0], **again[1])
         return write_back(self, result, public + "_")
     written.__name__ = public + "_"
     return written
@@ -224,9 +231,18 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             except MISTAKES as error:
                 if noticed((*args, *kwargs.values())):
                     return form(*args, **kwargs)
-                explain(body, args, kwargs, error)
+                again = respelled(body, args, kwargs, error)
+                if again is None:
+                    explain(body, args, kwargs, error)
+                    raise
+            return form(*again[0], **again[1])
+        try:
+            result = body(*args, **kwargs)
+        except MISTAKES as error:
+            again = respelled(body, args, kwargs, error)
+            if again is None:
                 raise
-        result = body(*args, **kwargs)
+            result = body(*again[0], **again[1])
         if isinstance(out, Tensor):
             return store_out(out, result, body.__name__)
         if len(out) != len(result):
