@@ -15,9 +15,11 @@ from facula.errors import warn
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 # By the number of positional arguments: the names that they had in PyTorch before 1.5.
-_OLD = {"add": {3: ("input", "alpha", "other")}, "sub": {3: ("input", "alpha", "other")},
-        "addcmul": {4: ("input", "value", "tensor1", "tensor2")},
-        "addcdiv": {4: ("input", "value", "tensor1", "tensor2")}}
+_OLD: dict[str, dict[int, tuple[str, ...]]] = {
+    "add": {3: ("input", "alpha", "other")},
+    "sub": {3: ("input", "alpha", "other")},
+    "addcmul": {4: ("input", "value", "tensor1", "tensor2")},
+    "addcdiv": {4: ("input", "value", "tensor1", "tensor2")}}
 for _name, _factors in (("addmm", ("mat1", "mat2")), ("addmv", ("mat", "vec")), ("addr", ("vec1", "vec2")),
                         ("addbmm", ("batch1", "batch2")), ("baddbmm", ("batch1", "batch2"))):
     _OLD[_name] = {4: ("beta", "input", *_factors), 5: ("beta", "input", "alpha", *_factors)}
