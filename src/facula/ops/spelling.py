@@ -10,8 +10,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor
+from facula import defaults
+from facula._tensor.handle import Tensor, new
+from facula.dtypes import bool_, int64
 from facula.errors import warn
+from facula.ops.casting import constant
+from facula.ops.op import plain_of
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 # By the number of positional arguments: the names that they had in PyTorch before 1.5.
@@ -30,7 +34,7 @@ _OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide")
 @functools.lru_cache(maxsize=2048)
 def _names(body: Callable[..., Any]) -> tuple[str, ...]:
     try:
-        return tuple(inspect.signature(body).parameters)
+        return tuple(inspect.signature(plain_of(body)).parameters)  # whoever listens stands in the body's code
     except (TypeError, ValueError):
         return ()
 
@@ -55,10 +59,11 @@ def respelled(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         if all(isinstance(value, Tensor) is (name not in ("alpha", "beta", "value")) for name, value in found.items()) \
                 and found.keys().isdisjoint(kwargs):
             warn(f"This overload of {title} is deprecated:\n\t{title}({', '.join(names)})\nConsider using one of the "
-                 f"following signatures instead:\n\t{title}{inspect.signature(body)}")
+                 f"following signatures instead:\n\t{title}{inspect.signature(plain_of(body))}")
             factors = tuple([found.pop(name) for name in names if isinstance(found[name], Tensor)])
             return factors, {**kwargs, **found}
     if title in _OF_NUMBERS and len(args) == 2 and all(type(number) in (int, float, complex, bool) for number in args):
-        from facula.ops.create.conversion import tensor
-        return (tensor(args[0]), args[1]), kwargs
+        default = defaults.get_default_dtype()
+        of = {bool: bool_, int: int64, float: default, complex: default.to_complex()}[type(args[0])]
+        return (new(constant(args[0], (), of)), args[1]), kwargs
     return None
