@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from fresh import nothing_seen
 
 pytestmark = pytest.mark.compiled
