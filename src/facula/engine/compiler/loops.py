@@ -81,7 +81,7 @@ class Nest:
     kept_from: dict[Val, int] = field(default_factory=dict)
     order: list[Val] = field(default_factory=list)  # all values, arguments before their users
     lanes: int = 16
-    chunk: int = 0  # reduced extent of a chunk, when the reduction is split
+    chunk: int = 0  # of the first run of reduced dimensions, when the reduction is split
 
     def strides(self, map: Affine) -> tuple[int, ...]:
         return tuple(map.strides[k] for k in self.last)
@@ -107,6 +107,25 @@ class Nest:
     def inner(self) -> list[int]:
         """Reduced dimensions, outermost first."""
         return [d for d in range(len(self.sizes)) if self.reduced[d]]
+
+    @property
+    def runs(self) -> list[tuple[int, ...]]:
+        """Reduced dimensions with no kept one between: one dimension each, for the sums. What else is read cuts them
+        further; the order of a sum does not know of that."""
+        found: list[tuple[int, ...]] = []
+        for d in self.inner:
+            if found and found[-1][-1] == d - 1:
+                found[-1] += (d,)
+            else:
+                found.append((d,))
+        return found
+
+    def extent(self, run: tuple[int, ...]) -> int:
+        return size_of(tuple(self.sizes[d] for d in run))
+
+    def phase_roots(self, phase: int) -> list[Val]:
+        """What the elements of a phase are computed for."""
+        return [r.args[0] for r in self.phases[phase]] + [s.value for s in self.element_stores[phase]]
 
 
 def values_of(
@@ -253,7 +272,7 @@ def _keep(nest: Nest, most: int) -> None:
     computed: set[Val] = set()
     kept: dict[Val, int] = {}
     for phase in range(len(nest.phases)):
-        roots = [r.args[0] for r in nest.phases[phase]] + [s.value for s in nest.element_stores[phase]]
+        roots = nest.phase_roots(phase)
         stack = list(roots)
         while stack:
             value = stack.pop()
@@ -269,7 +288,6 @@ def _keep(nest: Nest, most: int) -> None:
     nest.kept_from = {}
     for value in nest.kept:  # the first phase that computes it stores it
         for phase in range(len(nest.phases)):
-            roots = [r.args[0] for r in nest.phases[phase]] + [s.value for s in nest.element_stores[phase]]
-            if value in postorder(roots):
+            if value in postorder(nest.phase_roots(phase)):
                 nest.kept_from[value] = phase
                 break

@@ -134,7 +134,7 @@ def _split(
     for v in reductions:
         v.dtype = v.args[0].dtype
     nest = build_nest(group.dims, group.reduced, direct + partial, machine)
-    first = nest.sizes[nest.inner[0]]
+    first = nest.extent(nest.runs[0])
     rest = max(1, size_of(tuple(nest.sizes[d] for d in nest.inner)) // first)
     nest.chunk = max(1, min(first, CHUNK // rest))
     chunks = -(-first // nest.chunk)
@@ -233,7 +233,7 @@ def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:
-        chunks = -(-nest.sizes[nest.inner[0]] // nest.chunk)
+        chunks = -(-nest.extent(nest.runs[0]) // nest.chunk)
         outer *= chunks
         reduced = -(-reduced // chunks)
     if not nest.columns:

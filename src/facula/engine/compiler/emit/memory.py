@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def place(e: NestValues, key: object, index: Index) -> tuple[str, int]:
     """Position of `index` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
-    across = e.program.vector
+    across = e.vector
     at = e.bases.get((key, index))
     if at is None:
         at = "0"
@@ -47,7 +47,7 @@ def _stride(e: NestValues, key: object, index: Index, axis: Axis, stride: int) -
 def lanes_apart(e: NestValues, key: object, index: Index) -> str:
     """<0, s, 2s, ...> as i64 lanes."""
     steps = "<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">"
-    axis = e.program.vector
+    axis = e.vector
     stride = broadcast(e.code, _stride(e, key, index, axis, index.stride(axis)), "i64", e.lanes)
     return e.code.op(f"mul nsw {vector('i64', e.lanes)} {steps}, {stride}")
 
@@ -57,7 +57,7 @@ def moved(e: NestValues, at: str, u: int, key: object, index: Index, lane: int) 
     if u and lane == 1:
         at = e.add(at, str(u * e.lanes))
     elif u and lane:
-        axis = e.program.vector
+        axis = e.vector
         at = e.add(at, e.mul(_stride(e, key, index, axis, index.stride(axis)), str(u * e.lanes)))
     for axis, stride in index.terms:
         if axis.of is not None:
@@ -200,7 +200,7 @@ def over_reduced(e: NestValues, index: Index, name: str) -> str:
     at = "0"
     for k, (axis, stride) in enumerate(index.terms, 1):
         step = "1" if k == len(index.terms) else e.argument(stride, (name, axis))
-        at = e.add(at, e.mul(e.vector_at if axis is e.program.vector else e.coordinates[axis], step))
+        at = e.add(at, e.mul(e.vector_at if axis is e.vector else e.coordinates[axis], step))
     return at
 
 
@@ -210,12 +210,14 @@ def over_reduced(e: NestValues, index: Index, name: str) -> str:
 def _scratch(e: NestValues, slot: Slot, value: Value, u: int) -> tuple[str, str]:
     """Pointer to a kept vector, and its type in scratch (a bool is a byte)."""
     at = over_reduced(e, slot.index, "scratch")
+    if slot.start is not None:
+        at = e.code.op(f"sub nsw i64 {at}, {e.intervals[slot.start][0]}")
     if slot.vectors:
         at = e.mul(at, str(e.lanes))
     at = e.add(at, str(u * e.lanes))
     base = "%scratch"
     if slot.offset:
-        base = e.code.op(f"getelementptr i8, ptr %scratch, i64 {e.argument(slot.offset, ('kept', slot))}")
+        base = e.code.op(f"getelementptr i8, ptr %scratch, i64 {e.argument(slot.offset, ('kept', slot.number))}")
     t = "i8" if value.dtype is bool_ else element(value.dtype)
     return e.code.op(f"getelementptr {t}, ptr {base}, i64 {at}"), t
 

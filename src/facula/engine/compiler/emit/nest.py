@@ -19,6 +19,7 @@ from facula.engine.compiler.program.statements import (
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     Part,
     Start,
@@ -44,7 +45,10 @@ class NestEmitter(NestValues):
             match s:
                 case Loop():
                     self._loop(s)
+                case Lines():
+                    self._lines(s)
                 case Vectors():
+                    self.vector = s.axis
                     for u in range(s.count):
                         self.lane_block(u)
                         for one in s.body:
@@ -96,7 +100,7 @@ class NestEmitter(NestValues):
             self.rests[root] = middle, end
             end = middle
         with self.loop(start, end, str(axis.size)) as i:
-            if any(isinstance(s, Loop) and s.axis.root is root for s in loop.body):
+            if any(isinstance(s, Loop | Lines) and s.axis.root is root for s in loop.body):
                 once = loop.part is Part.REST and axis.size == loop.unit
                 upto = end if once else self.code.least(self.add(i, str(axis.size)), end)
                 with self._left(root, i, upto):
@@ -122,12 +126,14 @@ class NestEmitter(NestValues):
     def _enter(self, loop: Loop, i: str, end: str) -> None:
         """The loop that says where an axis stands."""
         axis, root = loop.axis, loop.axis.root
-        if root.parts or not root.reduced and root is not self.program.vector:
-            self._decode(root, i)
-        elif root is self.program.vector:
+        if any(isinstance(s, Vectors) and s.axis is root for s in loop.body):
             self.vector_at = i
-        else:
+        elif root.reduced:
             self.coordinates[root] = i
+        else:
+            self.bases.clear()
+            self.row_depth = len(self.scopes)
+            self._decode(root.parts, i)
         if loop.masked:
             count = axis.size // self.lanes
             self.masks = [self._mask(self.add(i, str(u * self.lanes)), end) for u in range(count)]
@@ -197,17 +203,30 @@ class NestEmitter(NestValues):
         steps = ", ".join(f"i8 {k}" for k in range(lanes))
         return code.op(f"icmp sgt {vector('i8', lanes)} {every}, <{steps}>")
 
-    def _decode(self, axis: Axis, row: str) -> None:
+    def _lines(self, lines: Lines) -> None:
+        """One loop over the lines that the interval touches, the first and the last of them perhaps in part."""
+        code, parts = self.code, lines.axis.parts
+        start, end = self._interval(lines.axis)
+        length = self.size(parts[-1])
+        first = code.op(f"udiv i64 {start}, {length}")
+        after = code.op(f"udiv i64 {self.add(end, code.op(f'sub nsw i64 {length}, 1'))}, {length}")
+        with self.loop(first, after, "1") as line, self.scope():
+            self._decode(parts[:-1], line)
+            base = self.mul(line, length)
+            before = code.op(f"sub nsw i64 {start}, {base}")
+            lower = code.op(f"select i1 {code.op(f'icmp sgt i64 {before}, 0')}, i64 {before}, i64 0")
+            upper = code.least(code.op(f"sub nsw i64 {end}, {base}"), length)
+            with self._left(parts[-1], lower, upper):
+                self._statements(lines.body)
+
+    def _decode(self, parts: Sequence[Axis], number: str) -> None:
         """Coordinates of a linear number along the axes it is made of."""
-        code = self.code
-        self.bases.clear()
-        self.row_depth = len(self.scopes)
-        rest = row
-        sizes = [self.argument(p.extent, "chunks") if p.of is not None else self.size(p) for p in axis.parts]
+        code, rest = self.code, number
+        sizes = [self.argument(p.extent, "chunks") if p.of is not None else self.size(p) for p in parts]
         for k in range(len(sizes) - 1, -1, -1):
             if k == 0:
-                self.coordinates[axis.parts[k]] = rest
+                self.coordinates[parts[k]] = rest
                 break
             above = code.op(f"udiv i64 {rest}, {sizes[k]}")
-            self.coordinates[axis.parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
+            self.coordinates[parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
             rest = above

@@ -31,7 +31,7 @@ from facula.engine.compiler.program.statements import Accumulator, LoopProgram
 class NestValues(KernelBuilder):
     """Writes what is computed at one point of a LoopProgram: values, accumulators and stores."""
 
-    vector_at: str  # where the step's first vector begins, along the vector's axis
+    vector_at: str  # where the step's first vector begins, along `vector`
 
     def __init__(self, program: LoopProgram, machine: Machine) -> None:
         super().__init__(machine)
@@ -41,6 +41,7 @@ class NestValues(KernelBuilder):
         self.scopes: list[list[tuple[object, int]]] = [[]]
         self.row_depth = 0  # number of scopes inside of a row, and of no loop below it
         self.bases: dict[tuple[object, Index], str] = {}  # positions as far as the row alone says
+        self.vector: Axis | None = None  # the axis that the lanes run along here
         self.coordinates: dict[Axis, str] = {}
         self.intervals: dict[Axis, tuple[str, str]] = {}  # what is left of an axis for the loops inside
         self.rests: dict[Axis, tuple[str, str]] = {}  # what the loop over whole units left over

@@ -74,15 +74,18 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Slot:
-    """Scratch memory for one value at all points of the reduced axes, from byte `offset` on.
+    """Scratch memory for one value at points of the reduced axes, from byte `offset` on. Loops that go through the points
+    by other axes have a Slot each, of the same number.
 
     index   position of a lane's element; counted in vectors (of `lanes` elements) where the lanes run along a kept axis
+    start   counted from where the loops around stand of this axis
     """
 
     number: int
     offset: int
     index: Index
     vectors: bool
+    start: Axis | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
