@@ -26,6 +26,7 @@ from facula.engine.compiler.values import Builder, Refine, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
+SHORT = 16  # of a run of reduced dimensions: shorter than vectors, which then lie across the rows
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
 KEEP_BYTES = threshold("scratch_bytes")  # of kept values, and no more than half of the second-level cache
 COST = {
@@ -80,6 +81,9 @@ class Nest:
     kept: list[Val] = field(default_factory=list)  # element values passed between phases in scratch memory
     kept_from: dict[Val, int] = field(default_factory=dict)
     order: list[Val] = field(default_factory=list)  # all values, arguments before their users
+    # Reduced dimensions with no kept one between: one dimension each, for the sums. What else is read cuts them
+    # further; the order of a sum does not know of that.
+    runs: list[tuple[int, ...]] = field(default_factory=list)
     lanes: int = 16
     chunk: int = 0  # of the first run of reduced dimensions, when the reduction is split
 
@@ -107,18 +111,6 @@ class Nest:
     def inner(self) -> list[int]:
         """Reduced dimensions, outermost first."""
         return [d for d in range(len(self.sizes)) if self.reduced[d]]
-
-    @property
-    def runs(self) -> list[tuple[int, ...]]:
-        """Reduced dimensions with no kept one between: one dimension each, for the sums. What else is read cuts them
-        further; the order of a sum does not know of that."""
-        found: list[tuple[int, ...]] = []
-        for d in self.inner:
-            if found and found[-1][-1] == d - 1:
-                found[-1] += (d,)
-            else:
-                found.append((d,))
-        return found
 
     def extent(self, run: tuple[int, ...]) -> int:
         return size_of(tuple(self.sizes[d] for d in run))
@@ -174,7 +166,10 @@ def build_nest(dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Stor
     order = postorder(roots)
     maps = [m for m in map(affine_of, order) if m is not None] + [s.map for s in stores]
     sizes, reduced, last = _collapse(dims, flags, [refine(m, dims) for m in maps])
-    nest = Nest(sizes, reduced, last, not (reduced and reduced[-1]), stores, [], [], [])
+    order_of, runs = _arranged(sizes, reduced)
+    sizes, reduced = tuple([sizes[d] for d in order_of]), tuple([reduced[d] for d in order_of])
+    last = tuple([last[d] for d in order_of])
+    nest = Nest(sizes, reduced, last, not (reduced and reduced[-1]), stores, [], [], [], runs=runs)
     for value in order:
         _place(value, nest)
     count = max(
@@ -224,6 +219,22 @@ def _collapse(
             reduced.append(flag)
             last.append(d)
     return tuple(sizes), tuple(reduced), tuple(last)
+
+
+def _arranged(sizes: tuple[int, ...], reduced: tuple[bool, ...]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """An order of the dimensions, the vectors' last, and the runs of reduced ones in it."""
+    order, runs = list(range(len(sizes))), list[list[int]]()
+    for d in order:
+        if reduced[d]:
+            if d and reduced[d - 1]:
+                runs[-1].append(d)
+            else:
+                runs.append([d])
+    kept = [d for d in order if not reduced[d]]
+    if runs and kept and reduced[-1] and size_of(tuple([sizes[d] for d in runs[-1]])) <= SHORT:
+        across = kept[-1] if sizes[kept[-1]] >= SHORT // 2 else max(kept, key=lambda d: sizes[d])
+        order.append(order.pop(across))
+    return order, [tuple([order.index(d) for d in run]) for run in runs]
 
 
 def _place(value: Val, nest: Nest) -> None:

@@ -218,8 +218,8 @@ def _adds(s: Loop | Lines) -> bool:
 
 
 def _does_more_than_keep(s: Loop | Lines | Vectors) -> bool:
-    return any(isinstance(one, Accumulate | Store) or isinstance(one, Loop | Lines | Vectors) and _does_more_than_keep(one)
-               for one in s.body)
+    return any(isinstance(one, Accumulate | Store)
+               or isinstance(one, Loop | Lines | Vectors) and _does_more_than_keep(one) for one in s.body)
 
 
 def _both(a: Array | None, b: Array | None) -> Array | None:

@@ -13,6 +13,7 @@ from facula.engine.compiler.emit.kernel_builder import KernelBuilder
 from facula.engine.compiler.emit.types import broadcast, element, number, rounded
 from facula.engine.compiler.kernel import Machine
 from facula.engine.compiler.program.formulas import (
+    POINT,
     Apply,
     Axis,
     Coordinate,
@@ -31,17 +32,18 @@ from facula.engine.compiler.program.statements import Accumulator, LoopProgram
 class NestValues(KernelBuilder):
     """Writes what is computed at one point of a LoopProgram: values, accumulators and stores."""
 
+    vector: Axis  # that the lanes run along here
     vector_at: str  # where the step's first vector begins, along `vector`
 
     def __init__(self, program: LoopProgram, machine: Machine) -> None:
         super().__init__(machine)
         self.program = program
         self.lanes = program.lanes
+        self.vector = POINT
         self.memo: dict[tuple[object, int], str] = {}
         self.scopes: list[list[tuple[object, int]]] = [[]]
         self.row_depth = 0  # number of scopes inside of a row, and of no loop below it
         self.bases: dict[tuple[object, Index], str] = {}  # positions as far as the row alone says
-        self.vector: Axis | None = None  # the axis that the lanes run along here
         self.coordinates: dict[Axis, str] = {}
         self.intervals: dict[Axis, tuple[str, str]] = {}  # what is left of an axis for the loops inside
         self.rests: dict[Axis, tuple[str, str]] = {}  # what the loop over whole units left over

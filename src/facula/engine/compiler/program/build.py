@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest
-from facula.engine.compiler.loops import Store as NestStore
-from facula.engine.compiler.program.formulas import Axis, Index
+from facula.engine.compiler.program.formulas import Axis
 from facula.engine.compiler.program.statements import (
     Accumulate,
-    Accumulator,
     Binding,
     Finish,
     Flush,
@@ -26,15 +24,14 @@ from facula.engine.compiler.program.statements import (
     Part,
     Start,
     Statement,
-    Store,
     Vectors,
 )
-from facula.engine.compiler.program.translate import BATCH, BLOCK, POINT, Translation
+from facula.engine.compiler.program.straight import Straight
+from facula.engine.compiler.program.translate import BATCH, BLOCK, PIECE
 from facula.engine.compiler.program.walks import Walk
 from facula.engine.compiler.values import Val
 from facula.engine.graph.node import size_of
 
-MOST_COST = 48.0  # of the operations in a loop body, unrolled
 BIG = 90  # operations from which on only the masked form is written, to keep compile times low
 
 
@@ -57,18 +54,10 @@ def build_program(nest: Nest, title: str, tiles: Tiles) -> tuple[LoopProgram, li
     return LoopProgram(title, tuple(build.axes), nest.lanes, buffers, prelude, body), build.values.keys
 
 
-class _Build:
+class _Build(Straight):
     def __init__(self, nest: Nest, tiles: Tiles) -> None:
-        self.nest = nest
+        super().__init__(nest)
         self.tiles = tiles
-        self.axes = [Axis(f"i{d}", n, r) for d, (n, r) in enumerate(zip(nest.sizes, nest.reduced, strict=True))]
-        self.order = nest.order
-        self.values = Translation(nest, self.order, self.axes)
-        self.vector = self.axes[-1] if self.axes else POINT
-        self.chunk: Axis | None = None
-        if nest.chunk:
-            first = self.values.flats[0]
-            self.chunk = Axis("chunk", -(-first.extent // nest.chunk), of=first, size=nest.chunk)
         parts = [self.axes[d] for d in nest.outer] + ([self.chunk] if self.chunk else [])
         self.rows = Axis("row", size_of(tuple([p.extent for p in parts])), parts=tuple(parts))
         self.small = len(self.order) < BIG
@@ -156,26 +145,26 @@ class _Build:
         for start in range(0, len(reductions), BATCH):
             batch = reductions[start:start + BATCH]
             accumulators = tuple([self.values.accumulators[v] for v in batch])
-            lines = self._by_parts(self._staged(phase, batch, start == 0), self.values.in_blocks)
+            lines = self._by_parts(self._staged(phase, batch, start == 0), self.values.in_pieces)
             body = [Vectors(axis, unroll, tuple([Let(a.element) for a in accumulators])),
                     Vectors(axis, unroll, tuple([Accumulate(a) for a in accumulators]))]
-            if self.values.in_blocks:
+            if self.values.in_pieces:
                 out += self._in_steps(axis, body, phase, unroll, lines)
             else:
                 out += [*lines, *self._in_steps(axis, body, phase, unroll)]
         return out
 
     def _by_parts(self, body: list[Statement], within: bool) -> list[Statement]:
-        """`body`, which goes along the last part of the last run, for all of it, or for what is left `within` a loop."""
+        """`body`, which goes along the last part of the last run, for all of it or what is left `within` a loop."""
         if within:
             return [Lines(self.values.flats[-1], tuple(body))]
         for d in reversed(self.nest.runs[-1][:-1]):
             body = [Loop(self.axes[d], tuple(body))]
         return body
 
-    def _in_steps(self, axis: Axis, body: list[Statement], phase: int, unroll: int,
+    def _in_steps(self, axis: Axis, body: Sequence[Statement], phase: int, unroll: int,
                   before: Sequence[Statement] = ()) -> list[Statement]:
-        """Whole steps in blocks, then the rest masked; `before` each block something else.
+        """Whole steps in blocks, then the rest masked; `before` the steps of each piece of a block something else.
 
         The element at distance i from the start goes to partial sum i mod step, whether the text is one or two.
         """
@@ -184,14 +173,17 @@ class _Build:
         blocks = Axis("block", -(-axis.extent // (step * BLOCK)), of=axis, size=step * BLOCK)
         flush = Flush(self._accumulators(phase), unroll)
         bulk, rest = Loop(steps, tuple(body)), Loop(steps, tuple(body), masked=True)
-        if before or not self.small:
-            return [Loop(blocks, (*before, rest, flush), part=Part.BOTH, unit=step)]
+        if before:
+            pieces = Axis("piece", -(-axis.extent // (step * PIECE)), of=axis, size=step * PIECE)
+            bulk, rest = Loop(pieces, (*before, bulk)), Loop(pieces, (*before, rest))
+        if not self.small:
+            return [Loop(blocks, (rest, flush), part=Part.BOTH, unit=step)]
         return [Loop(blocks, (bulk, flush), part=Part.WHOLE, unit=step),
                 Loop(steps, (rest, flush), part=Part.REST, unit=step)]
 
     def _staged(self, phase: int, reductions: list[Val], first: bool) -> list[Statement]:
-        """The elements of `reductions` along a line, left in scratch memory; for the `first` of them, what else the phase
-        does."""
+        """The elements of `reductions` along a line, left in scratch memory; for the `first` of them, what else the
+        phase does."""
         axis, lanes = self.axes[-1], self.nest.lanes
         steps = 2 if self.small and axis.extent >= 4 * lanes else 1
 
@@ -206,58 +198,3 @@ class _Build:
         whole = Axis("step", -(-axis.extent // (steps * lanes)), of=axis, size=steps * lanes)
         return [Loop(whole, body(steps), part=Part.WHOLE, unit=steps * lanes),
                 Loop(vectors, body(1), part=Part.REST, unit=steps * lanes, masked=True)]
-
-    # ---- straight lines
-
-    def _accumulators(self, phase: int) -> tuple[Accumulator, ...]:
-        return tuple([self.values.accumulators[v] for v in self.nest.phases[phase]])
-
-    def _lets(self, level: int, phase: int, unroll: int = 0) -> list[Statement]:
-        """The values of `level` that are known after `phase` reductions."""
-        values = [self.values.value(v, phase) for v in self.order
-                  if v.level == level and v.phase == phase and v.op != "reduce"]
-        return [Vectors(self.vector, unroll, (Let(v),)) if unroll else Let(v) for v in values]
-
-    def _element(self, phase: int, unroll: int) -> list[Statement]:
-        """The body of the innermost loop."""
-        axis, accumulators = self.values.vector(phase), self._accumulators(phase)
-        out: list[Statement] = [
-            Vectors(axis, unroll, tuple([Let(a.element) for a in accumulators])),
-            *self._left_behind(phase, unroll),
-            Vectors(axis, unroll, tuple([Accumulate(a) for a in accumulators]))]
-        return [s for s in out if not isinstance(s, Vectors) or s.body]
-
-    def _left_behind(self, phase: int, unroll: int) -> list[Statement]:
-        """What a phase stores, and keeps for later ones."""
-        nest, values = self.nest, self.values
-        kept = [Keep(values.slot(v, values.is_flat(phase)), values.value(v, phase))
-                for v in nest.kept if nest.kept_from[v] == phase]
-        stores = self._stores(nest.element_stores[phase], phase, unroll)
-        return [Vectors(values.vector(phase), unroll, tuple(kept)), *stores] if kept else stores
-
-    def _stores(self, stores: list[NestStore], phase: int, unroll: int) -> list[Statement]:
-        made = [self._store(s, phase) for s in stores]
-        values = tuple([Let(s.value) for s in made if s.vector])
-        axis = self.values.vector(phase)
-        return [Vectors(axis, unroll, body) for body in (values, tuple(made)) if body]
-
-    def _store(self, store: NestStore, phase: int) -> Store:
-        nest, value = self.nest, self.values.value(store.value, phase)
-        index = self.values.index(store.map, self.values.is_flat(phase))
-        vector = bool(nest.sizes) and index.stride(self.values.vector(phase)) != 0
-        if self.chunk is not None and store in nest.outer_stores:  # partial results: one set of rows for each chunk
-            index = Index(index.const, index.nums, (*index.terms, (self.chunk, nest.rows)))
-        return Store(self.values.buffer(store.node, store.dtype), index, value, store.dtype, vector)
-
-    def _unroll(self) -> int:
-        nest = self.nest
-        if not nest.sizes:
-            return 1
-        # by cost, since math functions are inlined: the unrolled body should stay small to compile
-        heavy = sum(v.cost - sum(a.cost for a in v.args) for v in self.order if v.level >= COLUMN)
-        most = 2 if not nest.phases else 4
-        while most > 1 and heavy * most > MOST_COST:
-            most //= 2
-        if nest.columns and nest.kept:
-            return 1
-        return most

@@ -12,9 +12,9 @@ either the loops go through the parts in that order (`Lines` where a block ends 
 along the axis, a block of elements is left in scratch memory by lines and added up from there.
 
     Loop, Vectors                    as above
-    Lines      axis                  what the loops around have left of `axis`, which is made of parts, in runs along the
-                                     last of these: the body is done once for each, with the others standing still and
-                                     the run's points left of the last
+    Lines      axis                  what the loops around have left of `axis`, which is made of parts, in lines along
+                                     the last of these: the body is done once for each, with the others standing still
+                                     and the line's points left of the last
     Let        value                 compute it here, for all that follows in this loop; what is not named is computed
                                      where it is first asked for
     Store      buffer, index, value  in `vector` form an element for each lane

@@ -7,6 +7,7 @@ from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.kernel import SCRATCH_BYTES, VECTOR_BYTES
 from facula.engine.compiler.loops import ELEMENT, Nest
 from facula.engine.compiler.program.formulas import (
+    POINT,
     Apply,
     Axis,
     Buffer,
@@ -27,8 +28,8 @@ from facula.engine.compiler.values import Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
-BATCH = SCRATCH_BYTES // 2 // (VECTOR_BYTES * BLOCK * 8)  # reductions whose elements are staged at the same time
-POINT = Axis("point", 1, fixed=True)  # lanes run along this one where there is no other
+PIECE = 64  # of these, vectors that are staged at a time: they stay in the first-level cache
+BATCH = SCRATCH_BYTES // 2 // (VECTOR_BYTES * PIECE * 8)  # reductions whose elements are staged at the same time
 
 
 class Translation:
@@ -90,7 +91,8 @@ class Translation:
             element = self.value(v.args[0], v.phase - 1)
             if walk is Walk.STAGED:
                 element = Kept(element.dtype, True, element, self.staging(v, flat=True))
-            made = Accumulator(str(v.payload), element, self._over_reduced(walk is not Walk.BY_PARTS), not self.nest.columns)
+            position = self._over_reduced(walk is not Walk.BY_PARTS)
+            made = Accumulator(str(v.payload), element, position, not self.nest.columns)
             self.accumulators[v] = made
             found = self._totals[v] = Total(v.dtype, v.vec, made)
         return found
@@ -129,20 +131,21 @@ class Translation:
         return Slot(number, number * self._room(nest.inner), self._over_reduced(flat), nest.columns)
 
     def staging(self, v: Val, flat: bool) -> Slot:
-        """Where a reduction's elements are left to be added up: those of a block, or of all of the run where it is no
+        """Where a reduction's elements are left to be added up: those of a piece, or of all of the run where it is no
         longer. Batches of a phase's reductions use the same memory one after the other."""
         nest, run = self.nest, self.nest.runs[-1]
         number = nest.phases[v.phase - 1].index(v) % BATCH
-        room = min(self.step * BLOCK * 8, self._room(list(run)))
+        room = min(self.step * PIECE * 8, self._room(list(run)))
         index = self._over_reduced(flat, len(nest.inner) - len(run))
-        start = self.flats[-1] if self.in_blocks else None
-        return Slot(len(nest.kept) + number, len(nest.kept) * self._room(nest.inner) + number * room, index, False, start)
+        start = self.flats[-1] if self.in_pieces else None
+        behind = len(nest.kept) * self._room(nest.inner)
+        return Slot(len(nest.kept) + number, behind + number * room, index, False, start)
 
     @property
-    def in_blocks(self) -> bool:
-        """Are the elements of the last run staged block by block?"""
+    def in_pieces(self) -> bool:
+        """Are the elements of the last run staged piece by piece?"""
         nest = self.nest
-        return nest.extent(nest.runs[-1]) > self.step * BLOCK or nest.chunk > 0 and len(nest.runs) == 1
+        return nest.extent(nest.runs[-1]) > self.step * PIECE or nest.chunk > 0 and len(nest.runs) == 1
 
     def _room(self, dims: list[int]) -> int:
         total = size_of(tuple(self.nest.sizes[d] for d in dims)) * (self.nest.lanes if self.nest.columns else 1)
