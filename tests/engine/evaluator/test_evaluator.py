@@ -79,6 +79,14 @@ def test_sums_over_views_have_the_bits_of_the_machine_code(view, shape, monkeypa
     same_bits(results, monkeypatch)
 
 
+@pytest.mark.parametrize("shape", [(40, 10), (3, 30), (2, 3, 4), (16, 1, 16)])
+def test_short_rows_that_only_write_their_elements(shape, monkeypatch):
+    x = h.leaf(np.random.default_rng(3).standard_normal(shape).astype(np.float32))
+    dims = tuple(range(1, len(shape)))
+    largest = h.expand(h.reshape(h.reduce(g.MAX, x, dims), (shape[0], *(1 for _ in dims))), shape)
+    same_bits([h.fn("sub", x, largest)], monkeypatch)
+
+
 @pytest.mark.parametrize("d", [d for d in dt.ALL if not d.is_complex], ids=repr)
 @pytest.mark.parametrize("n", [1, 7, 64, 100])
 def test_every_dtype(d, n, monkeypatch):

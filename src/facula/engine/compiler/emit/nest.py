@@ -126,7 +126,7 @@ class NestEmitter(NestValues):
     def _enter(self, loop: Loop, i: str, end: str) -> None:
         """The loop that says where an axis stands."""
         axis, root = loop.axis, loop.axis.root
-        if any(isinstance(s, Vectors) and s.axis is root for s in loop.body):
+        if _lanes_along(root, loop.body):
             self.vector_at = i
         elif root.reduced:
             self.coordinates[root] = i
@@ -230,3 +230,8 @@ class NestEmitter(NestValues):
             above = code.op(f"udiv i64 {rest}, {sizes[k]}")
             self.coordinates[parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
             rest = above
+
+
+def _lanes_along(axis: Axis, body: Sequence[Statement]) -> bool:
+    return any(s.axis is axis if isinstance(s, Vectors) else isinstance(s, Loop | Lines) and _lanes_along(axis, s.body)
+               for s in body)
