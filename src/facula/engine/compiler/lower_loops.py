@@ -10,6 +10,7 @@ from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.emit.nest_lanes import LaneEmitter
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
@@ -188,7 +189,7 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
         verify_program(program)
     if debug.wants(3):
         debug.say(program_text(program))
-    emitter = NestEmitter(program, machine)
+    emitter = (NestEmitter if machine.table.vectors else LaneEmitter)(program, machine)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)

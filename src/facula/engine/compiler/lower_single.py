@@ -14,7 +14,7 @@ from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import Launch, Temporary, launch
 from facula.engine.compiler.operands import matrix_of
 from facula.engine.compiler.plan import HostOperand, HostStep, Made, Work
-from facula.engine.compiler.program.ordered import Matrix, Nothing, Product, Scan, Scatter
+from facula.engine.compiler.program.ordered import Matrix, Nothing, Order, Product, Scan, Scatter
 from facula.engine.compiler.simplify import Graph, is_native
 from facula.engine.compiler.values import Builder, Read, Val
 from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, offset_of, size_of
@@ -33,7 +33,7 @@ def lower_single(node: Node, graph: Graph, formats: dict[int, str], machine: Mac
         return [_write(node, graph, formats, machine)]
     if node.op.kind == "scatter":
         return [_scatter(node, graph, formats, machine)]
-    return [_scan(node)]
+    return [_scan(node, machine)]
 
 
 def host(node: Node, graph: Graph, reason: str = "") -> Work:
@@ -129,7 +129,7 @@ def _product(
     def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
         c = matmul.Operand(slots[target], 0, (m * n, n, 1))
         x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
-        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.vector_bytes, temp)
+        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.table, temp)
 
     def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
         if x.map is not None:
@@ -152,7 +152,10 @@ def _product(
             part.program = Nothing()
         if made:  # the last one stands for all
             (_, x), (_, y) = sources
-            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)))
+            order = made[-1].program
+            assert isinstance(order, Order)
+            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)), order,
+                                       machine.table.fma)
             made[-1].slots = slots[a], slots[b], slots[target]
         return [*made]
 
@@ -226,7 +229,7 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine
     copy = _copy(node, base, graph, formats, machine)
     count = size_of(index.shape)
     op = node.op.name.removeprefix("scatter_")
-    kernel = scatter_kernel(op, node.dtype, columns == 1, machine.vector_bytes)
+    kernel = scatter_kernel(op, node.dtype, columns == 1, machine.table)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
     constant = source.op is CONST and source not in graph.leaves
@@ -270,14 +273,14 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine
     return Work(reads, writes, make, base[0] if _in_memory(base[0], graph) else None)
 
 
-def _scan(node: Node) -> Work:
+def _scan(node: Node, machine: Machine) -> Work:
     assert node.attrs is not None
     dim: int = node.attrs[0]  # type: ignore[assignment]
     shape = node.shape
     if not shape:
         shape, dim = (1,), 0
     outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1 :])
-    kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype)
+    kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype, machine.table)
     source = node.inputs[0]
     program = Scan(node.op.name, source.dtype, node.dtype, outer, n, inner)
     total = outer * inner

@@ -36,11 +36,12 @@ def compile(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_
         return None
     from facula.engine.compiler.pipeline import compile_plan
     from facula.engine.runtime.cpu.plan import Plan
+    from facula.engine.targets.processors import machine
     saved = ""
     try:
         saved = _save(order, leaves, outputs, donated)
         start = time.perf_counter()
-        spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().machine())
+        spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine(target.host()))
         plan = Plan(spec)
         use_machine_code()
         if debug.wants(1):

@@ -48,24 +48,25 @@ class NestEmitter(NestValues):
                 case Lines():
                     self._lines(s)
                 case Vectors():
-                    self.vector = s.axis
-                    for u in range(s.count):
-                        self.lane_block(u)
-                        for one in s.body:
-                            self._vector(one, u)
-                    self.mask = None
+                    self.vectors(s)
                 case Let():
                     self.value(s.value, 0)
                 case Start():
                     self.start(s.accumulators, s.vectors)
                 case Flush():
-                    for a in s.accumulators:
-                        for u in range(s.vectors):
-                            reductions.flush(self, a, self.accumulators[a, u])
+                    self.flush(s.accumulators, s.vectors)
                 case Finish():
                     self.finish(s.accumulators, s.vectors)
                 case _:
                     raise AssertionError(f"{s!r} stands outside of Vectors")
+
+    def vectors(self, s: Vectors) -> None:
+        self.vector = s.axis
+        for u in range(s.count):
+            self.lane_block(u)
+            for one in s.body:
+                self._vector(one, u)
+        self.mask = None
 
     def _vector(self, s: Statement, u: int) -> None:
         match s:
@@ -110,7 +111,7 @@ class NestEmitter(NestValues):
                     self._enter(loop, i, self.ends.get(root, end))
                     self._statements(loop.body)
                     if loop.masked:
-                        self.masks = []
+                        self.unmask()
 
     @contextmanager
     def _left(self, root: Axis, start: str, end: str) -> Iterator[None]:
@@ -135,8 +136,7 @@ class NestEmitter(NestValues):
             self.row_depth = len(self.scopes)
             self._decode(root.parts, i)
         if loop.masked:
-            count = axis.size // self.lanes
-            self.masks = [self._mask(self.add(i, str(u * self.lanes)), end) for u in range(count)]
+            self.mask_from(i, end, axis.size)
 
     def _tiles(self, loop: Loop) -> None:
         """The loops that threads share out, as one over all their tiles: the last one's lie side by side."""
@@ -193,6 +193,13 @@ class NestEmitter(NestValues):
                 self._statements(loop.body)
             del self.ends[root]
             advance[0] = code.op(f"sub nsw i64 {upto}, {block}")
+
+    def mask_from(self, first: str, end: str, points: int) -> None:
+        """Of `points` from the first on, those from the end on do nothing."""
+        self.masks = [self._mask(self.add(first, str(at)), end) for at in range(0, points, self.lanes)]
+
+    def unmask(self) -> None:
+        self.masks = []
 
     def _mask(self, at: str, end: str) -> str:
         code, lanes = self.code, self.lanes

@@ -33,6 +33,7 @@ class NestValues(KernelBuilder):
     """Writes what is computed at one point of a LoopProgram: values, accumulators and stores."""
 
     vector: Axis  # that the lanes run along here
+    lane = "0"  # the first one of what is being computed, where they go one by one
     vector_at: str  # where the step's first vector begins, along `vector`
 
     def __init__(self, program: LoopProgram, machine: Machine) -> None:
@@ -124,6 +125,11 @@ class NestValues(KernelBuilder):
         for a in accumulators:
             for u in range(vectors):
                 self.accumulators[a, u] = reductions.start(self, a)
+
+    def flush(self, accumulators: Sequence[Accumulator], vectors: int) -> None:
+        for a in accumulators:
+            for u in range(vectors):
+                reductions.flush(self, a, self.accumulators[a, u])
 
     def finish(self, accumulators: Sequence[Accumulator], vectors: int) -> None:
         for a in accumulators:

@@ -43,12 +43,6 @@ class Target:
         return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
                 f'"target-cpu"="{self.cpu}" "target-features"="{self.features}"')
 
-    def machine(self) -> Machine:
-        """What the compiler is told of it."""
-        features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
-        many = "avx512vl" in features or not self.triple.startswith(("x86", "i686"))
-        return Machine(self.vector_bytes, 32 if many else 16, _caches(), features)
-
     @property
     def fingerprint(self) -> str:
         """Everything besides the IR that object code depends on."""
@@ -64,7 +58,7 @@ class Target:
 
 
 @functools.cache
-def _caches() -> tuple[int, int, int]:
+def caches() -> tuple[int, int, int]:
     """Bytes of the three levels; what the system does not tell is as in `Machine`."""
     names = "SC_LEVEL1_DCACHE_SIZE", "SC_LEVEL2_CACHE_SIZE", "SC_LEVEL3_CACHE_SIZE"
     told = [os.sysconf(name) if name in os.sysconf_names else 0 for name in names]
