@@ -143,13 +143,25 @@ def _from_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> device:
 
 def _accelerator(index: int) -> device:
     """The device that a bare number means: the accelerator of that index, if there is one at all."""
-    for kind in _counts:
-        return _intern(kind, index)
-    raise RuntimeError("Cannot access accelerator device when none is available.")
+    kind = accelerator()
+    if kind is None:
+        raise RuntimeError(NO_ACCELERATOR)
+    return _intern(kind, index)
 
 
 # How many devices this machine has of each type, beside cpu and meta.
 _counts: dict[str, int] = {}
+NO_ACCELERATOR = "Cannot access accelerator device when none is available."
+
+
+def accelerator() -> str | None:
+    """The type of accelerator that this machine has; the first announced, if there are several."""
+    return next(iter(_counts), None)
+
+
+def current_accelerator() -> device:
+    """The accelerator that is meant if nothing else is said. RuntimeError if there is none."""
+    return _accelerator(current_index(accelerator() or ""))
 
 
 def announce(kind: str, count: int) -> None:

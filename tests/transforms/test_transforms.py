@@ -7,11 +7,11 @@ import pytest
 
 import facula
 from facula._tensor.handle import new, read
-from facula.engine import recorder
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import SCALAR_FUNCTIONS, cast, make, operand, scalar, where
 from facula.engine.graph.node import Formula, Primitive
 from facula.engine.recorder import record
+from facula.engine.session import session
 from facula.func import jvp, vmap
 from facula.transforms import batching, forward
 
@@ -300,4 +300,4 @@ def test_recording_is_as_ever_afterwards():
     x = facula.ones(3)
     vmap(lambda a: a * 2)(x)
     jvp(lambda a: a * 2, (x,), (x,))
-    assert recorder.traced is None
+    assert session.traced is None

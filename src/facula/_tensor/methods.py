@@ -16,8 +16,6 @@ from facula._tensor.handle import (
     Storage,
     Tensor,
     alias,
-    assign,
-    attach,
     device_of,
     is_meta,
     new,
@@ -26,16 +24,16 @@ from facula._tensor.handle import (
     share,
     strided,
 )
-from facula.autograd.graph import Rule
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
-from facula.engine.moving import moved
 from facula.engine.realize import leaf, realize, value_of
+from facula.engine.session import session
 from facula.ops.casting import to_dtype
+from facula.ops.create.transfers import transferred
 from facula.ops.registry import also, method
 from facula.rng.rounding import from_bfloat16
 
@@ -45,7 +43,7 @@ from facula.rng.rounding import from_bfloat16
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
     node = read(self)
-    if recorder.traced is not None:
+    if session.traced is not None:
         node = recorder.above.detached(node)
     array = value_of(node).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
@@ -56,8 +54,10 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
-        if node.op is not CONST and node.device is CPU and recorder.traced is None:
-            return c_float.from_address(realize(node).ptr).value
+        if session.plain:
+            if node.op is not CONST:
+                return c_float.from_address(realize(node).ptr).value
+            return c_float(node.scalars[0]).value  # type: ignore[index,arg-type]  # too large: infinite, as in memory
     for n in self.shape:
         if n != 1:
             count = self.numel()
@@ -188,7 +188,7 @@ def __index__(self: Tensor) -> int:
 
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
     from facula._tensor.printing import tensor_repr
-    if recorder.traced is not None:
+    if session.traced is not None:
         self, before, after = recorder.above.shown(self)
         return str(before + tensor_repr(self, tensor_contents=tensor_contents) + after)
     return tensor_repr(self, tensor_contents=tensor_contents)
@@ -304,22 +304,6 @@ Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assi
 # ---- conversion -----------------------------------------------------------------------------------------
 
 
-def _to_where_it_came_from(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    return (to(g, device=ctx.saved[0]),)
-
-
-_TRANSFER = Rule("ToCopyBackward0", _to_where_it_came_from)
-
-
-def transferred(t: Tensor, place: devices.device) -> Tensor:
-    """A copy of `t` on another device, with its strides."""
-    from facula.ops.create.creation import empty_like
-    result = empty_like(t, device=place)
-    if place is not devices.META:
-        assign(result, moved(read(t), place))
-    return attach(result, _TRANSFER, (t,), (device_of(t),))
-
-
 @method
 def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False,
        copy: bool = False, memory_format: Any = None, other: Any = None) -> Any:
@@ -331,6 +315,8 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
         elif isinstance(a, Tensor) and not k:
             other = a
         elif isinstance(a, bool):
+            if not (k and isinstance(args[k - 1], bool)):
+                non_blocking = a
             copy = a if k >= 2 and isinstance(args[k - 1], bool) else copy
         elif isinstance(a, type):
             from facula.ops.create.creation import _dtype
@@ -351,7 +337,7 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
     if memory_format is not None and memory_format is not layouts.preserve_format:
         result = result.contiguous(memory_format=memory_format)
     if place is not None and place is not device_of(self):
-        result = transferred(result, place)
+        result = transferred(result, place, non_blocking)
     if copy and result is self:
         result = self.clone()
     return result

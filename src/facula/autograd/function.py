@@ -11,8 +11,8 @@ from facula.autograd import graph, walk
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
-from facula.engine import recorder
 from facula.engine.moving import moved
+from facula.engine.session import session
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -122,7 +122,7 @@ class Function(FunctionCtx):
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args)
-            if recorder.traced is not None:
+            if session.traced is not None:
                 graph.function_tangents(cls, ctx, args, result if isinstance(result, tuple) else (result,))
         finally:
             mode.grad = recording

@@ -90,6 +90,9 @@ def constant_node(place: device, value: Number, shape: tuple[int, ...], of: dtyp
 def constant_like(node: Node, shape: tuple[int, ...]) -> Node:
     """The constant `node` in another shape."""
     assert node.scalars is not None
+    if node.device is CPU:
+        return Node(CONST, _NOTHING, None, node.scalars, shape if type(shape) is Size else tuple.__new__(Size, shape),
+                    node.dtype)
     return constant_node(node.device, node.scalars[0], shape, node.dtype)
 
 

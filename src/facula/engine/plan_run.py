@@ -14,6 +14,7 @@ from facula.engine.plan_budget import check_degrees
 from facula.engine.plan_file import PlanFile
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
+from facula.engine.targets import host
 from facula.errors import PlanFileError
 
 
@@ -53,15 +54,12 @@ def interpreted(file: PlanFile, inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 def run(file: PlanFile, vector_bytes: int | None = None) -> tuple[Any, list[np.ndarray], list[int], float]:
     """(spec, outputs, nanoseconds a step, seconds to compile) by machine code."""
-    from facula.engine.runtime.cpu import target
-    from facula.engine.runtime.cpu.plan import Plan
-    from facula.engine.targets.processors import machine
     inputs = inputs_for(file)
     interpreted(file, inputs)  # checks indices
     start = time.perf_counter()
     spec = compile_plan(file.nodes, file.leaves, file.outputs, file.numbers_at, frozenset(file.donated),
-                        machine(target.narrowed(target.host(), vector_bytes or 64)))
-    plan = Plan(spec)
+                        host.machine(vector_bytes or 64))
+    plan = host.loaded(spec)
     seconds = time.perf_counter() - start
     leaves = [adopt(array) for array in inputs]
     results: list[Buffer] = []

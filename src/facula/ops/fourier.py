@@ -244,7 +244,8 @@ def _frequencies(what: str, counts: Any, n: int, d: float, options: dict[str, An
     of = _dtype(options.pop("dtype", None), what)
     options.pop("layout", None)
     values = counts / (n * d)
-    return finish(_numbers(values, of), options.pop("device", None), options.pop("requires_grad", False), out)
+    return finish(_numbers(values, of), options.pop("device", None), options.pop("requires_grad", False), out,
+                  "fftfreq", options.pop("pin_memory", False))
 
 
 @op(method=False, namespace="fft")

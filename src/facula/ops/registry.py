@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from facula._tensor.handle import Tensor, device_of, new, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
-from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides, elsewhere
+from facula.engine.session import session
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 
@@ -179,7 +179,7 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if elsewhere or recorder.traced is not None:
+    if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage

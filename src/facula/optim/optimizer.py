@@ -14,7 +14,7 @@ import facula
 from facula.utils.hooks import RemovableHandle
 
 from ._flush import flush
-from ._scalars import Scalars
+from ._scalars import Steps
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
 
@@ -81,7 +81,7 @@ class Optimizer:
     state: Any
     param_groups: list[dict[str, Any]]
     _step_supports_amp_scaling = False
-    _scalars: Scalars | None = None
+    _steps: Steps
     _optimizer_step_pre_hooks: OrderedDict[int, Any]
     _optimizer_step_post_hooks: OrderedDict[int, Any]
     _optimizer_state_dict_pre_hooks: OrderedDict[int, Any]
@@ -380,8 +380,8 @@ class TensorOptimizer(Optimizer):
         if closure is not None:
             with facula.enable_grad():
                 loss = closure()
-        if self._scalars is None:
-            self._scalars = Scalars()
+        if "_steps" not in self.__dict__:
+            self._steps = Steps()
         states, start = self.state, self._start
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]

@@ -26,7 +26,7 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph.node import Node
 from facula.engine.realize import flush
 from facula.engine.runtime.buffer import Buffer
-from facula.engine.targets.protocol import Memory, Program
+from facula.engine.targets.protocol import Memory, Pinned, Program, Target
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
@@ -34,7 +34,7 @@ MACHINE = Machine()
 _addresses = itertools.count(1 << 56, 1 << 32)  # no processor has an address there; no two devices have the same
 
 
-class PretendAccelerator:
+class PretendAccelerator(Target):
     """The target of one device `privateuseone:k`, with `capacity` bytes of memory."""
 
     def __init__(self, place: device, capacity: int = 1 << 32) -> None:
@@ -55,7 +55,7 @@ class PretendAccelerator:
                 self._failed.append(error)
             del job
 
-    def allocate(self, nbytes: int) -> Buffer:
+    def allocate(self, nbytes: int, size_class: int = 0) -> Buffer:
         if self.used + nbytes > self.capacity:
             raise OutOfMemoryError(f"{self.device}: {nbytes} bytes are asked for, {self.capacity - self.used} of "
                                    f"{self.capacity} are free")
@@ -77,6 +77,13 @@ class PretendAccelerator:
         self.queue.put(lambda: self._put(address, held))
         return memory
 
+    def upload_pinned(self, memory: Pinned, array: np.ndarray) -> Buffer:
+        source = array.reshape(-1).view(np.uint8)  # no copy
+        found = self.allocate(source.nbytes)
+        address = found.ptr
+        self.queue.put(lambda: self._put(address, source))
+        return found
+
     def download(self, memory: Memory, nbytes: int) -> np.ndarray:
         found: list[np.ndarray] = []
         address = memory.ptr
@@ -92,8 +99,8 @@ class PretendAccelerator:
             raise self._failed.pop(0)
 
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
-                numbers_at: dict[Node, int]) -> Program:
-        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, frozenset(), MACHINE))
+                numbers_at: dict[Node, int], donated: frozenset[Node]) -> Program:
+        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, donated, MACHINE))
 
     def _forget(self, address: int) -> None:
         del self.memory[address]
@@ -102,12 +109,13 @@ class PretendAccelerator:
         self.memory[address][:data.nbytes] = data
 
 
-class _Evaluated:
+class _Evaluated(Program):
     """A compiled plan that runs in the device's thread, by what its steps mean."""
 
     def __init__(self, target: PretendAccelerator, spec: PlanSpec) -> None:
         self._target = target
         self._spec = spec
+        self.aliases = spec.aliases
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         for buffer in leaves:

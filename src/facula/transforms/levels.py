@@ -1,7 +1,7 @@
 """Levels: one for each transform that is at work, and the choice of the one that a primitive goes to.
 
 A level is alive as long as a node refers to it, since a tape may lead back into a function that has returned. Only
-while one is alive does recording look at what it is given (`recorder.traced`).
+while one is alive does recording look at what it is given (`session.traced`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from facula.engine import recorder
 from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
 from facula.engine.placing import constant_like, constant_node
 from facula.engine.recorder import lock, record
+from facula.engine.session import session
 from facula.size import Size
 
 _orders = count(1).__next__
@@ -49,7 +50,7 @@ class Level:
         self.start = next_seq()
         with lock:
             _alive += 1
-            if recorder.traced is None:
+            if session.traced is None:
                 recorder.set_traced(traced)
 
     def __del__(self) -> None:

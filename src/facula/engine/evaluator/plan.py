@@ -22,7 +22,10 @@ Array = np.ndarray[Any, Any]
 
 
 class EvaluatedPlan:
-    """What realize.py runs, in place of the processor's Plan (runtime/cpu/plan.py)."""
+    """A Program of the computer's own memory (targets/protocol.py), in place of the processor's."""
+
+    timed = False
+    weight = 4096
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec

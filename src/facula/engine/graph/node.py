@@ -79,7 +79,7 @@ class Formula(Primitive):
 BUFFER = Primitive("buffer", "buffer")
 CONST = Primitive("const", "const")
 META = Primitive("meta", "meta")
-# What a transform sees instead of a value. None of them is ever pending: `recorder.traced` takes apart what is
+# What a transform sees instead of a value. None of them is ever pending: `session.traced` takes apart what is
 # recorded over one.
 DUAL = Primitive("dual", "traced")
 BATCHED = Primitive("batched", "traced")

@@ -11,9 +11,9 @@ from facula import defaults
 from facula._tensor.handle import Tensor, alias, is_meta, leaf_beside, new, read, share
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
-from facula.engine import recorder
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.engine.session import session
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
 from facula.ops.elementwise.pointwise import broadcast
@@ -44,7 +44,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
             t = to_dtype(t, _dtype(dtype, "tensor"))
     else:
         t = made(data, None if dtype is None else _dtype(dtype, "tensor"))
-    return finish(t, device, requires_grad, None, "tensor")
+    return finish(t, device, requires_grad, None, "tensor", pin_memory)
 
 
 def made(data: Any, of: dtype | None) -> Tensor:
@@ -341,7 +341,7 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     shape = broadcast(real.shape, imag.shape)
     if is_meta(real) and is_meta(imag):
         t = new(meta_node(shape, of))
-    elif recorder.traced is not None:
+    elif session.traced is not None:
         pair = FUNCTIONS["stack"]([real.expand(shape), imag.expand(shape)], -1)
         return finish(FUNCTIONS["view_as_complex"](pair), real.device, False, out, "complex")
     else:

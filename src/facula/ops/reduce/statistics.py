@@ -11,11 +11,11 @@ from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import FLOAT, float32, float64, int64
-from facula.engine import recorder
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.placing import meta_node
 from facula.engine.recorder import record
+from facula.engine.session import session
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import from_array, host_array
@@ -136,7 +136,7 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
         out = new(narrowed(value, input.dtype))
         if pair:
             mean = new(narrowed(centre, input.dtype))
-            if input._rg or input._base is not None or recorder.traced is not None:
+            if input._rg or input._base is not None or session.traced is not None:
                 attach_many((out, mean), _STD_MEAN if std else _VAR_MEAN, (input,),
                             (input, ("out", 0), dims, correction))
             return out, mean

@@ -14,8 +14,8 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new
 from facula.autograd.graph import Rule
-from facula.engine import recorder
 from facula.engine.graph.expr import function, where
+from facula.engine.session import session
 from facula.ops.casting import constant
 from facula.ops.elementwise import (
     rounding,  # noqa: F401  (functions of theirs are named here too)
@@ -307,7 +307,7 @@ _DIGAMMA = Rule("DigammaBackward0", lambda ctx, g: (g * polygamma(1, ctx.saved[0
 
 def digamma(input: Tensor) -> Tensor:
     """The logarithmic derivative of the gamma function."""
-    if not isinstance(input, Tensor) or recorder.traced is None and not (input._rg or input._base is not None):
+    if not isinstance(input, Tensor) or session.traced is None and not (input._rg or input._base is not None):
         return _plain_digamma(input)  # type: ignore[no-any-return]
     return attach(_plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))
 
@@ -321,7 +321,7 @@ _LGAMMA = Rule("LgammaBackward0", lambda ctx, g: (g * digamma(ctx.saved[0]),))
 
 def lgamma(input: Tensor) -> Tensor:
     """The logarithm of the absolute value of the gamma function."""
-    if not isinstance(input, Tensor) or recorder.traced is None and not (input._rg or input._base is not None):
+    if not isinstance(input, Tensor) or session.traced is None and not (input._rg or input._base is not None):
         return _plain_lgamma(input)  # type: ignore[no-any-return]
     x = floating(input, "lgamma")
     return attach(_plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from typing import Any
 from facula._tensor.handle import Tensor, alias, attach, new, read, share
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
+from facula.engine.session import session
 from facula.ops.registry import METHODS, also, method, op
 from facula.ops.view.broadcasting import expand
 from facula.ops.view.diagonals import diagonal
@@ -39,7 +40,7 @@ def contiguous(input: Tensor, *, memory_format: Any = None) -> Tensor:
 @op
 def detach(input: Tensor) -> Tensor:
     """The same elements without history."""
-    if recorder.traced is not None:
+    if session.traced is not None:
         node = read(input)
         value = recorder.above.detached(node)
         if value is not node:
