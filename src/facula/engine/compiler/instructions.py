@@ -20,8 +20,8 @@ class Masks(enum.Enum):
     """Loads and stores of some lanes only."""
 
     FREE = "free"  # as quick as of all lanes: loops need no other form for what is left over
-    SLOW = "slow"  # there are instructions, or LLVM knows best what to do
-    NONE = "none"  # lane by lane
+    SLOW = "slow"  # by LLVM, which has a branch a lane where there are no instructions
+    NONE = "none"  # not by LLVM either: the printer writes lane by lane
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ def _scalef(code: Code, type: str, lanes: int, x: str, n: str) -> str:
 AVX512 = Instructions("AVX-512", 64, 32, masks=Masks.FREE, lookup=Lookup(16, _permvar), times_power=_scalef,
                       power_bytes=64)
 AVX2 = Instructions("AVX2", 32, 16, scatters=False, lookup=Lookup(8, _permps))
-AVX = Instructions("AVX", 16, 16, masks=Masks.NONE, gathers=False, scatters=False)
+AVX = Instructions("AVX", 16, 16, gathers=False, scatters=False)
 SSE = replace(AVX, name="SSE2", fma=False, halves=False, rounds=False)
-NEON = Instructions("NEON", 16, 32, masks=Masks.NONE, gathers=False, scatters=False)
+NEON = Instructions("NEON", 16, 32, gathers=False, scatters=False)
 
 
 @functools.cache
