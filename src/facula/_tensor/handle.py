@@ -171,9 +171,11 @@ def leaf_beside(node: Node, array: np.ndarray, shape: tuple[int, ...], of: dtype
     return leaf(array, shape, of) if node.device is CPU else upload(node.device, array, shape, of)
 
 
-def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
-    """`base` seen through (shape, strides, offset)."""
-    if of is not base.dtype:  # view(dtype) and view_as_real
+def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0,
+              of: dtype | None = None, fixed: bool = False) -> Node:
+    """`base` seen through (shape, strides, offset); `of` another dtype than its own reads the memory as that.
+    `fixed`: the offset is part of the node's structure (engine/graph/node.py)."""
+    if of is not base.dtype and of is not None:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
         base = _flat(base, of) if session.traced is None else recorder.above.retyped(base, of, _flat)
@@ -181,6 +183,8 @@ def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offs
         return base
     if base.op is CONST:
         return constant_like(base, shape)
+    if fixed:
+        return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facula import devices, dtypes, layouts
+from facula import defaults, devices, dtypes, layouts
 from facula._tensor import state as _tensor_state  # noqa: F401
 from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
@@ -351,14 +351,22 @@ def cpu(self: Tensor, memory_format: Any = None) -> Any:
 
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
-    """Always an error: there is no CUDA device."""
-    raise AssertionError("Torch not compiled with CUDA enabled")
+    """On a CUDA device. AssertionError if this machine has none."""
+    return _on("cuda", self, device, non_blocking, memory_format)
 
 
 @method
-def xpu(self: Tensor, *args: Any, **options: Any) -> Any:
-    """Always an error: there is no XPU device."""
-    raise AssertionError("Torch not compiled with XPU enabled")
+def xpu(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """On an XPU device. AssertionError if this machine has none."""
+    return _on("xpu", self, device, non_blocking, memory_format)
+
+
+def _on(kind: str, t: Tensor, device: Any, non_blocking: bool, memory_format: Any) -> Any:
+    place = devices.device(kind, device) if isinstance(device, int) and not isinstance(device, bool) else \
+        devices.device(kind if device is None else device)
+    if place.type != kind:
+        raise RuntimeError(f"Invalid device, must be {kind} device")
+    return to(t, place, non_blocking=non_blocking, memory_format=memory_format)
 
 
 def _caster(public: str, of: dtype) -> None:
@@ -376,6 +384,18 @@ for _public, _of in {"float": dtypes.float32, "double": dtypes.float64, "half": 
     _caster(_public, _of)
 
 
+def _of_type(t: Tensor, title: str, non_blocking: bool) -> Any:
+    """The tensor as what "torch.FloatTensor" (on the cpu), "torch.cuda.HalfTensor" or "float32" name."""
+    from facula.ops.registry import DTYPE_NAMES
+    kind, _, name = title.removeprefix("torch.").removesuffix("Tensor").rpartition(".")
+    of = next((public for public, known in DTYPE_NAMES.items() if name == known or name == public and not kind), "")
+    if not of and name or kind and not devices.count(kind):
+        raise ValueError(f"invalid type: {title!r}")
+    result = to_dtype(t, getattr(dtypes, "bool_" if of == "bool" else of) if of else defaults.get_default_dtype())
+    place = device_of(t).type if name == of else kind or "cpu"
+    return result if device_of(t).type == place else to(result, place, non_blocking=non_blocking)
+
+
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options: Any) -> Any:
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
@@ -383,21 +403,14 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
         place = device_of(self)
         return f"torch.{'' if place is CPU else place.type + '.'}{DTYPE_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
-        name = dtype.removeprefix("torch.").removesuffix("Tensor")
-        if dtype.startswith("torch.cuda."):
-            raise ValueError(f"invalid type: {dtype!r}")
-        for public, title in DTYPE_NAMES.items():
-            if name == title or name == public:
-                return to_dtype(self, getattr(dtypes, "bool_" if public == "bool" else public))
-        if name == "":
-            from facula.defaults import get_default_dtype
-            return to_dtype(self, get_default_dtype())
-        raise ValueError(f"invalid type: {dtype!r}")
-    if isinstance(dtype, type):  # torch.FloatTensor and the like
+        return _of_type(self, dtype, non_blocking)
+    of_the_cpu = isinstance(dtype, type)  # torch.FloatTensor and the like
+    if of_the_cpu:
         dtype = getattr(dtype, "dtype", None)
     if not isinstance(dtype, dtypes.dtype):
         raise TypeError("dtype must be a type, str, or dtype object")
-    return to_dtype(self, dtype)
+    result = to_dtype(self, dtype)
+    return cpu(result) if of_the_cpu else result
 
 
 also(type_, "Tensor.type")

@@ -28,11 +28,11 @@ prop("ndim", lambda self: len(self.shape))
 prop("itemsize", lambda self: self.dtype.itemsize)
 prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
 prop("is_cpu", lambda self: device_of(self) is _CPU)
-prop("is_privateuseone", lambda self: device_of(self).type == "privateuseone")
+prop("is_privateuseone", lambda self: devices.kind_of(device_of(self).type) == devices.CUSTOM)
 prop("is_meta", is_meta)
-for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu",
-              "is_mps", "is_xla", "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort",
-              "is_mtia", "is_hpu"):
+for _name in ("cuda", "xpu", "mps", "xla", "vulkan", "ipu", "maia", "mtia", "hpu"):
+    prop("is_" + _name, lambda self, kind=_name: device_of(self).type == kind)
+for _name in ("is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_nested", "is_ort"):
     prop(_name, lambda self: False)
 prop("names", lambda self: (None,) * len(self.shape))
 prop("name", lambda self: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from facula._tensor.handle import Tensor, share
-from facula.engine.graph.node import size_of
+from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import realize
 from facula.ops.registry import method
 
@@ -22,11 +22,12 @@ class UntypedStorage:
     def data_ptr(self) -> int:
         if self._tensor.is_meta:
             return 0
-        return int(realize(self._storage.node).ptr) if self._bytes else 0
+        found: int = realize(self._storage.node).ptr if self._bytes else 0
+        return found
 
     @property
     def _bytes(self) -> int:
-        node = self._storage.node  # of now: it may have grown
+        node: Node = self._storage.node  # of now: it may have grown
         return size_of(node.shape) * node.dtype.itemsize
 
     def nbytes(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from facula import devices
+
 __all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
 
@@ -15,6 +17,7 @@ class autocast:
                  cache_enabled: bool | None = None) -> None:
         if not isinstance(device_type, str):
             raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+        device_type = devices.device(device_type).type
         self.device, self.fast_dtype, self._enabled = device_type, dtype, enabled
 
     def __enter__(self) -> autocast:

@@ -13,6 +13,7 @@ from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
 from facula.engine.moving import moved
 from facula.engine.session import session
+from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -77,10 +78,9 @@ class Function(FunctionCtx):
     generate_vmap_rule = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        import warnings
-        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you "
-                      "should invoke them on the class itself. Instantiating an autograd function will raise an error "
-                      "in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
+        warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you "
+             "should invoke them on the class itself. Instantiating an autograd function will raise an error "
+             "in a future version of PyTorch.", DeprecationWarning)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(

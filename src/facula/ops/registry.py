@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,6 +20,7 @@ from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.engine.session import session
+from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 
@@ -248,9 +248,9 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
                            "copies are not allowed!")
     if result.shape != out.shape:
         if 0 not in out.shape:
-            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
-                          f"which does not match the required output shape {list(result.shape)}. This behavior is "
-                          "deprecated.", UserWarning, stacklevel=3)
+            warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
+                 f"which does not match the required output shape {list(result.shape)}. This behavior is "
+                 "deprecated.", UserWarning)
         fresh = new(read(result))
         out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
         return out

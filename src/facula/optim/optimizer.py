@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -11,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 from ._flush import flush
@@ -217,10 +217,9 @@ class Optimizer:
                                  f"{name}")
             param_group.setdefault(name, default)
         if len(params) != len(set(params)):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this "
-                          "will cause an error; see github.com/pytorch/pytorch/issues/40967 for more "
-                          "information",
-                          stacklevel=3)
+            warn("optimizer contains a parameter group with duplicate parameters; in future, this "
+                 "will cause an error; see github.com/pytorch/pytorch/issues/40967 for more "
+                 "information")
         known: set[Any] = set()
         for group in self.param_groups:
             known.update(group["params"])

@@ -27,6 +27,7 @@ from facula.engine.graph.node import Node
 from facula.engine.realize import flush
 from facula.engine.runtime.buffer import Buffer
 from facula.engine.targets.protocol import Memory, Pinned, Program, Target
+from facula.engine.targets.usage import Usage
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
@@ -37,36 +38,41 @@ _addresses = itertools.count(1 << 56, 1 << 32)  # no processor has an address th
 class PretendAccelerator(Target):
     """The target of one device `privateuseone:k`, with `capacity` bytes of memory."""
 
+    usage: Usage
+
     def __init__(self, place: device, capacity: int = 1 << 32) -> None:
         self.device = place
         self.capacity = capacity
-        self.used = 0
+        self.usage = Usage()
         self.memory: dict[int, np.ndarray] = {}  # belongs to the thread
         self.queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._failed: list[Exception] = []
+        self._busy = False
         threading.Thread(target=self._work, name=str(place), daemon=True).start()
 
     def _work(self) -> None:
         while True:
             job = self.queue.get()
+            self._busy = True
             try:
                 job()
             except Exception as error:  # comes out where somebody waits
                 self._failed.append(error)
             del job
+            self._busy = False
 
     def allocate(self, nbytes: int, size_class: int = 0) -> Buffer:
-        if self.used + nbytes > self.capacity:
-            raise OutOfMemoryError(f"{self.device}: {nbytes} bytes are asked for, {self.capacity - self.used} of "
+        if nbytes > self.memory_info()[0]:
+            raise OutOfMemoryError(f"{self.device}: {nbytes} bytes are asked for, {self.memory_info()[0]} of "
                                    f"{self.capacity} are free")
-        self.used += nbytes
+        self.usage.add(nbytes)
         address = next(_addresses)
         # garbage: what is read before it is written must show
         self.queue.put(lambda: self.memory.__setitem__(address, np.full(nbytes, 0xA5, np.uint8)))
         return Memory(self, address, nbytes)
 
     def release(self, memory: Memory) -> None:
-        self.used -= memory.nbytes
+        self.usage.remove(memory.nbytes)
         address = memory.ptr
         self.queue.put(lambda: self._forget(address))
 
@@ -97,6 +103,17 @@ class PretendAccelerator(Target):
         done.wait()
         if self._failed:
             raise self._failed.pop(0)
+
+    @property
+    def used(self) -> int:
+        """Bytes that are allocated."""
+        return self.usage.bytes
+
+    def memory_info(self) -> tuple[int, int]:
+        return self.capacity - self.usage.bytes, self.capacity
+
+    def idle(self) -> bool:
+        return self.queue.empty() and not self._busy
 
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
                 numbers_at: dict[Node, int], donated: frozenset[Node]) -> Program:

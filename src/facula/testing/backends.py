@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from facula import config
-from facula.engine import realize
+from facula.engine import realize, recorder
 from facula.engine.evaluator.plan import EvaluatedPlan
 from facula.engine.session import MOST_KEPT, session
 from facula.engine.targets import host
@@ -25,6 +25,21 @@ def interpreter() -> Iterator[None]:
             realize.flush()
         finally:
             config.BACKEND.value = backend
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """What is recorded inside is computed at its call, as with FACULA_EAGER=1."""
+    with _anew():
+        before = recorder.LIMIT
+        recorder.LIMIT = 0
+        recorder.on_time()
+        try:
+            yield
+            realize.flush()
+        finally:
+            recorder.LIMIT = before
+            recorder.on_time()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from facula.engine.compiler.program.ordered import Matrix, Product, Scan, Scatter
 from facula.engine.evaluator.products import ordered_product
-from facula.engine.runtime.interpreter import convert, load, store
+from facula.engine.graph.primitives.elements import convert, load, store
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
 Array = np.ndarray[Any, Any]

@@ -32,7 +32,7 @@ def unregister(kind: str) -> None:
     """The machine has no such devices any more. Tensors that are still there keep their target."""
     del _kinds[kind]
     devices.withdraw(kind)
-    for place in [place for place in _made if place.type == kind]:
+    for place in [place for place in _made if devices.kind_of(place.type) == kind]:
         del _made[place]
 
 
@@ -40,7 +40,7 @@ def target_of(place: device) -> Target:
     """The target of a device that has elements."""
     found = _made.get(place)
     if found is None:
-        make = _kinds.get(place.type)
+        make = _kinds.get(devices.kind_of(place.type))
         if make is None:
             raise RuntimeError(f"there is no target for device {place}")
         found = _made.setdefault(place, make(place))

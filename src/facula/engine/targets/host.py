@@ -94,6 +94,13 @@ def machine(vector_bytes: int = 64) -> Machine:
     return processors.machine(target.narrowed(target.host(), vector_bytes))
 
 
+def widest(names: tuple[tuple[str, str], ...]) -> str:
+    """The first name whose instructions the processor has; "DEFAULT" if it has none of them."""
+    from facula.engine.runtime.cpu import target
+    has = target.host().has
+    return next((name for name, flag in names if has(flag)), "DEFAULT")
+
+
 def loaded(spec: PlanSpec) -> Any:
     """The plan as a Program of this processor."""
     if instead is not None:

@@ -12,7 +12,7 @@ from facula.engine.compiler.emit.literals import hex_real
 from facula.engine.compiler.emit.module import Code
 from facula.engine.compiler.instructions import Instructions, Lookup, Masks
 from facula.engine.compiler.kernel import Machine
-from facula.engine.runtime.cpu.target import Target, caches
+from facula.engine.runtime.cpu.target import Target
 
 
 def floats(table: Sequence[float]) -> str:
@@ -63,4 +63,5 @@ def instructions(target: Target) -> Instructions:
 @functools.cache
 def machine(target: Target) -> Machine:
     """What the compiler is told of `target`."""
-    return Machine(instructions(target), caches())
+    first, second, third = (told or usual for told, usual in zip(target.caches, Machine().caches, strict=True))
+    return Machine(instructions(target), (first, second, third))

@@ -20,6 +20,7 @@ from facula.devices import device
 from facula.dtypes import dtype
 from facula.engine.graph.node import Node, Primitive
 from facula.engine.runtime.buffer import ALIGN, Buffer
+from facula.engine.targets.usage import Usage
 
 
 class Memory(Buffer):
@@ -144,17 +145,20 @@ class Target:
 
     # ---- questions ----------------------------------------------------------------------------------------
 
+    usage: Usage | None = None  # what `allocate` and `release` have told of memory; None: nobody counts
+
     def memory_info(self) -> tuple[int, int]:
         """Bytes that are free, and bytes that there are."""
         raise NotImplementedError(f"device {self.device} does not say how much memory it has")
 
-    def allocated(self) -> int:
-        """Bytes that tensors have."""
-        raise NotImplementedError(f"device {self.device} does not count the memory that tensors have")
-
     def empty_cache(self) -> None:
         """Give back what is kept for reuse."""
 
+    def idle(self) -> bool:
+        """Is everything done that was queued? A device that cannot tell waits for it."""
+        self.synchronize()
+        return True
+
     def capability(self) -> dict[str, object]:
-        """What it says of itself, beside its type."""
+        """What it says of itself: a name, versions, numbers of processors."""
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from facula.engine.graph.node import contiguous_strides
 from facula.engine.moving import moved
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
+from facula.errors import warn
 from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.casting import constant
@@ -349,9 +349,9 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
 @op(method=False, name="range")
 def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
     """As `arange`, with the end. Deprecated."""
-    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is "
-                  "inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in "
-                  "[start, end).", UserWarning, stacklevel=2)
+    warn("torch.range is deprecated and will be removed in a future release because its behavior is "
+         "inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in "
+         "[start, end).", UserWarning)
     if end is None:
         start, end = 0, start
     n = math.floor((end - start) / step) + 1

@@ -67,21 +67,22 @@ def detach_(input: Tensor) -> Tensor:
 
 # ---- the other forms of views --------------------------------------------------------------------
 
-def _copying(body: Callable[..., Any], name: str) -> None:
+def _copying(body: Callable[..., Any], name: str) -> Callable[..., Any]:
     def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
         out = body(input, *args, **kwargs)
         if isinstance(out, tuple):
             return tuple([o.clone() for o in out])
         return out.clone()
     copied.__name__ = copied.__qualname__ = name
-    op(copied, method=False)
+    return op(copied, method=False)
 
 
 _body: Callable[..., Any]
-for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, narrow, diagonal,
+for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, diagonal,
               as_strided, detach, unbind, split, split_with_sizes, unfold, view_as_real,
               view_as_complex):
     _copying(_body, _body.__name__ + "_copy")
+also(_copying(narrow, "narrow_copy"), "Tensor.narrow_copy")
 
 
 def _reshaped(body: Callable[..., Tensor], name: str) -> None:

@@ -7,11 +7,11 @@ checked and kept, and change neither the batches nor their order.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from facula import devices
+from facula.errors import warn
 from facula.random import Generator
 from facula.utils.data._utils.collate import default_collate, default_convert
 from facula.utils.data._utils.pin_memory import pin_memory
@@ -65,8 +65,7 @@ class DataLoader(Generic[T_co]):
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers option needs num_workers > 0")
         if num_workers and worker_init_fn is not None:
-            warnings.warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called",
-                          stacklevel=2)
+            warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called")
         self._iterable = isinstance(dataset, IterableDataset)
         if self._iterable:
             for name, value in (("shuffle", shuffle or None), ("sampler", sampler),
@@ -119,11 +118,11 @@ class DataLoader(Generic[T_co]):
         if not self.pin_memory:
             return False
         if self.pin_memory_device:
-            warnings.warn("pin_memory_device is deprecated, the current accelerator will be used as the device,"
-                          f"ignore pin_memory_device='{self.pin_memory_device}'.", stacklevel=3)
+            warn("pin_memory_device is deprecated, the current accelerator will be used as the device,"
+                 f"ignore pin_memory_device='{self.pin_memory_device}'.")
         if devices.accelerator() is None:
-            warnings.warn("'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
-                          "won't be used.", stacklevel=3)
+            warn("'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
+                 "won't be used.")
             return False
         return True
 
