@@ -142,8 +142,8 @@ def test_pools_are_sums_of_windows(kernel, stride):
 
 
 def test_the_same_loops_of_other_sums():
-    """Twice the same sizes and strides: once of two reduced axes with a kept one between, once of one in two parts. What
-    remembers kernels by their loops must tell them apart (`Nest.runs`)."""
+    """Twice the same sizes and strides: once of two reduced axes with a kept one between, once of one in two parts.
+    What remembers kernels by their loops must tell them apart (`Nest.runs`)."""
     x = computed(F.from_numpy(np.random.default_rng(0).standard_normal((40, 20, 5)).astype(np.float32)))
     first, second = computed(x.sum((0, 2))), computed(x.permute(0, 2, 1).sum((0, 1)))
     copies = [computed(x * 1).sum((0, 2)), computed(x.permute(0, 2, 1).contiguous()).sum((0, 1))]
