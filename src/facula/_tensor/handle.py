@@ -20,7 +20,18 @@ from facula.dtypes import FLOAT, dtype, float32
 from facula.engine import moving, recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, elsewhere, size_of
+from facula.engine.graph.node import (
+    BUFFER,
+    CONST,
+    META,
+    VIEW,
+    WRITE,
+    Node,
+    contiguous_strides,
+    elsewhere,
+    inside,
+    size_of,
+)
 from facula.engine.placing import constant_like, constant_node, meta_node, upload
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
@@ -37,31 +48,50 @@ else:
 _LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
 
 
+FOR_GOOD = 2  # as `Storage.shared`: there is an address of the memory about, which counts no references
+# What `Storage.version` grows by when somebody outside may have written: no write that a program can count.
+OUTSIDE = 1 << 40
+
+
 class Storage:
-    """A mutable cell: `node` is the newest value of all its elements, `version` counts the writes."""
+    """A mutable cell: `node` is the newest value of all its elements, `version` counts the writes (modulo OUTSIDE)."""
 
     __slots__ = ("node", "version", "shared", "__weakref__")
 
-    def __init__(self, node: Node, version: int, shared: bool) -> None:
+    def __init__(self, node: Node, version: int, shared: int) -> None:
         self.node = node
         self.version = version
         self.shared = shared  # its memory has been handed to NumPy, or came from there
 
     def pinned(self) -> bool:
-        """Does somebody outside hold the memory? Then it may change at any time."""
+        """Does somebody outside hold the memory? Then it may change at any time: it is read and written at calls."""
         if not self.shared:
             return False
+        if self.shared is FOR_GOOD or self.held():
+            return True
+        self.shared = False  # the array is gone: an ordinary storage again
+        self._written_outside()
+        return False
+
+    def held(self) -> bool:
+        """Of a storage whose memory was handed out, or came from outside: does somebody hold it?"""
         buffer = self.node.buffer
         if buffer is None:
             return False
         if getrefcount(buffer) > _LONE_MEMORY:
             return True
         owner = buffer.owner
-        if not buffer.size_class and owner is not None and (
-                owner.base is not None or getrefcount(owner) > _LONE_OWNER):
-            return True
-        self.shared = False  # the array is gone: an ordinary storage again
-        return False
+        return not buffer.size_class and owner is not None and (
+            owner.base is not None or getrefcount(owner) > _LONE_OWNER)
+
+    def _written_outside(self) -> None:
+        """Nothing that has been remembered of the memory counts any more: neither values seen through it, by any of
+        the tensors that share it, nor what the node knows of its elements (`Node.range`)."""
+        old = self.node
+        node = Node(BUFFER, (), None, None, old.shape, old.dtype)
+        node.buffer = old.buffer
+        self.node = node
+        self.version += OUTSIDE
 
     def memory(self) -> np.ndarray:
         """All elements, as a 1-D array over the memory itself."""
@@ -195,8 +225,17 @@ def strided(t: Tensor) -> np.ndarray:
     flat = storage.memory()
     if t.dtype is not storage.node.dtype:
         flat = retyped(flat, t.dtype)
+    if not inside(t.shape, t._strides, t._offset, flat.size):  # the storage has become smaller since
+        raise RuntimeError(f"a tensor of sizes {list(t.shape)}, strides {list(t._strides)} and storage offset "
+                           f"{t._offset} is out of bounds for storage of size {flat.nbytes}")
     step = t.dtype.itemsize
     return np.lib.stride_tricks.as_strided(flat[t._offset:], t.shape, [s * step for s in t._strides])
+
+
+def elements(t: Tensor) -> np.ndarray:
+    """As `strided`, of a tensor that may have no storage and is given none. To be read at once."""
+    node = t._node
+    return value_of(node).reshape(t.shape) if node is not None else strided(t)
 
 
 def share(t: Tensor) -> Storage:

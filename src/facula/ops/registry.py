@@ -16,7 +16,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, new, read, update
+from facula._tensor.handle import Tensor, device_of, read, update
+from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine import recorder
@@ -251,7 +252,5 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
             warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                           f"which does not match the required output shape {list(result.shape)}. This behavior is "
                           "deprecated.", UserWarning, stacklevel=3)
-        fresh = new(read(result))
-        out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
-        return out
+        take_shape(out, result.shape)  # a view stays one: what is written goes to its base
     return update(out, result)
