@@ -34,8 +34,9 @@ from facula.engine.graph.node import (
 )
 from facula.engine.placing import constant_like, constant_node, meta_node, upload
 from facula.engine.realize import leaf, realize, value_of
-from facula.engine.recorder import record
+from facula.engine.recorder import lock, record
 from facula.engine.runtime.buffer import Buffer
+from facula.engine.threads import others
 from facula.size import Size
 
 if TYPE_CHECKING:
@@ -165,13 +166,16 @@ def read(t: Tensor) -> Node:
     return node if node is not None else read_view(t)
 
 
-def read_view(t: Tensor) -> Node:
-    """The value of a tensor that shares its elements with others."""
+def read_view(t: Tensor, alone: bool = False) -> Node:
+    """The value of a tensor that shares its elements with others. `alone`: under the lock, or the only thread."""
+    if others and not alone:
+        with lock:  # what is remembered, and of which version, are two things
+            return read_view(t, True)
     storage = t._storage
     if not storage.shared:
         node = storage.node
         if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
-            if getrefcount(storage) <= _LONE_STORAGE:  # all aliases are gone
+            if getrefcount(storage) <= _LONE_STORAGE and not others:  # all aliases are gone, and none is being made
                 t._node = node
                 t._seen = storage.version
                 t._storage = t._cached = None
@@ -225,7 +229,7 @@ def strided(t: Tensor) -> np.ndarray:
     flat = storage.memory()
     if t.dtype is not storage.node.dtype:
         flat = retyped(flat, t.dtype)
-    if not inside(t.shape, t._strides, t._offset, flat.size):  # the storage has become smaller since
+    if storage.shared is FOR_GOOD and not inside(t.shape, t._strides, t._offset, flat.size):  # it has become smaller
         raise RuntimeError(f"a tensor of sizes {list(t.shape)}, strides {list(t._strides)} and storage offset "
                            f"{t._offset} is out of bounds for storage of size {flat.nbytes}")
     step = t.dtype.itemsize
@@ -238,16 +242,19 @@ def elements(t: Tensor) -> np.ndarray:
     return value_of(node).reshape(t.shape) if node is not None else strided(t)
 
 
-def share(t: Tensor) -> Storage:
-    """The Storage of `t`, made now if there was none."""
+def share(t: Tensor, alone: bool = False) -> Storage:
+    """The Storage of `t`, made now if there was none. `alone`: as for `read_view`."""
     storage = t._storage
     if storage is None:
+        if others and not alone:
+            with lock:
+                return share(t, True)
         storage = Storage(t._node, t._seen, False)
-        t._storage = storage
         t._strides = contiguous_strides(t.shape)
         t._offset = 0
         t._cached = t._node
         t._seen = storage.version
+        t._storage = storage  # now: another thread may look
         t._node = None
     return storage  # type: ignore[no-any-return]
 
@@ -275,8 +282,14 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 # ---- in-place -----------------------------------------------------------------------------------------
 
 
-def assign(t: Tensor, node: Node) -> None:
-    """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
+def assign(t: Tensor, node: Node, alone: bool = False) -> None:
+    """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd.
+
+    `alone`: as for `read_view`. Who has read `t` for it has taken the lock before (engine/threads.py)."""
+    if others and not alone:
+        with lock:
+            assign(t, node, True)
+        return
     storage = t._storage
     if elsewhere:
         place = device_of(t)
@@ -472,8 +485,12 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     return outs
 
 
-def update(t: Tensor, result: Tensor) -> Tensor:
-    """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included."""
+def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
+    """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included. `alone`: as for
+    `assign`."""
+    if others and not alone:
+        with lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
+            return update(t, result, True)
     node = read(result)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
@@ -493,7 +510,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
                 f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
-        assign(t, node)
+        assign(t, node, True)
         base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
         base._output_nr = 0
         base._rg = True
@@ -502,7 +519,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
         refresh(t)
         return t
     edge = edge_of(result if result._rg else t) if history else None
-    assign(t, node)
+    assign(t, node, True)
     if history and result._rg:
         t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
         if isinstance(edge, tuple):

@@ -34,9 +34,9 @@ def _value_is_lone(storage: Storage) -> bool:
 def pin(t: Tensor) -> Storage:
     """The storage of `t`, whose memory is about to be shared with somebody outside: nothing else holds that value."""
     storage = share(t)
+    if storage.shared and storage.pinned():
+        return storage
     with lock:
-        if storage.pinned():
-            return storage
         # Nodes are immutable values, and clones, the caches of aliases and the tape may hold this one.
         t._cached = None
         t._seen = -1

@@ -15,6 +15,7 @@ from facula.autograd.graph import mode
 from facula.devices import CPU
 from facula.dtypes import CPP_NAMES
 from facula.engine.graph.node import contiguous_strides
+from facula.engine.threads import others
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.index.masking import scalar_value
@@ -73,7 +74,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 @method
 def zero_(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
-    if not self._rg and (self._storage is None or self._base is None and 0 not in self._strides):
+    if not self._rg and not others and (self._storage is None or self._base is None and 0 not in self._strides):
         return write_back(self, new(constant(0, self.shape, self.dtype)), "zero_")
     if self._storage is not None and (once := _once(self)) is not self:
         zero_(once)

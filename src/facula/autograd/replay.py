@@ -25,6 +25,7 @@ from facula.dtypes import float32
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere, size_of
 from facula.engine.runtime.buffer import class_of
+from facula.engine.threads import others
 from facula.engine.steps import (
     Key,
     Step,
@@ -52,7 +53,7 @@ _shapes, _dtypes, _cold = map(attrgetter, ("shapes", "dtypes", "_cold"))
 class Survey:
     """What a backward pass depends on beside the pending graph."""
 
-    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions")
+    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions", "sums")
 
     def __init__(self) -> None:
         self.tape: list[GradNode] = []
@@ -62,6 +63,15 @@ class Survey:
         self.numbers: list[Any] = []  # of formulas: they vary freely
         self.released: list[GradNode] = []  # steps of the tape that have saved something
         self.functions: list[GradNode] = []  # steps that are custom Functions
+        self.sums: list[Any] = []  # the node of each leaf's `.grad`, or None; where there are other threads
+
+    def stale(self) -> bool:
+        """Has another thread added to a leaf's `.grad` since?"""
+        return any(_sum_of(t) is not node for t, node in zip(self.leaves, self.sums, strict=True))
+
+
+def _sum_of(t: Any) -> Node | None:
+    return None if t._grad is None else read(t._grad)
 
 
 class _Replay:
@@ -182,6 +192,8 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
             return None
         grad = t._grad
+        if others:
+            found.sums.append(_sum_of(t))
         if grad is None:
             parts += (t.shape, t.dtype, None)
         else:
@@ -280,6 +292,11 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         realize.flush()
         return
     with recorder.lock:
+        if found.sums and found.stale():
+            del found
+            settle(walk(roots, keep, False, None), False, None)
+            realize.flush()
+            return
         nodes = recorder.pending[:]
         structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)

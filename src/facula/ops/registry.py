@@ -22,6 +22,7 @@ from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides, elsewhere
+from facula.engine.threads import others
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 
@@ -166,20 +167,26 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
+    name = public + "_"
+
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
+            if others:  # read and write in one
+                with recorder.lock:
+                    return write_back(self, body(self, *args, **kwargs), name)
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
             explain(body, (self, *args), kwargs, error)
             raise
-        return write_back(self, result, public + "_")
-    written.__name__ = public + "_"
+        return write_back(self, result, name)
+    written.__name__ = name
     return written
 
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
-    """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
+    other threads the caller has taken his turn."""
     if elsewhere or recorder.traced is not None:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 import facula
+from facula.engine.threads import turn
 from facula.utils.hooks import RemovableHandle
 
 from ._flush import flush
@@ -383,16 +384,17 @@ class TensorOptimizer(Optimizer):
         if self._scalars is None:
             self._scalars = Scalars()
         states, start = self.state, self._start
-        for group in self.param_groups:
-            params = [param for param in group["params"] if param.grad is not None]
-            if not params:
-                continue
-            for param in params:
-                if param.grad.is_sparse and not self._allow_sparse:
-                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-                if start is not None and not states.get(param):
-                    start(group, param, states[param])
-            self._update_group(group, params)
+        with turn():  # parameters and state in one
+            for group in self.param_groups:
+                params = [param for param in group["params"] if param.grad is not None]
+                if not params:
+                    continue
+                for param in params:
+                    if param.grad.is_sparse and not self._allow_sparse:
+                        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                    if start is not None and not states.get(param):
+                        start(group, param, states[param])
+                self._update_group(group, params)
         return loss
 
     _start: Any = None
