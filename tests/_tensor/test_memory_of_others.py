@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import facula as F
+from many_threads import together
 
 SEEDS = range(40)
 STEPS = 60
@@ -198,6 +199,15 @@ def plain(value):
     if isinstance(value, list):
         return [plain(part) for part in value]
     return round(value, 6) if isinstance(value, float) else value
+
+
+@pytest.mark.processes
+def test_programs_in_several_threads():
+    seeds = list(range(100, 130))
+    alone = [plain(Program(F, seed).run()) for seed in seeds]
+    for k in range(0, len(seeds), 3):
+        found = together([lambda seed=seed: plain(Program(F, seed).run()) for seed in seeds[k:k + 3]])
+        assert found == alone[k:k + 3]
 
 
 @pytest.mark.oracle

@@ -71,7 +71,7 @@ class Storage:
         if self.shared is FOR_GOOD or self.held():
             return True
         self.shared = False  # the array is gone: an ordinary storage again
-        self._written_outside()
+        self.forget()
         return False
 
     def held(self) -> bool:
@@ -85,7 +85,7 @@ class Storage:
         return not buffer.size_class and owner is not None and (
             owner.base is not None or getrefcount(owner) > _LONE_OWNER)
 
-    def _written_outside(self) -> None:
+    def forget(self) -> None:
         """Nothing that has been remembered of the memory counts any more: neither values seen through it, by any of
         the tensors that share it, nor what the node knows of its elements (`Node.range`)."""
         old = self.node
@@ -182,7 +182,9 @@ def read_view(t: Tensor, alone: bool = False) -> Node:
             return node  # type: ignore[no-any-return]
     if storage.shared and storage.pinned():
         # The other side may write at any time: take the elements now.
-        array = np.array(strided(t), copy=True, order="C")
+        node = storage.node
+        whole = t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape)
+        array = np.array(value_of(node) if whole else strided(t), copy=True, order="C")
         t._seen = -1
         return leaf(array, t.shape, t.dtype)
     if t._seen == storage.version:

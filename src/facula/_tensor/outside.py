@@ -108,6 +108,39 @@ def address(storage: Storage, owner: Tensor) -> int:
     return realize(storage.node).ptr
 
 
+class Unseen:
+    """While an operation of many steps runs nobody outside looks: what is pinned for good is recorded like all else
+    until `end`, when its memory gets the values that it has come to."""
+
+    __slots__ = ("homes",)
+
+    def __init__(self) -> None:
+        self.homes: list[tuple[Storage, Node]] = []
+
+    def add(self, storage: Storage) -> None:
+        """From now on `storage`, whose address somebody has, is read and written when it suits."""
+        home = storage.node
+        _put(storage, value_of(home))  # a copy: what is recorded over it must not see what `end` writes
+        storage.shared = False
+        self.homes.append((storage, home))
+
+    def end(self) -> None:
+        """Have it all in memory again. Where that cannot be computed the memory has what it had, and that is raised."""
+        failed: BaseException | None = None
+        for storage, home in self.homes:
+            try:
+                values = value_of(storage.node)
+                np.copyto(value_of(home), values.reshape(home.shape))
+            except BaseException as error:  # an interrupt, too: whatever comes, the storage is as others know it
+                failed = error
+            storage.node = home
+            storage.shared = FOR_GOOD
+            storage.forget()
+        self.homes.clear()
+        if failed is not None:
+            raise failed
+
+
 def _value_is_lone_if(held: bool) -> bool:
     storage = Storage(Node(CONST, (), None, (0.0,), (), float32), 0, True)
     other = storage.node if held else None

@@ -25,7 +25,6 @@ from facula.dtypes import float32
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere, size_of
 from facula.engine.runtime.buffer import class_of
-from facula.engine.threads import others
 from facula.engine.steps import (
     Key,
     Step,
@@ -36,6 +35,7 @@ from facula.engine.steps import (
     references,
     signature,
 )
+from facula.engine.threads import others
 from facula.ops.casting import CastRule
 from facula.ops.elementwise.pointwise import FormulaRule
 from facula.size import Size

@@ -11,6 +11,8 @@ from itertools import chain
 from typing import Any
 
 import facula
+from facula._tensor.handle import FOR_GOOD
+from facula._tensor.outside import Unseen
 from facula.engine.threads import turn
 from facula.utils.hooks import RemovableHandle
 
@@ -383,19 +385,30 @@ class TensorOptimizer(Optimizer):
                 loss = closure()
         if self._scalars is None:
             self._scalars = Scalars()
-        states, start = self.state, self._start
+        unseen = Unseen()
         with turn():  # parameters and state in one
-            for group in self.param_groups:
-                params = [param for param in group["params"] if param.grad is not None]
-                if not params:
-                    continue
-                for param in params:
-                    if param.grad.is_sparse and not self._allow_sparse:
-                        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-                    if start is not None and not states.get(param):
-                        start(group, param, states[param])
-                self._update_group(group, params)
+            try:
+                self._update(unseen)
+            finally:
+                unseen.end()
         return loss
+
+    def _update(self, unseen: Unseen) -> None:
+        """`step`, once there are gradients. Nobody outside looks at parameters between."""
+        states, start = self.state, self._start
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if not params:
+                continue
+            for param in params:
+                if param.grad.is_sparse and not self._allow_sparse:
+                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                storage = param._storage
+                if storage is not None and storage.shared is FOR_GOOD and not facula.is_grad_enabled():
+                    unseen.add(storage)
+                if start is not None and not states.get(param):
+                    start(group, param, states[param])
+            self._update_group(group, params)
 
     _start: Any = None
 
