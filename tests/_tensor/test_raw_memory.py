@@ -102,6 +102,8 @@ PROGRAMS = [
     "x = torch.ones(3); y = x.clone(); z = copy.deepcopy(x); x.data_ptr() in (y.data_ptr(), z.data_ptr())",
     "a = torch.nn.Linear(2, 2); b = torch.nn.Linear(2, 2); b.load_state_dict(a.state_dict())\n"
     "a.weight.data_ptr() == b.weight.data_ptr(), a.state_dict()['weight'].data_ptr() == a.weight.data_ptr()",
+    "x = torch.zeros(3); x.clone().data_ptr() == x.data_ptr(), x.data_ptr() == x.clone().data_ptr()",
+    "x = torch.ones(3) + 1; x.clone().data_ptr() == x.data_ptr(), copy.deepcopy(x).data_ptr() == x.data_ptr()",
     "x = torch.zeros(3); y = torch.zeros(3); z = x + 0; len({x.data_ptr(), y.data_ptr(), z.data_ptr()})",
     "x = torch.ones(4); p = x.data_ptr(); x += 1; x[0] = 5; x.copy_(x * 2); x.zero_(); x.view(2, 2).add_(1)\n"
     "torch.add(x, 1, out=x); x.data_ptr() == p",

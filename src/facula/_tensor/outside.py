@@ -18,7 +18,7 @@ from facula.engine.graph.node import BUFFER, CONST, META, Node, contiguous_strid
 from facula.engine.placing import meta_node, upload
 from facula.engine.realize import realize, value_of
 from facula.engine.recorder import lock
-from facula.engine.runtime.buffer import allocate
+from facula.engine.runtime.buffer import allocate_apart
 from facula.size import Size
 
 _SHAPE = Tensor.__dict__["shape"]  # a subclass may have a property of that name
@@ -49,9 +49,11 @@ def pin(t: Tensor) -> Storage:
 
 
 def _put(storage: Storage, values: np.ndarray, of: dtype | None = None) -> None:
-    """Have the storage lie in memory of its own, with these values."""
+    """Have the storage lie in memory of its own, with these values.
+
+    Not in memory that another had before: `x.clone().data_ptr()` is not to be the address that `x` comes to have."""
     node = Node(BUFFER, (), None, None, tuple(values.shape), of or storage.node.dtype)
-    node.buffer = allocate(values.nbytes)
+    node.buffer = allocate_apart(values.nbytes)
     np.copyto(node.buffer.array(node.shape, node.dtype), values)
     storage.node = node
 

@@ -86,6 +86,20 @@ def allocate(nbytes: int, size: int = 0) -> Buffer:
     return buffer
 
 
+def allocate_apart(nbytes: int) -> Buffer:
+    """Uninitialised memory that no Buffer has had, as far as the system gives any."""
+    global _held, _most
+    buffer = _blank(Buffer)
+    buffer.size_class = 0  # until it has memory
+    buffer.nbytes = nbytes
+    size = class_of(nbytes)
+    buffer.ptr, buffer.owner = _fresh(nbytes, size)
+    buffer.size_class = size
+    _held += size
+    _most = max(_most, _held)
+    return buffer
+
+
 def held() -> int:
     """Bytes in Buffers that somebody holds, rounded up as they are allocated; adopted memory is not counted."""
     return _held
