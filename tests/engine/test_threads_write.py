@@ -11,7 +11,7 @@ import facula as F
 from facula import nn
 from facula._tensor import handle
 from facula.engine import threads
-from facula.engine.recorder import lock
+from facula.engine.session import session
 from facula.testing.samples import SAMPLES
 from many_threads import switch_often, together  # noqa: F401
 from sweep import OPERATIONS, given, in_place_form, look_up, single
@@ -180,12 +180,12 @@ class Watched(handle.Storage):
 
     @property
     def node(self):
-        self.bare += [sys._getframe(1).f_code.co_name] * (not lock._is_owned())
+        self.bare += [sys._getframe(1).f_code.co_name] * (not session.lock._is_owned())
         return self._node
 
     @node.setter
     def node(self, value):
-        self.bare += ["write"] * (not lock._is_owned())
+        self.bare += ["write"] * (not session.lock._is_owned())
         self._node = value
 
 

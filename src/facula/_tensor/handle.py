@@ -34,8 +34,9 @@ from facula.engine.graph.node import (
 )
 from facula.engine.placing import constant_like, constant_node, meta_node, upload
 from facula.engine.realize import leaf, realize, value_of
-from facula.engine.recorder import lock, record
+from facula.engine.recorder import record
 from facula.engine.runtime.buffer import Buffer
+from facula.engine.session import session
 from facula.engine.threads import others
 from facula.size import Size
 
@@ -169,7 +170,7 @@ def read(t: Tensor) -> Node:
 def read_view(t: Tensor, alone: bool = False) -> Node:
     """The value of a tensor that shares its elements with others. `alone`: under the lock, or the only thread."""
     if others and not alone:
-        with lock:  # what is remembered, and of which version, are two things
+        with session.lock:  # what is remembered, and of which version, are two things
             return read_view(t, True)
     storage = t._storage
     if not storage.shared:
@@ -206,16 +207,21 @@ def leaf_beside(node: Node, array: np.ndarray, shape: tuple[int, ...], of: dtype
     return leaf(array, shape, of) if node.device is CPU else upload(node.device, array, shape, of)
 
 
-def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
-    """`base` seen through (shape, strides, offset)."""
-    if of is not base.dtype:  # view(dtype) and view_as_real
+def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0,
+              of: dtype | None = None, fixed: bool = False) -> Node:
+    """`base` seen through (shape, strides, offset); `of` another dtype than its own reads the memory as that.
+    `fixed`: the offset is part of the node's structure (engine/graph/node.py)."""
+    if of is not None and of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
-        base = _flat(base, of) if recorder.traced is None else recorder.above.retyped(base, of, _flat)
-    if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
+        base = _flat(base, of) if session.traced is None else recorder.above.retyped(base, of, _flat)
+    if offset == 0 and shape == base.shape and (not strides or strides[-1] == 1) \
+            and strides == contiguous_strides(shape):  # the last stride first: of square matrices turned round it tells
         return base
     if base.op is CONST:
         return constant_like(base, shape)
+    if fixed:
+        return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
 
 
@@ -249,7 +255,7 @@ def share(t: Tensor, alone: bool = False) -> Storage:
     storage = t._storage
     if storage is None:
         if others and not alone:
-            with lock:
+            with session.lock:
                 return share(t, True)
         storage = Storage(t._node, t._seen, False)
         t._strides = contiguous_strides(t.shape)
@@ -289,19 +295,19 @@ def assign(t: Tensor, node: Node, alone: bool = False) -> None:
 
     `alone`: as for `read_view`. Who has read `t` for it has taken the lock before (engine/threads.py)."""
     if others and not alone:
-        with lock:
+        with session.lock:
             assign(t, node, True)
         return
     storage = t._storage
-    if elsewhere:
+    if not session.plain:
         place = device_of(t)
         if node.device is not place:
             node = moving.moved(node, place)
         if place is META_DEVICE:
             _count_write(t, storage)
             return
-    if recorder.traced is not None:
-        recorder.above.check_write(t, node)
+        if session.traced is not None:
+            recorder.above.check_write(t, node)
     if storage is None:
         t._node = node
         t._seen += 1
@@ -390,7 +396,7 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
     are kept by value; `out` itself may be among them.
     """
-    if recorder.traced is not None:
+    if session.traced is not None:
         graph.give_tangents((out,), rule, inputs, saved)
     if not mode.grad:
         return out
@@ -459,7 +465,7 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
 
     Results among `saved` are named by their position: pass `("out", k)`.
     """
-    if recorder.traced is not None:
+    if session.traced is not None:
         graph.give_tangents(outs, rule, inputs, saved)
     if not mode.grad:
         return outs
@@ -491,7 +497,7 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included. `alone`: as for
     `assign`."""
     if others and not alone:
-        with lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
+        with session.lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
             return update(t, result, True)
     node = read(result)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \

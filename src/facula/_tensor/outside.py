@@ -17,8 +17,9 @@ from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import BUFFER, CONST, META, Node, contiguous_strides, size_of
 from facula.engine.placing import meta_node, upload
 from facula.engine.realize import realize, value_of
-from facula.engine.recorder import lock
 from facula.engine.runtime.buffer import allocate_apart
+from facula.engine.session import session
+from facula.engine.targets.protocol import Pinned
 from facula.size import Size
 
 _SHAPE = Tensor.__dict__["shape"]  # a subclass may have a property of that name
@@ -36,7 +37,7 @@ def pin(t: Tensor) -> Storage:
     storage = share(t)
     if storage.shared and storage.pinned():
         return storage
-    with lock:
+    with session.lock:
         # Nodes are immutable values, and clones, the caches of aliases and the tape may hold this one.
         t._cached = None
         t._seen = -1
@@ -73,7 +74,8 @@ def resize(t: Tensor, nbytes: int) -> None:
     have = size_of(node.shape) * node.dtype.itemsize
     if nbytes == have:
         return
-    if storage.shared and storage.held():
+    pinned = node.buffer if isinstance(node.buffer, Pinned) else None
+    if pinned is None and storage.shared and storage.held():
         raise RuntimeError("Trying to resize storage that is not resizable")
     of = node.dtype if nbytes % node.dtype.itemsize == 0 else uint8
     count = nbytes // of.itemsize
@@ -82,7 +84,11 @@ def resize(t: Tensor, nbytes: int) -> None:
     else:
         flat = np.zeros(count, of.numpy)
         flat.view(np.uint8)[:have] = storage.memory().view(np.uint8)[:nbytes]
-        if node.device is CPU:
+        if pinned is not None:
+            storage.node = Node(BUFFER, (), None, None, (count,), of)
+            storage.node.buffer = pinned.target.pin(nbytes)
+            np.copyto(value_of(storage.node), flat)
+        elif node.device is CPU:
             _put(storage, flat, of)
         else:
             storage.node = upload(node.device, flat, (count,), of)

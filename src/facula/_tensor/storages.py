@@ -58,6 +58,15 @@ class UntypedStorage:
     def __len__(self) -> int:
         return self.size()
 
+    def is_pinned(self, device: Any = None) -> bool:
+        """As of a tensor."""
+        return self._tensor.is_pinned(device)  # type: ignore[no-any-return]
+
+    def pin_memory(self, device: Any = None) -> UntypedStorage:
+        """A copy in pinned memory; itself if it is there already."""
+        found = self._tensor.pin_memory(device)
+        return self if found is self._tensor else type(self)(found)
+
     def element_size(self) -> int:
         """Bytes of one element."""
         return self.dtype.itemsize

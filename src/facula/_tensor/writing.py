@@ -18,6 +18,7 @@ from facula.engine.graph.node import contiguous_strides
 from facula.engine.threads import others
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
+from facula.ops.create.transfers import transferred
 from facula.ops.index.masking import scalar_value
 from facula.ops.registry import DTYPE_NAMES, also, method, write_back
 from facula.ops.severing import overwriting
@@ -42,6 +43,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
                 raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
                                    f"non-singleton dimension {len(a) - k}")
         src = src.expand(self.shape)
+    if non_blocking and device_of(src) is not device_of(self):
+        src = transferred(src, device_of(self), True)
     return update(self, overwriting(self, src))
 
 

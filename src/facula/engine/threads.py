@@ -14,7 +14,7 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from facula.engine.recorder import lock
+from facula.engine.session import session
 
 others: list[None] = []  # has an entry once there has been a second thread
 _first = threading.get_ident()
@@ -24,7 +24,7 @@ _alone: AbstractContextManager[Any] = nullcontext()
 def turn() -> AbstractContextManager[Any]:
     """A context for a write of several steps: no other thread writes meanwhile. It must not call what the user has
     defined, which may wait for other threads."""
-    return lock if others else _alone
+    return session.lock if others else _alone
 
 
 def looking() -> None:

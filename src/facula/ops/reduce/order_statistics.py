@@ -17,11 +17,14 @@ from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, nonempty, numpy_names, wrap_dim
 from facula.ops.arrange.sorting import SORT_RULE, narrow_node, order_node, sorted_with
 from facula.ops.casting import constant, to_dtype
+from facula.ops.elementwise.comparison import clamp
 from facula.ops.index.gathering import node_along, take_along
+from facula.ops.index.masking import where as choose
 from facula.ops.reduce.extrema import AT, EVEN
 from facula.ops.reduce.reduction_nodes import reduce_node
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import CHOSEN, CHOSEN_WITH_PLACE
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
 
@@ -42,7 +45,7 @@ def _chosen(name: str, rule: Rule, input: Tensor, order: Node, d: int, keepdim: 
     return result_type(name)(values, indices)
 
 
-@op(out=True)
+@op(out=True, types=CHOSEN_WITH_PLACE, rules=(AT["KthvalueBackward0"],))
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     check_tensor(input, "kthvalue")
@@ -118,7 +121,7 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
         order = _median_order(read(input), d, ignore_nan) if input.shape else read(input)
         return _chosen(name, AT[title + "Backward1"], input, order, d, keepdim)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=CHOSEN, rules=(EVEN[title + "Backward0"], AT[title + "Backward1"]))(numpy_names(body))
 
 
 median = _median_op("median", False)
@@ -141,7 +144,7 @@ def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
     return (np.expand_dims(out.reshape(moved.shape[:-1]), dim),)
 
 
-@op(name="mode", out=True)
+@op(name="mode", out=True, types=CHOSEN_WITH_PLACE, rules=(AT["ModeBackward0"],))
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     check_tensor(input, "mode")
@@ -197,10 +200,10 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
     level = levels.reshape([1] * last + [-1])
     if ignore_nan:
         rank_at = level * (valid - 1)
-        rank_at = FUNCTIONS["clamp"](rank_at, min=0)
+        rank_at = clamp(rank_at, min=0)
     else:
         rank_at = level * float(n - 1)
-        rank_at = FUNCTIONS["where"](valid == n, rank_at, new(constant(float(n - 1), (), of)))
+        rank_at = choose(valid == n, rank_at, new(constant(float(n - 1), (), of)))
     if interpolation == "lower":
         rank_at = rank_at.floor()
     elif interpolation == "higher":

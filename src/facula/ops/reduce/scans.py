@@ -24,12 +24,15 @@ from facula.engine.graph.node import (
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, numpy_names, wrap_dim
+from facula.ops.arrange.joining import cat
 from facula.ops.casting import to_dtype
+from facula.ops.create.creation import zeros
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.index.gathering import along_rule
 from facula.ops.reduce.reduction_nodes import coordinate, mask, mask_zero
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import ALONG, SCANNED, SCANNED_WITH_PLACE
 
 
 def scanned(primitive: Primitive, x: Tensor, d: int) -> Tensor:
@@ -66,7 +69,7 @@ def _accumulated(input: Tensor, dim: Any, of: dtype | None, what: str) -> tuple[
 _CUMSUM = Rule("CumsumBackward0", lambda ctx, g: (reversed_sum(g, ctx.saved[0]),))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SCANNED, rules=(_CUMSUM,))
 @numpy_names
 def cumsum(input: Tensor, dim: int, *, dtype: dtype | None = None) -> Tensor:
     x, d = _accumulated(input, dim, dtype, "cumsum")
@@ -95,7 +98,7 @@ _ONE_AT = Formula("where", where(_a, 1.0, _b))
 _CUMPROD = Rule("CumprodBackward0", _cumprod_back)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SCANNED, rules=(_CUMPROD,))
 @numpy_names
 def cumprod(input: Tensor, dim: int, *, dtype: dtype | None = None) -> Tensor:
     x, d = _accumulated(input, dim, dtype, "cumprod")
@@ -128,7 +131,7 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
         attach(values, rule, (input,), (indices, d))
         return result_type(name)(values, indices)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=SCANNED_WITH_PLACE, rules=(rule,))(numpy_names(body))
 
 
 cummax = _cumulative("cummax", CUMMAX)
@@ -161,7 +164,7 @@ _EXP_ADD = Formula("exp", _exp(_a + _b))
 _LCSE = Rule("LogcumsumexpBackward0", _logcumsumexp_back)
 
 
-@op(out=True)
+@op(out=True, types=ALONG, rules=(_LCSE,))
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     check_tensor(input, "logcumsumexp")
@@ -188,7 +191,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     parts = [p for p in (prepend, input, append) if p is not None]
-    x = FUNCTIONS["cat"](parts, d) if len(parts) > 1 else input
+    x = cat(parts, d) if len(parts) > 1 else input
     if n == 0:
         return input.clone()  # without what is put before and after it
     for _ in range(min(n, x.shape[d])):
@@ -218,7 +221,7 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
     if y.dtype is bool_:
         raise RuntimeError("trapezoid: received a bool input for `y`, but bool is not supported")
     if y.shape[wrap_dim(dim, len(y.shape))] == 0:
-        empty: Tensor = FUNCTIONS["zeros"](
+        empty: Tensor = zeros(
             [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype,
             device=y.device)
         return empty
