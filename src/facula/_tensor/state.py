@@ -11,6 +11,7 @@ from facula._tensor.outside import address
 from facula.autograd.graph import Rule
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
+from facula.engine.realize import realize
 from facula.errors import warn
 from facula.ops.create import pinned
 from facula.ops.registry import also, method
@@ -132,6 +133,8 @@ def data_ptr(self: Tensor) -> int:
     """
     if is_meta(self) or 0 in self.shape:
         return 0
+    if device_of(self) is not _CPU:  # nobody writes there by an address
+        return realize(self._node or self._storage.node).ptr + storage_offset(self) * self.dtype.itemsize
     return address(share(self), self) + storage_offset(self) * self.dtype.itemsize
 
 
