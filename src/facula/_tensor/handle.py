@@ -326,13 +326,27 @@ def refresh(t: Tensor) -> None:
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
     if base._rg and base._grad_fn is not None:
-        t._grad_fn = grad_node(
+        place_of(t, grad_node(
             rules.as_strided, (edge_of(base),),
             (base.shape, strides_of(base), base._offset, t.shape, t._strides, t._offset), (base.shape,),
-            (base.dtype,))
-        t._output_nr = 0
+            (base.dtype,)))
         t._rg = True
     t._grad_version = t._storage.version
+
+
+def place_of(t: Tensor, step: GradNode, number: int = 0) -> None:
+    """The history of `t` is now `step`: what `retain_grad` is to store goes along."""
+    if t._retains:
+        old = t._grad_fn
+        kept = (old._cold or {}).get("retain") if old is not None else None
+        reference = kept.pop((t._output_nr, id(t)), None) if kept else None
+        if reference is not None:
+            if step._cold is None:
+                step._cold = {}
+            step._cold.setdefault("retain", {})[number, id(t)] = reference
+    t._grad_fn = step
+    if t._output_nr != number:
+        t._output_nr = number
 
 
 def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...] = ()) -> Tensor:
@@ -460,8 +474,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
         assign(t, node)
-        base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
-        base._output_nr = 0
+        place_of(base, grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype)))
         base._rg = True
         base._grad_version = t._storage.version
         t._grad_version = -1
@@ -470,18 +483,15 @@ def update(t: Tensor, result: Tensor) -> Tensor:
     edge = edge_of(result if result._rg else t) if history else None
     assign(t, node)
     if history and result._rg:
-        t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
-        if isinstance(edge, tuple):
-            t._output_nr = edge[1]
-        elif t._output_nr:
-            t._output_nr = 0
         if isinstance(edge, Tensor):
-            t._grad_fn = grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,))
+            place_of(t, grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,)))
+        elif isinstance(edge, tuple):
+            place_of(t, *edge)
+        else:
+            place_of(t, edge)
         t._rg = True
     elif history:  # the old value no longer counts: its gradient is zero
-        t._grad_fn = grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,))
-        if t._output_nr:
-            t._output_nr = 0
+        place_of(t, grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,)))
     return t
 
 
