@@ -2,8 +2,9 @@
 
 import warnings
 
-import facula
 import pytest
+
+import facula
 
 pytestmark = pytest.mark.oracle
 
