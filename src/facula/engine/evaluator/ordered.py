@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from facula.engine.compiler.program.ordered import Matrix, Product, Scan, Scatter
+from facula.engine.evaluator.products import ordered_product
 from facula.engine.graph.primitives.elements import convert, load, store
+from facula.engine.graph.primitives.scan import carried
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
 Array = np.ndarray[Any, Any]
@@ -21,9 +23,11 @@ def scan(s: Scan, buffers: Sequence[Array]) -> None:
     count = s.outer * s.n * s.inner
     x = convert(load(buffers[0][:count], s.source), s.source, s.dtype).reshape(s.outer, s.n, s.inner)
     step, out = FUNCTIONS[_STEP[s.op]], np.empty(x.shape, x.dtype)
-    so_far = x[:, :1]
+    goes_on = carried(s.op, s.dtype).numpy if s.dtype.compute is s.dtype else x.dtype
+    so_far = x[:, :1].astype(goes_on, copy=False)
     for k in range(s.n):
-        so_far = np.asarray(step(so_far, x[:, k:k + 1])).astype(x.dtype, copy=False) if k else so_far
+        if k:
+            so_far = np.asarray(step(so_far, x[:, k:k + 1].astype(goes_on, copy=False))).astype(goes_on, copy=False)
         out[:, k:k + 1] = so_far
     buffers[1][:count] = store(out, s.dtype).reshape(-1)
 
@@ -51,7 +55,7 @@ def scatter(s: Scatter, buffers: Sequence[Array]) -> None:
 def product(s: Product, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
     a = _matrix(s.a, buffers[0], (s.batch, s.m, s.k), numbers)
     b = _matrix(s.b, buffers[1], (s.batch, s.k, s.n), numbers)
-    buffers[2][:s.batch * s.m * s.n] = np.matmul(a, b).reshape(-1)
+    buffers[2][:s.batch * s.m * s.n] = ordered_product(a, b, s.order, s.fused).reshape(-1)
 
 
 def _matrix(x: Matrix, memory: Array, shape: tuple[int, int, int], numbers: Sequence[Any]) -> Array:

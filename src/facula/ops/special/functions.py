@@ -30,6 +30,7 @@ from facula.ops.elementwise.transcendental import exp, plain_digamma, plain_lgam
 from facula.ops.index.masking import where as choose
 from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.special.host_functions import ROUTINES, floating, floating_pair, host, routine
+from facula.ops.type_rules import PROMOTED_FLOATING
 
 # ---- names that are elsewhere already ---------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ op(_entropy, namespace="special", method=False, out=True)
 op(unary("ndtr", lambda x: 0.5 * _erfc(x * -0.7071067811865476)), namespace="special", method=False, out=True)
 op(Binary("xlog1py", _xlog1py, "float", "same", lambda x, y: (
        where(_eq(x, 0.0) & (y <= -1.0), 0.0, _log1p(y)), x / (y + 1.0))).__call__,
-   name="xlog1py", namespace="special", method=False, out=True)
+   name="xlog1py", namespace="special", method=False, out=True, types=PROMOTED_FLOATING)
 
 
 # ---- functions on the host --------------------------------------------------------------------------------
