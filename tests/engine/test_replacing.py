@@ -83,7 +83,7 @@ def the_tape_holds_it(k, state):
 
 def read_elsewhere(k, state):
     x = F.randn(SIZE, SIZE) + 1
-    x.data_ptr()
+    F.cpu.synchronize()
     x = [lambda: x + x.t(), lambda: x + x.flip(0), lambda: x.roll(1, 0) * x, lambda: x + x[0], lambda: x - x.mean(),
          lambda: x.cumsum(0) + x, lambda: F.softmax(x, 0), lambda: x.view(-1)[F.arange(SIZE * SIZE).flip(0)]
          + x.view(-1), lambda: F.where(x > 0, x, -x), lambda: x @ x + x, lambda: F.cat([x[1:], x[:1]]) + x][k % 11]()
@@ -92,8 +92,7 @@ def read_elsewhere(k, state):
 
 def several_results(k, state):
     x, y = F.randn(SIZE, SIZE), F.randn(SIZE, SIZE)
-    x.data_ptr()
-    y.data_ptr()
+    F.cpu.synchronize()
     a, b, c = x + y, x * y, x - y
     if k % 2:
         d = b.sum() + a
@@ -105,7 +104,7 @@ def several_results(k, state):
 
 def other_types(k, state):
     x = F.randn(SIZE, SIZE) * 100
-    x.data_ptr()
+    F.cpu.synchronize()
     x = [lambda: x.to(F.int32), lambda: x.double(), lambda: x.half(), lambda: (x > 0).float() + x,
          lambda: x.view(F.int32) + 1][k % 5]()
     return [x]
@@ -132,7 +131,7 @@ def a_routine_fails(k, state):
     """What is computed again after an error must not read what had been overwritten already."""
     x = state.pop("x", None)
     x = F.randn(SIZE, SIZE) if x is None else x
-    x.data_ptr()
+    F.cpu.synchronize()
     x = x * 2 + 1
     call = record(CALL, (x[:2, :2].contiguous()._node,), ("fails_at_first",), None, (), x.dtype)
     y = new(record(PICK, (call,), (0,), None, F.Size((2, 2)), x.dtype))

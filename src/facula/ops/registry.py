@@ -15,11 +15,13 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, new, read, update
+from facula._tensor.handle import Tensor, device_of, read, update
+from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.engine.session import session
+from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
@@ -174,23 +176,29 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
+    name = public + "_"
+
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
+            if others:  # read and write in one
+                with session.lock:
+                    return write_back(self, body(self, *args, **kwargs), name)
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
             again = respelled(body, (self, *args), kwargs, error)
             if again is None:
                 explain(body, (self, *args), kwargs, error)
                 raise
-            result = body(*again[0], **again[1])
-        return write_back(self, result, public + "_")
-    written.__name__ = public + "_"
+            return written(*again[0], **again[1])
+        return write_back(self, result, name)
+    written.__name__ = name
     return written
 
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
-    """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
+    other threads the caller has taken his turn."""
     if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
@@ -272,7 +280,5 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
             warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                  f"which does not match the required output shape {list(result.shape)}. This behavior is "
                  "deprecated.", UserWarning)
-        fresh = new(read(result))
-        out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
-        return out
+        take_shape(out, result.shape)  # a view stays one: what is written goes to its base
     return update(out, result)

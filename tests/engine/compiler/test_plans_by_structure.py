@@ -23,7 +23,7 @@ def empty(monkeypatch):
 
 def made(array=A):
     x = F.from_numpy(array.copy()) * 1
-    x.data_ptr()  # computed now
+    F.cpu.synchronize()  # computed now
     return x
 
 

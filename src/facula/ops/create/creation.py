@@ -45,7 +45,7 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
 def placed(t: Tensor, device: Any, what: str) -> Tensor:
     """`t`, which nobody else holds, on `device` (None: where it is, or the default)."""
     place = parse_device(device, what)
-    if device is not None or place is not CPU:
+    if (device is not None or place is not CPU) and device_of(t) is not place:
         if t._storage is None:
             t._node = moved(t._node, place)
         else:
