@@ -25,7 +25,7 @@ from facula.ops.elementwise.comparison import maximum, minimum
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, set_rows
 from facula.ops.registry import DTYPE_NAMES, also, op
-from facula.ops.severing import severed
+from facula.ops.severing import leaned, leaning, severed
 from facula.ops.view.value_views import reshape_value
 from facula.size import Size
 
@@ -108,7 +108,7 @@ def _sums_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     return (window_sums(wide, size, kernel, (1,) * len(kernel)),)
 
 
-_SUMS = Rule("AvgPoolBackward0", _sums_backward)
+_SUMS = Rule("AvgPoolBackward0", leaning(_sums_backward))
 
 
 def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints) -> Tensor:
@@ -200,6 +200,7 @@ def _adaptive_avg_pool(n: int) -> Any:
             kernel = tuple([s // o for s, o in zip(size, out, strict=True)])
             x = window_sums(x, out, kernel, kernel) / float(size_of(kernel))
         else:
+            x = leaned(x)
             for k, (s, o) in enumerate(zip(size, out, strict=True)):
                 x = taps(x, 2 + k, *_averaging(s, o)) if o else x.narrow(2 + k, 0, 0)
         x = to_dtype(x, of)
@@ -250,7 +251,7 @@ def _max_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     return (add_rows(new(constant(0, shape, g.dtype)), at, g, total, 1),)
 
 
-_MAX_POOL = Rule("MaxPoolBackward0", _max_backward)
+_MAX_POOL = Rule("MaxPoolBackward0", leaning(_max_backward))
 
 
 def chosen(x: Tensor, window: Any, n: int, lines: list[tuple[Any, int, Any, Any]]) -> tuple[Tensor, Tensor]:
