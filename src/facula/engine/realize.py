@@ -30,7 +30,7 @@ from facula.engine.graph.node import (
     size_of,
 )
 from facula.engine.placing import running, upload
-from facula.engine.recorder import READY, lock, pending
+from facula.engine.recorder import READY, SMALL, lock, pending
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.session import session
@@ -346,6 +346,8 @@ def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:
     has elements and is not the cpu."""
     if elsewhere and running.device is not CPU and running.device is not META_DEVICE:
         return upload(running.device, array, shape, of)
+    if pending and array.nbytes > SMALL:
+        recorder.memory_made(array.nbytes)
     node = Node(BUFFER, _NOTHING, None, None, shape, of)
     node.buffer = adopt(array)
     return node

@@ -16,6 +16,8 @@ pending, lock = session.pending, session.lock
 READY = frozenset((BUFFER, CONST))  # what is not to be computed
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
 LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
+MOST_BESIDE = config.threshold("pending_bytes")
+SMALL = 4096  # bytes of an array that is not counted: what is pending has few of them
 MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
 
@@ -161,6 +163,21 @@ def _put_off(until: int) -> None:
     session.look_at = until
     session.late = until != session.start
     session.due[0] = until - 1 if LIMIT else 0
+
+
+def memory_made(nbytes: int) -> None:
+    """There is so much more memory (an array, a copy on a device). What is pending may hold whatever has been made
+    since it was recorded, and be small itself: a loop that keeps the `argmax` of each batch. So it is computed then."""
+    try:
+        oldest = id(pending[0])
+    except IndexError:  # another thread has had it computed
+        return
+    if oldest != session.oldest:
+        session.oldest, session.beside = oldest, 0
+    session.beside += nbytes
+    if session.beside > MOST_BESIDE and not lock._is_owned():  # type: ignore[attr-defined]  # not amid a walk or a run
+        session.beside = 0
+        above.flush()
 
 
 def _start_at(count: int) -> None:
