@@ -14,7 +14,8 @@ def drawn(seed):
     n = r.choice([1, 2, 3])
     kernel = [r.randint(1, 4) for _ in range(n)]
     options = {"kernel_size": tuple(kernel), "stride": tuple(r.randint(1, 3) for _ in kernel),
-               "padding": tuple(r.randint(0, k // 2) for k in kernel), "dilation": tuple(r.randint(1, 2) for _ in kernel),
+               "padding": tuple(r.randint(0, k // 2) for k in kernel),
+               "dilation": tuple(r.randint(1, 2) for _ in kernel),
                "ceil_mode": r.random() < 0.5, "return_indices": True}
     x = np.random.default_rng(seed).integers(-3, 3, (2, 2, *(r.randint(3, 8) for _ in kernel))).astype("float32")
     x[x < r.choice([-4, -4, 0, 4])] = -np.inf
