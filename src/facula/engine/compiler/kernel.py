@@ -30,12 +30,15 @@ class Machine:
     registers     vector registers
     caches        bytes of the first, second and third level
     features      instructions beyond the architecture's least, by LLVM's names
+    programs      are steps to carry what they mean, as data? The evaluator and devices that run it need it, machine
+                  code does not
     """
 
     vector_bytes: int = 64
     registers: int = 32
     caches: tuple[int, int, int] = (32 << 10, 1 << 20, 16 << 20)
     features: frozenset[str] = frozenset()
+    programs: bool = True
 
 
 ANY = Machine()

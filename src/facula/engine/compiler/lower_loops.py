@@ -14,6 +14,7 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
+from facula.engine.compiler.printed import Description, Printed, memo
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import LoopProgram
@@ -23,6 +24,7 @@ from facula.engine.compiler.simplify import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.errors import VerifyError
 
 CHUNK = threshold("chunk_elements")  # reduced elements of a chunk
 TILE_NS = threshold("tile_ns")  # work of a tile: large against handing it to a thread, small against the whole
@@ -51,7 +53,7 @@ class Launch:
         nbytes: int,
         flops: int,
         writes: list[object],
-        program: LoopProgram,
+        program: LoopProgram | None,
         keys: list[object],
     ) -> None:
         self.writes = writes
@@ -175,7 +177,28 @@ def _split(
 
 
 def launch(nest: Nest, title: str, machine: Machine) -> Launch:
-    """The nest cut into tiles, as a loop program, and that as a kernel."""
+    """The nest cut into tiles, as a loop program, and that as a kernel: unless an equal one has been printed."""
+    known = Description(nest, machine)
+    found = memo.known.get(known.key)
+    program, keys = None, list(known.buffers)
+    if found is None or machine.programs or config.VERIFY.value or debug.wants(3):
+        made, program, keys = _printed(nest, title, machine, known)
+        if found is None:
+            found = made
+            memo.keep(known.key, made)
+        elif made != found._replace(kernel=made.kernel) or made.kernel.ir != found.kernel.ir:
+            raise VerifyError(f"{title}: nests with one description give two kernels")
+    kernel = found.kernel if found.kernel.title == title else Kernel(found.kernel.name, found.kernel.ir, title)
+    buffers, numbers = list(known.buffers), list(known.numbers)
+    words: list[Word] = [w if isinstance(w, int) else ("buf", buffers[w[1]]) if w[0] == "buf"
+                         else ("num", numbers[w[1]]) for w in found.words]
+    return Launch(kernel, words, found.tiles, found.cost, found.nbytes, found.flops,
+                  list(dict.fromkeys(s.node for s in nest.stores)), program, keys)
+
+
+def _printed(
+    nest: Nest, title: str, machine: Machine, known: Description
+) -> tuple[Printed, LoopProgram, list[object]]:
     order = nest.order
     points = size_of(nest.sizes)
     nbytes = _traffic(nest, order)
@@ -192,19 +215,15 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
-    words = [("buf", keys[w[1].number]) if isinstance(w, tuple) and isinstance(w[1], Buffer) else w
-             for w in emitter.words]
-    return Launch(
-        kernel,
-        words,
-        tiles,
-        points * each,
-        nbytes,
-        operations * points,
-        list(dict.fromkeys(s.node for s in nest.stores)),
-        program,
-        keys,
-    )
+    words: list[object] = []
+    for w in emitter.words:
+        if isinstance(w, int):
+            words.append(w)
+        elif isinstance(w[1], Buffer):
+            words.append(("buf", known.buffers[keys[w[1].number]]))
+        else:
+            words.append(("num", known.numbers[w[1]]))  # type: ignore[index]
+    return Printed(kernel, tuple(words), tiles, points * each, nbytes, operations * points), program, keys
 
 
 def _own_cost(v: Val) -> float:

@@ -47,7 +47,7 @@ class Target:
         """What the compiler is told of it."""
         features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
         many = "avx512vl" in features or not self.triple.startswith(("x86", "i686"))
-        return Machine(self.vector_bytes, 32 if many else 16, _caches(), features)
+        return Machine(self.vector_bytes, 32 if many else 16, _caches(), features, programs=False)
 
     @property
     def fingerprint(self) -> str:
