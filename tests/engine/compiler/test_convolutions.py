@@ -206,7 +206,7 @@ def test_bytes_held():
 
 @compiled
 def test_same_bits_for_any_number_of_threads():
-    code = ("import sys; sys.path.insert(0, 'tests')\n"
+    code = ("import sys; sys.path[:0] = ['tests/support', 'tests/engine/compiler']\n"
             "import hashlib, facula, test_convolutions as t\n"
             "facula.set_num_threads(int(sys.argv[1]))\n"
             "for case in ('larger images', 'tiles', 'many channels', 'depthwise', 'stem', 't strided, grouped'):\n"
