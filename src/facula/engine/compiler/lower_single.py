@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from facula.dtypes import dtype
+from facula.dtypes import FLOAT, dtype
 from facula.engine.compiler import matmul
 from facula.engine.compiler.affine import Affine, identity, refine
 from facula.engine.compiler.emit.sequential import scan_kernel, scatter_kernel
@@ -15,8 +15,9 @@ from facula.engine.compiler.lower_loops import Launch, Temporary, launch
 from facula.engine.compiler.operands import matrix_of
 from facula.engine.compiler.plan import HostOperand, HostStep, Made, Work
 from facula.engine.compiler.program.ordered import Matrix, Nothing, Product, Scan, Scatter
-from facula.engine.compiler.simplify import Graph, is_native
-from facula.engine.compiler.values import Builder, Read, Val
+from facula.engine.compiler.simplify import Graph, cut_of, is_native
+from facula.engine.compiler.spaces import without_ones
+from facula.engine.compiler.values import Builder, Read, Refine, Val
 from facula.engine.graph.node import CONST, CONTRACT, WRITE, Node, offset_of, size_of
 
 Slots = dict[object, int]
@@ -72,6 +73,10 @@ def host(node: Node, graph: Graph, reason: str = "") -> Work:
 def _contract(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
     sources: list[Source] = []
+    if not size_of(node.inputs[0].shape):  # sums over nothing
+        builder, over = _builder(node.shape, graph, formats), identity(node.shape)
+        zero = builder.make("lit", (), node.dtype, 0.0 if node.dtype.category == FLOAT else 0)
+        return [_one(Store(node, zero, over, node.dtype), "zeros", machine)]
     if node.dtype.compute is node.dtype:
         for place, ((source, map), i) in enumerate(zip(graph.reads[node], node.inputs, strict=True)):
             padding = graph.padding.get((node, place))
@@ -163,14 +168,21 @@ def _builder(dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Bu
     return Builder(dims, {}, set(), graph.leaves, graph.numbers_at, formats)
 
 
-def _read(read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Val:
-    return _builder(dims, graph, formats).read(read[0], refine(read[1], dims))
+def _read(
+    read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, str]
+) -> tuple[tuple[int, ...], Builder, Val]:
+    """What `read` gives over `dims` (without ones), or over a finer cut of them where its coordinates ask for one."""
+    while True:
+        builder = _builder(dims, graph, formats)
+        try:
+            return dims, builder, builder.read(read[0], refine(read[1], dims))
+        except Refine as finer:
+            dims = without_ones(finer.dims)
 
 
 def _copy(node: Node, read: Read, graph: Graph, formats: dict[int, str], machine: Machine) -> Launch:
     """The base of a write or scatter, copied to where the result will be."""
-    dims = read[1].dims
-    value = _read(read, dims, graph, formats)
+    dims, _, value = _read(read, without_ones(read[1].dims), graph, formats)
     nest = build_nest(
         dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], machine)
     return launch(nest, f"copy for {node.op.name}", machine)
@@ -185,13 +197,14 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
     if len(node.attrs) == 1:  # the offset is no constant
         nums = (graph.numbers_at[node], 1),
         formats[nums[0][0]] = "q"
-    dims = value[1].dims
     copy = _copy(node, base, graph, formats, machine)
     store = None
     if size_of(shape):
-        region = _refined(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
-        builder = _builder(dims, graph, formats)
-        x = builder.round(builder.cast(builder.read(value[0], value[1]), node.dtype))
+        cut = cut_of(value[1], shape)
+        assert cut is not None, "simplify keeps such a value"
+        dims, builder, x = _read(value, cut, graph, formats)
+        region = refine(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
+        x = builder.round(builder.cast(x, node.dtype))
         nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], machine)
         store = launch(nest, "write", machine)
 
@@ -205,23 +218,12 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
     return Work(reads, [node], make, overwrites)
 
 
-def _refined(map: Affine, dims: tuple[int, ...]) -> Affine:
-    """`map` over `dims`, which may be cut finer and keep ones."""
-    ones = tuple(n for n in map.dims if n != 1) == dims or map.dims == dims
-    return map if map.dims == dims else refine(map, dims) if not ones else _drop_ones(map)
-
-
-def _drop_ones(map: Affine) -> Affine:
-    pairs = [(n, s) for n, s in zip(map.dims, map.strides, strict=True) if n != 1]
-    return Affine(tuple(n for n, _ in pairs), tuple(s for _, s in pairs), map.const, map.nums)
-
-
 def _in_memory(node: Node, graph: Graph) -> bool:
     return node in graph.leaves or node.op is not CONST
 
 
 def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> Work:
-    base, (index, _), (source, source_map) = graph.reads[node]
+    base, (index, _), (source, _) = graph.reads[node]
     rows, columns = node.shape
     copy = _copy(node, base, graph, formats, machine)
     count = size_of(index.shape)
@@ -229,14 +231,11 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine
     kernel = scatter_kernel(op, node.dtype, columns == 1, machine.vector_bytes)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
-    constant = source.op is CONST and source not in graph.leaves
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         made: list[Made] = [] if in_place else [copy.step(slots)]
         if count and columns:
-            args = [slots[node], slots[index], slots[filled], count, rows, columns, block]
-            if fill is not None:
-                made.append(fill.step(slots))
+            args = [slots[node], slots[index], slots[source], count, rows, columns, block]
             made.append(
                 Step(
                     kernel,
@@ -245,29 +244,15 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine
                     count * columns * 0.5 + count * 2.0,
                     count * columns * node.dtype.itemsize * 2,
                     program=Scatter(op, node.dtype, count, rows, columns),
-                    slots=(slots[node], slots[index], slots[filled]),
+                    slots=(slots[node], slots[index], slots[source]),
                 )
             )
         return made
 
-    fill: Launch | None = None
-    filled: object = source
-    writes: list[object] = [node]
-    if constant:  # a number scattered everywhere: put it into memory
-        filled = Temporary(size_of(source.shape) * node.dtype.itemsize)
-        writes.append(filled)
-        value = _read((source, source_map), source_map.dims, graph, formats)
-        dims = source_map.dims
-        fill = launch(
-            build_nest(
-                dims, (False,) * len(dims), [Store(filled, value, identity(dims), node.dtype)], machine),
-            "fill",
-            machine,
-        )
-    reads: list[object] = [s for s in (base[0], index) if _in_memory(s, graph)]
-    if not constant:
-        reads.append(source)
-    return Work(reads, writes, make, base[0] if _in_memory(base[0], graph) else None)
+    reads: list[object] = [index, source]
+    if _in_memory(base[0], graph):
+        reads.insert(0, base[0])
+    return Work(reads, [node], make, base[0] if _in_memory(base[0], graph) else None)
 
 
 def _scan(node: Node) -> Work:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from facula.dtypes import COMPLEX
-from facula.engine.compiler.affine import broadcast, identity, is_identity, joined, normal, view_map
+from facula.engine.compiler.affine import Affine, broadcast, identity, is_identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
 from facula.engine.compiler.matmul import supported
 from facula.engine.compiler.operands import Padding, product_operands, resolve
+from facula.engine.compiler.spaces import without_ones
 from facula.engine.compiler.values import Read, steps_of
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
@@ -72,8 +73,8 @@ def simplify(
                 pending.append(graph.reads[node][1][0])
         else:
             graph.reads[node] = _operands(node, graph)
-            for source, _ in graph.reads[node]:
-                if source not in graph.leaves and not (source.op is CONST and fills(node)):
+            for place, (source, _) in enumerate(graph.reads[node]):
+                if source not in graph.leaves and not (source.op is CONST and fills(node, place)):
                     graph.kept.add(source)
                     pending.append(source)
     _share_memory(graph, needed)
@@ -93,6 +94,8 @@ def _share_memory(graph: Graph, needed: set[Node]) -> None:
             continue
         source, map = graph.reads[view][0]
         if source in graph.leaves or source in outputs or source in graph.loops or source in graph.same:
+            continue
+        if source not in needed:  # a constant: there is no step that could write it there
             continue
         if size_of(source.shape) == size_of(view.shape) and is_identity(map, size_of(view.shape)):
             graph.same[source] = view
@@ -124,9 +127,9 @@ def is_native(node: Node) -> bool:
     return node.op is WRITE or node.op.kind in ("scatter", "scan")
 
 
-def fills(node: Node) -> bool:
-    """Does its lowering take constants as numbers, not as memory?"""
-    return is_native(node) and node.op.kind in ("write", "scatter")
+def fills(node: Node, place: int) -> bool:
+    """Does its lowering take a constant as this operand without having it in memory?"""
+    return is_native(node) and (node.op is WRITE or node.op.kind == "scatter" and place == 0)
 
 
 def _reads(node: Node, graph: Graph) -> list[Read]:
@@ -160,11 +163,22 @@ def _reads(node: Node, graph: Graph) -> list[Read]:
     return []
 
 
+def cut_of(map: Affine, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A space for reading by `map` and writing to a region of `shape`; None if they cut the elements in ways that have
+    no common refinement."""
+    return joined([without_ones(map.dims), without_ones(shape)])
+
+
 def _operands(node: Node, graph: Graph) -> list[Read]:
     """What a step of its own reads: memory, through maps where its lowering can."""
     direct = [(source, identity(source.shape)) for source in node.inputs]
     if node.op is WRITE and is_native(node):
-        return [resolve(source, map, graph) for source, map in direct]
+        (base, over), (value, region) = direct
+        read = resolve(value, region, graph)
+        if cut_of(read[1], value.shape) is None and size_of(value.shape):
+            graph.notes.append(f"{value!r}: kept, its layout does not go with the region it is written to")
+            read = value, region
+        return [resolve(base, over, graph), read]
     if node.op is not CONTRACT or not is_native(node):
         return direct
     found = product_operands(node, graph)
