@@ -124,7 +124,8 @@ DEBUG = Setting(
     "engine/debug.py")
 VERIFY = Setting(
     "FACULA_VERIFY", False, _flag,
-    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",
+    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError), and so is "
+    "whatever else the compiler fails of.",
     "engine/compiler/pipeline.py")
 
 SAVE_PLANS = Setting(

@@ -15,12 +15,12 @@ from facula import config
 from facula.engine import debug
 from facula.engine.graph.node import Node
 from facula.engine.steps import use_machine_code
-from facula.errors import VerifyError
+from facula.errors import of_our_making
 
 if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
 
-MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
+MOST_FAILURES = 256  # kinds that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 
 
@@ -47,29 +47,29 @@ def compile(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_
             plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
         return plan
     except Exception as error:
-        if config.DEBUG.value or isinstance(error, VerifyError):
+        if config.DEBUG.value or config.VERIFY.value or isinstance(error, MemoryError) or not of_our_making(error):
             raise
         _report(error, len(order), saved)
         return None
 
 
 def _report(error: Exception, nodes: int, saved: str) -> None:
-    """The graph's plan is remembered as None, so the reason is told here or never: once each, whatever Python has
-    shown before (hence no registry), as of the line that gave up."""
-    reason = repr(error)
-    if reason in failures:
-        return
+    """The graph's plan is remembered as None, so the reason is told here or never: once a kind, whatever Python has
+    shown before (hence no registry), as of the line that gave up. What differs from graph to graph makes no kind."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
+    kind = f"{type(error).__name__} at {where[0]}:{where[1]}"
+    if kind in failures:
+        return
+    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({error!r}); it runs on "
                            "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
                            + (f"The graph is in {saved}." if saved else
                               "FACULA_SAVE_PLANS=folder saves the graph as a file."),
                            RuntimeWarning, *where)
     if len(failures) < MOST_FAILURES:
-        failures[reason] = "".join(traceback.format_exception(error))
+        failures[kind] = "".join(traceback.format_exception(error))
 
 
 def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:
