@@ -24,6 +24,7 @@ from facula.config import threshold
 from facula.dtypes import float32
 from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere, size_of
+from facula.engine.kept import Kept
 from facula.engine.runtime.buffer import class_of
 from facula.engine.steps import (
     Key,
@@ -77,8 +78,13 @@ class _Replay:
         self.constants = constants
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
 
+    def weight(self) -> int:
+        """Bytes, about."""
+        lists = len(self.fresh) + len(self.grads) + len(self.constants)
+        return 300 + 80 * lists + self.step.weight() + sum(8 * size_of(table.shape) for table in self.tables)
 
-_known: dict[Key, _Replay | partial.Notes | int] = {}  # an int: how often it was walked. NEVER: it does not map
+
+_known: dict[Key | int, _Replay | partial.Notes | int] = Kept()  # an int: how often walked. NEVER: it does not map
 NEVER = -1
 MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a replay
 _survey: Callable[..., Any] | None = None  # the walk over the tape in machine code, once there is some
@@ -284,7 +290,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)
         try:
-            entry = _known.get(key, 0)
+            entry = _known.get(key, 0) or _known.get(hash(key), 0)  # of what has been seen once only the hash is kept
         except TypeError:  # something saved has no hash
             entry = NEVER
         if type(entry) is _Replay:
@@ -294,7 +300,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
             return
         if entry != 1:  # a key that never comes back is not worth a plan
             if entry == 0:
-                realize.keep(_known, key, 1)
+                realize.keep(_known, hash(key), 1)
             del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)
             realize.flush()
@@ -303,7 +309,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         looks = realize.looks
         del nodes, leaves, found
         settle(walk(roots, keep, False, None), False, None)
-        _known[key] = _capture(scene, realize.looks == looks)
+        realize.keep(_known, key, _capture(scene, realize.looks == looks))
 
 
 def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool) -> dict[Any, Any]:
@@ -312,11 +318,11 @@ def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bo
     structure, leaves, _ = signature([], found.values)
     key = (*found.parts, structure)
     try:
-        entry = _known.get(key, 0)
+        entry = _known.get(key, 0) or _known.get(hash(key), 0)
     except TypeError:
         entry = NEVER
     if entry == 0:
-        realize.keep(_known, key, 1)
+        realize.keep(_known, hash(key), 1)
     recording = mode.grad
     mode.grad = False
     try:
@@ -327,7 +333,7 @@ def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bo
         kept = primitives([], leaves), tuple(map(_rule, found.tape))
         del leaves
         notes, gradients = partial.noted(found, roots, keep, kept)
-        _known[key] = NEVER if notes is None else notes
+        realize.keep(_known, key, NEVER if notes is None else notes)
         if _survey is None:
             use_machine_code()
         return gradients

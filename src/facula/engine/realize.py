@@ -17,6 +17,8 @@ from facula.dtypes import bool_
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
 from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
+from facula.engine.kept import LIMIT, Kept
+from facula.engine.pieces import held_below, held_views, is_deferred, novelty, pieces_of, with_sources
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime.buffer import Buffer, adopt
@@ -38,9 +40,8 @@ if TYPE_CHECKING:
     from facula.engine.runtime.cpu.plan import Plan
     from facula.engine.targets.protocol import Target
 
-_steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
-_plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
-LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
+_steps: dict[Key, Step] = Kept()  # by signature: what the same graph came to before
+_plans: dict[tuple[object, ...], Plan | None] = Kept()  # by the live part's structure: several signatures may share one
 # Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 _NOTHING: tuple[Node, ...] = ()
@@ -202,8 +203,46 @@ def run(nodes: list[Node]) -> None:
         if not _READY.issuperset(map(_op, leaves)):
             run(_closure(leaves) + nodes)
             return
+        if novelty.in_pieces(key, nodes):
+            del leaves
+            views = held_views(nodes, held_of(nodes))
+            _run_pieces(nodes, 0)
+            while views:  # last: their readers have looked through them
+                _run_piece(with_sources(views.pop()), 0)
+            return
         step = step_of(nodes, leaves, held_of(nodes))
         keep(_steps, key, step)
+    elif not step.used:
+        step.used = True
+        novelty.met_again(nodes)
+    if step.results:
+        run_step(step, nodes, leaves, numbers)
+
+
+def _run_pieces(nodes: list[Node], level: int) -> None:
+    for piece in pieces_of(nodes, level):
+        _run_piece(piece, level)
+        piece.clear()
+
+
+def _run_piece(nodes: list[Node], level: int) -> None:
+    """As `run`, of a piece of a graph. What its readers look through is not computed, unless it is all there is."""
+    key, leaves, numbers = signature(nodes, [])
+    alone = all(map(is_deferred, nodes))
+    key = alone, *key
+    step = _steps.get(key)
+    if step is None:
+        if not alone and novelty.goes_finer(key, nodes, level):
+            del leaves
+            _run_pieces(nodes, level + 1)
+            return
+        held, read_later = held_of(nodes), set[int]()
+        if not alone:
+            held, read_later = held_below(nodes, held)
+        step = step_of(nodes, leaves, held)
+        step.written = [(place, uses) for place, uses in step.written if id(leaves[place]) not in read_later]
+        keep(_steps, key, step)
+    step.used = True
     if step.results:
         run_step(step, nodes, leaves, numbers)
 
@@ -245,6 +284,9 @@ def run_on(target: Target, nodes: list[Node]) -> None:
 
 def keep(cache: dict[Any, Any], key: object, value: object) -> None:
     """Put an entry into a bounded cache."""
+    if isinstance(cache, Kept):
+        cache.keep(key, value)
+        return
     if len(cache) >= LIMIT:
         del cache[next(iter(cache))]
     cache[key] = value

@@ -125,7 +125,7 @@ class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
     __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept",
-                 "program")
+                 "program", "used")
 
     def __init__(self, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
                  reads: Sequence[int], picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
@@ -140,7 +140,14 @@ class Step:
         self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
         self.only: Ready | None = None  # ready[()], when nothing can be donated
         self.program: Any = None  # what runs it on another device than the cpu
+        self.used = False  # has it been met again?
         self.kept: object = None  # whatever must not die before the key this is found under
+
+    def weight(self) -> int:
+        """Bytes, about; a plan counts for each step that keeps it alive."""
+        own = 600 + 40 * len(self.order) + 120 * len(self.results) + 20 * (len(self.reads) + len(self.picks))
+        kept = sum(plan.weight() + len(recipe or b"") for plan, recipe in self.ready.values() if plan is not None)
+        return own + kept
 
     def memory(self, leaves: list[Node]) -> list[Buffer]:
         return [leaves[k].buffer for k in self.reads]  # type: ignore[misc]

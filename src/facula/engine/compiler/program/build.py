@@ -6,7 +6,7 @@ there twice, without masks for the bulk and with masks for the rest, unless its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from facula.engine.compiler.kernel import VECTOR_BYTES
 from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest
@@ -36,8 +36,7 @@ MOST_COST = 48.0  # of the operations in a loop body, unrolled
 BIG = 90  # operations from which on only the masked form is written, to keep compile times low
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """What a thread takes at a time: `rows` rows, and of these `columns` columns where lanes run along a kept axis;
     `across` tiles lie beside each other."""
 

@@ -76,7 +76,8 @@ class Translation:
     def _over_reduced(self) -> Index:
         """The flat number of a point among the reduced ones."""
         inner = self.nest.inner
-        strides = contiguous_strides(tuple(self.nest.sizes[d] for d in inner))
+        # not the function that remembers: sizes may say where they come from (printed.py), and equal ones do not
+        strides = contiguous_strides.__wrapped__(tuple([self.nest.sizes[d] for d in inner]))
         return Index(0, (), tuple((self.axes[d], s) for d, s in zip(inner, strides, strict=True)))
 
     def _slot(self, number: int) -> Slot:

@@ -93,6 +93,14 @@ class Plan:
         if arena is not None and self._arena_bytes <= KEEP_ARENA:
             self._spare.append(arena)
 
+    def weight(self) -> int:
+        """Bytes, about, without machine code and kernels' texts: plans share these."""
+        spec = self.spec
+        steps = sum(500 + 24 * len(step.args) if isinstance(step, Step) else 1500 for step in spec.steps)
+        notes = sum(60 + len(note) for note in spec.notes)
+        segments = sum(len(segment) for segment in self._segments if isinstance(segment, bytes))
+        return 3000 + steps + notes + segments + 100 * len(spec.temporaries) + 8 * len(spec.formats)
+
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
         """How `execute` finds leaves, results and numbers in lists; None if it cannot serve."""
         if self._execute is None or self._program is None:

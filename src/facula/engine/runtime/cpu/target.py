@@ -43,6 +43,7 @@ class Target:
         return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
                 f'"target-cpu"="{self.cpu}" "target-features"="{self.features}"')
 
+    @functools.cache  # noqa: B019  there is one, or a few narrowed ones
     def machine(self) -> Machine:
         """What the compiler is told of it."""
         features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
@@ -107,6 +108,7 @@ def narrowed(full: Target, most: int) -> Target:
     return replace(full, features=features, vector_bytes=most)
 
 
+@functools.cache
 def available() -> bool:
     """Can machine code be made and run here? Cheap: does not import llvmlite."""
     return sys.maxsize > 2**32 and importlib.util.find_spec("llvmlite") is not None
