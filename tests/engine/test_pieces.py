@@ -1,6 +1,7 @@
 """Graphs that have not been seen before, run in pieces (engine/pieces.py): the same bits as whole, no growing cost."""
 
 import random
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 import facula
 import facula.nn.functional as F
 from facula import nn
-from facula.autograd import replay
-from facula.engine import kept, pieces, realize
+from facula.engine import pieces
+from facula.engine.session import session
+from facula.engine.trace import kept
+from facula.engine.trace.kept import Kept
 
 pytestmark = pytest.mark.compiled
 
@@ -18,8 +21,8 @@ pytestmark = pytest.mark.compiled
 def fresh(monkeypatch):
     """A function that has all graphs forgotten, and says whether new ones are run in pieces."""
     def forget(in_pieces):
-        for module, name in ((realize, "_steps"), (realize, "_plans"), (replay, "_known")):
-            monkeypatch.setattr(module, name, type(getattr(module, name))())
+        monkeypatch.setattr(session, "seen", Kept(1 << 26))
+        monkeypatch.setattr(session, "plans", WeakValueDictionary())
         monkeypatch.setattr(pieces.novelty, "seen", {})
         monkeypatch.setattr(pieces.novelty, "streak", 0)
         monkeypatch.setattr(pieces, "STREAK", 0 if in_pieces else 1 << 30)
@@ -105,10 +108,10 @@ def test_ragged_batches_come_to_need_no_new_plan(fresh):
 
     for _ in range(40):
         batch()
-    before = len(realize._plans)
+    before = len(session.plans)
     for _ in range(20):
         assert batch() > 0
-    assert len(realize._plans) == before
+    assert len(session.plans) == before
 
 
 def test_a_long_chain_costs_as_little_a_node_as_a_short_one(fresh):
@@ -120,7 +123,7 @@ def test_a_long_chain_costs_as_little_a_node_as_a_short_one(fresh):
         for _ in range(n // 3):
             x = (x + 1).tanh() * 0.5
         assert np.isfinite(x.numpy()).all()
-        plans.append(len(realize._plans))
+        plans.append(len(session.plans))
     assert plans[1] < 2 * plans[0] + 20
 
 
@@ -132,7 +135,7 @@ def test_what_comes_again_is_compiled_whole(fresh):
         for _ in range(12):
             x = x * 1.5 + 1
         x.tolist()
-        seen.append(len(realize._steps))
+        seen.append(len(session.seen))
     assert seen[0] < seen[1] == seen[2] == seen[3]
 
 
@@ -149,45 +152,40 @@ def test_a_call_is_run_with_what_picks_its_results(fresh):
         assert facula.allclose(q @ r, u @ u.t() + x, atol=1e-4)
 
 
-def test_what_is_remembered_is_bounded_in_bytes(monkeypatch):
-    monkeypatch.setattr(kept, "KEPT_BYTES", 200_000)
-    cache = kept.Kept()
+class Entry:
+    def __init__(self, weight):
+        self.weight = weight
+        self.used = False
+
+
+def test_what_is_remembered_is_bounded_in_bytes():
+    cache = Kept(200_000)
     for k in range(1000):
-        cache.keep((k, "x" * 3000), 1)
-        assert cache.nbytes <= 200_000 + 4000 and cache.nbytes == sum(cache.weights.values())
-    assert 40 < len(cache) < 70 and (999, "x" * 3000) in cache
-    cache.keep("large", "x" * 10_000_000)
+        cache.keep((k,), Entry(3000))
+        assert cache.held <= 200_000
+    assert 40 < len(cache) < 70 and (999,) in cache
+    cache.keep(("large",), Entry(10_000_000))
     assert len(cache) == kept.FEW  # a few large ones are no reason to forget each other
 
 
-def test_what_is_used_stays_for_another_round(monkeypatch):
-    monkeypatch.setattr(kept, "LIMIT", 20)
-
-    class Entry:
-        used = False
-
-        def weight(self):
-            return 10
-
-    cache, mine = kept.Kept(), Entry()
-    cache.keep("mine", mine)
+def test_what_is_used_stays_for_another_round():
+    cache, mine = Kept(20 * 1100), Entry(1000)
+    cache.keep(("mine",), mine)
     for k in range(200):
-        cache.keep(k, Entry())
+        cache.keep((k,), Entry(1000))
         mine.used = True
-    assert "mine" in cache and len(cache) == 20
+    assert ("mine",) in cache and len(cache) < 25
     for k in range(200, 260):
-        cache.keep(k, Entry())
-    assert "mine" not in cache
+        cache.keep((k,), Entry(1000))
+    assert ("mine",) not in cache
 
 
 def test_memory_stays_flat_over_new_shapes(monkeypatch):
     """Each size another graph: what is remembered of them is weighed, not counted."""
-    monkeypatch.setattr(kept, "KEPT_BYTES", 300_000)
-    for cache, name in ((realize, "_steps"), (realize, "_plans"), (replay, "_known")):
-        monkeypatch.setattr(cache, name, kept.Kept())
+    monkeypatch.setattr(session, "seen", Kept(300_000))
+    monkeypatch.setattr(session, "plans", WeakValueDictionary())
     w = facula.randn(6, 5, requires_grad=True)
     for n in range(1, 400):
         (facula.ones(n, 6) @ w).tanh().sum().backward()
         w.grad.sum().item()
-    assert max(realize._steps.nbytes, realize._plans.nbytes, replay._known.nbytes) <= 300_000
-    assert len(realize._steps) < 400
+    assert session.seen.held <= 300_000 and len(session.plans) < 200

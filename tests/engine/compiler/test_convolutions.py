@@ -16,7 +16,7 @@ from facula import config
 from facula.engine import plan_file, plan_run, realize
 from facula.engine.compiler.operands import product_operands
 from facula.engine.compiler.pipeline import HostStep, compile_plan
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.graph import node as g
 from facula.engine.graph.node import Node
 from facula.engine.runtime import buffer

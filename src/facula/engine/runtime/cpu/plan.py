@@ -46,7 +46,10 @@ class _Arena:
 
 
 class Plan:
-    """What realize.py runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
+    """The processor's Program (targets/protocol.py). `aliases` is the spec's: the caller passes the leaf's buffer as
+    output."""
+
+    timed = True
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
@@ -72,6 +75,7 @@ class Plan:
                              for step in spec.steps)
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
+        self.weight = 2000 + 1500 * len(spec.steps) + (self._arena_bytes if self._arena_bytes <= KEEP_ARENA else 0)
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
@@ -92,14 +96,6 @@ class Plan:
             self._run_segments(table, packed, [*leaves, *outputs], arena, numbers)
         if arena is not None and self._arena_bytes <= KEEP_ARENA:
             self._spare.append(arena)
-
-    def weight(self) -> int:
-        """Bytes, about, without machine code and kernels' texts: plans share these."""
-        spec = self.spec
-        steps = sum(500 + 24 * len(step.args) if isinstance(step, Step) else 1500 for step in spec.steps)
-        notes = sum(60 + len(note) for note in spec.notes)
-        segments = sum(len(segment) for segment in self._segments if isinstance(segment, bytes))
-        return 3000 + steps + notes + segments + 100 * len(spec.temporaries) + 8 * len(spec.formats)
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
         """How `execute` finds leaves, results and numbers in lists; None if it cannot serve."""
