@@ -63,6 +63,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
             if session.late:
                 recorder.on_time()
             numbers += found.numbers
+            entry.used = True
             _run(entry, found, nodes, leaves, numbers, keep)
             return
         if entry != 1:  # a key that never comes back is not worth a plan

@@ -5,8 +5,8 @@ sequences, ragged batches: other lengths, another graph) would do nothing but co
 is known: the time steps of a network, the rows of a batch. Such a graph is cut where its own contents say (so that
 equal stretches are cut equally, wherever they stand), each stretch into what hangs together, and each piece is run as a
 graph of its own, under a signature of its own. A piece that is new itself is cut again, down to single operations;
-what is met a second time is compiled as it is. So new work runs at once on kernels that are there, and what repeats
-is fused, be it a time step or the whole.
+what is met several times is compiled as it is (a whole graph the second time). So new work runs at once on kernels
+that are there, and what repeats is fused, be it a time step or the whole.
 
 Views between pieces are looked through by whoever reads them, as they are within one graph: so the bits are the same.
 """
@@ -25,6 +25,7 @@ STREAK = threshold("new_graphs")  # in a row, with none seen again in between, a
 REPETITIVE = 8  # a graph that consists of so few different stretches that these are this fraction of it
 MANY = 512  # nodes from which it is looked at for that
 PATIENCE = 512  # of a repetitive graph, nodes for which one more sight is asked before it is compiled as a whole
+SIGHTS = threshold("piece_sights")  # of a piece before it is compiled: that costs what some tens of runs do
 MOST_SEEN = 1 << 14  # signatures that are remembered, as their hashes
 _READY = frozenset((BUFFER, CONST))
 _marks: dict[Primitive, int] = {}
@@ -54,13 +55,12 @@ class Novelty:
         if level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1]:
             return False
         name = hash(key)
-        if name in self.seen:
-            return False
-        self._remember(name, 0)
-        return True
+        left = self.seen.get(name, SIGHTS)
+        self._remember(name, left - 1)
+        return left > 0
 
     def _remember(self, name: int, left: int) -> None:
-        if len(self.seen) >= MOST_SEEN:
+        if self.seen.pop(name, None) is None and len(self.seen) >= MOST_SEEN:
             del self.seen[next(iter(self.seen))]
         self.seen[name] = left
 
