@@ -25,6 +25,7 @@ STREAK = threshold("new_graphs")  # in a row, with none seen again in between, a
 REPETITIVE = 8  # a graph that consists of so few different stretches that these are this fraction of it
 MANY = 512  # nodes from which it is looked at for that
 PATIENCE = 512  # of a repetitive graph, nodes for which one more sight is asked before it is compiled as a whole
+LARGE = threshold("large_nodes")  # a graph of so many is compiled as a whole when it is seen again, not before
 SIGHTS = threshold("piece_sights")  # of a piece before it is compiled: that costs what some tens of runs do
 MOST_SEEN = 1 << 14  # signatures that are remembered, as their hashes
 _READY = frozenset((BUFFER, CONST))
@@ -70,7 +71,7 @@ class Novelty:
             stretches = [tuple([(n.op, n.attrs, n.shape) for n in nodes[a:b]]) for a, b in stretches_of(nodes, 0)]
             if REPETITIVE * sum(map(len, set(stretches))) <= len(nodes):
                 return 1 + len(nodes) // PATIENCE
-        return int(self.streak >= STREAK)
+        return int(self.streak >= STREAK or len(nodes) >= LARGE)
 
     def met_again(self, nodes: list[Node]) -> None:
         """A graph that has been compiled as a whole came back."""
