@@ -11,7 +11,6 @@ import facula.nn.functional as F
 from facula import nn
 from facula.engine import pieces
 from facula.engine.session import session
-from facula.engine.trace import kept
 from facula.engine.trace.kept import Kept
 
 pytestmark = pytest.mark.compiled
@@ -24,6 +23,7 @@ def fresh(monkeypatch):
         monkeypatch.setattr(session, "seen", Kept(1 << 26))
         monkeypatch.setattr(session, "plans", WeakValueDictionary())
         monkeypatch.setattr(pieces.novelty, "seen", {})
+        monkeypatch.setattr(pieces.novelty, "operations", set())
         monkeypatch.setattr(pieces.novelty, "streak", 0)
         monkeypatch.setattr(pieces, "STREAK", 0 if in_pieces else 1 << 30)
         monkeypatch.setattr(pieces, "SMALL", 2)
@@ -159,13 +159,13 @@ class Entry:
 
 
 def test_what_is_remembered_is_bounded_in_bytes():
-    cache = Kept(200_000)
+    cache = Kept(200_000, 8)
     for k in range(1000):
         cache.keep((k,), Entry(3000))
         assert cache.held <= 200_000
     assert 40 < len(cache) < 70 and (999,) in cache
     cache.keep(("large",), Entry(10_000_000))
-    assert len(cache) == kept.FEW  # a few large ones are no reason to forget each other
+    assert len(cache) == 8  # a few large ones are no reason to forget each other
 
 
 def test_what_is_used_stays_for_another_round():

@@ -4,9 +4,9 @@ To compile a graph takes a hundred times as long as to run it once, so a program
 sequences, ragged batches: other lengths, another graph) would do nothing but compile. But what is new is made of what
 is known: the time steps of a network, the rows of a batch. Such a graph is cut where its own contents say (so that
 equal stretches are cut equally, wherever they stand), each stretch into what hangs together, and each piece is run as a
-graph of its own, under a signature of its own. A piece that is new itself is cut again, down to single operations;
-what is met several times is compiled as it is (a whole graph the second time). So new work runs at once on kernels
-that are there, and what repeats is fused, be it a time step or the whole.
+graph of its own, under a signature of its own. A piece that is new itself is cut again, down to single operations,
+unless these are new, too; what is met several times is compiled as it is (a whole graph the second time). So new work
+runs at once on kernels that are there, and what repeats is fused, be it a time step or the whole.
 
 Views between pieces are looked through by whoever reads them, as they are within one graph: so the bits are the same.
 """
@@ -26,6 +26,7 @@ REPETITIVE = 8  # a graph that consists of so few different stretches that these
 MANY = 512  # nodes from which it is looked at for that
 PATIENCE = 512  # of a repetitive graph, nodes for which one more sight is asked before it is compiled as a whole
 LARGE = threshold("large_nodes")  # a graph of so many is compiled as a whole when it is seen again, not before
+DEARER = 3  # to compile so many operations together costs what one costs alone
 SIGHTS = threshold("piece_sights")  # of a piece before it is compiled: that costs what some tens of runs do
 MOST_SEEN = 1 << 14  # signatures that are remembered, as their hashes
 _READY = frozenset((BUFFER, CONST))
@@ -37,6 +38,7 @@ class Novelty:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}  # hash of a signature -> how often it is to be run in pieces yet
+        self.operations: set[int] = set()  # hashes of operations with their shapes
         self.streak = 0
 
     def in_pieces(self, key: object, nodes: list[Node]) -> bool:
@@ -58,7 +60,19 @@ class Novelty:
         name = hash(key)
         left = self.seen.get(name, SIGHTS)
         self._remember(name, left - 1)
-        return left > 0
+        return left > 0 and DEARER * self._new_operations(nodes) <= len(nodes)
+
+    def _new_operations(self, nodes: list[Node]) -> int:
+        """How many operations are among `nodes` that have never been met with these shapes. They are met now."""
+        count = 0
+        for node in nodes:
+            name = hash((node.op, node.attrs, node.shape, *[i.shape for i in node.inputs]))
+            if name not in self.operations:
+                count += 1
+                if len(self.operations) >= MOST_SEEN:
+                    self.operations.clear()
+                self.operations.add(name)
+        return count
 
     def _remember(self, name: int, left: int) -> None:
         if self.seen.pop(name, None) is None and len(self.seen) >= MOST_SEEN:

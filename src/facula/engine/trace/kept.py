@@ -6,18 +6,18 @@ from sys import getsizeof
 from typing import Any
 
 Key = tuple[object, ...]
-FEW = 8  # a few large graphs must not drive each other out, whatever they weigh
 
 
 class Kept(dict[Key, Any]):
     """A cache of about `most` bytes: the oldest entries go first, except that those which say that they have been
-    `used` since stay for another round, and that the FEW newest stay in any case. Values have a `weight`, their bytes
+    `used` since stay for another round, and that the `few` newest stay in any case. Values have a `weight`, their bytes
     and those of all that lives with them (plans, tables); or they are integers, which weigh nothing."""
 
-    __slots__ = ("most", "held")
+    __slots__ = ("most", "few", "held")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, few: int = 1) -> None:
         self.most = most
+        self.few = few
         self.held = 0
 
     def keep(self, key: Key, value: Any) -> None:
@@ -39,7 +39,7 @@ class Kept(dict[Key, Any]):
 
     def _shrink(self) -> None:
         spared = 0
-        while self.held > self.most and len(self) > FEW:
+        while self.held > self.most and len(self) > self.few:
             oldest = next(iter(self))
             value = self.pop(oldest)
             if spared < len(self) and getattr(value, "used", False):
