@@ -155,7 +155,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "piece_sights": Threshold(8, 1, "runs of such a piece, in pieces of its own, before it is compiled"),
     "large_nodes": Threshold(1024, 2, "nodes from which a graph is run in pieces the first time"),
     "whole_nodes": Threshold(16, 2, "nodes below which a graph is compiled as a whole, however new it is"),
-    "kept_bytes": Threshold(64 << 20, 1 << 14, "bytes, about, of steps, plans and replays that are remembered"),
+    "kept_bytes": Threshold(64 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/
     "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),

@@ -14,6 +14,7 @@ from facula import config
 from facula.engine import plan_file, plan_folder, plan_run, realize
 from facula.engine.graph.node import CONST
 from facula.errors import PlanFileError
+from fresh import nothing_seen
 from test_compiler_random import Program
 
 pytestmark = pytest.mark.compiled
@@ -31,8 +32,7 @@ PROGRAMS = {
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setattr(config.SAVE_PLANS, "value", str(tmp_path))
-    monkeypatch.setattr(realize, "_plans", {})
-    monkeypatch.setattr(realize, "_steps", {})
+    nothing_seen(monkeypatch)
     return tmp_path
 
 

@@ -15,20 +15,24 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, new, read, update
+from facula._tensor.handle import Tensor, device_of, read, update
+from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.engine.session import session
+from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.spelling import respelled
 
 if TYPE_CHECKING:
     from typing import Literal
 
 Result = TypeVar("Result")
 Names = tuple[str, ...]
+Rules = tuple[Any, ...]
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 __all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "functional",
@@ -43,23 +47,26 @@ DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int"
 def op(fn: Body) -> Body: ...
 @overload
 def op(fn: Callable[..., Result], *, out: Literal[True], name: str | None = ..., function: bool = ...,
-       method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
-       ) -> Callable[..., Result]: ...
+       method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Callable[..., Result]: ...
 @overload
 def op(fn: Body, *, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Body: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Body: ...
 @overload
 def op(*, out: Literal[True], name: str | None = ...,  # type: ignore[overload-overlap]
-       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
-       ) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
+       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...,
+       types: Any = ..., rules: Rules = ...) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
 @overload
 def op(*, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Callable[[Body], Body]: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Callable[[Body], Body]: ...
 def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, function: bool = True,
        method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None,
-       also: Names = ()) -> Any:
+       also: Names = (), types: Any = None, rules: Rules = ()) -> Any:
     """Register an operation. `namespace` puts the function there instead of at the root, and there is no method then;
-    `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
+    `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`. `types` is its type rule
+    (type_rules.py; a formula's body brings its own), `rules` are those of its gradient."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
         if isinstance(body, FunctionType):
@@ -67,7 +74,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
         form = with_out(body) if out else body
         function_name = f"{namespace}.{public}" if namespace else public if function else None
         method_name = f"Tensor.{public}" if method and not namespace else None
-        operation = Operation(function_name or method_name or public, body)
+        first = function_name or method_name or public
+        operation = Operation(first, body, types or getattr(body, "types", None), rules)
         if function_name:
             offer(operation, function_name, form if out or namespace else explained(body))
         if method_name:
@@ -87,10 +95,10 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
 @overload
 def functional(fn: Body) -> Body: ...
 @overload
-def functional(*, also: Names = ...) -> Callable[[Body], Body]: ...
-def functional(fn: Any = None, *, also: Names = ()) -> Any:
+def functional(*, also: Names = ..., types: Any = ...) -> Callable[[Body], Body]: ...
+def functional(fn: Any = None, *, also: Names = (), types: Any = None) -> Any:
     """Register a function of `nn.functional`. It is called as it stands: no wrapper is put around it."""
-    return op(fn, namespace="nn.functional", also=also)
+    return op(fn, namespace="nn.functional", also=also, types=types)
 
 
 def method(fn: Body) -> Body:
@@ -132,8 +140,11 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         except MISTAKES as error:
             if noticed((*args, *kwargs.values())):
                 return form(*args, **kwargs)
-            explain(body, args, kwargs, error)
-            raise
+            again = respelled(body, args, kwargs, error)
+            if again is None:
+                explain(body, args, kwargs, error)
+                raise
+        return form(*again[0], **again[1])
     return form
 
 
@@ -165,20 +176,29 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
+    name = public + "_"
+
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
+            if others:  # read and write in one
+                with session.lock:
+                    return write_back(self, body(self, *args, **kwargs), name)
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
-            explain(body, (self, *args), kwargs, error)
-            raise
-        return write_back(self, result, public + "_")
-    written.__name__ = public + "_"
+            again = respelled(body, (self, *args), kwargs, error)
+            if again is None:
+                explain(body, (self, *args), kwargs, error)
+                raise
+            return written(*again[0], **again[1])
+        return write_back(self, result, name)
+    written.__name__ = name
     return written
 
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
-    """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
+    other threads the caller has taken his turn."""
     if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
@@ -219,9 +239,18 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             except MISTAKES as error:
                 if noticed((*args, *kwargs.values())):
                     return form(*args, **kwargs)
-                explain(body, args, kwargs, error)
+                again = respelled(body, args, kwargs, error)
+                if again is None:
+                    explain(body, args, kwargs, error)
+                    raise
+            return form(*again[0], **again[1])
+        try:
+            result = body(*args, **kwargs)
+        except MISTAKES as error:
+            again = respelled(body, args, kwargs, error)
+            if again is None:
                 raise
-        result = body(*args, **kwargs)
+            result = body(*again[0], **again[1])
         if isinstance(out, Tensor):
             return store_out(out, result, body.__name__)
         if len(out) != len(result):
@@ -251,7 +280,5 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
             warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                  f"which does not match the required output shape {list(result.shape)}. This behavior is "
                  "deprecated.", UserWarning)
-        fresh = new(read(result))
-        out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
-        return out
+        take_shape(out, result.shape)  # a view stays one: what is written goes to its base
     return update(out, result)

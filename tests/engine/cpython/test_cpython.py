@@ -8,7 +8,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -18,11 +17,10 @@ from facula import config
 from facula.engine import realize
 from facula.engine.cpython import liveness
 from facula.engine.graph import node as graph
-from facula.engine.session import session
 from facula.engine.targets import host
 from facula.engine.trace import work
-from facula.engine.trace.kept import Kept
 from facula.errors import CompileError
+from fresh import nothing_seen
 
 PROGRAMS = textwrap.dedent("""
     import gc, sys
@@ -216,8 +214,7 @@ def test_aliases_stay_aliases_however_often_they_are_read():
 @pytest.mark.compiled
 def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
     """Or what the node holds is not taken over until Python's collector runs."""
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
 
     def trained():
         w = facula.ones(7, 5, requires_grad=True)
@@ -263,8 +260,7 @@ def test_why_the_compiler_failed_is_told_once_for_each_kind(monkeypatch):
     monkeypatch.setattr(pipeline, "compile_plan", engine["compile_plan"])
     monkeypatch.setattr(host, "failures", {})
     monkeypatch.setattr(config.VERIFY, "value", False)
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")  # which hides what was shown for a line before
         for n in (3, 4, 5):
@@ -285,8 +281,7 @@ def test_a_failure_is_an_error_in_the_tests_on_every_road(monkeypatch):
         raise CompileError("no")
 
     monkeypatch.setattr(pipeline, "compile_plan", fail)
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
     raised = []
 
     def look():
@@ -316,8 +311,7 @@ def test_what_a_signal_handler_raises_while_a_graph_is_compiled_arrives(monkeypa
     exec("def compile_plan(*args): signal.raise_signal(signal.SIGUSR1)", engine)
     monkeypatch.setattr(pipeline, "compile_plan", engine["compile_plan"])
     monkeypatch.setattr(config.VERIFY, "value", False)
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
     for kind in (TimeUp, ValueError, KeyError):
         def up(*args, kind=kind):
             raise kind("time is up")

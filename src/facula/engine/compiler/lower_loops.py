@@ -11,6 +11,7 @@ from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.emit.nest_lanes import LaneEmitter
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
@@ -137,7 +138,7 @@ def _split(
     for v in reductions:
         v.dtype = v.args[0].dtype
     nest = build_nest(group.dims, group.reduced, direct + partial, machine)
-    first = nest.sizes[nest.inner[0]]
+    first = nest.extent(nest.runs[0])
     rest = max(1, size_of(tuple(nest.sizes[d] for d in nest.inner)) // first)
     nest.chunk = max(1, min(first, CHUNK // rest))
     chunks = -(-first // nest.chunk)
@@ -189,8 +190,11 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     known = Description(nest, machine, sizes)
     found = memo.known.get(known.key)
     if found is None:
-        with Traced(nest, sizes) as traced:
-            kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
+        if known.exact:
+            kernel, words, _, _ = _printed(nest, title, machine, sizes, known)
+        else:
+            with Traced(nest, sizes) as traced:
+                kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
         found = Printed(kernel, formula(words))
         memo.keep(known.key, found)
     program, keys = None, list(known.buffers)
@@ -216,7 +220,7 @@ def _printed(
     """The nest's kernel and words, which count buffers and numbers as its description does; its program, and what the
     program's buffers are."""
     program, keys = build_program(nest, title, tiles)
-    emitter = NestEmitter(program, machine)
+    emitter = (NestEmitter if machine.table.vectors else LaneEmitter)(program, machine)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     words: list[object] = []
@@ -256,7 +260,7 @@ def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:
-        chunks = -(-nest.sizes[nest.inner[0]] // nest.chunk)
+        chunks = -(-nest.extent(nest.runs[0]) // nest.chunk)
         outer *= chunks
         reduced = -(-reduced // chunks)
     if not nest.columns:

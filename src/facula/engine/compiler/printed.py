@@ -92,6 +92,10 @@ class Description:
             parts += (place[s.value], s.dtype, buffer, self._map(s.map, buffer))
         if nest.kept:
             parts.append(tuple([(place[v], nest.kept_from[v]) for v in nest.kept]))
+        # How a sum is walked and staged depends on sizes in many places: such kernels are kept for their sizes alone.
+        self.exact = bool(nest.runs)
+        if self.exact:
+            parts += (tuple(nest.runs), tuple(self.integers))
         self.key = (*parts, *self._kinds)
 
     def _payload(self, v: Val) -> object:

@@ -107,7 +107,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         before, after = amounts[2 * i], amounts[2 * i + 1]
         if before or after:
             input = _pad_dim(input, dims - 1 - i, before, after, mode)
-    return input
+    return input if any(amounts) else input.clone()
 
 
 def _pad_dim(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:

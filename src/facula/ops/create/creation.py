@@ -45,7 +45,7 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
 def placed(t: Tensor, device: Any, what: str) -> Tensor:
     """`t`, which nobody else holds, on `device` (None: where it is, or the default)."""
     place = parse_device(device, what)
-    if device is not None or place is not CPU:
+    if (device is not None or place is not CPU) and device_of(t) is not place:
         if t._storage is None:
             t._node = moved(t._node, place)
         else:
@@ -126,11 +126,11 @@ def _order(t: Tensor, memory_format: Any, like: Tensor | None = None) -> Tensor:
 # ---- one value everywhere -------------------------------------------------------------------------------
 
 
-def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype: Any = None, layout: Any = None,
+def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype: Any = None, layout: Any = None,
             device: Any = None, requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None,
             names: Any = None, **more: Any) -> Tensor:
-    if "size" in more:
-        size = (more.pop("size"),)
+    if "size" in more and not places:
+        places = (more.pop("size"),)
     if more:
         raise TypeError(f"{what}() got an unexpected keyword argument '{next(iter(more))}'")
     if dtype is None and out is not None:
@@ -142,7 +142,7 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
     if what == "full":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    t = new(constant(value, sizes_of(size, what), of))
+    t = new(constant(value, sizes_of(places, what), of))
     if memory_format is not None:
         t = _order(t, memory_format)
     return finish(t, device, requires_grad, out, what, pin_memory)

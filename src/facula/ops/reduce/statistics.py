@@ -38,6 +38,7 @@ from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
+from facula.ops.type_rules import MAGNITUDE, SPREADS
 from facula.ops.view.value_views import reshaped
 
 _a, _b = operand(0), operand(1)
@@ -146,8 +147,9 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
             return attach(out, _STD, (input,), (input, out, dims, correction))
         return attach(out, _VAR, (input,), (input, dims, correction))
     body.__name__ = body.__qualname__ = public
+    rule = (_STD_MEAN if std else _VAR_MEAN) if pair else _STD if std else _VAR
     body_of[public] = body
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=SPREADS if pair else MAGNITUDE, rules=(rule,))(numpy_names(body))
 
 
 body_of: dict[str, Any] = {}
@@ -190,7 +192,7 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if input.dtype.category >= FLOAT:
-        raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+        raise NotImplementedError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host_array(input)
     if x.size == 0 and x.ndim == 1:
         return from_array(np.zeros(minlength), int64)
@@ -207,6 +209,9 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+    check_tensor(input, "histogram")
+    if input.dtype not in (float32, float64):
+        raise NotImplementedError(f'"histogramdd" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     if isinstance(bins, Tensor) and bins.shape == (0,):
         raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
                            "bins tensor for dimension 0")
