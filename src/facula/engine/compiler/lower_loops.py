@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import Any
 
 from facula import config
@@ -231,7 +232,8 @@ def _printed(
             words.append(("buf", known.buffers[keys[w[1].number]]))
         else:
             words.append(("num", known.numbers[w[1]]))  # type: ignore[index]
-    return Kernel(name, text.replace("KERNEL_NAME", name), title), words, program, keys
+    text = sys.intern(text.replace("KERNEL_NAME", name))  # printed for many sizes, it is one text
+    return Kernel(name, text, title), words, program, keys
 
 
 def _own_cost(v: Val) -> float:

@@ -6,6 +6,8 @@ that structure as a key, and the arguments' sources as a list of integers. When 
 `Quantity`s, which remember how they came about: so what each word of the launch is made of is known, and a nest
 described before gets its words by arithmetic alone. The layers of a network, the steps of an unrolled loop and the
 next batch's sizes ask for the same few kernels again and again; to print one costs ten times what a description does.
+
+The loops of sums depend on sizes in many places (program/walks.py): their kernels are found again for equal sizes only.
 """
 
 from __future__ import annotations
