@@ -1,11 +1,12 @@
 """Long acceptance: what takes hours, or days, and is not for CI. `make soak`, or
 
-    python tools/soak.py [files] [programs] [--times 0.01]
+    python tools/soak.py [files] [interrupts] [programs] [--times 0.01]
 
 Each part writes its own file into bench/results/: what ran, with which seeds, how long, and what was wrong. `--times`
 runs a part of it. The exit status is the number of parts in which something was wrong.
 
     files       10,000 damaged and all hostile files are loaded: one error, little time, little memory
+    interrupts  5,000 interrupts of training and of other loops, by a timer and at chosen places: the next step works
     programs    10,000 random programs (views, writes, indexing, NumPy, autograd) on Facula and on PyTorch; then
                 with FACULA_EAGER=1 and on the interpreter
 """
@@ -25,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "support")]
@@ -86,7 +88,54 @@ def programs(times: float) -> tuple[list[str], int]:
     return lines, wrong
 
 
-PARTS: dict[str, Callable[[float], tuple[list[str], int]]] = {"files": files, "programs": programs}
+def interrupts(times: float) -> tuple[list[str], int]:
+    """Half by a timer, half at chosen places: compiled, under FACULA_EAGER=1, on the interpreter."""
+    import contextlib
+    import random
+    import tempfile
+
+    import interrupting
+    from facula.testing import backends
+    seed = time.time_ns()
+    generator = random.Random(seed)
+    lines, wrong = [f"seed {seed}"], 0
+    lost: list[str] = []
+    sys.unraisablehook = lambda found: lost.append(f"lost in {found.object!r}: {found.exc_value!r}")
+    alarm = interrupting.Alarm()
+    ways = {"compiled": (contextlib.nullcontext, 0.6), "interpreter": (backends.interpreter, 0.2),
+            "eager": (backends.eager, 0.2)}
+    for way, (enter, share) in ways.items():
+        with enter(), tempfile.TemporaryDirectory() as folder:
+            makers = interrupting.programs(folder)
+            wanted = max(1, round(5000 * times * share / len(makers) / 2))
+            for name, make in makers.items():
+                one = interrupting.Interrupted(make())
+                began = time.perf_counter()
+                one.program.step()
+                seconds = time.perf_counter() - began
+
+                def by_timer(step: Callable[[], Any], seconds: float = seconds) -> tuple[bool, str]:
+                    after = generator.uniform(0.1, 8) * seconds
+                    return alarm.during(after, lambda: [step() for _ in range(20)]), f"timer {after:.6f} s"
+
+                def at_a_place(step: Callable[[], Any], places: int = one.places) -> tuple[bool, str]:
+                    return interrupting.at(generator.randrange(places), step)[::2]
+
+                for kind in (by_timer, at_a_place):
+                    hits = tried = 0
+                    while hits < wanted and tried < 4 * wanted:
+                        hits += one.once(kind, restore=kind is at_a_place and tried % 3 != 0)
+                        tried += 1
+                    lines.append(f"{way}, {name}, {kind.__name__}: {hits} interrupts in {tried} steps or loops")
+                    wrong += hits < wanted
+                lines += [f"{way}, {name}: {line}" for line in one.wrong[:20]]
+                wrong += len(one.wrong)
+    alarm.close()
+    return [*lines, *lost[:20]], wrong + len(lost)
+
+
+PARTS: dict[str, Callable[[float], tuple[list[str], int]]] = {
+    "files": files, "interrupts": interrupts, "programs": programs}
 
 
 def main() -> int:

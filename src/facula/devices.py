@@ -11,6 +11,8 @@ import re
 import threading
 from typing import Any
 
+from facula.undisturbed import undisturbed
+
 TYPES = ("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia",
          "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone")
 _STRING = re.compile(r"([a-z_]+)(?::(0|[1-9][0-9]*))?\Z", re.ASCII)
@@ -63,10 +65,13 @@ class device:
     def __deepcopy__(self, memo: object) -> device:
         return self
 
+    @undisturbed
     def __enter__(self) -> device:
-        _defaults().append(self)
+        stack = _defaults()
+        stack += [self]  # not append(): after a call an exception could come
         return self
 
+    @undisturbed
     def __exit__(self, *exc_info: object) -> None:
         _defaults().pop()
 
@@ -244,6 +249,7 @@ for _kind in TYPES:
 _local = threading.local()
 
 
+@undisturbed
 def _defaults() -> list[device]:
     stack: list[device] | None = getattr(_local, "stack", None)
     if stack is None:

@@ -47,13 +47,20 @@ class TorchFunctionMode:
 
     def __enter__(self) -> Any:
         listening.begin()
-        listening.state.modes.append(self)
-        return self
+        try:
+            modes = listening.state.modes
+            modes += [self]  # not append(): after a call an exception could come
+            return self
+        except BaseException:
+            listening.end()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        listening.state.modes.pop()
-        listening.end()
+        try:
+            listening.state.modes.pop()
+        finally:
+            listening.end()
 
     @classmethod
     def push(cls, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "facula"
 # command line.
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
-     "size", "layouts"],
+     "size", "layouts", "undisturbed"],
     ["engine.graph", "engine.compiler.kernel", "engine.compiler.instructions", "engine.runtime.buffer", "engine.debug"],
     # Compiler and runtime are beside each other: neither imports the other. What leans on CPython is the runtime's.
     ["engine.compiler", "engine.runtime", "engine.cpython"],

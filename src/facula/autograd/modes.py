@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.autograd.graph import mode
+from facula.undisturbed import undisturbed
 
 
 def is_grad_enabled() -> bool:
@@ -98,10 +99,12 @@ class no_grad(_Plain):
 
     __slots__ = ()
 
+    @undisturbed
     def __enter__(self) -> None:
         self._before = mode.grad
         mode.grad = False
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad = self._before
 
@@ -111,10 +114,12 @@ class enable_grad(_Plain):
 
     __slots__ = ()
 
+    @undisturbed
     def __enter__(self) -> None:
         self._before = mode.grad
         mode.grad = True
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad = self._before
 
@@ -136,9 +141,11 @@ class set_grad_enabled(_Decorator):
     def clone(self) -> set_grad_enabled:
         return type(self)(self.mode)
 
+    @undisturbed
     def __enter__(self) -> None:
         mode.grad = self.mode
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad = self._before
 
@@ -165,10 +172,12 @@ class inference_mode(_Decorator):
     def clone(self) -> inference_mode:
         return type(self)(self.mode)
 
+    @undisturbed
     def __enter__(self) -> None:
         self._before = mode.grad, mode.inference
         mode.grad, mode.inference = not self.mode, self.mode
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad, mode.inference = self._before
 
@@ -198,9 +207,11 @@ class set_detect_anomaly:
         self._before = anomaly.enabled, anomaly.check_nan
         anomaly.enabled, anomaly.check_nan = mode, check_nan
 
+    @undisturbed
     def __enter__(self) -> None:
         pass
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         anomaly.enabled, anomaly.check_nan = self._before
 
@@ -212,9 +223,11 @@ class detect_anomaly:
         self._before = anomaly.enabled, anomaly.check_nan
         self.check_nan = check_nan
 
+    @undisturbed
     def __enter__(self) -> None:
         self._before = anomaly.enabled, anomaly.check_nan
         anomaly.enabled, anomaly.check_nan = True, self.check_nan
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         anomaly.enabled, anomaly.check_nan = self._before

@@ -28,7 +28,7 @@ from facula.engine.targets import PROCESSOR, target_of
 from facula.engine.trace.replay import NEVER, Replay, Scene, capture, on
 from facula.engine.trace.signature import primitives, signature
 
-_rule = attrgetter("rule")
+_rule, _op = attrgetter("rule"), attrgetter("op")
 pending, lock = session.pending, session.lock
 
 
@@ -63,15 +63,17 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         except TypeError:  # something saved has no hash
             entry = NEVER
         if type(entry) is Replay:
-            del pending[:len(nodes)]
-            if session.late:
-                recorder.on_time()
-            numbers += found.numbers
-            entry.used = True
-            _run(entry, found, nodes, leaves, numbers, keep)
+            try:
+                recorder.taken(nodes)
+                numbers += found.numbers
+                entry.used = True
+                _run(entry, found, nodes, leaves, numbers, keep)
+            except BaseException as error:
+                recorder.put_back(nodes, error)
+                raise
             return
-        if entry != 1:  # a key that never comes back is not worth a plan
-            if entry == 0:
+        if entry != 1 or not recorder.READY.issuperset(map(_op, leaves)):
+            if entry == 0:  # a key that never comes back is not worth a plan
                 session.seen.keep(("walked", hash(key)), 1)
             del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)

@@ -106,15 +106,19 @@ def settle() -> None:
     with recorder.lock:
         failed: list[tuple[Check, Exception]] = []
         for check in [check for check in waiting if check[0].buffer is not None]:
-            waiting.remove(check)
             node, judge, facts = check[:3]
             error = judge(_element(node), *facts)
-            if error is not None:
+            if error is None:
+                waiting.remove(check)
+            else:
                 failed.append((check, error))
         if not failed:
             return
-        (_, _, _, place, thread), error = failed[0]
-        waiting[:0] = [check for check, _ in failed if check[4] != thread]
-    if place is not None:
-        error.args = (f"{error.args[0]} (called at {place[0]}:{place[1]})", *error.args[1:])
-    raise error
+        (first, error), thread = failed[0], failed[0][0][4]
+        for check, _ in failed[1:]:
+            if check[4] == thread:
+                waiting.remove(check)
+        if first[3] is not None:
+            error.args = (f"{error.args[0]} (called at {first[3][0]}:{first[3][1]})", *error.args[1:])
+        del waiting[waiting.index(first)]  # the last before it is raised: if a signal comes before, it is still waiting
+        raise error

@@ -106,6 +106,8 @@ def upload(place: device, array: np.ndarray, shape: tuple[int, ...], of: dtype) 
     """The elements of an array on another device than the cpu."""
     if place is devices.META:
         return meta_node(shape, of)
+    if recorder.pending and array.nbytes > recorder.SMALL:
+        recorder.memory_made(array.nbytes)
     node = placed_node(place, BUFFER, _NOTHING, None, None, shape, of)
     node.buffer = target_of(place).upload(np.ascontiguousarray(array))
     return node

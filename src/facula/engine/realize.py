@@ -31,7 +31,7 @@ from facula.engine.graph.node import (
 )
 from facula.engine.pieces import held_below, held_views, is_deferred, novelty, pieces_of, with_sources
 from facula.engine.placing import running, upload
-from facula.engine.recorder import lock, pending, take
+from facula.engine.recorder import READY, SMALL, lock, pending
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.session import session
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
 MOST_LOGGED = 4096  # plans of which there are records, the newest
 _NOTHING: tuple[Node, ...] = ()
-_READY = frozenset((BUFFER, CONST))
 _op = attrgetter("op")
 
 
@@ -57,14 +56,18 @@ def flush() -> None:
     """Compute every live pending node, and raise what the checks among them have found (checks.py)."""
     if pending:
         with lock:
-            nodes = pending[:]  # `take`, written out: whoever asks for a value comes this way
-            del pending[:len(nodes)]
-            if session.late:
-                recorder.on_time()
-            if elsewhere:
-                _run_elsewhere(nodes)
-            if nodes:
-                run(nodes)
+            nodes = pending[:]  # `_compute`, written out: whoever asks for a value comes this way
+            try:
+                del pending[:len(nodes)]
+                if session.late:
+                    recorder.on_time()
+                if elsewhere:
+                    _run_elsewhere(nodes)
+                if nodes:
+                    run(nodes)
+            except BaseException as error:
+                recorder.put_back(nodes, error)
+                raise
             del nodes  # or what was computed lived until the checks have been looked at
     if waiting:
         with lock:
@@ -76,7 +79,13 @@ def flush() -> None:
 
 def _compute() -> None:
     with lock:
-        run_all(take())
+        nodes = pending[:]
+        try:
+            recorder.taken(nodes)
+            run_all(nodes)
+        except BaseException as error:
+            recorder.put_back(nodes, error)
+            raise
 
 
 def run_all(nodes: list[Node]) -> None:
@@ -188,7 +197,7 @@ def _closure(wanted: list[Node]) -> list[Node]:
         n, ready = stack.pop()
         if ready:
             order.append(n)
-        elif n.op not in _READY and id(n) not in seen:
+        elif n.op not in READY and id(n) not in seen:
             seen.add(id(n))
             stack.append((n, True))
             stack.extend((i, False) for i in n.inputs)
@@ -211,7 +220,7 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
         key = target, *key
     step = session.seen.get(key)
     if step is None:
-        if not _READY.issuperset(map(_op, leaves)):
+        if not READY.issuperset(map(_op, leaves)):
             run(_closure(leaves) + nodes, target)
             return
         if target is PROCESSOR and novelty.in_pieces(key, nodes):
@@ -289,12 +298,19 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
         plan.execute(recipe, nodes, leaves, numbers, results)
         return
     picked = [numbers[k] for k in step.picks]
-    if _log is None or not plan.timed:
-        plan.run(step.memory(leaves), picked, results)
-    else:
-        _logged(plan, step.memory(leaves), picked, results)
-    for i, buffer in zip(step.results, results, strict=True):
-        computed(nodes[i], buffer)
+    memory = step.memory(leaves)
+    run = plan.start(memory, picked, results)
+    try:
+        if _log is None or not plan.timed:
+            run()
+        else:
+            _logged(plan, memory, picked, results)
+        step.computed(nodes, results)
+    except BaseException:
+        if step.written and _log is None:  # memory may have been overwritten: this cannot be run again, only on
+            run()
+            step.computed(nodes, results)
+        raise
 
 
 def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
@@ -369,6 +385,8 @@ def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:
     has elements and is not the cpu."""
     if elsewhere and running.device is not CPU and running.device is not META_DEVICE:
         return upload(running.device, array, shape, of)
+    if pending and array.nbytes > SMALL:
+        recorder.memory_made(array.nbytes)
     node = Node(BUFFER, _NOTHING, None, None, shape, of)
     node.buffer = adopt(array)
     return node

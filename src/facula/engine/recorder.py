@@ -9,12 +9,15 @@ from typing import Any
 
 from facula import config
 from facula.dtypes import dtype
-from facula.engine.graph.node import META, Node, Number, Primitive, elsewhere
+from facula.engine.graph.node import BUFFER, CONST, META, Node, Number, Primitive, elsewhere
 from facula.engine.session import session
 
 pending, lock = session.pending, session.lock
+READY = frozenset((BUFFER, CONST))  # what is not to be computed
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
 LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
+MOST_BESIDE = config.threshold("pending_bytes")
+SMALL = 4096  # bytes of an array that is not counted: what is pending has few of them
 MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
 
@@ -67,16 +70,24 @@ def look_at_devices() -> None:
         with lock:
             if not session.devices:
                 session.devices = True
-                _choose()
-                above.devices_come()
+                try:
+                    _choose()
+                    above.devices_come()
+                except BaseException:
+                    session.devices = False  # the next one says it again
+                    raise
 
 
 def _elsewhere_no_more() -> None:
     with lock:
         if not elsewhere and session.devices:
             session.devices = False
-            _choose()
-            above.devices_go()
+            try:
+                _choose()
+                above.devices_go()
+            except BaseException:
+                session.devices = True
+                raise
 
 
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
@@ -125,13 +136,21 @@ def overflow() -> None:
             above.flush()
 
 
-def take() -> list[Node]:
-    """The pending nodes, which the caller computes; none is pending then. Under the lock."""
-    nodes = pending[:]
+def taken(nodes: list[Node]) -> None:
+    """`nodes`, a copy of what is pending, are computed by the caller and no more pending. Under the lock."""
     del pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
     if session.late:
         on_time()
-    return nodes
+
+
+def put_back(nodes: list[Node], error: BaseException) -> None:
+    """Something came in between (Ctrl-C, the exception of a signal handler): what of `nodes` has not been computed is
+    pending again. An Exception may be about one of them, and would be raised for ever at the cost of the others: these
+    wait for whoever asks for one of them (realize.py computes what leads to it). Under the lock."""
+    if not isinstance(error, Exception):
+        there = set(map(id, pending))
+        pending[:0] = [node for node in nodes if node.op not in READY and id(node) not in there]
+    nodes.clear()  # the traceback keeps this list, and what it holds would count as held
 
 
 def on_time() -> None:
@@ -144,6 +163,21 @@ def _put_off(until: int) -> None:
     session.look_at = until
     session.late = until != session.start
     session.due[0] = until - 1 if LIMIT else 0
+
+
+def memory_made(nbytes: int) -> None:
+    """There is so much more memory (an array, a copy on a device). What is pending may hold whatever has been made
+    since it was recorded, and be small itself: a loop that keeps the `argmax` of each batch. So it is computed then."""
+    try:
+        oldest = id(pending[0])
+    except IndexError:  # another thread has had it computed
+        return
+    if oldest != session.oldest:
+        session.oldest, session.beside = oldest, 0
+    session.beside += nbytes
+    if session.beside > MOST_BESIDE and not lock._is_owned():  # type: ignore[attr-defined]  # not amid a walk or a run
+        session.beside = 0
+        above.flush()
 
 
 def _start_at(count: int) -> None:

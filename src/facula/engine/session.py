@@ -29,7 +29,7 @@ class Session:
     """The nodes that wait, what has been seen before, and what of it runs as machine code."""
 
     __slots__ = ("pending", "waiting", "lock", "looks", "seen", "plans", "due", "look_at", "start", "late", "period",
-                 "devices", "traced", "plain", "native", "record", "describe", "survey")
+                 "oldest", "beside", "devices", "traced", "plain", "native", "record", "describe", "survey")
 
     def __init__(self) -> None:
         self.pending: list[Node] = []  # in program order; realize.py empties it
@@ -47,6 +47,8 @@ class Session:
         self.due = array("q", [0])
         self.look_at = self.start = self.period = 0
         self.late = False
+        # The id of the first pending node when memory was last made, and how much has been since it was that node.
+        self.oldest = self.beside = 0
         # Are there values on other devices? What records under a transform, if there are any values under one? `plain`:
         # neither. It is asked once where either would matter.
         self.devices = False

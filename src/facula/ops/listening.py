@@ -191,7 +191,7 @@ def _code_of(door: Door, code: CodeType) -> CodeType:
 doors: dict[int, Door] = op.doors
 _lock = threading.RLock()
 _listeners = 0  # modes that are entered, in all threads, and classes with an answer of their own
-_open = False
+_open: bool | None = False  # None: some forms are
 _stale = True  # are there forms that have no door yet?
 _engine_calls: list[tuple[Any, str]] = []
 
@@ -237,6 +237,7 @@ def _change_sides(opened: bool) -> None:
     if opened and _stale:
         _make_doors()
         _stale = False
+    _open = None
     for door in doors.values():
         door.form.__code__ = door.codes[opened]
     _open = opened
@@ -260,9 +261,9 @@ def begin() -> None:
     """Somebody listens from now on."""
     global _listeners
     with _lock:
-        _listeners += 1
         if not _open:
             _change_sides(True)
+        _listeners += 1
 
 
 def end() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import facula
 from facula._tensor.handle import FOR_GOOD
 from facula._tensor.outside import Unseen
+from facula.autograd.graph import mode
 from facula.engine.threads import turn
 from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
@@ -55,8 +56,12 @@ def _use_grad_for_differentiable(func: Callable[..., Any]) -> Callable[..., Any]
     """Record a step's operations for autograd only where the optimizer is `differentiable`."""
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with facula.set_grad_enabled(bool(args[0].defaults.get("differentiable", False))):
+        wanted, before = bool(args[0].defaults.get("differentiable", False)), mode.grad
+        try:  # `with set_grad_enabled()` has switched before it is entered: an exception may come in between
+            mode.grad = wanted
             return func(*args, **kwargs)
+        finally:
+            mode.grad = before
     return wrapper
 
 

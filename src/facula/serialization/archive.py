@@ -78,6 +78,10 @@ class ArchiveWriter:
         info.extra = struct.pack("<HH", _PADDING_ID, padding) + b"Z" * padding
         self.zip.writestr(info, data)
 
+    def give_up(self) -> None:
+        """Nothing more is written: what has failed must not be completed when it is forgotten."""
+        self.zip.fp = None
+
     def close(self) -> None:
         """Write the entries that every archive ends with, and its table of contents."""
         self.write("version", b"3\n")

@@ -99,13 +99,17 @@ def _write_archive(obj: Any, file: Any, name: str, protocol: int) -> None:
     storages, pickled = _Storages(), io.BytesIO()
     TorchPickler(pickled, protocol, storages.add).dump(obj)
     archive = ArchiveWriter(file, name)
-    archive.write("data.pkl", pickled.getvalue())
-    archive.write(".format_version", b"1")
-    archive.write(".storage_alignment", b"64")
-    archive.write("byteorder", sys.byteorder.encode())
-    for key, elements, _ in storages.items():
-        archive.write(f"data/{key}", elements.data)
-    archive.close()
+    try:
+        archive.write("data.pkl", pickled.getvalue())
+        archive.write(".format_version", b"1")
+        archive.write(".storage_alignment", b"64")
+        archive.write("byteorder", sys.byteorder.encode())
+        for key, elements, _ in storages.items():
+            archive.write(f"data/{key}", elements.data)
+        archive.close()
+    except BaseException:
+        archive.give_up()
+        raise
 
 
 def _write_legacy(obj: Any, file: Any, name: str, protocol: int) -> None:

@@ -20,6 +20,7 @@ from facula.engine.graph.primitives.kind import Recording
 from facula.engine.placing import constant_node
 from facula.engine.recorder import lock, record
 from facula.engine.session import session
+from facula.undisturbed import undisturbed
 
 _orders = count(1).__next__
 _alive = 0
@@ -61,10 +62,12 @@ class Level:
             if not _alive:
                 recorder.set_traced(None)
 
+    @undisturbed
     def __enter__(self) -> Any:
-        _stack.levels.append(self)
+        _stack.levels += [self]  # not append(): after a call an exception could come
         return self
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         _stack.levels.remove(self)
 
@@ -98,9 +101,11 @@ def active_levels() -> list[Level]:
 class inside:
     """Gradients that are computed in this block, for an operation, stay in whatever levels they are."""
 
+    @undisturbed
     def __enter__(self) -> None:
         _stack.inside += 1
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
         _stack.inside -= 1
 

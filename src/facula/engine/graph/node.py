@@ -41,6 +41,7 @@ from facula.devices import device as Device
 from facula.dtypes import dtype
 from facula.dtypes import dtype as DType
 from facula.engine.graph.expr import Expr, postorder
+from facula.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from facula.engine.runtime.buffer import Buffer
@@ -162,6 +163,7 @@ class PlacedNode(Node):
         super().__init__(op, inputs, attrs, scalars, shape, dtype)
         self.device = place
 
+    @undisturbed
     def __del__(self, leave: Callable[[], object] = elsewhere.pop) -> None:
         leave()
 

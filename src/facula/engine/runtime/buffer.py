@@ -12,6 +12,7 @@ import numpy as np
 from facula.config import threshold
 from facula.dtypes import dtype
 from facula.errors import OutOfMemoryError
+from facula.undisturbed import undisturbed
 
 ALIGN = 64
 CACHE_LIMIT = threshold("free_bytes")  # bytes kept for reuse
@@ -40,14 +41,18 @@ class Buffer:
     def __array_interface__(self) -> dict[str, object]:
         return {"data": (self.ptr, False), "shape": (self.nbytes,), "typestr": "|u1", "version": 3}
 
+    @undisturbed  # what a signal handler raised in here would be lost
     def __del__(self) -> None:
         global _cached
-        size = self.size_class  # 0: not ours, or it never came to have memory
+        try:
+            size = self.size_class  # 0: not ours, or it never came to have memory
+        except AttributeError:  # nor to this
+            return
         if size and _cached is not None:  # None: the interpreter is shutting down
             if _cached + size <= CACHE_LIMIT:
                 _cached += size
                 try:
-                    _free[size].append((self.ptr, self.owner))
+                    _free[size] += ((self.ptr, self.owner),)
                 except KeyError:
                     _free[size] = [(self.ptr, self.owner)]
             else:

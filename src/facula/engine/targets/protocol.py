@@ -10,7 +10,8 @@ Programs are queued: `run` may return before anything is computed. What leaves t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -80,6 +81,11 @@ class Program:
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves` and the graph's run-time numbers, or have it queued."""
         raise NotImplementedError
+
+    def start(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> Callable[[], None]:
+        """`run`, to be called. Where memory is given over (`aliases`) and an exception has come in between, it is
+        called again: a program that writes there in several steps has to go on where it was."""
+        return partial(self.run, leaves, numbers, outputs)
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
         """How `execute` finds leaves, results and numbers in a step's lists. None: nothing is quicker than `run`."""

@@ -71,7 +71,16 @@ def on(target: Target, nodes: list[Node]) -> bool:
 def capture(scene: Scene, gradients: list[int | None], blind: bool) -> Replay | int:
     """Compute what is pending after a walk, and say how to do so without one. `gradients`: the ids of the nodes that
     are the leaves' gradients now. `blind`: no rule has looked at values, so none can have taken its way by them."""
-    nodes = recorder.take()
+    nodes = recorder.pending[:]
+    try:
+        recorder.taken(nodes)
+        return _captured(nodes, scene, gradients, blind)
+    except BaseException as error:
+        recorder.put_back(nodes, error)
+        raise
+
+
+def _captured(nodes: list[Node], scene: Scene, gradients: list[int | None], blind: bool) -> Replay | int:
     entry: Replay | int = NEVER
     if not nodes:  # views of leaves and constants: there is nothing to run
         return entry
@@ -143,7 +152,7 @@ def _overwriting(work: Work, nodes: list[Node], scene: Scene) -> tuple[list[tupl
     """Leaves that may be overwritten by what takes their place, as in a Step, and the plan that does so for all of
     them: an optimizer's step is pending when the next loss is differentiated."""
     places = {id(leaf): k for k, leaf in enumerate(scene.leaves)}
-    candidates = [leaf for leaf in work.replaceable() if id(leaf) in places]
+    candidates = [leaf for leaf in work.replaceable() if id(leaf) in places] if work.repeatable() else []
     plan = realize.plan_of(scene.target, work, frozenset(candidates)) if candidates else None
     if plan is None or not plan.aliases:
         return [], None

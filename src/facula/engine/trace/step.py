@@ -62,6 +62,11 @@ class Step:
             self.only = ready
         return ready
 
+    def computed(self, nodes: list[Node], results: list[Buffer]) -> None:
+        """The results are there. May be said again."""
+        for i, buffer in zip(self.results, results, strict=True):
+            computed(nodes[i], buffer)
+
     def donated(self, leaves: list[Node]) -> tuple[int, ...]:
         """Leaves that may be overwritten: nobody holds the node or its memory but this list of nodes."""
         found = []
@@ -104,7 +109,7 @@ def step_of(target: Target, nodes: list[Node], leaves: list[Node], held: bytes) 
         nbytes = bytes_of(node)
         results.append((places[id(node)], nbytes, class_of(nbytes)))
     written = [(leaf_places[id(leaf)], references(leaf, nodes))
-               for leaf in dict.fromkeys([*work.written, *work.replaceable()])]
+               for leaf in dict.fromkeys([*work.written, *work.replaceable()])] if work.repeatable() else []
     step = Step(target, held, [places[id(node)] for node in work.order], results,
                 [leaf_places[id(leaf)] for leaf in work.leaves], picks, written)
     step.kept = primitives(nodes, leaves)

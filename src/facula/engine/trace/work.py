@@ -96,6 +96,11 @@ class Work:
             node.slot = None
         self.key = tuple(parts)
 
+    def repeatable(self) -> bool:
+        """May memory be overwritten on the way? A library's routine may fail (a matrix is singular): then what has
+        been overwritten before would be lost."""
+        return CALL not in map(_op, self.order)
+
     def replaceable(self) -> list[Node]:
         """Leaves that are as large as an elementwise result, which may take the place of one that dies: an optimizer's
         step, say. Small ones are not worth asking about."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # data only: the runtime does not call the compiler
 
 _address = attrgetter("ptr")
 _NOTHING: tuple[Node, ...] = ()
+_call: Callable[[Any], Any] = functools.partial.__call__  # Python's own: signals wait
 KEEP_ARENA = config.threshold("arena_bytes")  # bytes of temporaries that stay with a plan between runs
 
 
@@ -83,8 +84,11 @@ class Plan:
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
-        if self._parallel and not workers.running:
-            workers.start()
+        self.start(leaves, numbers, outputs)()
+
+    def start(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> Callable[[], None]:
+        """What computes `outputs` from `leaves`. If an exception came in between, it may be called again: it goes on
+        where it was, and does nothing twice that would overwrite what it has read."""
         table = self._pack_pointers(*map(_address, leaves), *map(_address, outputs))
         if self._all_native and len(numbers) == len(self._native_numbers):
             packed = self._pack_numbers(*numbers)
@@ -94,12 +98,24 @@ class Plan:
         if self._offsets:
             arena = self._take_arena()
             table += arena.table
-        if self._program is not None:
-            self._launch(self._program, table, packed)
-        else:
-            self._run_segments(table, packed, [*leaves, *outputs], arena, numbers)
-        if arena is not None:
-            self._leave(arena)
+        calls: dict[int, Any] = {}
+        done: list[Any] = []
+        todo: list[Callable[[], Any]] = []
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                todo.append(functools.partial(self._launch, segment, table, packed))
+            else:
+                view = self._view([*leaves, *outputs], arena)
+                todo.append(functools.partial(segment.compute, view, numbers, calls))
+                todo.append(functools.partial(segment.store, view, calls, done, len(todo) - 1))
+
+        def go_on() -> None:
+            if self._parallel and not workers.running:
+                workers.start()
+            done.extend(map(_call, todo[len(done):]))  # each is done, and noted, without a place for signals between
+            if arena is not None:
+                self._leave(arena)
+        return go_on
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
         """How `execute` finds leaves, results and numbers in lists; None if it cannot serve."""
@@ -142,15 +158,6 @@ class Plan:
             block = allocate(self._arena_bytes)
             addresses = [block.ptr + at for at in self._offsets]
             return _Arena(block, struct.pack(f"={len(addresses)}Q", *addresses))
-
-    def _run_segments(self, table: bytes, packed: bytes, buffers: list[Buffer], arena: _Arena | None,
-                      numbers: Sequence[Any]) -> None:
-        calls: dict[int, Any] = {}
-        for segment in self._segments:
-            if isinstance(segment, bytes):
-                self._launch(segment, table, packed)
-            else:
-                segment.run(self._view(buffers, arena), numbers, calls)
 
     def _view(self, buffers: list[Buffer], arena: _Arena | None) -> Callable[[int, int], Any]:
         """slot, bytes -> its memory as a uint8 array."""
@@ -245,6 +252,10 @@ class _Host:
                        for i in step.inputs]
 
     def run(self, view: Callable[[int, int], Any], numbers: Sequence[Any], calls: dict[int, Any]) -> None:
+        self.store(view, calls, [self.compute(view, numbers, calls)], 0)
+
+    def compute(self, view: Callable[[int, int], Any], numbers: Sequence[Any], calls: dict[int, Any]) -> Any:
+        """The result. Nothing is written."""
         from facula.engine.runtime import interpreter
 
         step, node = self.step, self.node
@@ -254,13 +265,22 @@ class _Host:
         arrays = [calls[call] if call >= 0 else view(slot, nbytes).view(of).reshape(shape)
                   for slot, call, nbytes, of, shape in self.places]
         result = interpreter.compute(node, arrays)
-        if step.call >= 0:
-            calls[step.call] = result
-            return
-        kind = step.dtype.numpy
-        out = view(step.slot, _count(step.shape) * step.dtype.itemsize).view(kind).reshape(step.shape)
-        # NumPy sees to a result that overlaps `out`. "no": another type would be the interpreter's mistake.
-        np.copyto(out, result, casting="no")
+        if step.call < 0 and np.may_share_memory(result, self._out(view)):
+            result = np.array(result)  # `store` may be called twice
+        return result
+
+    def store(self, view: Callable[[int, int], Any], calls: dict[int, Any], done: list[Any], at: int) -> None:
+        """Write what `compute` has given, done[at], and forget it."""
+        result = done[at]
+        if self.step.call >= 0:
+            calls[self.step.call] = result
+        elif result is not None:  # "no": another type would be the interpreter's mistake
+            np.copyto(self._out(view), result, casting="no")
+            done[at] = None
+
+    def _out(self, view: Callable[[int, int], Any]) -> Any:
+        step = self.step
+        return view(step.slot, _count(step.shape) * step.dtype.itemsize).view(step.dtype.numpy).reshape(step.shape)
 
 
 def _segments(steps: Sequence[Step | HostStep]) -> list[bytes | _Host]:
