@@ -120,6 +120,7 @@ def narrowed(full: Target, most: int) -> Target:
     return replace(full, features=features, vector_bytes=most)
 
 
+@functools.cache
 def available() -> bool:
     """Can machine code be made and run here? Cheap: does not import llvmlite."""
     return sys.maxsize > 2**32 and importlib.util.find_spec("llvmlite") is not None
