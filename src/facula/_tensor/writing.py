@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, leaf_beside, new, share, update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, leaf_beside, new, share, strides_of, update
+from facula._tensor.layout import order_of_format, strides_in, suggested
 from facula._tensor.tape_methods import take_over
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.placing import meta_node
+from facula.layouts import contiguous_format, preserve_format
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.index.masking import scalar_value
@@ -116,10 +118,15 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
 def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     """Take another shape in place: elements are kept in the order of memory, new ones are not set."""
     shape = sizes_of(size, "resize_")
-    if shape == self.shape:
+    if memory_format is preserve_format:
+        raise RuntimeError("Unsupported memory formatPreserve")
+    if shape != self.shape:
+        _grow(self, (self._offset if self._storage is not None else 0) + size_of(shape))
+    elif memory_format is None:
         return self
-    _grow(self, (self._offset if self._storage is not None else 0) + size_of(shape))
-    take_over(self, alias(self, shape, contiguous_strides(shape), self._offset, self.dtype))
+    strides = strides_in(shape, order_of_format(shape, memory_format or contiguous_format))
+    share(self)
+    take_over(self, alias(self, shape, strides, self._offset, self.dtype))
     return self
 
 
@@ -141,8 +148,10 @@ def _grow(t: Tensor, elements: int) -> None:
 
 @method
 def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
-    """Take the shape of another tensor in place."""
-    return resize_(self, the_template.shape)
+    """Take the shape of another tensor in place, and its memory format if that is to be preserved."""
+    if memory_format is preserve_format:
+        memory_format = suggested(the_template.shape, strides_of(the_template))
+    return resize_(self, the_template.shape, memory_format=memory_format)
 
 
 @method

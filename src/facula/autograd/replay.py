@@ -15,11 +15,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from facula import defaults
-from facula._tensor.handle import assign, new, read
+from facula._tensor.handle import laid, memory_of, new, put_memory, read
 from facula.autograd import partial
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
-from facula.autograd.walk import settle, walk
+from facula.autograd.walk import layout_of_gradient, settle, walk
 from facula.config import threshold
 from facula.dtypes import float32
 from facula.engine import realize, recorder
@@ -183,12 +183,14 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
             return None
         grad = t._grad
         if grad is None:
-            parts += (t.shape, t.dtype, None)
+            parts += (t.shape, t.dtype, None if t._storage is None else layout_of_gradient(t))
         else:
             if grad._rg or grad.dtype is not t.dtype or grad._storage is not None and grad._storage.shared:
                 return None
             parts += (t.shape, t.dtype, type(grad))
-            values.append(grad._node or read(grad))
+            if grad._storage is not None:
+                parts.append(grad._strides)
+            values.append(grad._node or memory_of(grad) or read(grad))
     for node in values:
         if node.op is CONST:  # a rule may have folded it
             parts.append(str(node.scalars))
@@ -348,9 +350,10 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
     for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
         node = nodes[place] if pending else leaves[place]
         if t._grad is None:
-            t._grad = new(node)
+            layout = layout_of_gradient(t)
+            t._grad = new(node) if layout is None else laid(node, t.shape, layout[1])
         else:
-            assign(t._grad, node)
+            put_memory(t._grad, node)
 
 
 class _Scene:
@@ -396,7 +399,7 @@ def _capture(scene: _Scene, blind: bool) -> _Replay | int:
 def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     """`work`, told in terms of what was there before the walk."""
     before = len(scene.places)
-    grads = [_node_of(t._grad) for t in scene.tensors]
+    grads = [None if t._grad is None else memory_of(t._grad) for t in scene.tensors]
     if None in grads:
         return NEVER
     fresh: list[tuple[Any, Any]] = []
@@ -458,11 +461,3 @@ def _overwriting(work: Work, nodes: list[Node], scene: _Scene) -> tuple[list[tup
     if len(used) < len(candidates):
         plan = realize.plan_of(work, frozenset(used))
     return [(places[id(leaf)], references(leaf, nodes)) for leaf in used], plan
-
-
-def _node_of(grad: Any) -> Node | None:
-    """The node that a leaf's gradient is, None if it is only part of one."""
-    if grad._node is not None:
-        return grad._node  # type: ignore[no-any-return]
-    node = grad._storage.node
-    return node if node.shape == grad.shape and grad._cached is node else None

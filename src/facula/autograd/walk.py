@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from facula._tensor.handle import Tensor, assign, device_of, edge_of, new, read
+from facula._tensor.handle import (
+    Tensor,
+    assign,
+    copied,
+    device_of,
+    edge_of,
+    layout_of,
+    new,
+    read,
+    take_elements,
+)
+from facula._tensor.layout import dense_order
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
@@ -272,9 +283,9 @@ def expands(shape: Sequence[int], to: Sequence[int]) -> bool:
     return len(shape) <= len(to) and all(a == b or a == 1 for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
-def own(g: Any) -> Any:
-    """`g` as a tensor that nobody else holds, with `g`'s history if that is being recorded."""
-    t = new(read(g))
+def own(g: Any, layout: Any) -> Any:
+    """`g` as a tensor that nobody else holds, of that layout, with `g`'s history if that is being recorded."""
+    t = copied(g, layout)
     if mode.grad:
         edge = edge_of(g)
         if edge is not None:
@@ -283,10 +294,18 @@ def own(g: Any) -> Any:
     return t
 
 
+def layout_of_gradient(t: Any) -> Any:
+    """A leaf's gradient lies as the leaf does, if that is without gaps."""
+    if t._storage is None or dense_order(t.shape, t._strides) is None:
+        return None
+    return layout_of(t)
+
+
 def _store(t: Any, g: Any) -> None:
     """`retain_grad`: the gradient of a tensor inside the graph."""
     old = t._grad
-    t._grad = own(g) if old is None else own(old + g)
+    g = g if old is None else old + g
+    t._grad = own(g, layout_of(g))
 
 
 def _is_zero(t: Any) -> bool:
@@ -303,7 +322,7 @@ def accumulate(t: Any, g: Any) -> None:
         g = _fitted(t, g)
     old = t._grad
     if old is None:
-        t._grad = own(g)
+        t._grad = own(g, layout_of_gradient(t))
     elif mode.grad:
         t._grad = old + g
     elif _is_zero(old) and g.dtype is old.dtype:  # after zero_(): no sum (a -0.0 in `g` stays what it is)
@@ -313,7 +332,7 @@ def accumulate(t: Any, g: Any) -> None:
         if getattr(old, "is_sparse", False) or getattr(total, "is_sparse", False) or total.dtype is not old.dtype:
             t._grad = total
         else:
-            assign(old, read(total))
+            take_elements(old, total)
     hooks = t.__dict__.get("_post_accumulate_grad_hooks")
     if hooks:
         for hook in list(hooks.values()):

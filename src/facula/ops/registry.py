@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, new, read, update
+from facula._tensor.handle import Tensor, copied, device_of, layout_of, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine import recorder
@@ -251,7 +251,11 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
             warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                           f"which does not match the required output shape {list(result.shape)}. This behavior is "
                           "deprecated.", UserWarning, stacklevel=3)
-        fresh = new(read(result))
-        out._node, out._storage, out.shape, out._seen = fresh._node, None, fresh.shape, out._seen + 1
+        fresh = copied(result, layout_of(result))
+        out._node, out._storage, out.shape = fresh._node, fresh._storage, fresh.shape
+        if fresh._storage is None:
+            out._seen += 1
+        else:
+            out._strides, out._offset, out._cached, out._seen = fresh._strides, 0, None, -1
         return out
     return update(out, result)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Storage, Tensor, alias, device_of, new
+from facula._tensor.handle import Storage, Tensor, alias, device_of, laid, layout_of, new
+from facula._tensor.layout import Layout, in_memory_format
 from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
-from facula.engine.graph.node import contiguous_strides
 from facula.engine.moving import moved
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
-from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.casting import constant
 from facula.ops.registry import DTYPE_NAMES, method, op, store_out
@@ -89,34 +88,11 @@ def _dtype(of: Any, what: str) -> dtype:
 _PYTHON_TYPES = {float: float64, int: int64, bool: bool_, complex: complex128}
 
 
-def _order(t: Tensor, memory_format: Any, like: Tensor | None = None) -> Tensor:
-    """`t` in another order in memory, if one is asked for: the dimensions as of channels_last, or of `like`."""
-    n = len(t.shape)
-    if memory_format is channels_last and n == 4:
-        order = [0, 2, 3, 1]
-    elif memory_format is channels_last_3d and n == 5:
-        order = [0, 2, 3, 4, 1]
-    elif memory_format in (channels_last, channels_last_3d):
-        raise RuntimeError(f"required rank {4 if memory_format is channels_last else 5} tensor to use "
-                           f"{str(memory_format)[6:]} format")
-    elif like is not None and like._storage is not None:
-        old = like._strides
-        if old == contiguous_strides(like.shape):
-            return t
-        order = sorted(range(n), key=lambda d: -old[d])
-        dense, step = [0] * n, 1
-        for d in reversed(order):
-            dense[d] = step
-            step *= t.shape[d]
-        if any(s == 0 for s in old) or tuple(dense) != tuple(old) and sorted(old) != sorted(dense):
-            return t
-    else:
-        return t
-    strides, step = [0] * n, 1
-    for d in reversed(order):
-        strides[d] = step
-        step *= t.shape[d] or 1
-    return alias(t, t.shape, tuple(strides), 0)
+def everywhere(value: Any, shape: Size, of: dtype, layout: Layout | None) -> Tensor:
+    """A tensor of that layout with `value` everywhere."""
+    if layout is None:
+        return new(constant(value, shape, of))
+    return laid(constant(value, tuple([shape[d] for d in layout[0]]), of), shape, layout[1])
 
 
 # ---- one value everywhere -------------------------------------------------------------------------------
@@ -138,9 +114,9 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
     if what == "full":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    t = new(constant(value, sizes_of(size, what), of))
-    if memory_format is not None:
-        t = _order(t, memory_format)
+    shape = sizes_of(size, what)
+    layout = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
+    t = everywhere(value, shape, of, layout)
     return finish(t, device, requires_grad, out, what)
 
 
@@ -195,9 +171,9 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     if what == "full_like":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    t = new(constant(value, input.shape, of))
-    if memory_format is not None or input._storage is not None:
-        t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
+    kept = memory_format is None or memory_format is _preserve
+    t = everywhere(value, input.shape, of,
+                   layout_of(input) if kept else in_memory_format(input.shape, memory_format))
     if device is None:
         device = device_of(input)
     return finish(t, device, requires_grad, out, what)
