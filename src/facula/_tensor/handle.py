@@ -220,12 +220,21 @@ def lay(t: Tensor, layout: Layout | None) -> Tensor:
         t._strides = layout[1]
         t._offset = 0
         t._seen = -1
+    t._base = None
     return t
 
 
 def lay_in(t: Tensor, order: tuple[int, ...]) -> Tensor:
     """`lay`, with the dimensions in that order."""
     return lay(t, of_order(t.shape, order))
+
+
+def share_nothing(t: Tensor, x: Tensor) -> None:
+    """Let `t` have the strides and offset of `x`, in a memory of its own that has the same elements."""
+    t._storage = Storage(x._storage.node, 0, False)
+    t._node = t._cached = None
+    t._strides, t._offset = x._strides, x._offset
+    t._seen = -1
 
 
 def layout_of(t: Tensor) -> Layout | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula.engine.graph.node import contiguous_strides
+from facula.engine.graph.node import contiguous_strides, size_of
 from facula.layouts import channels_last, channels_last_3d, contiguous_format
 
 Ints = tuple[int, ...]
@@ -70,14 +70,15 @@ def preserved(shape: Ints, strides: Ints) -> Layout | None:
 
 
 @lru_cache(4096)
-def pointwise(shape: Ints, operands: tuple[tuple[Ints, Ints], ...]) -> Layout | None:
+def pointwise(shape: Ints, operands: tuple[tuple[Ints, Ints], ...], numbers: bool = False) -> Layout | None:
     """The layout of what is computed element by element; `operands` (shape, strides) broadcast to `shape`.
 
     Operands of one shape and one layout keep it. Otherwise the dimensions are ordered by strides: the first operand
-    that tells two dimensions apart decides between them.
+    that tells two dimensions apart decides between them. numbers: there are Python numbers among the operands, which
+    count as tensors of another shape.
     """
     n = len(shape)
-    if all(s == shape for s, _ in operands):
+    if not numbers and all(s == shape for s, _ in operands):
         if all(is_row_major(s, st) for s, st in operands):
             return None
         first = operands[0][1]
@@ -113,6 +114,43 @@ def seen_from(memory: Ints, order: Ints, dims: int) -> Ints:
     for d, step in zip(order, steps, strict=True):
         strides[d] = step
     return tuple(strides[len(order) - dims:])
+
+
+@lru_cache(4096)
+def view_strides(old: Ints, strides: Ints, shape: Ints) -> Ints | None:
+    """Strides by which a tensor (old, strides) is seen in `shape`; None if there are none."""
+    n = size_of(old)
+    if not n:
+        return tuple(strides) if old == shape else contiguous_strides(shape)
+    if strides == contiguous_strides(old):
+        return contiguous_strides(shape)
+    if not old:
+        return (1,) * len(shape)
+    out = [0] * len(shape)
+    at = len(shape) - 1
+    chunk = strides[-1]
+    have = seen = 1
+    for d in range(len(old) - 1, -1, -1):
+        have *= old[d]
+        if d == 0 or (old[d - 1] != 1 and strides[d - 1] != have * chunk):
+            while at >= 0 and (seen < have or shape[at] == 1):
+                out[at] = seen * chunk
+                seen *= shape[at]
+                at -= 1
+            if seen != have:
+                return None
+            if d > 0:
+                chunk = strides[d - 1]
+                have = seen = 1
+    return tuple(out) if at == -1 else None
+
+
+@lru_cache(4096)
+def viewed(old: Ints, strides: Ints, shape: Ints) -> Layout | None:
+    """The layout of a dense value seen in another shape; row-major if that takes a copy."""
+    to = view_strides(old, strides, shape)
+    order = None if to is None else dense_order(shape, to)
+    return None if order is None or to is None or to == contiguous_strides(shape) else (order, to)
 
 
 def order_of_format(shape: Ints, memory_format: Any) -> Ints:

@@ -15,11 +15,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from facula import defaults
-from facula._tensor.handle import laid, memory_of, new, put_memory, read
+from facula._tensor.handle import laid, layout_of, memory_of, new, put_memory, read
 from facula.autograd import partial
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
-from facula.autograd.walk import layout_of_gradient, settle, walk
+from facula.autograd.walk import settle, walk
 from facula.config import threshold
 from facula.dtypes import float32
 from facula.engine import realize, recorder
@@ -69,11 +69,11 @@ class _Replay:
 
     __slots__ = ("step", "fresh", "grads", "constants", "tables")
 
-    def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int]],
+    def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int, Any]],
                  constants: Sequence[Any], tables: list[Node]) -> None:
         self.step = step  # over the pending nodes, then the fresh ones
         self.fresh = fresh  # (shape, dtype) of results that are no pending node
-        self.grads = grads  # per leaf tensor: is it among `nodes` (else among `leaves`), and where
+        self.grads = grads  # per leaf tensor: is it among `nodes` (else `leaves`), where, its layout
         self.constants = constants
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
 
@@ -183,7 +183,7 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
             return None
         grad = t._grad
         if grad is None:
-            parts += (t.shape, t.dtype, None if t._storage is None else layout_of_gradient(t))
+            parts += (t.shape, t.dtype, None if t._storage is None else t._strides)
         else:
             if grad._rg or grad.dtype is not t.dtype or grad._storage is not None and grad._storage.shared:
                 return None
@@ -347,10 +347,9 @@ def _run(entry: _Replay, found: Survey, nodes: list[Node], leaves: list[Node], n
             step._saved = None
     leaves += entry.tables
     realize.run_step(entry.step, nodes, leaves, numbers)
-    for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
+    for t, (pending, place, layout) in zip(found.leaves, entry.grads, strict=True):
         node = nodes[place] if pending else leaves[place]
         if t._grad is None:
-            layout = layout_of_gradient(t)
             t._grad = new(node) if layout is None else laid(node, t.shape, layout[1])
         else:
             put_memory(t._grad, node)
@@ -446,7 +445,8 @@ def _mapped(work: Work, nodes: list[Node], scene: _Scene) -> _Replay | int:
     step.kept = scene.kept
     if _survey is None:
         use_machine_code()
-    return _Replay(step, fresh, [place_of[id(g)] for g in grads], constants, tables)
+    places = [(*place_of[id(g)], layout_of(t._grad)) for g, t in zip(grads, scene.tensors, strict=True)]
+    return _Replay(step, fresh, places, constants, tables)
 
 
 def _overwriting(work: Work, nodes: list[Node], scene: _Scene) -> tuple[list[tuple[int, int]], Plan | None]:

@@ -19,14 +19,15 @@ from facula._tensor.handle import (
     layout_of,
     new,
     read,
+    strides_of,
     take_elements,
 )
-from facula._tensor.layout import dense_order
+from facula._tensor.layout import dense_order, lies_in
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
 from facula.engine import recorder
-from facula.engine.graph.node import CONST, elsewhere
+from facula.engine.graph.node import CONST, contiguous_strides, elsewhere
 from facula.engine.moving import moved
 from facula.engine.placing import running
 from facula.ops.casting import to_dtype
@@ -294,11 +295,16 @@ def own(g: Any, layout: Any) -> Any:
     return t
 
 
-def layout_of_gradient(t: Any) -> Any:
-    """A leaf's gradient lies as the leaf does, if that is without gaps."""
-    if t._storage is None or dense_order(t.shape, t._strides) is None:
+def layout_of_gradient(t: Any, g: Any) -> Any:
+    """A leaf's gradient lies as the leaf does, if that is without gaps, else row-major. Strides along dimensions of
+    length 1 stay those of `g`."""
+    if t._storage is None and g._storage is None:
         return None
-    return layout_of(t)
+    shape, own, given = tuple(t.shape), strides_of(t), strides_of(g)
+    order = dense_order(shape, own) or tuple(range(len(shape)))
+    if lies_in(shape, given, order):
+        return None if given == contiguous_strides(shape) else (order, given)
+    return layout_of(t) if lies_in(shape, own, order) else None
 
 
 def _store(t: Any, g: Any) -> None:
@@ -322,7 +328,7 @@ def accumulate(t: Any, g: Any) -> None:
         g = _fitted(t, g)
     old = t._grad
     if old is None:
-        t._grad = own(g, layout_of_gradient(t))
+        t._grad = own(g, layout_of_gradient(t, g))
     elif mode.grad:
         t._grad = old + g
     elif _is_zero(old) and g.dtype is old.dtype:  # after zero_(): no sum (a -0.0 in `g` stays what it is)

@@ -23,6 +23,7 @@ from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.result_layouts import ruled
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -62,6 +63,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
+        full = f"{namespace}.{public}" if namespace else public if function else f"Tensor.{public}"
+        body = ruled(body, full)
         if isinstance(body, FunctionType):
             body.__name__ = public  # errors speak of it
         form = with_out(body) if out else body
@@ -103,6 +106,7 @@ def also(form: Form, *spellings: str) -> None:
     """Further names of a form: `linalg.matmul`, `Tensor.inverse`. A form of no operation begins one."""
     operation = operation_of(form)
     if operation is None:
+        form = ruled(form, spellings[0])
         operation = Operation(spellings[0], inspect.unwrap(form))
     for spelling in spellings:
         offer(operation, spelling, form)

@@ -249,5 +249,5 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     if not hard:
         return soft
     index = soft.max(dim, keepdim=True)[1]
-    one_hot = facula.zeros_like(logits).scatter_(dim, index, 1.0)
+    one_hot = facula.zeros_like(logits, memory_format=facula.contiguous_format).scatter_(dim, index, 1.0)
     return one_hot - soft.detach() + soft

@@ -11,7 +11,7 @@ import numpy as np
 
 from facula import defaults
 from facula._tensor.handle import Storage, Tensor, alias, device_of, laid, layout_of, new
-from facula._tensor.layout import Layout, in_memory_format
+from facula._tensor.layout import Layout, in_memory_format, strides_in
 from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
 from facula.engine.moving import moved
@@ -252,10 +252,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
 @op(method=False)
 def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
     """A tensor whose dimensions lie in memory in the order of `physical_layout`."""
-    strides, step = [0] * len(size), 1
-    for d in reversed(physical_layout):
-        strides[d] = step
-        step *= size[d]
+    strides = strides_in(tuple(size), tuple(physical_layout))
     return empty_strided(size, strides, **options)
 
 

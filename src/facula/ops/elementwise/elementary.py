@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
@@ -51,7 +51,7 @@ def angle(input: Tensor) -> Tensor:
         out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, pi, 0.0))
         return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
     plain = input.detach()
-    return attach(FUNCTIONS["atan2"](plain.imag, plain.real), _ANGLE, (input,), (input,))
+    return attach(lay(FUNCTIONS["atan2"](plain.imag, plain.real), None), _ANGLE, (input,), (input,))
 
 
 @op
@@ -227,7 +227,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
     if is_meta(input):
         return new(meta_node((size, len(input.shape)), int64))
-    found = FUNCTIONS["nonzero"](input)
+    found = FUNCTIONS["nonzero"](input).contiguous()
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
     return FUNCTIONS["constant_pad_nd"](  # type: ignore[no-any-return]

@@ -169,12 +169,18 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
     return t
 
 
+# Formulas whose numbers are parameters, not operands: a matter of dimensions of length 1 only.
+_PARAMETERS = frozenset(("leakyRelu", "elu", "celu", "selu", "threshold", "softplus", "hardshrink", "softshrink", "pow",
+                         "lerp", "addcmul", "addcdiv"))
+
+
 def _in_order(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
     """`apply` where operands are not row-major: recorded over the order in which the result's elements are to lie."""
     shape: tuple[int, ...] = tensors[0].shape
     for t in tensors:
         shape = broadcast(shape, t.shape)
-    layout = pointwise(shape, tuple([(t.shape, strides_of(t)) for t in tensors]))
+    numbers = bool(scalars) and formula.name not in _PARAMETERS
+    layout = pointwise(shape, tuple([(t.shape, strides_of(t)) for t in tensors]), numbers)
     if layout is None:
         nodes = [read(t) for t in tensors]
         node = record(formula, tuple(nodes), None, scalars or None, shape, out)

@@ -79,6 +79,8 @@ def detach_(input: Tensor) -> Tensor:
 
 def _copying(body: Callable[..., Any], name: str) -> None:
     def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if name == "view_copy" and input._storage is not None and args and isinstance(args[0], (int, tuple, list)):
+            input = input.contiguous()  # a copy has any shape
         out = body(input, *args, **kwargs)
         if isinstance(out, tuple):
             return tuple([o.clone() for o in out])
