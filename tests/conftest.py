@@ -4,6 +4,7 @@ torch is optional. A test that compares with it takes the fixture `oracle` (reco
 on record; or, if what it needs is torch itself, the fixture `torch`, and is skipped where torch is not installed.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -35,14 +36,15 @@ if os.environ.get("FACULA_TEST_NO_TORCH") == "1":
 
 def pytest_collection_modifyitems(config, items):
     has_torch = recorded.torch_is_here()
-    no_llvm = pytest.mark.skip(reason="needs the LLVM back end, and FACULA_BACKEND=interpreter")
+    interpreted = os.environ.get("FACULA_BACKEND") == "interpreter" or importlib.util.find_spec("llvmlite") is None
+    no_llvm = pytest.mark.skip(reason="needs the LLVM back end: llvmlite, and no FACULA_BACKEND=interpreter")
     no_torch = pytest.mark.skip(reason="compares with torch itself, which is not installed: make test-oracle")
     for item in items:
         if "torch" in item.fixturenames:
             item.add_marker(pytest.mark.torch)
         if {"oracle", "libraries"} & set(item.fixturenames) or item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.oracle)
-        if "compiled" in item.keywords and os.environ.get("FACULA_BACKEND") == "interpreter":
+        if "compiled" in item.keywords and interpreted:
             item.add_marker(no_llvm)
         if item.get_closest_marker("torch") and not has_torch:
             item.add_marker(no_torch)

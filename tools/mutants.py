@@ -25,13 +25,13 @@ LONGEST = 1800  # seconds for the tests of a mutant
 MUTANTS = {
     # liveness, donation, pinning
     "a leaf that is held is donated": (
-        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_LEAF").*)', r"\1\2\n\1namespace[\3] += 1",
+        "engine/trace/step.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_LEAF").*)', r"\1\nglobals()[\2] += 1",
         "test_cpython::test_an_update_takes_no_memory_over_that_somebody_holds"),
     "memory that is held is donated": (
-        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_MEMORY").*)', r"\1\2\n\1namespace[\3] += 2",
+        "engine/trace/step.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_MEMORY").*)', r"\1\nglobals()[\2] += 2",
         "test_cpython::test_an_update_takes_no_memory_over_that_somebody_holds"),
     "held values count as dead": (
-        "engine/steps.py", r'^( +)(liveness.calibrate\(namespace, ("_LONE_NODE").*)', r"\1\2\n\1namespace[\3] += 1",
+        "engine/trace/work.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_NODE").*)', r"\1\nglobals()[\2] += 1",
         "test_recorder test_autograd::test_accumulation_is_in_place"),
     "pinned memory counts as free": (
         "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_MEMORY").*)', r"\1\nglobals()[\2] += 1",
@@ -50,7 +50,7 @@ MUTANTS = {
         r"namespace\[name\] = limit if exact and by_one else UNKNOWN\n +if not \(exact and by_one\):",
         "namespace[name] = limit\n    if False:", "test_cpython::test_counts_that_do_not_move_by_one_say_nothing"),
     "results of CALLs count as values": (
-        "engine/steps.py", r"references - used > lists and op is not CALL", "references - used > lists",
+        "engine/trace/work.py", r"references - used > lists and op is not CALL", "references - used > lists",
         "test_plans_by_structure"),
     "an output takes memory that is still read": (
         "engine/compiler/plan.py", r"n == wanted and last\[b\] < k", "n == wanted and last[b] != k",
@@ -70,16 +70,17 @@ MUTANTS = {
         "test_cpython::test_a_compilation_leaves_no_node_in_a_circle"),
     # keys of what was seen before
     "a step's key forgets dtypes": (
-        "engine/steps.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
+        "engine/trace/work.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
         "parts += (node.op, node.attrs, node.shape, held[i])", "test_plans_by_structure"),
     "a step's key forgets attributes": (
-        "engine/steps.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
+        "engine/trace/work.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
         "parts += (node.op, node.shape, node.dtype, held[i])", "test_plans_by_structure"),
     "a step's key forgets which values are wanted": (
-        "engine/steps.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
+        "engine/trace/work.py", r"parts \+= \(node.op, node.attrs, node.shape, node.dtype, held\[i\]\)",
         "parts += (node.op, node.attrs, node.shape, node.dtype)", "test_plans_by_structure"),
     "the walk in Python forgets who holds a node": (
-        "engine/steps.py", r"^           counts, tuple\(map\(len, inputs\)\)", "           tuple(map(len, inputs))",
+        "engine/trace/signature.py", r"^           counts, tuple\(map\(len, inputs\)\)",
+        "           tuple(map(len, inputs))",
         "test_cpython::test_builtins_are_compared_with_their_twins_once"),
     "donation is no part of the key": (
         "engine/realize.py", r'\*\(work.leaves.index\(leaf\) for leaf in donated\), "donated"\)', '"donated")',
@@ -91,24 +92,24 @@ MUTANTS = {
         "hashlib.sha256(payload)", "test_runtime_cache"),
     # replay
     "a rule that looked at values is replayed": (
-        "autograd/replay.py", r"if blind and \[", "if [", "test_replay::test_replayed_as_walked[rule_looks]"),
+        "engine/trace/replay.py", r"if blind and \[", "if [", "test_replay::test_replayed_as_walked[rule_looks]"),
     "who looks at remembered values says nothing": (
-        "engine/realize.py", r"^(def looking.*\n.*\n    global looks\n)    looks \+= 1", r"\1    pass",
+        "engine/realize.py", r"^(def looking.*\n.*\n)    session.looks \+= 1", r"\1    pass",
         "test_replay::test_a_rule_that_asks_for_a_known_range_is_not_replayed"),
     "constants of a replay count by shape": (
-        "autograd/replay.py", r"parts.append\(str\(node.scalars\)\)", "pass",
+        "autograd/survey.py", r"parts.append\(str\(node.scalars\)\)", "pass",
         "test_replay::test_replayed_as_walked[constants_are_viewed]"),
     "hooks do not stop a replay": (
-        "autograd/replay.py", r'if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:',
+        "autograd/survey.py", r'if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:',
         "if not t._rg:", "test_replay::test_replayed_as_walked[a_hook_comes]"),
     "0.0 and -0.0 are the same static": (
-        "autograd/replay.py", r"value = value, str\(value\)  # 0.0 == -0.0", "pass",
+        "autograd/survey.py", r"value = value, str\(value\)  # 0.0 == -0.0", "pass",
         "test_replay::test_what_a_rule_has_kept_is_told_apart"),
     "a replay keeps what the tape has saved": (
         "autograd/replay.py", r"^( +)step._saved = None", r"\1pass",
         "test_replay::test_replayed_as_walked[walked_twice]"),
     "sums of a replay take the order of the program": (
-        "autograd/replay.py", r"^    stack.sort\(key=_seq\).*", "    pass",
+        "autograd/survey.py", r"^    stack.sort\(key=_seq\).*", "    pass",
         "test_replay::test_replayed_as_walked[order_of_sums]"),
     # recording
     "a loop is seen where turns differ": (

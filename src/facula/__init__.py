@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from facula import autograd, random, version
+from facula import devices as _devices
 from facula import ops as _ops
 from facula._tensor import methods as _tensor_methods
 from facula._tensor.constructors import (
@@ -105,13 +106,16 @@ globals().update({"float": float32, "int": int32, "bool": _importlib.import_modu
 
 # Of these the modules import `facula`.
 _ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization",
-              "from_dlpack": "dlpack", "to_dlpack": "dlpack"}
+              "from_dlpack": "dlpack", "to_dlpack": "dlpack", "Stream": "_streams", "Event": "_streams",
+              "get_device_module": "_device_module", "_register_device_module": "_device_module"}
 
 
 def __getattr__(name: str) -> _Any:
     """What is loaded when first asked for: submodules, and the operations that are defined beside `nn.functional`."""
     if name.startswith("__"):
         raise AttributeError(f"module 'facula' has no attribute {name!r}")
+    if _devices.is_custom(name):  # not kept: it may go, or be replaced
+        return _importlib.import_module("facula._device_module").find(_devices.kind_of(name))
     if name in _ELSEWHERE:
         found = getattr(_importlib.import_module("facula." + _ELSEWHERE[name]), name)
     else:

@@ -81,13 +81,52 @@ class device:
         return inside
 
 
+CUSTOM = "privateuseone"  # the type that may be given a name of its own
+_given: dict[str, str] = {}  # the one that it has been given
+
+
+def kind_of(name: str) -> str:
+    """The type that a name of devices means: the name itself, but for what CUSTOM has been given."""
+    return CUSTOM if name == _given.get(CUSTOM) else name
+
+
+def name_of(kind: str) -> str:
+    """The name of devices of a type."""
+    return _given.get(kind, kind)
+
+
+def is_custom(name: str) -> bool:
+    """Is this what announced devices of type CUSTOM, or of another that PyTorch has no module for, are called?"""
+    return kind_of(name) in _counts and name not in ("cuda", "xpu", "mps", "mtia")
+
+
+def rename(name: str) -> None:
+    """Devices of type CUSTOM are called `name` from now on, those too that are there. RuntimeError if the name is
+    another device's, or if they have been given another."""
+    if name in TYPES:
+        raise RuntimeError(f"Cannot register privateuse1 backend with in-tree device name: {name}")
+    if not re.fullmatch(r"[a-z_]+", name, re.ASCII):
+        raise RuntimeError(f"Invalid name of a backend: {name!r}")
+    if _given.get(CUSTOM, name) != name:
+        raise RuntimeError("torch.register_privateuse1_backend() has already been set! Current backend: "
+                           f"{_given[CUSTOM]}")
+    _given[CUSTOM] = name
+    for (kind, index), found in list(_interned.items()):
+        if kind == CUSTOM:
+            object.__setattr__(found, "type", name)
+            _interned[name, index] = found
+
+
 def _intern(kind: str, index: int | None) -> device:
+    kind = name_of(kind)
     found = _interned.get((kind, index))
     if found is None:
         found = object.__new__(device)
         object.__setattr__(found, "type", kind)
         object.__setattr__(found, "index", index)
         found = _interned.setdefault((kind, index), found)
+        if kind != kind_of(kind):
+            _interned[kind_of(kind), index] = found
     return found
 
 
@@ -108,7 +147,7 @@ def _parse_string(text: str) -> device:
     match = _STRING.match(text)
     if match is None and not re.match(r"[A-Za-z_]*\Z", text):
         raise RuntimeError(f"Invalid device string: '{text}'")
-    if match is None or match[1] not in TYPES:
+    if match is None or match[1] not in TYPES and match[1] != _given.get(CUSTOM):
         raise RuntimeError(
             f"Expected one of {', '.join(TYPES)} device type at start of device string: {text}")
     return _intern(match[1], None if match[2] is None else int(match[2]))
@@ -143,13 +182,25 @@ def _from_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> device:
 
 def _accelerator(index: int) -> device:
     """The device that a bare number means: the accelerator of that index, if there is one at all."""
-    for kind in _counts:
-        return _intern(kind, index)
-    raise RuntimeError("Cannot access accelerator device when none is available.")
+    kind = accelerator()
+    if kind is None:
+        raise RuntimeError(NO_ACCELERATOR)
+    return _intern(kind, index)
 
 
 # How many devices this machine has of each type, beside cpu and meta.
 _counts: dict[str, int] = {}
+NO_ACCELERATOR = "Cannot access accelerator device when none is available."
+
+
+def accelerator() -> str | None:
+    """The type of accelerator that this machine has; the first announced, if there are several."""
+    return next(map(name_of, _counts), None)
+
+
+def current_accelerator() -> device:
+    """The accelerator that is meant if nothing else is said. RuntimeError if there is none."""
+    return _accelerator(current_index(accelerator() or ""))
 
 
 def announce(kind: str, count: int) -> None:
@@ -157,6 +208,7 @@ def announce(kind: str, count: int) -> None:
     if kind not in TYPES or kind in ("cpu", "meta") or count < 1:
         raise ValueError(f"{count} devices of type {kind!r}")
     _counts[kind] = count
+    _current.pop(kind, None)
 
 
 def withdraw(kind: str) -> None:
@@ -166,19 +218,20 @@ def withdraw(kind: str) -> None:
 
 def count(kind: str) -> int:
     """How many devices of a type this machine has."""
-    return 1 if kind == "cpu" else _counts.get(kind, 0)
+    return 1 if kind == "cpu" else _counts.get(kind_of(kind), 0)
 
 
+told_of_seeds: list[Any] = []  # modules of devices whose `manual_seed_all` is called with every seed
 _current: dict[str, int] = {}  # the index that a type without one means, where it is not 0
 
 
 def current_index(kind: str) -> int:
     """The index of the device that the bare name of a type means."""
-    return _current.get(kind, 0)
+    return _current.get(kind_of(kind), 0)
 
 
 def set_current_index(kind: str, index: int) -> None:
-    _current[kind] = index
+    _current[kind_of(kind)] = index
 
 
 CPU = _intern("cpu", None)
@@ -260,11 +313,11 @@ def check_available(place: device) -> device:
         return CPU
     if place.type == "meta":
         return META
-    if place.type in _counts:
+    there = count(place.type)
+    if there:
         index = current_index(place.type) if place.index is None else place.index
-        if index >= _counts[place.type]:
-            raise RuntimeError(f"invalid device ordinal: {place}, but there are {_counts[place.type]} devices of type "
-                               f"{place.type}")
+        if index >= there:
+            raise RuntimeError(f"invalid device ordinal: {place}, but there are {there} devices of type {place.type}")
         return _intern(place.type, index)
     if place.type in ("cuda", "xpu"):
         raise AssertionError(f"Torch not compiled with {place.type.upper()} enabled")

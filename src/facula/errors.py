@@ -2,9 +2,15 @@
 
 Where PyTorch raises a built-in exception (RuntimeError, IndexError, TypeError, ValueError), so does Facula:
 programs catch those. The classes here are for what has no counterpart there, and derive from RuntimeError.
+Warnings go through `warn`.
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+from typing import cast
 
 
 class CompileError(RuntimeError):
@@ -25,3 +31,13 @@ class BackendUnavailable(RuntimeError):
 
 class OutOfMemoryError(RuntimeError, MemoryError):
     """Memory could not be had: torch's RuntimeError and Python's MemoryError at once."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of the line that has called Facula, however many frames of its own lie between: modules, forms of
+    operations, doors (ops/listening.py). A number of frames, as `warnings.warn` takes it, would differ from road to
+    road. While a mode or a subclass stands between, its line is it."""
+    level, frame = 2, cast("FrameType | None", sys._getframe(1))  # 1 is this function
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "facula":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

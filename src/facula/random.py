@@ -111,6 +111,15 @@ default_generator.device = Device("cpu")
 default_generator.engine = default_engine()
 
 
+def generator_of(place: Device) -> Generator:
+    """The default generator of a device."""
+    if place is devices.CPU:
+        return default_generator
+    found = Generator.__new__(Generator)
+    found.device, found.engine = place, default_engine(place)
+    return found
+
+
 def set_rng_state(new_state: Tensor) -> None:
     """Set the state of the default generator.
 
@@ -140,13 +149,23 @@ def manual_seed(seed: int) -> Generator:
         tensor([0.4963, 0.7682])
     """
     default_generator.manual_seed(int(seed))
-    seed_all(default_generator.initial_seed())
+    _seed_others(default_generator.initial_seed())
     return default_generator
 
 
+def _seed_others(seed: int) -> None:
+    """Seed what draws elsewhere: the default generators of devices, and modules that programs have registered."""
+    seed_all(seed)
+    for module in devices.told_of_seeds:
+        if not getattr(module, "_is_in_bad_fork", bool)():
+            module.manual_seed_all(seed)
+
+
 def seed() -> int:
-    """Seed the default generator with a number from the operating system, and return that."""
-    return default_generator.seed()
+    """Seed the default generators of all devices with a number from the operating system, and return that."""
+    found = default_generator.seed()
+    _seed_others(found)
+    return found
 
 
 def initial_seed() -> int:
@@ -157,10 +176,11 @@ def initial_seed() -> int:
 @contextlib.contextmanager
 def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller: str = "fork_rng",
              _devices_kw: str = "devices", device_type: str | None = None) -> Iterator[None]:
-    """Within the block, random numbers may be drawn freely: afterwards the default generator is as before.
+    """Within the block, random numbers may be drawn freely: afterwards the default generators are as before.
 
     Args:
-        devices: accelerators to treat alike; there are none to treat.
+        devices: the accelerators (indices, names) whose generators are meant as well; all of them unless told.
+        device_type: their type; that of this machine's accelerator unless told.
         enabled: False makes the block do nothing.
 
     Example:
@@ -174,11 +194,22 @@ def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller
     if not enabled or device_type == "meta":
         yield
         return
-    state = default_generator.engine.get_state()
+    engines = [default_generator.engine, *_engines_of(devices, device_type)]
+    states = [engine.get_state() for engine in engines]
     try:
         yield
     finally:
-        default_generator.engine.set_state(state)
+        for engine, state in zip(engines, states, strict=True):
+            engine.set_state(state)
+
+
+def _engines_of(chosen: Iterable[Any] | None, device_type: str | None) -> list[Engine]:
+    kind = devices.accelerator() if device_type is None else device_type
+    if kind is None or not devices.count(kind) or kind == "cpu":
+        return []
+    places = [Device(kind, k) if isinstance(k, int) else Device(k)
+              for k in (range(devices.count(kind)) if chosen is None else chosen)]
+    return [default_engine(devices.check_available(place)) for place in places if place.type != "cpu"]
 
 
 def thread_safe_generator() -> Generator | None:

@@ -17,6 +17,7 @@ import test_nn_layers as layers
 from facula import nn
 from facula.engine import recorder
 from facula.engine.graph.node import elsewhere
+from facula.engine.session import session
 from nn_oracle import to_library
 from recorded import Refused
 
@@ -557,7 +558,7 @@ def settled():
     """Recording asks nothing about devices any more."""
     gc.collect()
     _ = facula.ones(2) + 1
-    return not elsewhere and recorder._made is recorder._native
+    return not elsewhere and session.record is session.native
 
 
 def test_nothing_is_computed_or_left_behind():
@@ -568,7 +569,7 @@ def test_nothing_is_computed_or_left_behind():
     for _ in range(1000):
         x = (x + 1).relu() @ x
     assert len(recorder.pending) == before or not limit
-    assert elsewhere and recorder._made is None
+    assert elsewhere and session.record is None
     y = x[0]
     del x
     assert not settled() and y.is_meta

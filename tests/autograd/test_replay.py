@@ -5,9 +5,11 @@ import pytest
 import facula as F
 from facula import nn
 from facula._tensor.handle import read
-from facula.autograd import partial, replay
-from facula.engine import realize, recorder, steps
+from facula.autograd import partial, replay, survey
+from facula.engine import recorder
 from facula.engine.cpython import liveness
+from facula.engine.session import session
+from facula.engine.trace import signature
 from facula.ops.index.index_nodes import bounds
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing is pending, so nothing is replayed")
@@ -391,8 +393,8 @@ def test_replayed_as_walked(program, monkeypatch):
         patch.setattr(replay, "survey", lambda roots, keep: None)
         walked = run(program)
     with monkeypatch.context() as patch:  # the walks in Python instead of machine code
-        patch.setattr(replay, "_survey", None)
-        patch.setattr(steps, "_describe", None)
+        patch.setattr(session, "survey", None)
+        patch.setattr(session, "describe", None)
         patch.setattr(replay, "use_machine_code", lambda: None)
         in_python = run(program)
     for one, two, three in zip(replayed, walked, in_python, strict=True):
@@ -420,16 +422,16 @@ def test_a_rule_that_asks_for_a_known_range_is_not_replayed():
     """Which values an index has may decide what a rule does: whoever asks has looked, though nothing is computed."""
     index = read(F.tensor([2, 0, 1]))
     assert bounds(index, 0, 3) == (0, 2)
-    before = realize.looks
-    assert bounds(index, 0, 3) == (0, 2) and realize.looks > before
+    before = session.looks
+    assert bounds(index, 0, 3) == (0, 2) and session.looks > before
 
 
 def test_what_a_rule_has_kept_is_told_apart():
     for one, other in ((0.0, -0.0), (1.0, 2.0), ((1, 2), (2, 1)), ("a", "b"), (None, 0)):
         keys = [[], []]
-        assert replay._add_static(keys[0], one) and replay._add_static(keys[1], other)
+        assert survey._add_static(keys[0], one) and survey._add_static(keys[1], other)
         assert keys[0] != keys[1]
-    assert not replay._add_static([], [1])  # it may change
+    assert not survey._add_static([], [1])  # it may change
 
 
 def test_what_surrounds_a_custom_function_is_replayed(monkeypatch):
@@ -445,8 +447,8 @@ def test_what_surrounds_a_custom_function_is_replayed(monkeypatch):
 
 @pytest.mark.compiled
 def test_machine_code_and_python_tell_the_same_graphs_apart():
-    steps.use_machine_code()
-    if steps._describe is None:
+    signature.use_machine_code()
+    if session.describe is None:
         pytest.skip("this Python takes no builtins")
     x, y = F.randn(3), F.randn(2, 3)
     (x.sum() + y.sum()).item()
@@ -460,8 +462,8 @@ def test_machine_code_and_python_tell_the_same_graphs_apart():
             recorder.pending.clear()
             held = body()
             nodes = recorder.pending[:]
-            native.append(steps.signature(nodes, []))
-            python.append(steps.described(nodes, []))
+            native.append(signature.signature(nodes, []))
+            python.append(signature.described(nodes, []))
             recorder.pending.clear()
             del held
     for i in range(len(native)):

@@ -9,23 +9,23 @@ import facula as F
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.graph.node import VIEW, Node
+from facula.engine.session import session
 
 pytestmark = pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: nothing stays pending")
 
 
 @pytest.mark.skipif(not liveness.known(), reason="what a loop leaves behind cannot be told")
 def test_a_loop_without_a_question_is_computed_in_whole_turns():
-    from facula.engine import realize
     x, a = F.linspace(-1, 1, 50), F.zeros(())
     for _ in range(300):  # the plans of the beginning
         a -= 0.1 * ((a * x - x) * x).sum()
-    seen = len(realize._steps)
+    seen = len(session.seen)
     most = 0
     for _ in range(600):
         a -= 0.1 * ((a * x - x) * x).sum()
         most = max(most, len(recorder.pending))
     assert most <= recorder.LIMIT + 10
-    assert len(realize._steps) == seen  # the same graph each time
+    assert len(session.seen) == seen  # the same graph each time
     assert a.item() == pytest.approx(1.0, abs=1e-4)
 
 
@@ -100,7 +100,7 @@ def _work_of_recording(count, keep):
     F.ones(1).sum().item()
     patch = pytest.MonkeyPatch()
     patch.setattr(recorder.above, "held_of", counted)
-    patch.setattr(recorder, "_period", 0)
+    patch.setattr(session, "period", 0)
     try:
         x, kept = F.ones(4), []
         for k in range(count):

@@ -6,12 +6,13 @@ import pytest
 import facula as F
 from facula import nn
 from facula._tensor.handle import new
-from facula.autograd import replay
-from facula.engine import realize, recorder, steps
+from facula.engine import recorder
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record
 from facula.engine.runtime.cpu import plan as plans
 from facula.engine.runtime.routines import register
+from facula.engine.session import session
+from facula.engine.trace import work
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: values are held while they are replaced")]
@@ -154,8 +155,8 @@ PROGRAMS = [optimizers(F.optim.SGD, momentum=0.9), optimizers(F.optim.Adam), opt
 
 def run(program, times=12):
     F.manual_seed(3)
-    for cache in (realize._steps, realize._plans, replay._known):
-        cache.clear()
+    session.seen.clear()
+    session.plans.clear()
     state, history = {}, []
     for k in range(times):
         found = program(k, state)
@@ -169,14 +170,14 @@ def run(program, times=12):
 
 @pytest.fixture(autouse=True)
 def small_ones_too(monkeypatch):
-    monkeypatch.setattr(steps, "WORTH_REPLACING", 1 << 12)
+    monkeypatch.setattr(work, "WORTH_REPLACING", 1 << 12)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
 def test_nobody_notices(program, monkeypatch):
     replacing = run(program)
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "WORTH_REPLACING", 1 << 60)
+        patch.setattr(work, "WORTH_REPLACING", 1 << 60)
         keeping = run(program)
     assert len(replacing) == len(keeping)
     for one, two in zip(replacing, keeping, strict=True):

@@ -33,10 +33,10 @@ PARTS = {
 # A limit of liveness is measured by the function that uses it: what is changed has to come after the measuring.
 MUTANTS = {
     "a leaf that a tensor holds is donated": (
-        "engine/steps.py", r"^( +)(liveness.calibrate\(namespace, (\"_LONE_LEAF\").*)", r"\1\2\n\1namespace[\3] += 1",
+        "engine/trace/step.py", r"^(liveness.calibrate\(globals\(\), (\"_LONE_LEAF\").*)", r"\1\nglobals()[\2] += 1",
         ["tests/engine/test_thresholds.py", "-k", "test_nobody_notices_an_indexed_write"]),
     "memory that NumPy holds is donated": (
-        "engine/steps.py", r"^( +)(liveness.calibrate\(namespace, (\"_LONE_MEMORY\").*)", r"\1\2\n\1namespace[\3] += 2",
+        "engine/trace/step.py", r"^(liveness.calibrate\(globals\(\), (\"_LONE_MEMORY\").*)", r"\1\nglobals()[\2] += 2",
         ["tests/engine/test_thresholds.py", "-k", "test_memory_that_only_an_array_holds"]),
     "a rule that looked at values is replayed": (
         "autograd/replay.py", r"if blind and \[", "if [", ["tests/autograd/test_replay.py", "-k", "rule_looks"]),

@@ -160,6 +160,20 @@ class Book:
                     self.arrays[k].tobytes() for k in order))):
                 archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, 9)
 
+    def take(self, other):
+        """The answers of `other` in place of what is here under the same names."""
+        def kept(value):
+            if isinstance(value, list):
+                return [kept(part) for part in value]
+            if not isinstance(value, dict):
+                return value
+            (kind, held), = value.items()
+            return {kind: self.keep(other.arrays[held]) if kind == "array" else kept(held)}
+
+        for k, array in enumerate(self.arrays):
+            self._numbers.setdefault((array.dtype.str, array.shape, array.tobytes()), k)
+        self.tests.update(kept_tests(other.tests, kept))
+
     @classmethod
     def read(cls, path):
         with zipfile.ZipFile(path) as archive:
@@ -180,9 +194,19 @@ def book_of(name):
 written = {}  # name of a test file -> Book, while FACULA_ORACLE=record
 
 
+def kept_tests(tests, kept):
+    """What `kept` makes of every answer."""
+    return {name: [[key, kept(answer)] for key, answer in calls] for name, calls in tests.items()}
+
+
 def write_books():
     for name, book in written.items():
-        book.write(FOLDER / f"{name}.zip")
+        path = FOLDER / f"{name}.zip"
+        if os.environ.get("FACULA_ORACLE_ONLY") and path.exists():  # some of the file's tests ran: the others' stay
+            whole = Book.read(path)
+            whole.take(book)
+            book = whole
+        book.write(path)
 
 
 @functools.cache

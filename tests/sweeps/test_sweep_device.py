@@ -1,11 +1,12 @@
-"""Every operation on a pretend accelerator gives what it gives on the cpu, there, with its gradients."""
+"""Every operation on an accelerator (the pretend one, unless FACULA_TEST_TARGET names another) gives what it gives on
+the cpu, there, with its gradients."""
 
 import numpy as np
 import pytest
 
 import facula
-from facula.testing.accelerator import pretend_accelerator
 from facula.testing.samples import SAMPLES
+from placed_programs import announced
 from sweep import OPERATIONS, REFUSALS, ask, assert_same, changed, given, look_up, single, tensors_of
 
 # What is said of a tensor's memory, or asks for the cpu's.
@@ -15,7 +16,7 @@ OF_THE_CPU = {"Tensor.numpy", "Tensor.__array__", "Tensor.cpu", "Tensor.device",
 
 @pytest.fixture(scope="module", autouse=True)
 def there():
-    with pretend_accelerator() as place:
+    with announced() as place:
         yield place
 
 

@@ -23,6 +23,8 @@ LAYERS = [
 ]
 # Modules of one layer that may not see each other, and packages that nothing here may import.
 STRANGERS = {frozenset(("engine.compiler", "engine.runtime")), frozenset(("engine.compiler", "engine.cpython"))}
+# What only these may reach for: the processor is asked through its target.
+PRIVATE = {"engine.runtime.cpu": ("engine.targets", "engine.runtime", "engine.cpython")}
 FOREIGN = {"torch", "scipy", "matplotlib", "sklearn", "tqdm"}
 # A library routine that SciPy has and Facula reaches when it is asked for: names of (module, package).
 ALLOWED_FOREIGN: set[tuple[str, str]] = set()
@@ -72,6 +74,12 @@ def violations():
                     yield f"{where}, which is above {module or 'facula'}"
                 elif frozenset((room, other)) in STRANGERS:
                     yield f"{where}: {room} and {other} may not import each other"
+                yield from (f"{where}, which only {', '.join(rooms)} may" for inner, rooms in PRIVATE.items()
+                            if within(target, (inner,)) and not within(module, rooms))
+
+
+def within(module, packages):
+    return any(module == package or module.startswith(package + ".") for package in packages)
 
 
 def circles():

@@ -8,7 +8,7 @@ import pytest
 import facula
 from facula import nn
 from facula.autograd import forward_ad
-from facula.engine import recorder
+from facula.engine.session import session
 from facula.func import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 F64 = facula.float64
@@ -395,7 +395,7 @@ def test_tangents_leave_what_is_written(x, t):
     jvp(lambda x: part.copy_(x[0]) * 2, (x,), (t,))
     close(total[1:], x[0])
     close(part, x[0])
-    assert recorder.traced is None
+    assert session.traced is None
 
 
 # ---- what stays behind ------------------------------------------------------------------------------------
@@ -410,6 +410,6 @@ def test_nothing_stays_behind(x, t):
         jvp(vmap(lambda r: facula.linalg.inv(r[:, None] * r + facula.eye(3, dtype=F64))), (x,), (t,))
         leaf = x.clone().requires_grad_()
         vmap(lambda r: r.sin().sum())(leaf).sum().backward()
-        assert recorder.traced is None
+        assert session.traced is None
     finally:
         gc.enable()

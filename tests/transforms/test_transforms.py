@@ -7,11 +7,11 @@ import pytest
 
 import facula
 from facula._tensor.handle import new, read
-from facula.engine import recorder
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import SCALAR_FUNCTIONS, cast, make, operand, scalar, where
 from facula.engine.graph.node import Formula, Primitive
 from facula.engine.recorder import record
+from facula.engine.session import session
 from facula.func import jvp, vmap
 from facula.transforms import batching, forward
 
@@ -67,6 +67,8 @@ INTEGER_CASES = [
     *[(p, (dims,), None, shape, [floats(2, 3, 4)])
       for p in (g.ARGMAX, g.ARGMIN) for dims, shape in (((0,), (3, 4)), ((1, 2), (2,)), ((0, 1, 2), ()))],
     *[(g.ARGSORT, (d, down), None, (2, 3, 4), [floats(2, 3, 4)]) for d in (0, 2) for down in (False, True)],
+    *[(g.SEARCH, (right,), None, (lines, 5), [floats(lines, 4), floats(lines, 5)])
+      for lines in (1, 3) for right in (False, True)],
 ]
 
 
@@ -156,7 +158,8 @@ def test_hidden_dimension(case):
 def test_integers_have_no_tangents(case):
     run = applied(case, I64)
     arrays = inputs_of(case)
-    value, tangent = jvp(lambda x: run(x).double() + x.sum() * 0, tuple(tensors(arrays)), tuple(tensors(arrays)))
+    value, tangent = jvp(lambda *xs: run(*xs).double() + xs[0].sum() * 0, tuple(tensors(arrays)),
+                         tuple(tensors(arrays)))
     np.testing.assert_array_equal(value.numpy(), run(*tensors(arrays)).numpy())
     assert not tangent.numpy().any()
     assert_vectorized(run, inputs_of(case, 1, 3), 3)
@@ -177,6 +180,31 @@ def test_products_with_zeros():
         x[[1, 4, 5][:zeros]] = 0
         assert_derivative(applied((g.PROD, ((0,),), None, (), [])), [x])
         assert_derivative(applied((g.CUMPROD, (0,), None, (6,), [])), [x])
+
+
+@pytest.mark.parametrize("zeros", range(4))
+@pytest.mark.parametrize("columns", [1, 3])
+def test_products_into_rows_with_zeros(zeros, columns):
+    """Exact for the first and the second derivative, in forward mode and backward."""
+    rng = np.random.default_rng(zeros)
+    base, src = rng.standard_normal((4, columns)), rng.standard_normal((9, columns))
+    index = np.array([0, 1, 1, 3, 0, 1, 1, 3, 1])
+    src[[1, 5, 6][:zeros], 0] = 0
+    base[3, 0] = 0
+    assert_derivative(applied((g.SCATTER_MUL, None, None, (4, columns), [])), [base, index, src])
+    at = facula.from_numpy(index)[:, None].expand(9, columns)
+    a, b = (facula.from_numpy(x).requires_grad_() for x in (base, src))
+    product = a.scatter_reduce(0, at, b, "prod")
+    same = facula.stack([a[i] * b[index == i].prod(0) for i in range(4)])  # by reductions, whose slopes are exact
+    v = facula.from_numpy(rng.standard_normal((4, columns)))
+    w = [facula.from_numpy(rng.standard_normal(x.shape)) for x in (base, src)]
+    found = []
+    for out in (product, same):
+        first = facula.autograd.grad((out * v).sum(), (a, b), create_graph=True)
+        total = sum((x * y).sum() for x, y in zip(first, w, strict=True))
+        found.append([*first, *facula.autograd.grad(total, (a, b))])
+    for ours, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.detach().numpy(), wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
 
 
 def test_equal_extrema_share():
@@ -300,4 +328,4 @@ def test_recording_is_as_ever_afterwards():
     x = facula.ones(3)
     vmap(lambda a: a * 2)(x)
     jvp(lambda a: a * 2, (x,), (x,))
-    assert recorder.traced is None
+    assert session.traced is None

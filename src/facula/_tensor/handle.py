@@ -26,6 +26,7 @@ from facula.engine.placing import constant_like, constant_node, meta_node, uploa
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.buffer import Buffer
+from facula.engine.session import session
 from facula.size import Size
 
 if TYPE_CHECKING:
@@ -253,16 +254,20 @@ def leaf_beside(node: Node, array: np.ndarray, shape: tuple[int, ...], of: dtype
     return leaf(array, shape, of) if node.device is CPU else upload(node.device, array, shape, of)
 
 
-def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, of: dtype) -> Node:
-    """`base` seen through (shape, strides, offset)."""
-    if of is not base.dtype:  # view(dtype) and view_as_real
+def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0,
+              of: dtype | None = None, fixed: bool = False) -> Node:
+    """`base` seen through (shape, strides, offset); `of` another dtype than its own reads the memory as that.
+    `fixed`: the offset is part of the node's structure (engine/graph/node.py)."""
+    if of is not base.dtype and of is not None:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
-        base = _flat(base, of) if recorder.traced is None else recorder.above.retyped(base, of, _flat)
+        base = _flat(base, of) if session.traced is None else recorder.above.retyped(base, of, _flat)
     if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
         return base
     if base.op is CONST:
         return constant_like(base, shape)
+    if fixed:
+        return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
     return record(VIEW, (base,), (strides,), (offset,), shape, base.dtype)
 
 
@@ -322,15 +327,15 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 def assign(t: Tensor, node: Node) -> None:
     """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
     storage = t._storage
-    if elsewhere:
+    if not session.plain:
         place = device_of(t)
         if node.device is not place:
             node = moving.moved(node, place)
         if place is META_DEVICE:
             _count_write(t, storage)
             return
-    if recorder.traced is not None:
-        recorder.above.check_write(t, node)
+        if session.traced is not None:
+            recorder.above.check_write(t, node)
     if storage is None:
         t._node = node
         t._seen += 1
@@ -352,6 +357,10 @@ def assign(t: Tensor, node: Node) -> None:
             node, base.shape, contiguous_strides(base.shape), 0, base.dtype)
     elif t._offset == 0 and (order := _covers(t, base)) is not None:
         storage.node = view_node(node, *seen_in(shape, contiguous_strides(shape), order), 0, base.dtype)
+        storage.version += 1
+        t._cached = None  # held, it would be computed beside the memory
+        t._seen = -1
+        return
     else:
         # the base's old node must not be held here any longer than needed: then the write is in place
         t._cached = None
@@ -388,12 +397,14 @@ def put_memory(t: Tensor, node: Node) -> None:
     else:
         storage.node = node
         storage.version += 1
+        t._cached = None
+        t._seen = -1
 
 
 def take_elements(t: Tensor, result: Tensor) -> None:
     """`assign` of another tensor's elements, of the same shape and dtype: memory laid out alike is taken as it is."""
     if t._storage is not None and result._storage is not None and t._strides == result._strides and not elsewhere \
-            and recorder.traced is None and memory_of(t) is not None and (node := memory_of(result)) is not None:
+            and session.traced is None and memory_of(t) is not None and (node := memory_of(result)) is not None:
         put_memory(t, node)
     else:
         assign(t, read(result))
@@ -457,7 +468,7 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     `inputs` are the tensors (or None) the rule gives gradients for, in order; `saved` anything: tensors in it
     are kept by value; `out` itself may be among them.
     """
-    if recorder.traced is not None:
+    if session.traced is not None:
         graph.give_tangents((out,), rule, inputs, saved)
     if not mode.grad:
         return out
@@ -526,7 +537,7 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
 
     Results among `saved` are named by their position: pass `("out", k)`.
     """
-    if recorder.traced is not None:
+    if session.traced is not None:
         graph.give_tangents(outs, rule, inputs, saved)
     if not mode.grad:
         return outs

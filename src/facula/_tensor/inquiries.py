@@ -6,6 +6,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import dtype
+from facula.engine.targets import host
 
 __all__ = [
     "are_deterministic_algorithms_enabled",
@@ -94,14 +95,12 @@ def set_num_threads(n: int) -> None:
         raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
-    from facula.engine.runtime.cpu import pool
-    pool.set_num_threads(n)
+    host.set_num_threads(n)
 
 
 def get_num_threads() -> int:
     """The number of threads that kernels run on."""
-    from facula.engine.runtime.cpu import pool
-    return pool.get_num_threads()
+    return host.get_num_threads()
 
 
 def set_num_interop_threads(n: int) -> None:

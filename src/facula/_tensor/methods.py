@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facula import devices, dtypes, layouts
+from facula import defaults, devices, dtypes, layouts
 from facula._tensor import state as _tensor_state  # noqa: F401
 from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
@@ -16,8 +16,6 @@ from facula._tensor.handle import (
     Storage,
     Tensor,
     alias,
-    assign,
-    attach,
     device_of,
     is_meta,
     new,
@@ -28,16 +26,16 @@ from facula._tensor.handle import (
     strides_of,
 )
 from facula._tensor.layout import suggested
-from facula.autograd.graph import Rule
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import CONST, Node
-from facula.engine.moving import moved
 from facula.engine.realize import leaf, realize, value_of
+from facula.engine.session import session
 from facula.ops.casting import to_dtype
+from facula.ops.create.transfers import transferred
 from facula.ops.registry import also, method
 from facula.rng.rounding import from_bfloat16
 
@@ -47,7 +45,7 @@ from facula.rng.rounding import from_bfloat16
 def _values(self: Tensor) -> np.ndarray:
     """The elements as an array that Python understands (bfloat16 as float32); not to be kept."""
     node = read(self)
-    if recorder.traced is not None:
+    if session.traced is not None:
         node = recorder.above.detached(node)
     array = value_of(node).reshape(self.shape)
     return from_bfloat16(array) if self.dtype is bfloat16 else array
@@ -58,8 +56,10 @@ def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
-        if node.op is not CONST and node.device is CPU and recorder.traced is None:
-            return c_float.from_address(realize(node).ptr).value
+        if session.plain:
+            if node.op is not CONST:
+                return c_float.from_address(realize(node).ptr).value
+            return c_float(node.scalars[0]).value  # type: ignore[index,arg-type]  # too large: infinite, as in memory
     for n in self.shape:
         if n != 1:
             count = self.numel()
@@ -190,7 +190,7 @@ def __index__(self: Tensor) -> int:
 
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
     from facula._tensor.printing import tensor_repr
-    if recorder.traced is not None:
+    if session.traced is not None:
         self, before, after = recorder.above.shown(self)
         return str(before + tensor_repr(self, tensor_contents=tensor_contents) + after)
     return tensor_repr(self, tensor_contents=tensor_contents)
@@ -306,22 +306,6 @@ Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assi
 # ---- conversion -----------------------------------------------------------------------------------------
 
 
-def _to_where_it_came_from(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    return (to(g, device=ctx.saved[0]),)
-
-
-_TRANSFER = Rule("ToCopyBackward0", _to_where_it_came_from)
-
-
-def transferred(t: Tensor, place: devices.device) -> Tensor:
-    """A copy of `t` on another device, with its strides."""
-    from facula.ops.create.creation import empty_like
-    result = empty_like(t, device=place)
-    if place is not devices.META:
-        assign(result, moved(read(t), place))
-    return attach(result, _TRANSFER, (t,), (device_of(t),))
-
-
 @method
 def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False,
        copy: bool = False, memory_format: Any = None, other: Any = None) -> Any:
@@ -333,6 +317,8 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
         elif isinstance(a, Tensor) and not k:
             other = a
         elif isinstance(a, bool):
+            if not (k and isinstance(args[k - 1], bool)):
+                non_blocking = a
             copy = a if k >= 2 and isinstance(args[k - 1], bool) else copy
         elif isinstance(a, type):
             from facula.ops.create.creation import _dtype
@@ -354,7 +340,7 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
             copy or result is not self or suggested(self.shape, strides_of(self)) is not memory_format):
         result = result.clone(memory_format=memory_format)
     if place is not None and place is not device_of(self):
-        result = transferred(result, place)
+        result = transferred(result, place, non_blocking)
     if copy and result is self:
         result = self.clone()
     return result
@@ -368,14 +354,22 @@ def cpu(self: Tensor, memory_format: Any = None) -> Any:
 
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
-    """Always an error: there is no CUDA device."""
-    raise AssertionError("Torch not compiled with CUDA enabled")
+    """On a CUDA device. AssertionError if this machine has none."""
+    return _on("cuda", self, device, non_blocking, memory_format)
 
 
 @method
-def xpu(self: Tensor, *args: Any, **options: Any) -> Any:
-    """Always an error: there is no XPU device."""
-    raise AssertionError("Torch not compiled with XPU enabled")
+def xpu(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """On an XPU device. AssertionError if this machine has none."""
+    return _on("xpu", self, device, non_blocking, memory_format)
+
+
+def _on(kind: str, t: Tensor, device: Any, non_blocking: bool, memory_format: Any) -> Any:
+    place = devices.device(kind, device) if isinstance(device, int) and not isinstance(device, bool) else \
+        devices.device(kind if device is None else device)
+    if place.type != kind:
+        raise RuntimeError(f"Invalid device, must be {kind} device")
+    return to(t, place, non_blocking=non_blocking, memory_format=memory_format)
 
 
 def _caster(public: str, of: dtype) -> None:
@@ -394,6 +388,18 @@ for _public, _of in {"float": dtypes.float32, "double": dtypes.float64, "half": 
     _caster(_public, _of)
 
 
+def _of_type(t: Tensor, title: str, non_blocking: bool) -> Any:
+    """The tensor as what "torch.FloatTensor" (on the cpu), "torch.cuda.HalfTensor" or "float32" name."""
+    from facula.ops.registry import DTYPE_NAMES
+    kind, _, name = title.removeprefix("torch.").removesuffix("Tensor").rpartition(".")
+    of = next((public for public, known in DTYPE_NAMES.items() if name == known or name == public and not kind), "")
+    if not of and name or kind and not devices.count(kind):
+        raise ValueError(f"invalid type: {title!r}")
+    result = to_dtype(t, getattr(dtypes, "bool_" if of == "bool" else of) if of else defaults.get_default_dtype())
+    place = device_of(t).type if name == of else kind or "cpu"
+    return result if device_of(t).type == place else to(result, place, non_blocking=non_blocking)
+
+
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options: Any) -> Any:
     """Without an argument the type's name, as "torch.FloatTensor"; else the tensor as that type."""
     from facula.ops.registry import DTYPE_NAMES
@@ -401,21 +407,14 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False, **options
         place = device_of(self)
         return f"torch.{'' if place is CPU else place.type + '.'}{DTYPE_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
-        name = dtype.removeprefix("torch.").removesuffix("Tensor")
-        if dtype.startswith("torch.cuda."):
-            raise ValueError(f"invalid type: {dtype!r}")
-        for public, title in DTYPE_NAMES.items():
-            if name == title or name == public:
-                return to_dtype(self, getattr(dtypes, "bool_" if public == "bool" else public))
-        if name == "":
-            from facula.defaults import get_default_dtype
-            return to_dtype(self, get_default_dtype())
-        raise ValueError(f"invalid type: {dtype!r}")
-    if isinstance(dtype, type):  # torch.FloatTensor and the like
+        return _of_type(self, dtype, non_blocking)
+    of_the_cpu = isinstance(dtype, type)  # torch.FloatTensor and the like
+    if of_the_cpu:
         dtype = getattr(dtype, "dtype", None)
     if not isinstance(dtype, dtypes.dtype):
         raise TypeError("dtype must be a type, str, or dtype object")
-    return to_dtype(self, dtype)
+    result = to_dtype(self, dtype)
+    return cpu(result) if of_the_cpu else result
 
 
 also(type_, "Tensor.type")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
-from facula._tensor.handle import Tensor, device_of, is_meta, strides_of
+from facula._tensor.handle import Tensor, attach, device_of, is_meta, strides_of
+from facula.autograd.graph import Rule
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
+from facula.ops.create import pinned
 from facula.ops.registry import also, method
 
 _CPU = devices.CPU
@@ -25,11 +28,11 @@ prop("ndim", lambda self: len(self.shape))
 prop("itemsize", lambda self: self.dtype.itemsize)
 prop("nbytes", lambda self: size_of(self.shape) * self.dtype.itemsize)
 prop("is_cpu", lambda self: device_of(self) is _CPU)
-prop("is_privateuseone", lambda self: device_of(self).type == "privateuseone")
+prop("is_privateuseone", lambda self: devices.kind_of(device_of(self).type) == devices.CUSTOM)
 prop("is_meta", is_meta)
-for _name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_xpu",
-              "is_mps", "is_xla", "is_vulkan", "is_nested", "is_ipu", "is_maia", "is_ort",
-              "is_mtia", "is_hpu"):
+for _name in ("cuda", "xpu", "mps", "xla", "vulkan", "ipu", "maia", "mtia", "hpu"):
+    prop("is_" + _name, lambda self, kind=_name: device_of(self).type == kind)
+for _name in ("is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn", "is_nested", "is_ort"):
     prop(_name, lambda self: False)
 prop("names", lambda self: (None,) * len(self.shape))
 prop("name", lambda self: None)
@@ -188,14 +191,26 @@ def share_memory_(self: Tensor) -> Tensor:
 
 @method
 def is_pinned(self: Tensor, device: Any = None) -> bool:
-    """False: there is no accelerator to pin memory for."""
-    return False
+    """Are the elements in memory that an accelerator reads in its own time?"""
+    if device is not None:
+        warnings.warn("The argument 'device' of Tensor.is_pinned() is deprecated. Please do not pass this argument.",
+                      stacklevel=2)
+    return pinned.memory_of(self) is not None
 
 
 @method
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """An error, as in torch without an accelerator."""
-    raise RuntimeError("Cannot access accelerator device when none is available.")
+    """A copy in memory that the accelerator reads in its own time, so that `.to(..., non_blocking=True)` does not wait;
+    the tensor itself if it is there already. RuntimeError if there is no accelerator, or if it is not on the cpu."""
+    if device is not None:
+        warnings.warn("The argument 'device' of Tensor.pin_memory() is deprecated. Please do not pass this argument.",
+                      stacklevel=2)
+    if pinned.memory_of(self) is not None:
+        return self
+    return attach(pinned.pinned(self, None if device is None else devices.device(device)), _PINNED, (self,))
+
+
+_PINNED = Rule("PinMemoryBackward0", lambda ctx, g: (g,))
 
 
 @method

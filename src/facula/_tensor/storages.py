@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from facula._tensor.handle import Tensor, share
-from facula.engine.graph.node import size_of
+from facula.engine.graph.node import Node, size_of
 from facula.engine.realize import realize
 from facula.ops.registry import method
 
@@ -17,18 +17,32 @@ class UntypedStorage:
         share(owner)
         self._tensor = owner
         self._storage = owner._storage
-        self._bytes: int = size_of(self._storage.node.shape) * self._storage.node.dtype.itemsize
         self.device = owner.device
 
     def data_ptr(self) -> int:
         if self._tensor.is_meta:
             return 0
-        return realize(self._storage.node).ptr if self._bytes else 0
+        found: int = realize(self._storage.node).ptr if self._bytes else 0
+        return found
+
+    @property
+    def _bytes(self) -> int:
+        node: Node = self._storage.node  # of now: it may have grown
+        return size_of(node.shape) * node.dtype.itemsize
 
     def nbytes(self) -> int:
         return self._bytes
 
     size = __len__ = nbytes
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """As of a tensor."""
+        return self._tensor.is_pinned(device)  # type: ignore[no-any-return]
+
+    def pin_memory(self, device: Any = None) -> UntypedStorage:
+        """A copy in pinned memory; itself if it is there already."""
+        found = self._tensor.pin_memory(device)
+        return self if found is self._tensor else type(self)(found)
 
     def element_size(self) -> int:
         return 1

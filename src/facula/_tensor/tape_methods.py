@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
 import facula.autograd.backward  # noqa: F401
@@ -12,6 +11,7 @@ from facula._tensor.state import prop
 from facula.autograd.graph import mode
 from facula.dtypes import CPP_NAMES, FLOAT
 from facula.engine.graph.node import contiguous_strides
+from facula.errors import warn
 from facula.ops.registry import DTYPE_NAMES, method
 from facula.size import Size
 
@@ -21,13 +21,13 @@ tape = sys.modules["facula.autograd.backward"]  # `autograd.backward` is the fun
 def _get_grad(self: Tensor) -> Any:
     grad = self._grad
     if grad is None and self._grad_fn is not None and not self._retains:
-        warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being "
-                      "accessed. Its .grad attribute won't be populated during "
-                      "autograd.backward(). If you indeed want the .grad field to be populated for "
-                      "a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access "
-                      "the non-leaf Tensor by mistake, make sure you access the leaf Tensor "
-                      "instead. See github.com/pytorch/pytorch/pull/30531 for more informations.",
-                      UserWarning, stacklevel=2)
+        warn("The .grad attribute of a Tensor that is not a leaf Tensor is being "
+             "accessed. Its .grad attribute won't be populated during "
+             "autograd.backward(). If you indeed want the .grad field to be populated for "
+             "a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you access "
+             "the non-leaf Tensor by mistake, make sure you access the leaf Tensor "
+             "instead. See github.com/pytorch/pytorch/pull/30531 for more informations.",
+             UserWarning)
     return grad
 
 

@@ -13,9 +13,13 @@ from facula._tensor.tape_methods import take_over
 from facula.devices import CPU
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.placing import meta_node
+from facula.engine.realize import value_of
 from facula.layouts import contiguous_format, preserve_format
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
+from facula.ops.create.pinned import memory_of
+from facula.ops.create.pinned import node as pinned_node
+from facula.ops.create.transfers import transferred
 from facula.ops.index.masking import scalar_value
 from facula.ops.registry import also, method, write_back
 from facula.ops.severing import overwriting
@@ -40,6 +44,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
                 raise RuntimeError(f"The size of tensor a ({a[-k]}) must match the size of tensor b ({b[-k]}) at "
                                    f"non-singleton dimension {len(a) - k}")
         src = src.expand(self.shape)
+    if non_blocking and device_of(src) is not device_of(self):
+        src = transferred(src, device_of(self), True)
     return update(self, overwriting(self, src))
 
 
@@ -139,6 +145,11 @@ def _grow(t: Tensor, elements: int) -> None:
         return
     if is_meta(t):
         storage.node = meta_node((need,), of)
+    elif (memory := memory_of(t)) is not None:
+        node = pinned_node(memory.target.device, (need,), of)
+        flat = value_of(node)
+        flat[:have], flat[have:] = storage.memory(), 0
+        storage.node = node
     else:
         flat = np.zeros(need, of.numpy)
         flat[:have] = storage.memory()

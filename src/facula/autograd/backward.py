@@ -13,9 +13,11 @@ from facula.autograd.graph import GradNode, mode
 from facula.autograd.modes import anomaly
 from facula.autograd.walk import Targets, accumulate, beside, edge_key, node_of, settle, walk
 from facula.dtypes import FLOAT
+from facula.engine.checks import waiting
 from facula.engine.graph.node import CONST, Node, elsewhere
 from facula.engine.moving import moved
 from facula.engine.realize import flush
+from facula.engine.recorder import pending
 from facula.ops.casting import constant
 from facula.ops.listening import engine_call
 
@@ -100,7 +102,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         settle(walk(roots, keep, create_graph, None), create_graph, None)
     else:
         replay.backward(roots, keep)
-    flush()
+    if pending or waiting:  # a pass that has been replayed leaves neither
+        flush()
 
 
 def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:

@@ -11,8 +11,9 @@ from facula.autograd import graph, walk
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
 from facula.dtypes import FLOAT
-from facula.engine import recorder
 from facula.engine.moving import moved
+from facula.engine.session import session
+from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -77,10 +78,9 @@ class Function(FunctionCtx):
     generate_vmap_rule = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        import warnings
-        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you "
-                      "should invoke them on the class itself. Instantiating an autograd function will raise an error "
-                      "in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
+        warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you "
+             "should invoke them on the class itself. Instantiating an autograd function will raise an error "
+             "in a future version of PyTorch.", DeprecationWarning)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
@@ -122,7 +122,7 @@ class Function(FunctionCtx):
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args)
-            if recorder.traced is not None:
+            if session.traced is not None:
                 graph.function_tangents(cls, ctx, args, result if isinstance(result, tuple) else (result,))
         finally:
             mode.grad = recording

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 next_seq = count().__next__
-# Set by transforms/, asked while `recorder.traced` is set.
+# Set by transforms/, asked while `session.traced` is set.
 give_tangents: Any = None  # of an operation's results, by its rule: (outs, rule, inputs, saved)
 function_tangents: Any = None  # of a custom Function's results, by its `jvp`: (class, ctx, arguments, results)
 at_boundary: Any = None  # (edges, gradients): those that leave a transformed function are brought out

@@ -17,13 +17,14 @@ from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode
 from facula.autograd.walk import Walk, release
 from facula.config import threshold
-from facula.engine import realize, recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, size_of
-from facula.engine.recorder import record
+from facula.engine.recorder import pending, record
+from facula.engine.session import session
+from facula.engine.trace.work import bytes_of
 from facula.ops.elementwise.pointwise import FormulaRule
 
 if TYPE_CHECKING:
-    from facula.autograd.replay import Survey
+    from facula.autograd.survey import Survey
 
 MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with the notes
 # (primitive, what takes the inputs out of the nodes met, attrs, scalars, step of the tape whose scalars they are or -1,
@@ -49,12 +50,13 @@ class Part:
 
 
 class Notes:
-    __slots__ = ("parts", "constants", "kept")
+    __slots__ = ("parts", "constants", "kept", "weight")
 
     def __init__(self, parts: list[Part], constants: list[Node], kept: object) -> None:
         self.parts = parts
         self.constants = constants
         self.kept = kept  # whatever must not die before the key
+        self.weight = 400 * (len(parts) + sum(len(part.notes) for part in parts)) + sum(map(bytes_of, constants))
 
 
 def _kind(node: Node) -> object:
@@ -108,7 +110,7 @@ def noted(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool,
     leaf_numbers = {id(t): i for i, t in enumerate(found.leaves)}
     book = _Notebook(found)
     while True:
-        before, looks = len(recorder.pending), realize.looks
+        before, looks = len(pending), session.looks
         halt = walk.run(edges, results, FunctionRule)
         part = Part()
         if halt is not None:
@@ -124,8 +126,8 @@ def noted(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bool,
                         for k, g in (enumerate(several) if node.outputs > 1 else [(-1, several)]) if g is not None]
         part.leaves = [(leaf_numbers[id(t)], _node(g)) for t, g in walk.leaves.items()]
         part.released = [i for i, node in enumerate(found.tape) if node._saved is None]
-        book.add(part, recorder.pending[before:])
-        if looks != realize.looks:  # a rule that looks at values may go by them
+        book.add(part, pending[before:])
+        if looks != session.looks:  # a rule that looks at values may go by them
             book.good = False
         if halt is None:
             break

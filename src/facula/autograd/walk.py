@@ -26,10 +26,10 @@ from facula._tensor.layout import dense_order, lies_in
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
-from facula.engine import recorder
 from facula.engine.graph.node import CONST, contiguous_strides, elsewhere
 from facula.engine.moving import moved
 from facula.engine.placing import running
+from facula.engine.session import session
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -173,7 +173,7 @@ class Walk:
                 results = tuple(results) if isinstance(results, list) else (results,)
             if cold is not None and "post" in cold:
                 results = _after_rule(cold, node, results, g)
-            if recorder.traced is not None:
+            if session.traced is not None:
                 results = graph.at_boundary(edges, results)
             if watch:
                 _check(node, results)
@@ -194,7 +194,7 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
     """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
     before = mode.grad
     mode.grad = create_graph
-    outer = graph.a_walk_begins() if recorder.traced is not None else None
+    outer = graph.a_walk_begins() if session.traced is not None else None
     try:
         found = Walk(keep, targets)
         found.run([e for e, _ in roots], [g for _, g in roots])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from facula.errors import BackendUnavailable
+
 
 def get_cpu_capability() -> str:
     """The widest vector instructions: AVX512, AVX2, NEON or DEFAULT.
@@ -11,12 +13,8 @@ def get_cpu_capability() -> str:
         >>> cpu.get_cpu_capability() in ("AVX512", "AVX2", "NEON", "DEFAULT")
         True
     """
+    from facula.engine.targets import host
     try:
-        from llvmlite.binding import get_host_cpu_features
-        features = get_host_cpu_features()
-    except (ImportError, RuntimeError):
+        return host.widest((("AVX512", "avx512f"), ("AVX2", "avx2"), ("NEON", "neon")))
+    except BackendUnavailable:
         return "DEFAULT"
-    for name, flag in (("AVX512", "avx512f"), ("AVX2", "avx2"), ("NEON", "neon")):
-        if features.get(flag):
-            return name
-    return "DEFAULT"

@@ -2,7 +2,7 @@
 
 The report is a list of sections, each
     {"title": str, "facts": [(name, value)], "checks": [(name, passed, detail)]}
-made of `facula.engine.runtime.cpu.doctor.report()` and of kernels that run here and are compared with
+made of `facula.engine.targets.host.report()` and of kernels that run here and are compared with
 NumPy; any check that did not pass makes the exit status 1.
 """
 
@@ -28,13 +28,14 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _engine() -> Iterable[Section]:
+    from facula.engine.targets import host
     try:
-        from facula.engine.runtime.cpu import doctor as cpu
+        report = host.report()
     except ImportError as error:
         advice = f"{error}; the NumPy interpreter computes instead, slowly: pip install llvmlite"
         return [{"title": "compiler", "facts": [], "checks": [("llvmlite", False, advice)]}]
     sections = [{"title": title, "facts": list(facts.items()), "checks": []}
-                for title, facts in cpu.report().items() if isinstance(facts, dict)]
+                for title, facts in report.items() if isinstance(facts, dict)]
     return [*sections, {"title": "kernels", "facts": [], "checks": list(_kernels())}]
 
 

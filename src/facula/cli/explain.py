@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 from facula.cli.run import run_program
+from facula.engine.targets import host
 
 Record = Mapping[str, Any]
 
@@ -80,13 +81,9 @@ def explain_file(name: str) -> int:
 
 def _limits() -> Mapping[str, float]:
     """The machine's measured {"bandwidth": bytes/s, "flops": 1/s}; empty where they cannot be measured."""
-    try:
-        from facula.engine.runtime.cpu import doctor, target
-    except ImportError:  # without llvmlite
+    speed = host.speed()
+    if not speed:
         return {}
-    if not target.available():
-        return {}
-    speed = doctor.speed()
     return {"bandwidth": speed["copy_gbs"] * 1e9, "flops": speed["fma_gflops"] * 1e9}
 
 

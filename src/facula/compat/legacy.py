@@ -16,6 +16,7 @@ from typing import Any
 import facula
 from facula.autograd import Function
 from facula.compat.instance_function import OldStyleFunction
+from facula.errors import warn
 
 RELEASES = ("0.3",)
 
@@ -35,7 +36,7 @@ def warn_once(old: str, new: str) -> None:
     _warned.add(old)
     # Level 3: warn_once's caller stands in for a method that the program called.
     message = f"{old} is a spelling of old PyTorch releases; write {new}"
-    warnings.warn(message, OldSpellingWarning, stacklevel=3)
+    warn(message, OldSpellingWarning)
 
 
 def check(release: str) -> None:

@@ -97,3 +97,10 @@ class StreamContext:
 def stream(stream: Stream | None) -> StreamContext:
     """A context manager that selects a queue: without effect."""
     return StreamContext(stream)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        import importlib
+        return importlib.import_module("facula.cpu.amp")
+    raise AttributeError(f"module 'torch.cpu' has no attribute '{name}'")

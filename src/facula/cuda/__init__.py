@@ -1,13 +1,15 @@
-"""`facula.cuda`: the questions programs ask about GPUs, answered for a machine without one.
+"""`facula.cuda`: the questions programs ask about GPUs.
 
-Asking is free (`is_available()` is False, memory counters are 0, seeds are accepted); using a device raises
-the exceptions of a PyTorch built without CUDA.
+Without one asking is free (`is_available()` is False, memory counters are 0, seeds are accepted), and using a device
+raises the exceptions of a PyTorch built without CUDA. Where a target has announced devices (engine/targets/), they are
+asked (present.py).
 """
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from facula import devices
 from facula.cuda.errors import AcceleratorError, OutOfMemoryError
 from facula.cuda.memory import (
     caching_allocator_alloc,
@@ -34,6 +36,7 @@ from facula.cuda.memory import (
     reset_peak_memory_stats,
     set_per_process_memory_fraction,
 )
+from facula.cuda.present import asked_of_devices
 from facula.cuda.random import (
     get_rng_state,
     get_rng_state_all,
@@ -58,6 +61,7 @@ from facula.cuda.streams import (
     set_stream,
     stream,
 )
+from facula.devices import device as device_type
 
 __all__ = [
     "AcceleratorError", "CUDAGraph", "CudaError", "DeferredCudaCallError", "Event", "ExternalStream",
@@ -80,7 +84,6 @@ __all__ = [
 
 has_half = True
 has_magma = False
-default_generators: tuple[Any, ...] = ()
 
 
 class CudaError(RuntimeError):
@@ -99,19 +102,21 @@ def is_available() -> bool:
         >>> facula.cuda.is_available()
         False
     """
-    return False
+    return devices.count("cuda") > 0
 
 
 def device_count() -> int:
     """How many CUDA devices there are."""
-    return 0
+    return devices.count("cuda")
 
 
+@asked_of_devices
 def is_initialized() -> bool:
     """Has CUDA been used in this process?"""
     return False
 
 
+@asked_of_devices
 def is_bf16_supported(including_emulation: bool = True) -> bool:
     """Do the CUDA devices compute with bfloat16?"""
     return False
@@ -145,31 +150,37 @@ def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
 _lazy_init = _refuse
 
 
+@asked_of_devices
 def init() -> None:
     """Start CUDA: always an AssertionError here."""
     _refuse()
 
 
+@asked_of_devices
 def current_device() -> int:
     """The index of the selected device: always an AssertionError here."""
     _refuse()
 
 
+@asked_of_devices
 def synchronize(device: Any = None) -> None:
     """Wait for all work on a device: always an AssertionError here."""
     _refuse()
 
 
+@asked_of_devices
 def get_device_name(device: Any = None) -> str:
     """The product name of a device: always an AssertionError here."""
     _refuse()
 
 
+@asked_of_devices
 def get_device_capability(device: Any = None) -> tuple[int, int]:
     """The compute capability of a device: always an AssertionError here."""
     _refuse()
 
 
+@asked_of_devices
 def get_device_properties(device: Any = None) -> Any:
     """Name, memory, number of processors of a device: always an AssertionError here."""
     _refuse()
@@ -180,14 +191,16 @@ utilization = temperature = power_draw = clock_rate = _refuse
 
 
 def set_device(device: Any) -> None:
-    """Select a device. A negative index (none) is accepted; any other is an AssertionError here."""
+    """Select a device. A negative index (none) is accepted; any other is an AssertionError where there is none."""
     if _index(device) >= 0:
-        _refuse()
+        if not devices.count("cuda"):
+            _refuse()
+        devices.check_available(device_type("cuda", _index(device)))
+        devices.set_current_index("cuda", _index(device))
 
 
 def _index(which: Any) -> int:
     """The number of a CUDA device; -1 for None, and for a place that is no CUDA device."""
-    from facula.devices import device as device_type
     if which is None:
         return -1
     if isinstance(which, int):
@@ -195,7 +208,7 @@ def _index(which: Any) -> int:
     place = device_type(which) if isinstance(which, str) else which
     if place.type != "cuda":
         return -1
-    return 0 if place.index is None else place.index
+    return devices.current_index("cuda") if place.index is None else place.index
 
 
 class device:
@@ -213,10 +226,13 @@ class device:
 
     def __enter__(self) -> None:
         if self.idx >= 0:
-            raise RuntimeError("PyTorch was compiled without CUDA support")
+            if not devices.count("cuda"):
+                raise RuntimeError("PyTorch was compiled without CUDA support")
+            self.prev_idx = devices.current_index("cuda")
+            set_device(self.idx)
 
     def __exit__(self, *exc_info: object) -> None:
-        pass
+        set_device(self.prev_idx)
 
 
 class device_of(device):
@@ -238,6 +254,9 @@ def _unavailable_tensor_type(name: str) -> type:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "default_generators":
+        from facula._device_module import module_for
+        return module_for("cuda").default_generators
     if name in _SUBMODULES:
         import importlib
         return importlib.import_module(f"facula.cuda.{name}")

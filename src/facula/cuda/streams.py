@@ -1,30 +1,38 @@
-"""Streams, events and graphs of CUDA devices: names that can be imported, and refuse to be made."""
+"""Streams, events and graphs of CUDA devices: names that can be imported, and refuse to be made without one."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
+
+from facula import _streams, devices
+from facula.cuda.present import asked_of_devices
 
 
 def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
     raise AssertionError("Torch not compiled with CUDA enabled")
 
 
-class Stream:
-    """A queue of work on a device: always a RuntimeError here."""
+class Stream(_streams.Stream):
+    """A queue of work on a device: a RuntimeError where there is none."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("torch.cuda.Stream requires CUDA support")
+    def __init__(self, device: Any = None, priority: int = 0, **kwargs: Any) -> None:
+        if not devices.count("cuda"):
+            raise RuntimeError("torch.cuda.Stream requires CUDA support")
+        super().__init__("cuda" if device is None else device, priority)
 
 
 class ExternalStream(Stream):
     """A queue of work that another library made."""
 
 
-class Event:
-    """A mark in a stream: always a RuntimeError here."""
+class Event(_streams.Event):
+    """A mark in a stream: a RuntimeError where there is no device."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("Tried to instantiate dummy base class Event")
+    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False,
+                 external: bool = False) -> None:
+        if not devices.count("cuda"):
+            raise RuntimeError("Tried to instantiate dummy base class Event")
+        super().__init__("cuda", enable_timing=enable_timing)
 
 
 class CUDAGraph:
@@ -37,7 +45,7 @@ class CUDAGraph:
 class StreamContext:
     """Context manager that selects a stream; None selects nothing."""
 
-    def __init__(self, stream: Stream | None) -> None:
+    def __init__(self, stream: _streams.Stream | None) -> None:
         self.stream = stream
 
     def __enter__(self) -> None:
@@ -47,7 +55,7 @@ class StreamContext:
         pass
 
 
-def stream(stream: Stream | None) -> StreamContext:
+def stream(stream: _streams.Stream | None) -> StreamContext:
     """A context manager that selects `stream`.
 
     Example:
@@ -58,7 +66,8 @@ def stream(stream: Stream | None) -> StreamContext:
     return StreamContext(stream)
 
 
-def set_stream(stream: Stream | None) -> None:
+@asked_of_devices
+def set_stream(stream: _streams.Stream | None) -> None:
     """Select `stream`; None selects nothing."""
 
 
@@ -74,4 +83,4 @@ class graph:
         _refuse()
 
 
-current_stream = default_stream = _refuse
+current_stream, default_stream = (asked_of_devices(_refuse, name) for name in ("current_stream", "default_stream"))

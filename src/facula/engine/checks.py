@@ -24,13 +24,14 @@ from facula.config import threshold
 from facula.devices import CPU
 from facula.engine import recorder
 from facula.engine.graph.node import META, Node
+from facula.engine.session import session
 
 # Of the value of the node's one element, and of whatever else the check was given: what is wrong, or None.
 Judge = Callable[..., Exception | None]
 # The node, its judge, what that is given, the call's file and line, the thread.
 Check = tuple[Node, Judge, tuple[Any, ...], "tuple[str, int] | None", int]
 
-waiting: list[Check] = []  # in the order of the calls
+waiting: list[Check] = session.waiting  # in the order of the calls
 MOST = threshold("waiting_checks")  # checks after which what is pending is computed
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _AT: dict[int, Any] = {1: c_int8.from_address, 8: c_int64.from_address}

@@ -19,7 +19,7 @@ from facula.engine import recorder
 from facula.engine.graph.node import BUFFER, CONST, Node, Number, Primitive
 from facula.engine.placing import constant_node, meta_node, placed_node, running, upload
 from facula.engine.realize import value_of
-from facula.engine.runtime.buffer import adopt
+from facula.engine.runtime.buffer import Buffer, adopt
 
 
 class _Check:
@@ -44,7 +44,16 @@ def moved(node: Node, place: device) -> Node:
         here = Node(BUFFER, (), None, None, node.shape, node.dtype)
         here.buffer = adopt(np.array(value_of(node), order="C"))
         return here
-    return upload(place, value_of(node), node.shape, node.dtype)
+    buffer = node.buffer  # in memory: taken as it is, for to copy is not to look (session.looks)
+    array = value_of(node) if buffer is None else buffer.array(node.shape, node.dtype)
+    return upload(place, array, node.shape, node.dtype)
+
+
+def arrived(place: device, buffer: Buffer, shape: tuple[int, ...], of: dtype) -> Node:
+    """A value of another device, which is in its memory, or will be when it comes to that."""
+    node = placed_node(place, BUFFER, (), None, None, shape, of)
+    node.buffer = buffer
+    return node
 
 
 def place(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,

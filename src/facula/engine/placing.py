@@ -56,7 +56,13 @@ running = _Running()
 
 def placed_node(place: device, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
                 scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
-    """A node on another device than the cpu, which is not pending yet."""
+    """A node on another device than the cpu, which is not pending yet. NotImplementedError if the device cannot have
+    such a value."""
+    if place is not devices.META and op.kind != "traced":
+        why = target_of(place).supports(op, inputs, shape, of)
+        if why:
+            name = running.names[0] if running.names else "a copy or a constant" if not inputs else op.name
+            raise NotImplementedError(f"{name}: device {place} cannot do this: {why}")
     shape = shape if type(shape) is Size else tuple.__new__(Size, shape)
     node = PlacedNode(place, op, inputs, attrs, scalars, shape, of)
     recorder.look_at_devices()
@@ -90,6 +96,9 @@ def constant_node(place: device, value: Number, shape: tuple[int, ...], of: dtyp
 def constant_like(node: Node, shape: tuple[int, ...]) -> Node:
     """The constant `node` in another shape."""
     assert node.scalars is not None
+    if node.device is CPU:
+        return Node(CONST, _NOTHING, None, node.scalars, shape if type(shape) is Size else tuple.__new__(Size, shape),
+                    node.dtype)
     return constant_node(node.device, node.scalars[0], shape, node.dtype)
 
 

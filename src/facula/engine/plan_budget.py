@@ -15,6 +15,8 @@ import numpy as np
 
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CALL, Formula, Node, size_of
+from facula.engine.graph.primitives import KINDS
+from facula.engine.graph.primitives.kind import elements_read, moving
 from facula.errors import PlanFileError
 
 MOST_MEMORY = 4 << 30  # bytes
@@ -45,21 +47,15 @@ def check(leaves: Iterable[Node], nodes: Iterable[Node]) -> None:
 
 def cost(node: Node) -> tuple[int, int]:
     """(bytes beside the result's own while it is computed, steps)."""
-    size, kind = size_of(node.shape), node.op.kind
+    size = size_of(node.shape)
     if isinstance(node.op, Formula):
         width = max([4, node.dtype.itemsize, *(i.dtype.itemsize for i in node.inputs)])
         terms = [e.fn for e in node.op.order if e.fn not in LEAVES]
         return size * width * (1 + len(terms)), _TERM * len(terms) + size * sum(_SLOW.get(fn, 10) for fn in terms)
-    read = sum(size_of(i.shape) for i in node.inputs)
     if node.op is CALL:
-        return _routine(node, read)
-    if kind == "contract":
-        return 2 * sum(map(_bytes, node.inputs)), 2 * size * node.inputs[0].shape[-1]
-    if kind == "sort":
-        return 48 * size, 20 * size * (1 + size.bit_length())
-    if kind == "scatter":
-        return 16 * (read + size), 40 * (read + size)
-    return 16 * (read + size), 10 * (read + size)
+        return _routine(node, elements_read(node))
+    kind = KINDS.get(node.op.kind)
+    return kind.cost(node) if kind else moving(node)
 
 
 def _routine(node: Node, read: int) -> tuple[int, int]:
@@ -76,7 +72,7 @@ def _routine(node: Node, read: int) -> tuple[int, int]:
         lanes = read // max(min(shapes[0], default=1), 1)
         size = max(read, lanes * max(length, 0))
         return 64 * size, 100 * size * (1 + size.bit_length())
-    size = read if name == "searchsorted" else math.prod(np.broadcast_shapes(*shapes))
+    size = math.prod(np.broadcast_shapes(*shapes))
     return 64 * (read + size), 5000 * (read + size) + 20 * read * (1 + read.bit_length())
 
 

@@ -22,18 +22,17 @@ from facula import dtypes
 from facula.dtypes import dtype
 from facula.engine import plan_budget
 from facula.engine.compiler.verify_node import verify_node
-from facula.engine.graph import node as graph
+from facula.engine.graph import primitives
 from facula.engine.graph.expr import LEAVES, SCALAR_FUNCTIONS, Expr, make
-from facula.engine.graph.node import BUFFER, CALL, CONST, PICK, Formula, Node, Primitive, offset_of, size_of
+from facula.engine.graph.node import BUFFER, CALL, CONST, PICK, Formula, Node, offset_of, size_of
 from facula.engine.runtime.routines import ROUTINES
 from facula.errors import PlanFileError, VerifyError
 
 MOST_BYTES, MOST_NODES, MOST_TERMS, MOST_DIMS, MOST_ELEMENTS = 64 << 20, 100_000, 10_000, 64, 1 << 31
 MOST_DEPTH = 150  # of a formula: who reads it goes down from term to term
 _NO_VALUES = ("buffer", "meta", "traced")
-PRIMITIVES = {p.name: p for p in vars(graph).values() if isinstance(p, Primitive) and p.kind not in _NO_VALUES}
+PRIMITIVES = {name: p for name, p in primitives.PRIMITIVES.items() if p.kind not in _NO_VALUES}
 DTYPES = {d.name: d for d in vars(dtypes).values() if isinstance(d, dtype)}
-_INPUTS = {"const": 0, "index": 0, "contract": 2, "gather": 2, "scatter": 3, "write": 2}  # by kind; others: 1
 
 
 @dataclass
@@ -166,7 +165,7 @@ def _node(entry: dict[str, Any], values: list[Node]) -> Node:
     if op is CALL:
         _want(attrs and attrs[0] in ROUTINES, f"no host routine {attrs and attrs[0]!r}")
     elif not isinstance(op, Formula):
-        wanted = _INPUTS.get(op.kind, 1)
+        wanted = 1 if op is PICK else primitives.KINDS[op.kind].inputs
         _want(len(inputs) == wanted, f"{op.name} takes {wanted} inputs, not {len(inputs)}")
     _want(all((i.op is CALL) == (op is PICK) for i in inputs), f"{op.name} of {inputs}: CALLs are for PICKs")
     node = Node(op, inputs, attrs, scalars, _shape(entry["shape"]), _dtype(entry["dtype"]))
@@ -182,8 +181,8 @@ def _numbers(node: Node) -> None:
         _want(all(e.fn != "index" or e.value < len(node.shape) for e in node.op.order),  # type: ignore[operator]
               f"{node!r}: a coordinate of a dimension that it has not")
     else:
-        given = node.op.kind in ("view", "write") and len(node.attrs or ()) > 1  # the offset is fixed
-        wanted = None if node.op is CALL else int(node.op.kind in ("const", "view", "write") and not given)
+        kind = primitives.KINDS.get(node.op.kind)
+        wanted = kind.numbers(node) if kind else None if node.op is CALL else 0
     _want(wanted is None or len(numbers) == wanted, f"{node!r}: {wanted} numbers wanted, {len(numbers)} given")
     for x in numbers:
         _want(not isinstance(x, complex) or node.dtype.is_complex, f"{node!r}: the number {x}")

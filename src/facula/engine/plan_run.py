@@ -15,6 +15,7 @@ from facula.engine.plan_budget import check_degrees
 from facula.engine.plan_file import PlanFile
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt, allocate
+from facula.engine.targets import host
 from facula.errors import PlanFileError
 
 
@@ -54,15 +55,13 @@ def interpreted(file: PlanFile, inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 def run(file: PlanFile, vector_bytes: int | None = None) -> tuple[Any, list[np.ndarray], list[int], float]:
     """(spec, outputs, nanoseconds a step, seconds to compile) by machine code."""
-    from facula.engine.runtime.cpu import target
-    from facula.engine.runtime.cpu.plan import Plan
     inputs = inputs_for(file)
     interpreted(file, inputs)  # checks indices
-    machine = target.host().machine()
+    machine = host.machine()
     start = time.perf_counter()
     spec = compile_plan(file.nodes, file.leaves, file.outputs, file.numbers_at, frozenset(file.donated),
                         replace(machine, vector_bytes=vector_bytes or machine.vector_bytes))
-    plan = Plan(spec)
+    plan = host.loaded(spec)
     seconds = time.perf_counter() - start
     leaves = [adopt(array) for array in inputs]
     results: list[Buffer] = []

@@ -1,5 +1,5 @@
 """From the pending graph to values: everything pending that is still alive is computed at once, so nothing is
-computed twice; what died in the meantime costs nothing. steps.py knows what has been seen before."""
+computed twice; what died in the meantime costs nothing. trace/ knows what has been seen before."""
 
 from __future__ import annotations
 
@@ -19,33 +19,22 @@ from facula.engine.checks import waiting
 from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
+from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
-from facula.engine.steps import (
-    Key,
-    Ready,
-    Step,
-    Work,
-    allocate_results,
-    computed,
-    held_of,
-    signature,
-    step_of,
-)
-from facula.engine.targets import host, interpreter, target_of
+from facula.engine.session import session
+from facula.engine.targets import PROCESSOR, target_of
+from facula.engine.trace.signature import signature
+from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
+from facula.engine.trace.work import Work, held_of
 from facula.size import Size
 
 if TYPE_CHECKING:
-    from facula.engine.runtime.cpu.plan import Plan
-    from facula.engine.targets.protocol import Target
+    from facula.engine.targets.protocol import Program, Target
 
-_steps: dict[Key, Step] = {}  # by signature: what the same graph came to before
-_plans: dict[tuple[object, ...], Plan | None] = {}  # by the live part's structure: several signatures may share one
-LIMIT = config.threshold("kept_plans")  # steps, and plans, that are kept; the oldest goes first
-# Records of plans that ran, as many as are kept; None: nobody wants them, and plans run the quick way.
+# Records of plans that ran; None: nobody wants them, and plans run the quick way.
 _log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
+MOST_LOGGED = 4096  # plans of which there are records, the newest
 _NOTHING: tuple[Node, ...] = ()
-# How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on values.
-looks = 0
 _READY = frozenset((BUFFER, CONST))
 _op = attrgetter("op")
 
@@ -54,7 +43,10 @@ def flush() -> None:
     """Compute every live pending node, and raise what the checks among them have found (checks.py)."""
     if pending:
         with lock:
-            nodes = take()
+            nodes = pending[:]  # `take`, written out: whoever asks for a value comes this way
+            del pending[:len(nodes)]
+            if session.late:
+                recorder.on_time()
             if elsewhere:
                 _run_elsewhere(nodes)
             if nodes:
@@ -64,16 +56,16 @@ def flush() -> None:
         with lock:
             left = checks.left_behind(pending)
             if left:
-                _run_all(_closure(left))
+                run_all(_closure(left))
         checks.settle()
 
 
 def _compute() -> None:
     with lock:
-        _run_all(take())
+        run_all(take())
 
 
-def _run_all(nodes: list[Node]) -> None:
+def run_all(nodes: list[Node]) -> None:
     """Compute what is alive of `nodes`, wherever it is."""
     if elsewhere:
         _run_elsewhere(nodes)
@@ -93,7 +85,7 @@ def _at_exit() -> None:
 def expect(node: Node, judge: checks.Judge, *facts: Any) -> None:
     """Raise what `judge(element, *facts)` finds wrong with the one element of `node`, once that is computed."""
     looking()  # a backward pass that records this is walked each time: a replay would know nothing of it
-    if recorder.traced is not None:  # within vmap it speaks for as many elements as there are values
+    if session.traced is not None:  # within vmap it speaks for as many elements as there are values
         node = recorder.above.everything(node)
         if node.shape:
             worst = ALL if node.dtype is bool_ else MAX
@@ -103,8 +95,7 @@ def expect(node: Node, judge: checks.Judge, *facts: Any) -> None:
 
 def realize(node: Node) -> Buffer:
     """The memory of `node`, computing what is pending if need be."""
-    global looks
-    looks += 1
+    session.looks += 1
     buffer = node.buffer
     if buffer is not None:
         if waiting:
@@ -123,8 +114,7 @@ def realize(node: Node) -> Buffer:
 
 def looking() -> None:
     """To be called by what looks at values that it has remembered."""
-    global looks
-    looks += 1
+    session.looks += 1
 
 
 def value_of(node: Node) -> np.ndarray:
@@ -152,13 +142,12 @@ def at_hand(node: Node) -> np.ndarray | None:
 
 def all_of(node: Node) -> np.ndarray:
     """As `value_of`, to check something of every element: within vmap all of them, in a shape of its own."""
-    return value_of(node if recorder.traced is None else recorder.above.everything(node))
+    return value_of(node if session.traced is None else recorder.above.everything(node))
 
 
 def _materialise(node: Node) -> Buffer:
     with lock:
-        computed(node, interpreter.constant(node) if node.device is CPU else
-                 target_of(node.device).upload(interpreter.constant(node).array(node.shape, node.dtype)))
+        computed(node, target_of(node.device).upload(interpreter.compute(node, [])))
     assert node.buffer is not None
     return node.buffer
 
@@ -172,7 +161,7 @@ def _compute_alone(node: Node) -> None:
         if not node.shape:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    _run_all(_closure([node, *checks.left_behind(pending)]))
+    run_all(_closure([node, *checks.left_behind(pending)]))
 
 
 def _closure(wanted: list[Node]) -> list[Node]:
@@ -192,18 +181,20 @@ def _closure(wanted: list[Node]) -> list[Node]:
     return order
 
 
-def run(nodes: list[Node]) -> None:
-    """Compute what is alive of `nodes`, which the caller holds in this list only. Under the lock."""
-    global looks
-    looks += 1
+def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
+    """Compute what is alive of `nodes`, which lie on one device and which the caller holds in this list only. Under
+    the lock."""
+    session.looks += 1
     key, leaves, numbers = signature(nodes, [])
-    step = _steps.get(key)
+    if target is not PROCESSOR:
+        key = target, *key
+    step = session.seen.get(key)
     if step is None:
         if not _READY.issuperset(map(_op, leaves)):
-            run(_closure(leaves) + nodes)
+            run(_closure(leaves) + nodes, target)
             return
-        step = step_of(nodes, leaves, held_of(nodes))
-        keep(_steps, key, step)
+        step = step_of(target, nodes, leaves, held_of(nodes))
+        session.seen.keep(key, step)
     if step.results:
         run_step(step, nodes, leaves, numbers)
 
@@ -218,50 +209,28 @@ def _run_elsewhere(nodes: list[Node]) -> None:
         nodes[:] = [node for node in nodes if node.device is CPU]
         while groups:
             place, group = groups.popitem()
-            run_on(target_of(place), group)
-
-
-def run_on(target: Target, nodes: list[Node]) -> None:
-    """As `run`, on another device than the cpu."""
-    key, leaves, numbers = signature(nodes, [])
-    key = target, *key
-    step = _steps.get(key)
-    if step is None:
-        if not _READY.issuperset(map(_op, leaves)):
-            run_on(target, _closure(leaves) + nodes)
-            return
-        step = step_of(nodes, leaves, held_of(nodes))
-        if step.results:
-            work = Work(nodes, step.held)
-            step.program = target.compile(work.order, work.leaves, work.outputs, work.numbers_at)
-        keep(_steps, key, step)
-    if not step.results:
-        return
-    results = list(map(target.allocate, step.sizes))
-    step.program.run(step.memory(leaves), [numbers[k] for k in step.picks], results)
-    for i, buffer in zip(step.results, results, strict=True):
-        computed(nodes[i], buffer)
-
-
-def keep(cache: dict[Any, Any], key: object, value: object) -> None:
-    """Put an entry into a bounded cache."""
-    if len(cache) >= LIMIT:
-        del cache[next(iter(cache))]
-    cache[key] = value
+            run(group, target_of(place))
 
 
 def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[Any]) -> None:
     """Compute what `step` says of `nodes`."""
-    plan, recipe = step.only or _ready(step, nodes, leaves)
+    if step.only is not None:
+        plan, recipe = step.only
+        if recipe is not None and _log is None:
+            results = list(map(step.allocate, step.sizes, step.classes))
+            plan.execute(recipe, nodes, leaves, numbers, results)  # type: ignore[union-attr]  # None has no recipe
+            return
+    else:
+        plan, recipe = _ready(step, nodes, leaves)
     if plan is None:
-        interpreter.run([nodes[i] for i in step.order], [nodes[i] for i in step.results])
+        step.target.interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
         return
     results = allocate_results(step, plan, leaves)
     if recipe is not None and _log is None:
         plan.execute(recipe, nodes, leaves, numbers, results)
         return
     picked = [numbers[k] for k in step.picks]
-    if _log is None:
+    if _log is None or not plan.timed:
         plan.run(step.memory(leaves), picked, results)
     else:
         _logged(plan, step.memory(leaves), picked, results)
@@ -275,28 +244,35 @@ def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
     if found is None and not step.held:  # a replay: its nodes are not there to be compiled again
         return step.ready[()]
     if found is None:
-        found = step.prepare(plan_of(Work(nodes, step.held), frozenset(leaves[k] for k in donated)), donated)
+        work = Work(nodes, step.held)
+        weight = step.weight
+        found = step.prepare(plan_of(step.target, work, frozenset(leaves[k] for k in donated)), donated)
+        session.seen.grown(step.weight - weight)
     return found
 
 
-def plan_of(work: Work, donated: frozenset[Node]) -> Plan | None:
+def plan_of(target: Target, work: Work, donated: frozenset[Node]) -> Program | None:
     key = (*work.key, *(work.leaves.index(leaf) for leaf in donated), "donated") if donated else work.key
-    try:
-        return _plans[key]
-    except KeyError:
-        plan = host.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
-        keep(_plans, key, plan)
-        return plan
+    if target is not PROCESSOR:
+        key = target, *key
+    plan = session.plans.get(key)
+    if plan is None:
+        plan = target.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
+        if plan is not None:
+            session.plans[key] = plan
+    return plan
 
 
-def _logged(plan: Plan, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
+def _logged(plan: Any, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
     assert _log is not None
     start = time.perf_counter()
     times = plan.run_timed(memory, numbers, results)
     record = _log.get(id(plan))
     if record is None:
         record = {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)}
-        keep(_log, id(plan), record)
+        if len(_log) >= MOST_LOGGED:
+            del _log[next(iter(_log))]
+        _log[id(plan)] = record
     seconds = time.perf_counter() - start
     record["runs"] += 1
     record["seconds"] += seconds
@@ -312,7 +288,7 @@ def start_plan_log() -> None:
 
 
 def plan_log() -> list[dict[str, Any]]:
-    """What ran since `start_plan_log`: a record per plan (of the newest LIMIT), as cli/explain.py describes."""
+    """What ran since `start_plan_log`: a record per plan (of the newest MOST_LOGGED), as cli/explain.py describes."""
     records = []
     for entry in (_log or {}).values():
         spec = entry["plan"].spec

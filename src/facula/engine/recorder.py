@@ -1,10 +1,7 @@
-"""Recording: the list of nodes that have been asked for and not yet computed."""
+"""Recording: nodes that have been asked for and are not yet computed go on the session's list."""
 
 from __future__ import annotations
 
-import os
-import threading
-from array import array
 from collections.abc import Callable
 from itertools import accumulate
 from operator import attrgetter
@@ -13,16 +10,11 @@ from typing import Any
 from facula import config
 from facula.dtypes import dtype
 from facula.engine.graph.node import META, Node, Number, Primitive, elsewhere
+from facula.engine.session import session
 
-pending: list[Node] = []  # in program order; realize.py empties it
-lock = threading.RLock()  # held while the graph is walked and run
-if hasattr(os, "register_at_fork"):  # a child must not inherit it from a thread that it does not have
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+pending, lock = session.pending, session.lock
 # Pending nodes after which `overflow` is asked. 0: every operation runs at its call.
 LIMIT = 0 if config.EAGER.value else config.threshold("look_nodes")
-# The same for `record` in machine code, which reads it here: `overflow` is asked when more nodes are pending.
-_due = array("q", [LIMIT])
-_AT_FIRST = LIMIT
 MOST = config.threshold("pending_nodes")  # pending nodes after which everything is computed, whatever it looks like
 
 
@@ -30,7 +22,7 @@ class _Above:
     """What recording needs of the files that stand on it, and that put it here."""
 
     flush: Callable[[], None]  # realize.py: compute what is pending
-    held_of: Callable[[list[Node], int], bytes]  # steps.py: which nodes somebody holds
+    held_of: Callable[[list[Node], int], bytes]  # trace/work.py: which nodes somebody holds
     place: Callable[..., Node | None]  # moving.py: `record`, if that is on another device
     devices_come: Callable[[], None]  # ops/placement.py: there are values on other devices than the cpu
     devices_go: Callable[[], None]  # and there are none any more
@@ -45,56 +37,44 @@ class _Above:
 
 above = _Above()
 
-# While there are values under a transform (transforms/): what records over these. None: there is none among the inputs.
-traced: Callable[..., Node | None] | None = None
-
 _append = pending.append
 _blank = object.__new__
-_native: Callable[..., Any] | None = None  # the rest of `record` in machine code, once there is some
-_made = _native  # the same, but None while there are values on other devices, or under transforms
 
 
 def use_machine_code() -> None:
-    """As steps.use_machine_code, which calls this."""
-    global _native
+    """As signature.use_machine_code, which calls this."""
     from facula.engine.cpython import recording
-    _native = recording.recorder(Node, pending, overflow, _due.buffer_info()[0], tested=True)
+    session.native = recording.recorder(Node, pending, overflow, session.due.buffer_info()[0], tested=True)
     _choose()
-
-
-_devices = False  # has `devices_come` been called, and not `devices_go`?
 
 
 def set_traced(how: Callable[..., Node | None] | None) -> None:
     """Have `how` asked by `record`, or record as ever."""
-    global traced
-    traced = how
+    session.traced = how
     _choose()
 
 
 def _choose() -> None:
     """Machine code records what is on the cpu and under no transform."""
-    global _made
     with lock:
-        _made = _native if not _devices and traced is None else None
+        session.plain = not session.devices and session.traced is None
+        session.record = session.native if session.plain else None
 
 
 def look_at_devices() -> None:
     """There is a value on another device: what is recorded may be, too."""
-    global _devices
-    if not _devices:
+    if not session.devices:
         with lock:
-            if not _devices:
-                _devices = True
+            if not session.devices:
+                session.devices = True
                 _choose()
                 above.devices_come()
 
 
 def _elsewhere_no_more() -> None:
-    global _devices
     with lock:
-        if not elsewhere and _devices:
-            _devices = False
+        if not elsewhere and session.devices:
+            session.devices = False
             _choose()
             above.devices_go()
 
@@ -102,10 +82,11 @@ def _elsewhere_no_more() -> None:
 def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
            scalars: tuple[Number, ...] | None, shape: tuple[int, ...], of: dtype) -> Node:
     """A new pending node. Shapes and dtypes have been checked by the caller."""
-    if _made is not None:
-        return _made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
-    if traced is not None:
-        found = traced(op, inputs, attrs, scalars, shape, of)
+    made = session.record
+    if made is not None:
+        return made(op, inputs, attrs, scalars, shape, of)  # type: ignore[no-any-return]
+    if session.traced is not None:
+        found = session.traced(op, inputs, attrs, scalars, shape, of)
         if found is not None:
             return found
     if elsewhere:
@@ -116,7 +97,7 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
                 if len(pending) > LIMIT:
                     overflow()
             return placed
-    elif _devices:
+    elif session.devices:
         _elsewhere_no_more()
     node = _blank(Node)
     node.op = op
@@ -132,17 +113,12 @@ def record(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
     return node
 
 
-_look_at = _AT_FIRST + 1  # the number of pending nodes at which to look for a loop
-_start = _look_at  # what `_look_at` goes back to when the pending nodes have been computed
-_period = 0  # of the loop that was seen last
-
-
 def overflow() -> None:
     """Much is pending. A loop that never asks for a value would grow a graph without end, so what is recorded is
     looked at for repetition: once there is some, a whole number of turns is computed, always the same number, so that
     the graph (and its plan) is the same each time. Looking takes time in proportion to what is pending, and is
     repeated when that has grown fourfold: a node costs the same, however many there are."""
-    if len(pending) < _look_at and LIMIT:
+    if len(pending) < session.look_at and LIMIT:
         return
     with lock:  # looking at nodes marks them
         if _enough():
@@ -152,39 +128,50 @@ def overflow() -> None:
 def take() -> list[Node]:
     """The pending nodes, which the caller computes; none is pending then. Under the lock."""
     nodes = pending[:]
-    taken(len(nodes))
+    del pending[:len(nodes)]  # not clear(): another thread may have recorded meanwhile
+    if session.late:
+        on_time()
     return nodes
 
 
-def taken(count: int) -> None:
-    """The first `count` pending nodes are no more pending."""
-    del pending[:count]  # not clear(): another thread may have recorded meanwhile
-    _put_off(_start)
+def on_time() -> None:
+    """What was put off was so for nodes that are no more pending: to be called by who takes them, if `late`."""
+    _put_off(session.start)
 
 
 def _put_off(until: int) -> None:
     """Look again when so many nodes are pending."""
-    global _look_at
-    _look_at = until
-    _due[0] = until - 1 if LIMIT else 0
+    session.look_at = until
+    session.late = until != session.start
+    session.due[0] = until - 1 if LIMIT else 0
+
+
+def _start_at(count: int) -> None:
+    """Look when so many nodes are pending, from the next on that have not been put off."""
+    session.start = count
+    session.late = session.look_at != count
+
+
+_start_at(LIMIT + 1)
+on_time()
 
 
 def _enough() -> bool:
     """Shall what is pending be computed now?"""
-    global _start, _period
     n = len(pending)
-    if n < _look_at and LIMIT:  # another thread has been here
+    if n < session.look_at and LIMIT:  # another thread has been here
         return False
     if not LIMIT or n >= MOST:
         return True
-    if _period and 2 * _period <= n and _again(pending[-2 * _period:], _period):
+    known = session.period
+    if known and 2 * known <= n and _again(pending[-2 * known:], known):
         return True
-    known, _period = _period, repetition(pending[:], _period)  # a copy: other threads go on recording
-    if _period:
-        if _period != known:
-            _start = _period * -(-(_AT_FIRST + 1) // _period)
+    period = session.period = repetition(pending[:], known)  # a copy: other threads go on recording
+    if period:
+        if period != known:
+            _start_at(period * -(-(LIMIT + 1) // period))
         return True
-    _start = _AT_FIRST + 1
+    _start_at(LIMIT + 1)
     _put_off(min(4 * n, MOST))
     return False
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
+
+from facula.errors import warn
 
 _NUMBERS = {"none": 0, "mean": 1, "sum": 2}
 
@@ -11,8 +12,7 @@ _NUMBERS = {"none": 0, "mean": 1, "sum": 2}
 def get_enum(reduction: str) -> int:
     """The number PyTorch's internals use for a reduction; ValueError for an unknown name."""
     if reduction == "elementwise_mean":
-        warnings.warn("reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.",
-                      stacklevel=3)
+        warn("reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.")
         return 1
     if reduction not in _NUMBERS:
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -25,8 +25,8 @@ def legacy_get_string(size_average: Any, reduce: Any, emit_warning: bool = True)
     reduced = True if reduce is None else reduce
     name = "none" if not reduced else "mean" if average else "sum"
     if emit_warning:
-        warnings.warn("size_average and reduce args will be deprecated, please use "
-                      f"reduction='{name}' instead.", stacklevel=4)
+        warn("size_average and reduce args will be deprecated, please use "
+             f"reduction='{name}' instead.")
     return name
 
 

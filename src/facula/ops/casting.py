@@ -39,10 +39,10 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
     layout = layout_of(t)
     node = read(t) if layout is None else read_in(t, layout[0])
     value = node.scalars[0] if node.op is CONST and node.scalars else None
-    if t.dtype.category >= FLOAT and value:
+    if t.dtype.category >= FLOAT and value is not None:
         value = held(value, t.dtype)
         if isinstance(value, complex) and of.category != COMPLEX:
-            value = value.real
+            value = value != 0 if of is bool_ else value.real
     # What a float that no integer can hold becomes is for the machine to say, as in tensors that are no constants.
     if value is not None and (of.category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
         node = constant(value, node.shape, of)

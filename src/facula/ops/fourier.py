@@ -19,11 +19,14 @@ from facula.engine.graph.node import CALL, PICK, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
+from facula.ops.arrange.padding import constant_pad_nd
+from facula.ops.arrange.rearranging import roll
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, _numbers, finish
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.severing import severed
+from facula.ops.view.dtype_views import real, view_as_real
 from facula.size import Size
 
 _OPPOSITE = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
@@ -62,7 +65,7 @@ def _c2c_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
 def _r2c_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     dim, norm = ctx.saved
     whole = _resized(g, dim, ctx.shapes[0][dim])
-    return (FUNCTIONS["real"](_complex(whole, dim, _OPPOSITE[norm], False)),)
+    return (real(_complex(whole, dim, _OPPOSITE[norm], False)),)
 
 
 def _c2r_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -84,7 +87,7 @@ def _resized(x: Tensor, dim: int, n: int) -> Tensor:
     """`x` cut off, or continued with zeros, to `n` along `dim`."""
     if x.shape[dim] == n:
         return x
-    return FUNCTIONS["constant_pad_nd"](  # type: ignore[no-any-return]
+    return constant_pad_nd(
         x, [0, 0] * (len(x.shape) - 1 - dim) + [0, n - x.shape[dim]], 0)
 
 
@@ -263,7 +266,8 @@ def _frequencies(what: str, counts: Any, n: int, d: float, options: dict[str, An
     of = _dtype(options.pop("dtype", None), what)
     options.pop("layout", None)
     values = counts / (n * d)
-    return finish(_numbers(values, of), options.pop("device", None), options.pop("requires_grad", False), out)
+    return finish(_numbers(values, of), options.pop("device", None), options.pop("requires_grad", False), out,
+                  "fftfreq", options.pop("pin_memory", False))
 
 
 @op(method=False, namespace="fft")
@@ -281,7 +285,7 @@ def rfftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
 def _shift(x: Tensor, dim: Any, by: Any) -> Tensor:
     dims = range(len(x.shape)) if dim is None else (dim,) if isinstance(dim, int) else dim
     dims = [wrap_dim(d, len(x.shape)) for d in dims]
-    return FUNCTIONS["roll"](x, [by(x.shape[d]) for d in dims], dims) if dims else x
+    return roll(x, [by(x.shape[d]) for d in dims], dims) if dims else x
 
 
 @op(method=False, namespace="fft")
@@ -312,7 +316,7 @@ def _window(what: str, n_fft: int, hop: Any, length: Any, window: Any, x: Tensor
         window = new(constant(1, (length,), x.dtype.to_real()))
     if window is not None and length < n_fft:
         left = (n_fft - length) // 2
-        window = FUNCTIONS["constant_pad_nd"](window, [left, n_fft - length - left], 0)
+        window = constant_pad_nd(window, [left, n_fft - length - left], 0)
     return hop, window
 
 
@@ -361,7 +365,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
     out = out.transpose(1, 2)
     if len(input.shape) == 1:
         out = out.squeeze(0)
-    return out if return_complex else FUNCTIONS["view_as_real"](out)
+    return out if return_complex else view_as_real(out)
 
 
 @op
@@ -406,7 +410,7 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     require(envelope.detach().abs(), lambda x: ~(x < 1e-11), RuntimeError, "istft: window overlap add min: 1")
     signal = signal / envelope
     if end > total:
-        signal = FUNCTIONS["constant_pad_nd"](signal, [0, end - total], 0)
+        signal = constant_pad_nd(signal, [0, end - total], 0)
     return signal.squeeze(0) if len(input.shape) == 2 else signal
 
 

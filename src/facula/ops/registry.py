@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from facula._tensor.handle import Tensor, copied, device_of, layout_of, read, update
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
-from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides, elsewhere
+from facula.engine.session import session
+from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 from facula.ops.result_layouts import ruled
@@ -183,7 +183,7 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
-    if elsewhere or recorder.traced is not None:
+    if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
         storage = t._storage
@@ -252,9 +252,9 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
                            "copies are not allowed!")
     if result.shape != out.shape:
         if 0 not in out.shape:
-            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
-                          f"which does not match the required output shape {list(result.shape)}. This behavior is "
-                          "deprecated.", UserWarning, stacklevel=3)
+            warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
+                 f"which does not match the required output shape {list(result.shape)}. This behavior is "
+                 "deprecated.", UserWarning)
         fresh = copied(result, layout_of(result))
         out._node, out._storage, out.shape = fresh._node, fresh._storage, fresh.shape
         if fresh._storage is None:

@@ -1,7 +1,8 @@
 """State such as `step` is a 0-d tensor for the outside, and a Python number where the update is computed.
 
-Asking a tensor for its value would wait for everything recorded so far. So an optimizer remembers which
-number each of its 0-d tensors holds; one tensor serves all parameters with the same number.
+Asking a tensor for its value would wait for everything recorded so far. But a constant's node says its value, and is
+immutable: each parameter has tensors of its own, which are written in place, and those with the same number hold the
+same node. What somebody else has written into one of them is asked for, once.
 """
 
 from __future__ import annotations
@@ -10,55 +11,59 @@ import struct
 from typing import Any
 
 import facula
+from facula._tensor.handle import assign, device_of, new
+from facula.engine.graph.node import CONST, Node
+from facula.engine.placing import constant_node
 
 
-class Scalars:
-    """The 0-d tensors of one optimizer whose values are known."""
+def number_in(tensor: Any) -> float:
+    """The value of a 0-d tensor."""
+    node = tensor._node
+    return float(node.scalars[0]) if node is not None and node.op is CONST else float(tensor)
+
+
+def made(number: float) -> Any:
+    """A new 0-d tensor: float32, or float64 where that is the default type."""
+    of = facula.float64 if facula.get_default_dtype() is facula.float64 else facula.float32
+    return new(constant_node(facula.device("cpu"), held(number, of), (), of))
+
+
+def put(tensor: Any, number: float) -> float:
+    """Write a number into a 0-d tensor. Returns what the tensor holds then: the number as its type has it."""
+    node = _constant(tensor, number)
+    assign(tensor, node)
+    return node.scalars[0]  # type: ignore[index,return-value]
+
+
+def held(number: float, of: Any) -> float:
+    """The number as a tensor of a type holds it."""
+    if of is facula.float32:
+        return struct.unpack("f", struct.pack("f", number))[0]  # type: ignore[no-any-return]
+    return number if of is facula.float64 else float(facula.tensor(number, dtype=of))
+
+
+def _constant(tensor: Any, number: float) -> Node:
+    of = tensor.dtype
+    value = held(number, of)
+    return constant_node(device_of(tensor), value if of.is_floating_point else int(value), (), of)
+
+
+class Steps:
+    """Counts the steps of an optimizer's parameters, which mostly are at the same one."""
+
+    __slots__ = ("_before", "_after", "_count")
 
     def __init__(self) -> None:
-        self._numbers: dict[int, tuple[Any, int, float]] = {}  # id -> the tensor, its version, its number
-        self._tensors: dict[float, Any] = {}
-        self._before: Any = None  # the last `step` that `advance` met, and what it became
+        self._before: Any = None  # the node that `advance` met last, and what came of it
         self._after: Any = None
         self._count = 0.0
 
-    def number(self, tensor: Any) -> float:
-        """The value of a 0-d tensor; from memory, unless somebody else made or changed it."""
-        known = self._numbers.get(id(tensor))
-        if known is not None and known[0] is tensor and known[1] == tensor._version:
-            return known[2]
-        return float(tensor)
-
-    def tensor(self, number: float) -> Any:
-        """A float32 tensor with this value (float64 where that is the default type)."""
-        made = self._tensors.get(number)
-        if made is not None:
-            known = self._numbers.get(id(made))
-            if known is not None and known[1] == made._version:
-                return made
-        if len(self._tensors) > 64:  # values of steps long past
-            self._tensors.clear()
-            self._numbers.clear()
-        made = facula.full((), number, dtype=scalar_dtype())
-        self._tensors[number] = made
-        self._numbers[id(made)] = (made, made._version, number)
-        return made
-
-    @staticmethod
-    def rounded(number: float) -> float:
-        """The number as a float32 tensor holds it."""
-        return number if scalar_dtype() is facula.float64 else struct.unpack("f", struct.pack("f", number))[0]
-
     def advance(self, state: Any) -> float:
-        """Add one to `state["step"]` and return the new number."""
-        before = state["step"]
-        if before is not self._before:  # mostly the first parameter of a step: the others share its tensor
-            self._before, self._count = before, self.number(before) + 1.0
-            self._after = self.tensor(self._count)
-        state["step"] = self._after
+        """Add one to `state["step"]`, in place, and return the new number."""
+        step = state["step"]
+        node = step._node
+        if node is None or node is not self._before:
+            self._before, self._count = node, number_in(step) + 1.0
+            self._after = _constant(step, self._count)
+        assign(step, self._after)
         return self._count
-
-
-def scalar_dtype() -> Any:
-    """The type of `step`: float64 where that is the default type, else float32."""
-    return facula.float64 if facula.get_default_dtype() is facula.float64 else facula.float32

@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number, zeros_for
 
 __all__ = ["Adadelta"]
@@ -37,7 +38,7 @@ class Adadelta(TensorOptimizer):
             "capturable": capturable, "foreach": foreach, "differentiable": differentiable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["square_avg"] = zeros_for(param)
         state["acc_delta"] = zeros_for(param)
 
@@ -45,7 +46,7 @@ class Adadelta(TensorOptimizer):
         lr, rho, eps = number(group["lr"]), group["rho"], group["eps"]
         for param in params:
             state = self.state[param]
-            self._scalars.advance(state)  # type: ignore[union-attr]
+            self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             square, steps, value = state["square_avg"], state["acc_delta"], param
             if param.is_complex():

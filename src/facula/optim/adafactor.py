@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from .optimizer import TensorOptimizer, number
 
 __all__ = ["Adafactor"]
@@ -49,7 +50,7 @@ class Adafactor(TensorOptimizer):
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         if param.is_complex():
             raise RuntimeError("Adafactor does not support complex parameters")
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         gradient = param.grad
         if gradient.dim() > 1:
             rows, columns = list(gradient.shape), list(gradient.shape)
@@ -67,7 +68,7 @@ class Adafactor(TensorOptimizer):
             tiny, smallest = group["eps"]
             if tiny is None:
                 tiny = facula.finfo(param.dtype).eps
-            step = self._scalars.advance(state)  # type: ignore[union-attr]
+            step = self._steps.advance(state)
             one_minus_beta2 = step ** group["beta2_decay"]
             relative = min(lr, 1 / (step ** 0.5))
             scale = (param.norm(2) / (param.numel() ** 0.5)).clamp(min=smallest) * relative

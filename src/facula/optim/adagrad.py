@@ -6,7 +6,7 @@ from typing import Any
 
 import facula
 
-from ._scalars import Scalars
+from ._scalars import made
 from ._updates import ROOT, SUM_OF_SQUARES, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number
 
@@ -49,14 +49,13 @@ class Adagrad(TensorOptimizer):
                 raise RuntimeError("`fused` does not support `differentiable`")
             if foreach:
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        self._scalars = Scalars()
         for group in self.param_groups:  # unlike the others, the state is there from the start
             for param in group["params"]:
                 self._start(group, param, self.state[param])
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
         initial = group["initial_accumulator_value"]
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["sum"] = facula.full_like(param, complex(initial, initial) if param.is_complex() else initial,
                                         memory_format=facula.preserve_format).detach()
 
@@ -70,7 +69,7 @@ class Adagrad(TensorOptimizer):
         lr, lr_decay, eps = number(group["lr"]), group["lr_decay"], group["eps"]
         for param in params:
             state = self.state[param]
-            step = self._scalars.advance(state)  # type: ignore[union-attr]
+            step = self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             total, value = state["sum"], param
             if param.is_complex():

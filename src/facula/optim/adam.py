@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from ._updates import ADAM, SQUARES, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, number, zeros_for
 
@@ -62,7 +63,7 @@ class Adam(TensorOptimizer):
                 raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["exp_avg"] = zeros_for(param)
         state["exp_avg_sq"] = zeros_for(param)
         if group["amsgrad"]:
@@ -76,7 +77,7 @@ class Adam(TensorOptimizer):
         decoupled, amsgrad = group["decoupled_weight_decay"], group["amsgrad"]
         rate_is_tensor = isinstance(lr, facula.Tensor)
         states = self.state
-        advance = self._scalars.advance  # type: ignore[union-attr]
+        advance = self._steps.advance
         known: Any = None
         rate: Any = None
         root: Any = None  # known: the step that rate and root below belong to

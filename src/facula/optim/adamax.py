@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from .optimizer import (
     TensorOptimizer,
     check_at_least_zero,
@@ -44,7 +45,7 @@ class Adamax(TensorOptimizer):
             "maximize": maximize, "differentiable": differentiable, "capturable": capturable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["exp_avg"] = zeros_for(param)
         state["exp_inf"] = zeros_for(param)
 
@@ -53,7 +54,7 @@ class Adamax(TensorOptimizer):
         beta1, beta2 = group["betas"]
         for param in params:
             state = self.state[param]
-            step = self._scalars.advance(state)  # type: ignore[union-attr]
+            step = self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             mean, largest, value = state["exp_avg"], state["exp_inf"], param
             if param.is_complex():

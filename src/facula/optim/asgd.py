@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made, number_in, put
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number, zeros_for
 
 __all__ = ["ASGD"]
@@ -36,28 +37,26 @@ class ASGD(TensorOptimizer):
             "capturable": capturable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        scalars: Any = self._scalars
-        state["step"] = scalars.tensor(0.0)
-        state["eta"] = scalars.tensor(scalars.rounded(number(group["lr"])))
-        state["mu"] = scalars.tensor(1.0)
+        state["step"] = made(0.0)
+        state["eta"] = made(number(group["lr"]))
+        state["mu"] = made(1.0)
         state["ax"] = zeros_for(param)
 
     def _update_group(self, group: dict[str, Any], params: list[Any]) -> None:
         lr, lambd, alpha, t0 = number(group["lr"]), group["lambd"], group["alpha"], group["t0"]
-        scalars: Any = self._scalars
         for param in params:
             state = self.state[param]
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             average, value = state["ax"], param
             if param.is_complex():
                 gradient, average, value = (facula.view_as_real(t) for t in (gradient, average, param))
-            step = scalars.advance(state)
-            rate, mu = scalars.number(state["eta"]), scalars.number(state["mu"])
+            step = self._steps.advance(state)
+            rate, mu = number_in(state["eta"]), number_in(state["mu"])
             value.mul_(1 - lambd * rate)
             value.add_(gradient, alpha=-rate)
             if mu != 1:
                 average.add_(value.sub(average).mul_(mu))
             else:
                 average.copy_(value)
-            state["eta"] = scalars.tensor(scalars.rounded(lr / ((1 + lambd * lr * step) ** alpha)))
-            state["mu"] = scalars.tensor(scalars.rounded(1 / max(1, step - t0)))
+            put(state["eta"], lr / ((1 + lambd * lr * step) ** alpha))
+            put(state["mu"], 1 / max(1, step - t0))

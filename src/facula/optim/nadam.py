@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import held, made, number_in, put
 from .optimizer import TensorOptimizer, check_at_least_zero, check_betas, check_rate, number, zeros_for
 
 __all__ = ["NAdam"]
@@ -42,8 +43,8 @@ class NAdam(TensorOptimizer):
             "differentiable": differentiable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
-        state["mu_product"] = self._scalars.tensor(1.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
+        state["mu_product"] = made(1.0)
         state["exp_avg"] = zeros_for(param)
         state["exp_avg_sq"] = zeros_for(param)
 
@@ -51,11 +52,10 @@ class NAdam(TensorOptimizer):
         lr, eps, decay = number(group["lr"]), group["eps"], group["weight_decay"]
         slowness = group["momentum_decay"]
         beta1, beta2 = group["betas"]
-        scalars: Any = self._scalars
         for param in params:
             state = self.state[param]
             gradient = -param.grad if group["maximize"] else param.grad
-            step = scalars.advance(state)
+            step = self._steps.advance(state)
             if decay != 0:
                 if group["decoupled_weight_decay"]:
                     param.mul_(1 - lr * decay)
@@ -63,8 +63,8 @@ class NAdam(TensorOptimizer):
                     gradient = gradient.add(param, alpha=decay)
             mu = beta1 * (1.0 - 0.5 * (0.96 ** (step * slowness)))
             mu_next = beta1 * (1.0 - 0.5 * (0.96 ** ((step + 1) * slowness)))
-            product = scalars.rounded(scalars.number(state["mu_product"]) * scalars.rounded(mu))
-            state["mu_product"] = scalars.tensor(product)
+            product_held = state["mu_product"]
+            product = put(product_held, number_in(product_held) * held(mu, product_held.dtype))
             mean, square, value = state["exp_avg"], state["exp_avg_sq"], param
             if param.is_complex():
                 gradient, mean, square, value = (facula.view_as_real(t)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -11,10 +10,11 @@ from itertools import chain
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 from ._flush import flush
-from ._scalars import Scalars
+from ._scalars import Steps
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
 
@@ -81,7 +81,7 @@ class Optimizer:
     state: Any
     param_groups: list[dict[str, Any]]
     _step_supports_amp_scaling = False
-    _scalars: Scalars | None = None
+    _steps: Steps
     _optimizer_step_pre_hooks: OrderedDict[int, Any]
     _optimizer_step_post_hooks: OrderedDict[int, Any]
     _optimizer_state_dict_pre_hooks: OrderedDict[int, Any]
@@ -217,10 +217,9 @@ class Optimizer:
                                  f"{name}")
             param_group.setdefault(name, default)
         if len(params) != len(set(params)):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this "
-                          "will cause an error; see github.com/pytorch/pytorch/issues/40967 for more "
-                          "information",
-                          stacklevel=3)
+            warn("optimizer contains a parameter group with duplicate parameters; in future, this "
+                 "will cause an error; see github.com/pytorch/pytorch/issues/40967 for more "
+                 "information")
         known: set[Any] = set()
         for group in self.param_groups:
             known.update(group["params"])
@@ -380,8 +379,8 @@ class TensorOptimizer(Optimizer):
         if closure is not None:
             with facula.enable_grad():
                 loss = closure()
-        if self._scalars is None:
-            self._scalars = Scalars()
+        if "_steps" not in self.__dict__:
+            self._steps = Steps()
         states, start = self.state, self._start
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]

@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from .optimizer import TensorOptimizer, check_at_least_zero, check_betas, check_rate, number, zeros_for
 
 __all__ = ["RAdam"]
@@ -39,7 +40,7 @@ class RAdam(TensorOptimizer):
             "differentiable": differentiable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["exp_avg"] = zeros_for(param)
         state["exp_avg_sq"] = zeros_for(param)
 
@@ -49,7 +50,7 @@ class RAdam(TensorOptimizer):
         for param in params:
             state = self.state[param]
             gradient = -param.grad if group["maximize"] else param.grad
-            step = self._scalars.advance(state)  # type: ignore[union-attr]
+            step = self._steps.advance(state)
             if decay != 0:
                 if group["decoupled_weight_decay"]:
                     param.mul_(1 - lr * decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._scalars import made
 from ._updates import ROOT, SQUARES, STEP, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number, zeros_for
 
@@ -45,7 +46,7 @@ class RMSprop(TensorOptimizer):
             "differentiable": differentiable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["square_avg"] = zeros_for(param)
         if group["momentum"] > 0:
             state["momentum_buffer"] = zeros_for(param)
@@ -56,7 +57,7 @@ class RMSprop(TensorOptimizer):
         lr, alpha, eps, momentum = number(group["lr"]), group["alpha"], group["eps"], group["momentum"]
         for param in params:
             state = self.state[param]
-            self._scalars.advance(state)  # type: ignore[union-attr]
+            self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
             square = state["square_avg"]
             rewrite(square, SQUARES, (gradient,), (alpha, 1 - alpha))

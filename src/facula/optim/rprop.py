@@ -6,6 +6,7 @@ from typing import Any
 
 import facula
 
+from ._scalars import made
 from .optimizer import TensorOptimizer, check_rate, gradient_of, number, zeros_for
 
 __all__ = ["Rprop"]
@@ -35,7 +36,7 @@ class Rprop(TensorOptimizer):
             "differentiable": differentiable, "capturable": capturable})
 
     def _start(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = self._scalars.tensor(0.0)  # type: ignore[union-attr]
+        state["step"] = made(0.0)
         state["prev"] = zeros_for(param)
         lr = number(group["lr"])
         state["step_size"] = facula.full_like(param.grad, complex(lr, lr) if param.is_complex() else lr)
@@ -45,7 +46,7 @@ class Rprop(TensorOptimizer):
         smallest, largest = group["step_sizes"]
         for param in params:
             state = self.state[param]
-            self._scalars.advance(state)  # type: ignore[union-attr]
+            self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], 0)
             previous, size, value = state["prev"], state["step_size"], param
             if param.is_complex():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from copy import deepcopy
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.nn import Module
 
 from .lr_scheduler.base import LRScheduler, _spread
@@ -165,8 +165,8 @@ class SWALR(LRScheduler):
 
     def get_lr(self) -> list[Any]:
         if not self._get_lr_called_within_step:
-            warnings.warn("To get the last learning rate computed by the scheduler, please use "
-                          "`get_last_lr()`.", UserWarning, stacklevel=2)
+            warn("To get the last learning rate computed by the scheduler, please use "
+                 "`get_last_lr()`.", UserWarning)
         # What the rate was before annealing follows from the present one.
         step = self.last_epoch if self.anneal_epochs == 0 else self._step_count - 1
         before, now = self._part(max(0, step - 1)), self._part(max(0, step))

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 
 from facula.engine.compiler.emit.module import Code, Module
-from facula.errors import BackendUnavailable, CompileError
 from facula.rng import cephes
 
 WORTHWHILE = 1 << 17  # elements: below, loading the code costs more than it saves
@@ -50,14 +49,9 @@ def shuffle() -> Callable[[np.ndarray, np.ndarray], None] | None:
 
 
 def _address(name: str, text: Callable[[str], str], needs_fma: bool) -> int | None:
-    try:
-        from facula.engine.runtime.cpu import jit, target
-        host = target.host()
-        if needs_fma and not (host.has("fma") or host.triple.startswith(("aarch64", "arm64"))):
-            return None
-        return jit.module(text(host.attributes), (name,))[name]
-    except (BackendUnavailable, CompileError, ImportError):
-        return None
+    from facula.engine.targets import host  # loads the engine: where large arrays are drawn it is there
+    found = host.functions(text, (name,), needs_fma)
+    return None if found is None else found[name]
 
 
 def _shuffle_text(attributes: str) -> str:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable
 from pickle import UnpicklingError
 from typing import Any
 
+from facula.serialization.limits import shown
+
 # Python 2's names, which protocol 2 writes. Source: `_compat_pickle` of the standard library.
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "cPickle": "pickle", "Queue": "queue"}
 _NEVER = ("sys", "os", "posix", "nt")
+_ENCODINGS = ("latin-1", "latin1", "utf-8", "ascii")
 _lock = threading.Lock()
 _added: dict[str, Any] = {}
 
@@ -101,8 +104,8 @@ def _torch_module(module: str) -> str:
 
 def _encode(text: str, encoding: str) -> bytes:
     """`_codecs.encode`, as bytes are pickled in protocol 2: for Latin-1 only."""
-    if type(text) is not str or encoding != "latin1":
-        raise UnpicklingError(f"_codecs.encode is allowed for 'latin1' only, but got {encoding!r}")
+    if type(text) is not str or type(encoding) is not str or encoding != "latin1":
+        raise UnpicklingError(f"_codecs.encode is allowed for 'latin1' only, but got {shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -110,7 +113,16 @@ def _bytearray(*arguments: Any) -> bytearray:
     """`bytearray`, without the form that takes a length."""
     if arguments and not isinstance(arguments[0], (bytes, bytearray, str)):
         raise UnpicklingError(f"bytearray is allowed of bytes only, but got {type(arguments[0])}")
+    if arguments[1:] and (len(arguments) > 2 or type(arguments[1]) is not str or arguments[1] not in _ENCODINGS):
+        raise UnpicklingError(f"bytearray is allowed of Latin-1, UTF-8 and ASCII only, but got {shown(arguments)}")
     return bytearray(*arguments)
+
+
+def _complex(*arguments: Any) -> complex:
+    """`complex` of numbers."""
+    if not all(type(argument) in (int, float) for argument in arguments):
+        raise UnpicklingError(f"complex is allowed of numbers only, but got {shown(arguments)}")
+    return complex(*arguments)
 
 
 HARMLESS: dict[str, Callable[..., Any]] = {
@@ -119,7 +131,7 @@ HARMLESS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "builtins.bytearray": _bytearray,
     "builtins.set": set,
-    "builtins.complex": complex,
+    "builtins.complex": _complex,
 }
 
 
@@ -132,6 +144,8 @@ def full_name(module: str, name: str) -> str:
 def find_safe_global(module: str, name: str, known: dict[str, Any]) -> Any:
     """The object that a pickle names, from `known` or the user's additions. UnpicklingError for all else."""
     path = full_name(module, name)
+    if len(path) > 500:
+        raise UnpicklingError(f"Unsupported global: GLOBAL {path[:500]}... was not an allowed global by default.")
     if _OLD_MODULES.get(module, module) in _NEVER:
         raise UnpicklingError(
             f"Trying to load unsupported GLOBAL {path} whose module {module} is blocked.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -12,7 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from facula.serialization import names
-from facula.serialization.archive import ArchiveReader
+from facula.serialization.archive import ArchiveReader, Window, end_of_archive
+from facula.serialization.limits import CallersError, DamagedFile, EmptyFile, Limits, shown
 from facula.serialization.locations import restorer
 from facula.serialization.saving import MAGIC_NUMBER, PROTOCOL_VERSION
 from facula.serialization.storages import LoadedStorage, StorageType, byteswapped
@@ -21,8 +23,8 @@ from facula.serialization.unpickler import RestrictedUnpickler
 _UNSAFE = ("Re-running `torch.load` with `weights_only` set to `False` will likely succeed, but it can "
            "result in "
            "arbitrary code execution. Do it only if you got the file from a trusted source.")
-# What a pickle with flipped bits makes the functions that it calls raise.
-_DAMAGE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, struct.error)
+# Not the file's fault: the machine's memory and disks, and what a user's functions raise.
+_OTHERS = (MemoryError, CallersError, DamagedFile)
 
 
 def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None,
@@ -39,7 +41,9 @@ def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights
         weights_only: refuse what is not data; True unless a `pickle_module` is given.
         mmap: map the file into memory instead of reading it; `f` must be a path.
 
-    Raises pickle.UnpicklingError for what is refused, RuntimeError for a damaged file.
+    Time and memory are linear in the file's length: what asks for more is refused.
+
+    Raises pickle.UnpicklingError (a RuntimeError, too) for all that is damaged or refused.
 
     Example:
         >>> import io, facula
@@ -61,10 +65,24 @@ def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights
         loader = _Loader(file, path, map_location, weights_only, bool(mmap), encoding)
         try:
             return loader.load()
+        except CallersError as error:
+            assert error.__cause__ is not None
+            raise error.__cause__ from None
+        except _OTHERS:
+            raise
         except pickle.UnpicklingError as error:
             if not weights_only:
                 raise
-            raise pickle.UnpicklingError(_refusal(str(error))) from None
+            raise DamagedFile(_refusal(str(error)[:2000])) from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a disk that fails; but this is a place that no file has
+                raise
+            raise DamagedFile(f"the file is damaged: {error}") from error
+        except Exception as error:
+            if not weights_only and not isinstance(error, RuntimeError):
+                raise
+            kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+            raise DamagedFile(f"{kind}{str(error)[:2000]}") from error
 
 
 def _refusal(message: str) -> str:
@@ -116,11 +134,16 @@ class _Loader:
     def load(self) -> Any:
         start = self.file.tell()
         magic = self.file.read(4)
+        end = self.file.seek(0, io.SEEK_END)
         self.file.seek(start)
         if not magic:
-            raise EOFError("Ran out of input: the file is empty")
+            raise EmptyFile("Ran out of input: the file is empty")
+        self.limits = Limits(end - start)
         if magic == b"PK\x03\x04":
-            return self._load_archive()
+            end = end_of_archive(self.file, start, end)
+            result = self._load_archive(Window(self.file, start, end))
+            self.file.seek(end)  # where the next one may begin
+            return result
         if self.mmap:
             raise RuntimeError("mmap can only be used with files saved with torch.save in its zip format "
                                "(_use_new_zipfile_serialization=True)")
@@ -130,30 +153,37 @@ class _Loader:
         if self.weights_only:
             try:
                 return RestrictedUnpickler(file, names.find_safe, names.may_call, names.set_state,
-                                           persistent_load, self.encoding).load()
-            except _DAMAGE as error:
+                                           persistent_load, self.limits, self.encoding).load()
+            except (*_OTHERS, pickle.UnpicklingError, OSError):
+                raise
+            except RuntimeError as error:  # of tensors: says what is wrong
+                if isinstance(error, RecursionError):
+                    raise pickle.UnpicklingError("the pickle is nested too deeply") from error
+                raise
+            except Exception as error:  # what flipped bits make functions raise
                 kind = type(error).__name__
                 raise pickle.UnpicklingError(f"the pickle is damaged: {kind}: {error}") from error
         return _FullUnpickler(file, persistent_load, self.encoding).load()
 
     # -- the zip format
 
-    def _load_archive(self) -> Any:
-        self.archive = ArchiveReader(self.file, self.path if self.mmap else None)
+    def _load_archive(self, file: Any) -> Any:
+        self.archive = ArchiveReader(file, self.limits if self.weights_only else None, self.path if self.mmap else None)
         if self.archive.is_torchscript:
             raise RuntimeError("the file is a TorchScript archive, which Facula cannot run. Load it with "
                                "PyTorch and "
                                "save its state_dict().")
-        return self._unpickle(io.BytesIO(self.archive.read("data.pkl")), self._archived_storage)
+        pickled = self.archive.read("data.pkl")
+        self.limits.pickle_of(len(pickled))
+        return self._unpickle(io.BytesIO(pickled), self._archived_storage)
 
     def _archived_storage(self, saved_id: Any) -> LoadedStorage:
         kind, key, location, count = _storage_id(saved_id, 5)[:4]
         if key not in self.storages:
             array = self.archive.read_array(f"data/{key}", self.mmap)
             if array.nbytes < count * kind.itemsize:
-                raise RuntimeError(f"the storage 'data/{key}' has {array.nbytes} bytes, but {count} "
-                                   f"elements of "
-                                   f"{kind.itemsize} bytes are expected")
+                raise RuntimeError(f"the storage {shown('data/' + key)} has {array.nbytes} bytes, but {shown(count)} "
+                                   f"elements of {kind.itemsize} bytes are expected")
             if self.archive.swapped:
                 array = byteswapped(array, kind)
             self.storages[key] = self.restore(LoadedStorage(array, kind), location)
@@ -164,7 +194,7 @@ class _Loader:
     def _load_legacy(self) -> Any:
         try:
             magic, version = self._plain(), self._plain()
-        except (pickle.UnpicklingError, ValueError, IndexError, KeyError, struct.error):
+        except Exception:
             raise RuntimeError("the file is neither a zip archive nor torch's older format: it was not "
                                "written by "
                                "torch.save, or it is damaged") from None
@@ -175,14 +205,17 @@ class _Loader:
         system = self._plain()
         little = system.get("little_endian", True) if isinstance(system, dict) else True
         result = self._unpickle(self.file, self._legacy_storage)
-        for key in self._plain():
+        keys = self._plain()
+        if type(keys) is not list or not all(type(key) is str and key in self.storages for key in keys):
+            raise RuntimeError("the file's list of storages is damaged")
+        for key in keys:
             self._fill(self.storages[key], little)
         return result
 
     def _plain(self) -> Any:
         """The next pickle, which has numbers, strings and containers only."""
         return RestrictedUnpickler(self.file, names.find_safe, lambda _: False, names.set_state,
-                                   lambda _: None).load()
+                                   lambda _: None, self.limits).load()
 
     def _legacy_storage(self, saved_id: Any) -> Any:
         if isinstance(saved_id, tuple) and saved_id and saved_id[0] == "module" and not self.weights_only:
@@ -198,7 +231,8 @@ class _Loader:
             self.file.seek(here)
             needed = count * kind.itemsize
             if needed > left:
-                raise RuntimeError(f"the file ends within a storage of {needed} bytes; it is damaged")
+                raise RuntimeError(f"the file ends within a storage of {shown(needed)} bytes; it is damaged")
+            self.limits.take("stored", needed, "the storages of the file together")
             storage = LoadedStorage(np.zeros(needed, np.uint8), kind)
             storage.filled = False
             self.storages[key] = self.restore(storage, location)
@@ -218,15 +252,17 @@ class _Loader:
 def _storage_id(saved_id: Any, length: int) -> tuple[Any, ...]:
     """The parts of a storage's persistent id behind the word 'storage'. UnpicklingError for anything else."""
     if type(saved_id) is not tuple or len(saved_id) != length or _text(saved_id[0]) != "storage":
-        raise pickle.UnpicklingError(f"Only persistent_load of storage is allowed, but got {saved_id!r}")
+        raise pickle.UnpicklingError(f"Only persistent_load of storage is allowed, but got {shown(saved_id)}")
     kind, key, location, count = saved_id[1:5]
     if not isinstance(kind, StorageType) or type(count) is not int or count < 0:
-        raise pickle.UnpicklingError(f"Only persistent_load of storage is allowed, but got {saved_id!r}")
+        raise pickle.UnpicklingError(f"Only persistent_load of storage is allowed, but got {shown(saved_id)}")
     return kind, _text(key), _text(location), count, *saved_id[5:]
 
 
 def _text(value: Any) -> str:
-    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+    if type(value) not in (str, bytes, int) or type(value) is int and abs(value) >= 1 << 63:
+        raise pickle.UnpicklingError(f"the pickle has {shown(value)} in a storage's id")
+    return value.decode("ascii") if type(value) is bytes else str(value)
 
 
 class _FullUnpickler(pickle.Unpickler):
@@ -257,26 +293,36 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
         >>> get_unsafe_globals_in_checkpoint(io.BytesIO(file.getvalue()))
         ['builtins.slice']
     """
-    import pickletools
-
     from facula.serialization import allowlist
     with open(f, "rb") if isinstance(f, (str, os.PathLike)) else _Borrowed(f) as file:
         if file.read(4) != b"PK\x03\x04":
             raise ValueError("Expected input to be a checkpoint returned by torch.save")
+        limits = Limits(file.seek(0, io.SEEK_END))
         file.seek(0)
-        pickled = ArchiveReader(file).read("data.pkl")
-    refused, strings = set(), []
-    for code, argument, _ in pickletools.genops(pickled):
-        if isinstance(argument, str):
-            strings.append(argument)
-        if code.name == "GLOBAL":
-            module, name = str(argument).split(" ")
-        elif code.name == "STACK_GLOBAL":
-            module, name = strings[-2:]
-        else:
-            continue
+        try:
+            pickled = ArchiveReader(file, limits).read("data.pkl")
+            named = _globals_of(pickled)
+        except (RuntimeError, ValueError) as error:
+            raise DamagedFile(f"the file is damaged: {str(error)[:2000]}") from error
+    refused = set()
+    for module, name in named:
         try:
             names.find_safe(module, name)
         except pickle.UnpicklingError:
             refused.add(allowlist.full_name(module, name))
     return sorted(refused)
+
+
+def _globals_of(pickled: bytes) -> list[tuple[str, str]]:
+    """(module, name) of all globals that a pickle names."""
+    import pickletools
+    named, strings = [], ["", ""]
+    for code, argument, _ in pickletools.genops(pickled):
+        if isinstance(argument, str):
+            strings = [strings[1], argument]
+        if code.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            named.append((module, name))
+        elif code.name == "STACK_GLOBAL":
+            named.append((strings[0], strings[1]))
+    return named

@@ -7,6 +7,7 @@ from typing import Any
 
 from facula import devices
 from facula.devices import device
+from facula.serialization.limits import CallersError, shown
 from facula.serialization.storages import LoadedStorage
 
 Restore = Callable[[LoadedStorage, str], LoadedStorage]
@@ -32,7 +33,7 @@ def default_restore_location(storage: LoadedStorage, location: str) -> LoadedSto
             "storages to the CPU.")
     raise RuntimeError(f"don't know how to restore data location of torch.storage.UntypedStorage (tagged "
                        f"with "
-                       f"{location}); please use torch.load with map_location='cpu'")
+                       f"{shown(location)[1:-1]}); please use torch.load with map_location='cpu'")
 
 
 def restorer(map_location: Any) -> Restore:
@@ -52,6 +53,9 @@ def restorer(map_location: Any) -> Restore:
                         f"{type(map_location).__name__}")
 
     def restore(storage: LoadedStorage, location: str) -> LoadedStorage:
-        placed = map_location(storage, location)
+        try:
+            placed = map_location(storage, location)
+        except Exception as error:
+            raise CallersError from error
         return default_restore_location(storage, location) if placed is None else placed
     return restore

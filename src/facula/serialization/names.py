@@ -39,8 +39,7 @@ def written_names() -> dict[int, tuple[str, str]]:
 @lru_cache(maxsize=1)
 def _callable_ids() -> frozenset[int]:
     """By identity: `==` of what a pickle built may mean anything."""
-    items = [*allowlist.HARMLESS.values(), *rebuild.REBUILDERS.values(), Size, device, tensors.tensor_class(),
-             rebuild._parameter_class()]
+    items = [*allowlist.HARMLESS.values(), *rebuild.REBUILDERS.values(), Size, device, rebuild._parameter_class()]
     return frozenset(map(id, items))
 
 
@@ -60,7 +59,7 @@ def set_state(target: Any, state: Any) -> None:
         rebuild.set_attributes(target, state)
     elif not allowlist.is_added(type(target)):
         raise UnpicklingError("Can only build Tensor, Parameter, OrderedDict or types allowlisted "
-                              f"via `add_safe_globals`, but got {type(target)}")
+                              f"via `add_safe_globals`, but got {type(target).__name__}")
     elif hasattr(target, "__setstate__"):
         target.__setstate__(state)
     else:

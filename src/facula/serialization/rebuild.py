@@ -9,51 +9,69 @@ from typing import Any
 from facula.dtypes import dtype
 from facula.layouts import LAYOUTS, layout
 from facula.serialization import tensors
-from facula.serialization.storages import LoadedStorage
+from facula.serialization.limits import shown
+from facula.serialization.storages import LoadedStorage, check_numbers
+from facula.size import Size
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    """A size or a stride: of few numbers, and nothing that counts up what it has itself."""
+    if type(value) not in (tuple, list, Size) or len(value) > 64:
+        raise UnpicklingError(f"the pickle has {shown(value)} in the place of a tensor's size or stride")
+    return tuple(value)
+
+
+def _tensor(value: Any) -> Any:
+    if not isinstance(value, tensors.tensor_class()):
+        raise UnpicklingError(f"the pickle has {shown(value)} in the place of a tensor")
+    return value
+
+
+def _storage(value: Any) -> LoadedStorage:
+    if type(value) is not LoadedStorage:
+        raise UnpicklingError(f"the pickle has {shown(value)} in the place of a storage")
+    return value
 
 
 def _rebuild_tensor(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any) -> Any:
-    return tensors.from_storage(storage, storage.dtype, storage_offset, tuple(size), tuple(stride))
+    return tensors.from_storage(_storage(storage), storage.dtype, storage_offset, _numbers(size), _numbers(stride))
 
 
 def _rebuild_tensor_v2(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any,
                        requires_grad: bool, backward_hooks: Any,
                        metadata: dict[str, bool] | None = None) -> Any:
     return _rebuild_tensor_v3(storage, storage_offset, size, stride, requires_grad, backward_hooks,
-                              storage.dtype, metadata)
+                              _storage(storage).dtype, metadata)
 
 
 def _rebuild_tensor_v3(storage: LoadedStorage, storage_offset: int, size: Any, stride: Any,
                        requires_grad: bool, backward_hooks: Any, dtype: dtype,
                        metadata: dict[str, bool] | None = None) -> Any:
-    tensor = tensors.from_storage(storage, dtype, storage_offset, tuple(size), tuple(stride))
-    if metadata:  # torch conjugates and negates lazily; here the values are computed
-        if not storage.filled:
+    conj = neg = False
+    if type(metadata) is dict:  # torch conjugates and negates lazily; here the values are computed
+        conj, neg = metadata.get("conj") is True, metadata.get("neg") is True
+        if (conj or neg) and not _storage(storage).filled:
             raise RuntimeError("the file has a lazily conjugated tensor in torch's older format, which is "
                                "not read; "
                                "save it with PyTorch in the zip format")
-        if metadata.get("conj"):
-            tensor = tensor.conj()
-        if metadata.get("neg"):
-            tensor = tensor.neg()
-        tensor = tensor.detach()
+    tensor = tensors.from_storage(_storage(storage), dtype, storage_offset, _numbers(size), _numbers(stride), conj, neg)
     return tensor.requires_grad_() if requires_grad else tensor
 
 
 def _rebuild_parameter(data: Any, requires_grad: bool, backward_hooks: Any) -> Any:
-    return _parameter_class()(data, requires_grad)
+    return _parameter_class()(_tensor(data), bool(requires_grad))
 
 
 def _rebuild_parameter_with_state(data: Any, requires_grad: bool, backward_hooks: Any, state: Any) -> Any:
-    parameter = _parameter_class()(data, requires_grad)
+    parameter = _parameter_class()(_tensor(data), bool(requires_grad))
     set_attributes(parameter, state)
     return parameter
 
 
 def _rebuild_from_type_v2(func: Any, new_type: type, args: tuple[Any, ...], state: Any) -> Any:
     if not any(func is one for one in REBUILDERS.values()) or not isinstance(new_type, type):
-        raise UnpicklingError(f"_rebuild_from_type_v2 of unrecognized function {func}")
-    tensor = func(*args)
+        raise UnpicklingError(f"_rebuild_from_type_v2 of unrecognized function {shown(func)}")
+    tensor = _tensor(func(*args))
     if type(tensor) is not new_type:
         tensor = tensor.as_subclass(new_type)
     set_attributes(tensor, state)
@@ -62,16 +80,21 @@ def _rebuild_from_type_v2(func: Any, new_type: type, args: tuple[Any, ...], stat
 
 def _rebuild_meta_tensor_no_storage(dtype: dtype, size: Any, stride: Any, requires_grad: bool) -> Any:
     import facula
-    return facula.empty_strided(tuple(size), tuple(stride), dtype=dtype, device="meta",
-                                requires_grad=requires_grad)
+    size, stride = _numbers(size), _numbers(stride)
+    check_numbers(0, size, stride)
+    return facula.empty_strided(size, stride, dtype=dtype, device="meta", requires_grad=bool(requires_grad))
 
 
 def _rebuild_device_tensor_from_cpu_tensor(data: Any, dtype: dtype, device: str, requires_grad: bool) -> Any:
-    tensor = data.to(dtype=dtype)
+    tensor = _tensor(data)
+    if tensor.dtype is not dtype:  # a conversion could be asked for again and again
+        raise UnpicklingError(f"the pickle has a tensor of {shown(dtype)} whose elements are {tensor.dtype}: not read")
     return tensor.requires_grad_() if requires_grad else tensor
 
 
 def _get_layout(name: str) -> layout:
+    if type(name) is not str or name not in LAYOUTS:
+        raise UnpicklingError(f"the pickle has {shown(name)} in the place of a layout's name")
     return LAYOUTS[name]
 
 
@@ -79,11 +102,11 @@ def set_attributes(tensor: Any, state: Any) -> None:
     """Set the attributes that the program had hung on a tensor; never one that Tensor itself has."""
     parts = state if isinstance(state, tuple) else (state,)
     if len(parts) > 2 or not all(part is None or type(part) is dict for part in parts):
-        raise UnpicklingError(f"Invalid serialized state: {state}")
+        raise UnpicklingError(f"Invalid serialized state: {shown(state)}")
     for part in parts:
         for name, value in (part or {}).items():
             if type(name) is not str or hasattr(type(tensor), name):
-                raise UnpicklingError(f"the pickle sets {name!r} of a tensor, which is Tensor's own "
+                raise UnpicklingError(f"the pickle sets {shown(name)} of a tensor, which is Tensor's own "
                                       f"attribute")
             setattr(tensor, name, value)
 

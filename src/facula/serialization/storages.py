@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from facula import dtypes
 from facula.devices import CPU, device
 from facula.dtypes import dtype
+from facula.serialization.limits import shown
 
+_LARGEST = 1 << 63
 _NAMES = {
     "FloatStorage": dtypes.float32, "DoubleStorage": dtypes.float64, "HalfStorage": dtypes.float16,
     "BFloat16Storage": dtypes.bfloat16, "LongStorage": dtypes.int64, "IntStorage": dtypes.int32,
@@ -86,13 +89,19 @@ def byteswapped(array: np.ndarray, kind: StorageType) -> np.ndarray:
     return np.ascontiguousarray(array.reshape(-1, size)[:, ::-1]).reshape(-1)
 
 
+def check_numbers(offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+    """RuntimeError unless a tensor can have these, and its elements be counted in 63 bits."""
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or not all(type(n) is int and 0 <= n < _LARGEST for n in numbers) \
+            or math.prod(size) >= _LARGEST:
+        raise RuntimeError(f"the file has a tensor of size {shown(size)}, stride {shown(stride)} and offset "
+                           f"{shown(offset)}, which is impossible")
+
+
 def check_bounds(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int, ...],
                  stride: tuple[int, ...]) -> None:
     """RuntimeError unless a tensor of this geometry lies within the storage."""
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise RuntimeError(f"the file has a tensor of size {size}, stride {stride} and offset {offset}, "
-                           "which is impossible")
+    check_numbers(offset, size, stride)
     if 0 in size:
         return
     needed = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1

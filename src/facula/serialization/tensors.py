@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import dtype
-from facula.serialization.storages import LoadedStorage, check_bounds
+from facula.serialization.storages import LoadedStorage, check_bounds, check_numbers
 
 
 def tensor_class() -> Any:
@@ -36,10 +36,13 @@ def geometry(tensor: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
 
 
 def from_storage(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int, ...],
-                 stride: tuple[int, ...]) -> Any:
-    """A tensor of that geometry in a loaded storage. RuntimeError if it does not fit in."""
+                 stride: tuple[int, ...], conj: bool = False, neg: bool = False) -> Any:
+    """A tensor of that geometry in a loaded storage, conjugated and negated. RuntimeError if it does not fit in."""
+    if type(of) is not dtype:
+        raise RuntimeError("the file has a tensor without a dtype")
     if storage.device.type == "meta":
         import facula
+        check_numbers(offset, size, stride)
         return facula.empty_strided(size, stride, dtype=of, device="meta")
     check_bounds(storage, of, offset, size, stride)
     if storage.shared is None:
@@ -50,6 +53,12 @@ def from_storage(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int
         if storage.device.type != "cpu":
             whole = whole.to(storage.device)
         storage.shared[of] = whole
+    if conj or neg:  # of the storage, once: of an expanded tensor it might be anything large
+        changed = storage.shared.get((of, conj, neg))
+        if changed is None:
+            changed = whole.conj() if conj else whole
+            changed = storage.shared[of, conj, neg] = (changed.neg() if neg else changed).detach()
+        whole = changed
     return whole.as_strided(size, stride, offset)
 
 

@@ -8,10 +8,13 @@ are called, and only listed kinds of object have their state set.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pickle import UnpicklingError, decode_long
 from typing import IO, Any
+
+from facula.serialization.limits import Limits, shown
+from facula.size import Size
 
 _MARK = object()
 _BLOCK = 1 << 24  # bytes
@@ -27,16 +30,18 @@ class RestrictedUnpickler:
         set_state: called with (object, state) to set the state of an object that is not an OrderedDict;
             raises UnpicklingError for what is refused.
         persistent_load: gives the object for a persistent id.
+        limits: what the objects may cost.
         encoding: of strings that Python 2 wrote; `bytes` leaves them as bytes.
     """
 
     def __init__(self, file: IO[bytes], find_global: Callable[[str, str], Any],
                  may_call: Callable[[Any], bool], set_state: Callable[[Any, Any], None],
-                 persistent_load: Callable[[Any], Any], encoding: str = "utf-8") -> None:
+                 persistent_load: Callable[[Any], Any], limits: Limits, encoding: str = "utf-8") -> None:
         self.file = file
         self.find_global, self.may_call = find_global, may_call
         self.set_state, self.persistent_load = set_state, persistent_load
         self.encoding = encoding
+        self.limits = limits
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -96,51 +101,75 @@ class RestrictedUnpickler:
 
     def _push_tuple(self, count: int) -> None:
         items = [self._pop() for _ in range(count)]
-        self.stack.append(tuple(reversed(items)))
+        self.stack.append(self.limits.nested(tuple(reversed(items))))
 
     def _call(self) -> None:
         arguments, function = self._pop(), self._pop()
         if type(arguments) is not tuple or not self.may_call(function):
-            raise UnpicklingError(f"Trying to call reduce for unrecognized function {function}")
+            raise UnpicklingError(f"Trying to call reduce for unrecognized function {shown(function)}")
+        self.limits.call(arguments)
+        if function in _HASHING:
+            self._check_elements(function, arguments)
+        elif function is Size and not (len(arguments) == 1 and type(arguments[0]) in (tuple, list)):
+            raise UnpicklingError(f"Size is allowed of one tuple, but got {shown(arguments)}")
         self.stack.append(function(*arguments))
+
+    def _check_elements(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        """Of `set(...)` and the like: of a container that was read, nothing that counts up its elements itself."""
+        items = arguments[0] if len(arguments) == 1 else ()
+        if len(arguments) > 1 or type(items) not in (tuple, list, set, dict, OrderedDict):
+            raise UnpicklingError(f"{function.__name__} is allowed of one container, but got {shown(arguments)}")
+        if function is OrderedDict and type(items) in (tuple, list):
+            if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in items):
+                raise UnpicklingError("OrderedDict is allowed of pairs only")
+            items = [pair[0] for pair in items]
+        self.limits.object(100 * len(items))
+        self.limits.keys(items, arguments)
 
     def _new_object(self) -> None:
         arguments, cls = self._pop(), self._pop()
         if not isinstance(cls, type) or type(arguments) is not tuple or not self.may_call(cls):
             raise UnpicklingError("Can only create new object for nn.Parameter or classes allowlisted "
-                                  f"via `add_safe_globals` but got {cls}")
+                                  f"via `add_safe_globals` but got {shown(cls)}")
+        self.limits.call(arguments)
         self.stack.append(cls.__new__(cls, *arguments))
 
     def _build(self) -> None:
         state, target = self._pop(), self._top()
         if type(target) is OrderedDict:
-            if type(state) is not dict:
-                raise UnpicklingError(f"the state of an OrderedDict must be a dict, but got {type(state)}")
+            if type(state) is not dict or not all(type(name) is str for name in state):
+                raise UnpicklingError(f"the state of an OrderedDict must be a dict of names, but got {shown(state)}")
+            self.limits.call((state,))
             target.__dict__.update(state)
         else:
+            self.limits.call((state, state) if type(state) is tuple else (state,))
             self.set_state(target, state)
 
     def _append(self, items: list[Any]) -> None:
         target = self._top()
         if type(target) is not list:
-            raise UnpicklingError(f"Can only append to lists, but got {type(target)}")
+            raise UnpicklingError(f"Can only append to lists, but got {type(target).__name__}")
         target.extend(items)
 
     def _add(self, items: list[Any]) -> None:
         target = self._top()
         if type(target) is not set:
-            raise UnpicklingError(f"Can only add to sets, but got {type(target)}")
-        target.update(items)
+            raise UnpicklingError(f"Can only add to sets, but got {type(target).__name__}")
+        target.update(self.limits.keys(items, target))
 
     def _set_items(self, items: list[Any]) -> None:
         target = self._top()
         if type(target) is not dict and not (isinstance(target, dict) and self.may_call(type(target))):
-            raise UnpicklingError(f"Can only set items of dicts, but got {type(target)}")
+            raise UnpicklingError(f"Can only set items of dicts, but got {type(target).__name__}")
         for at in range(0, len(items) - 1, 2):
-            target[items[at]] = items[at + 1]
+            target[self.limits.key(items[at], target)] = items[at + 1]
 
     def _new_dict(self, items: list[Any]) -> None:
+        self.limits.keys(items[::2], items)
         self.stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+
+    def _new_frozenset(self, items: list[Any]) -> None:
+        self.stack.append(self.limits.nested(frozenset(self.limits.keys(items, items))))
 
     def _text(self, length: int) -> None:
         self.stack.append(self._read(length).decode("utf-8", "surrogatepass"))
@@ -163,6 +192,18 @@ class RestrictedUnpickler:
         self._push_global(module, name)
 
 
+# Containers that hash what they are made of.
+_HASHING = (set, Counter, OrderedDict)
+
+
+def _empty(make: Callable[[], Any], size: int) -> Callable[[RestrictedUnpickler], None]:
+    """An empty container, which takes `size` bytes with its place in another one, and one byte in the file."""
+    def step(machine: RestrictedUnpickler) -> None:
+        machine.limits.object(size)
+        machine.stack.append(make())
+    return step
+
+
 def _constant(make: Callable[[], Any]) -> Callable[[RestrictedUnpickler], None]:
     return lambda machine: machine.stack.append(make())
 
@@ -181,7 +222,7 @@ _STEPS: dict[bytes, Callable[[RestrictedUnpickler], Any]] = {
     b"(": _constant(lambda: _MARK), b"0": lambda m: m._pop(), b"1": lambda m: m._pop_mark(),
     b"2": lambda m: m.stack.append(m._top()),
     b"N": _constant(lambda: None), b"\x88": _constant(lambda: True), b"\x89": _constant(lambda: False),
-    b")": _constant(tuple), b"]": _constant(list), b"}": _constant(dict), b"\x8f": _constant(set),
+    b")": _constant(tuple), b"]": _empty(list, 64), b"}": _empty(dict, 72), b"\x8f": _empty(set, 224),
     b"J": _number("<i"), b"K": _number("<B"), b"M": _number("<H"), b"G": _number(">d"),
     b"\x8a": lambda m: m.stack.append(decode_long(m._read(m._unpack("<B")))),
     b"\x8b": lambda m: m.stack.append(decode_long(m._read(m._unpack("<I")))),
@@ -192,12 +233,12 @@ _STEPS: dict[bytes, Callable[[RestrictedUnpickler], Any]] = {
     b"C": lambda m: m.stack.append(m._read(m._unpack("<B"))),
     b"\x8e": lambda m: m.stack.append(m._read(m._unpack("<Q"))),
     b"\x96": lambda m: m.stack.append(bytearray(m._read(m._unpack("<Q")))),
-    b"t": lambda m: m.stack.append(tuple(m._pop_mark())),
+    b"t": lambda m: m.stack.append(m.limits.nested(tuple(m._pop_mark()))),
     b"\x85": lambda m: m._push_tuple(1), b"\x86": lambda m: m._push_tuple(2),
     b"\x87": lambda m: m._push_tuple(3),
     b"l": lambda m: m.stack.append(m._pop_mark()),
     b"d": lambda m: m._new_dict(m._pop_mark()),
-    b"\x91": lambda m: m.stack.append(frozenset(m._pop_mark())),
+    b"\x91": lambda m: m._new_frozenset(m._pop_mark()),
     b"a": lambda m: m._append_one(), b"e": lambda m: m._append(m._pop_mark()),
     b"s": lambda m: m._set_one(), b"u": lambda m: m._set_items(m._pop_mark()),
     b"\x90": lambda m: m._add(m._pop_mark()),

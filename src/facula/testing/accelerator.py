@@ -26,7 +26,8 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph.node import Node
 from facula.engine.realize import flush
 from facula.engine.runtime.buffer import Buffer
-from facula.engine.targets.protocol import Memory, Program
+from facula.engine.targets.protocol import Memory, Pinned, Program, Target
+from facula.engine.targets.usage import Usage
 from facula.errors import OutOfMemoryError
 
 KIND = "privateuseone"
@@ -34,39 +35,44 @@ MACHINE = Machine()
 _addresses = itertools.count(1 << 56, 1 << 32)  # no processor has an address there; no two devices have the same
 
 
-class PretendAccelerator:
+class PretendAccelerator(Target):
     """The target of one device `privateuseone:k`, with `capacity` bytes of memory."""
+
+    usage: Usage
 
     def __init__(self, place: device, capacity: int = 1 << 32) -> None:
         self.device = place
         self.capacity = capacity
-        self.used = 0
+        self.usage = Usage()
         self.memory: dict[int, np.ndarray] = {}  # belongs to the thread
         self.queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._failed: list[Exception] = []
+        self._busy = False
         threading.Thread(target=self._work, name=str(place), daemon=True).start()
 
     def _work(self) -> None:
         while True:
             job = self.queue.get()
+            self._busy = True
             try:
                 job()
             except Exception as error:  # comes out where somebody waits
                 self._failed.append(error)
             del job
+            self._busy = False
 
-    def allocate(self, nbytes: int) -> Buffer:
-        if self.used + nbytes > self.capacity:
-            raise OutOfMemoryError(f"{self.device}: {nbytes} bytes are asked for, {self.capacity - self.used} of "
+    def allocate(self, nbytes: int, size_class: int = 0) -> Buffer:
+        if nbytes > self.memory_info()[0]:
+            raise OutOfMemoryError(f"{self.device}: {nbytes} bytes are asked for, {self.memory_info()[0]} of "
                                    f"{self.capacity} are free")
-        self.used += nbytes
+        self.usage.add(nbytes)
         address = next(_addresses)
         # garbage: what is read before it is written must show
         self.queue.put(lambda: self.memory.__setitem__(address, np.full(nbytes, 0xA5, np.uint8)))
         return Memory(self, address, nbytes)
 
     def release(self, memory: Memory) -> None:
-        self.used -= memory.nbytes
+        self.usage.remove(memory.nbytes)
         address = memory.ptr
         self.queue.put(lambda: self._forget(address))
 
@@ -76,6 +82,13 @@ class PretendAccelerator:
         address = memory.ptr
         self.queue.put(lambda: self._put(address, held))
         return memory
+
+    def upload_pinned(self, memory: Pinned, array: np.ndarray) -> Buffer:
+        source = array.reshape(-1).view(np.uint8)  # no copy
+        found = self.allocate(source.nbytes)
+        address = found.ptr
+        self.queue.put(lambda: self._put(address, source))
+        return found
 
     def download(self, memory: Memory, nbytes: int) -> np.ndarray:
         found: list[np.ndarray] = []
@@ -91,9 +104,20 @@ class PretendAccelerator:
         if self._failed:
             raise self._failed.pop(0)
 
+    @property
+    def used(self) -> int:
+        """Bytes that are allocated."""
+        return self.usage.bytes
+
+    def memory_info(self) -> tuple[int, int]:
+        return self.capacity - self.usage.bytes, self.capacity
+
+    def idle(self) -> bool:
+        return self.queue.empty() and not self._busy
+
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
-                numbers_at: dict[Node, int]) -> Program:
-        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, frozenset(), MACHINE))
+                numbers_at: dict[Node, int], donated: frozenset[Node]) -> Program:
+        return _Evaluated(self, compile_plan(order, leaves, outputs, numbers_at, donated, MACHINE))
 
     def _forget(self, address: int) -> None:
         del self.memory[address]
@@ -102,12 +126,13 @@ class PretendAccelerator:
         self.memory[address][:data.nbytes] = data
 
 
-class _Evaluated:
+class _Evaluated(Program):
     """A compiled plan that runs in the device's thread, by what its steps mean."""
 
     def __init__(self, target: PretendAccelerator, spec: PlanSpec) -> None:
         self._target = target
         self._spec = spec
+        self.aliases = spec.aliases
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         for buffer in leaves:

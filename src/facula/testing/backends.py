@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from facula import config
-from facula.autograd import replay
-from facula.engine import realize
+from facula.engine import realize, recorder
 from facula.engine.evaluator.plan import EvaluatedPlan
-from facula.engine.runtime.cpu import plan as machine_code
+from facula.engine.session import MOST_KEPT, session
+from facula.engine.targets import host
+from facula.engine.trace.kept import Kept
 
 
 @contextmanager
@@ -26,25 +28,39 @@ def interpreter() -> Iterator[None]:
 
 
 @contextmanager
-def evaluator() -> Iterator[None]:
-    """What is recorded inside is compiled, and computed by what the plans' steps mean."""
-    real = machine_code.Plan
+def eager() -> Iterator[None]:
+    """What is recorded inside is computed at its call, as with FACULA_EAGER=1."""
     with _anew():
-        machine_code.Plan = EvaluatedPlan  # type: ignore[misc,assignment]
+        before = recorder.LIMIT
+        recorder.LIMIT = 0
+        recorder.on_time()
         try:
             yield
             realize.flush()
         finally:
-            machine_code.Plan = real  # type: ignore[misc]
+            recorder.LIMIT = before
+            recorder.on_time()
+
+
+@contextmanager
+def evaluator() -> Iterator[None]:
+    """What is recorded inside is compiled, and computed by what the plans' steps mean."""
+    with _anew():
+        host.instead = EvaluatedPlan  # what a Program has, though it is none by name
+        try:
+            yield
+            realize.flush()
+        finally:
+            host.instead = None
 
 
 @contextmanager
 def _anew() -> Iterator[None]:
     """Nothing that was met outside is known inside, nor the reverse: steps and replays come with the plan they had."""
     realize.flush()
-    before = realize._plans, realize._steps, replay._known
-    realize._plans, realize._steps, replay._known = {}, {}, {}
+    before = session.seen, session.plans
+    session.seen, session.plans = Kept(MOST_KEPT), WeakValueDictionary()
     try:
         yield
     finally:
-        realize._plans, realize._steps, replay._known = before
+        session.seen, session.plans = before

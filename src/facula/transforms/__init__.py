@@ -6,8 +6,8 @@ one goes to the level's rule for the primitive, which records primitives over wh
 belong to a level further out). The shapes that operations see are those without the hidden dimension.
 
     levels.py     levels, and `traced`: which of them has the say
-    forward.py    the rules for tangents            forward_extrema.py   those of products and extrema
-    batching.py   the rules for a hidden dimension
+    forward.py    tangents of formulas (the rules of the other primitives stand with them: engine/graph/primitives/)
+    batching.py   a hidden dimension, of formulas and host routines (likewise)
     crossing.py   how tensors enter and leave a level, and how gradients do
     host.py       operations that NumPy computes: their tangents from their gradients
 """

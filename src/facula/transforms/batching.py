@@ -6,20 +6,21 @@ A rule gets, of each input, the physical node and whether it has the hidden dime
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from facula.dtypes import dtype
 from facula.engine.graph import node as g
-from facula.engine.graph.expr import make, operand, scalar, substitute
-from facula.engine.graph.node import BATCHED, CALL, PICK, Formula, Node, Primitive, size_of
+from facula.engine.graph.expr import make, substitute
+from facula.engine.graph.node import BATCHED, CALL, PICK, Formula, Node, Primitive
+from facula.engine.graph.primitives import KINDS, PRIMITIVES
+from facula.engine.graph.primitives.kind import Batching, Recording, sized
 from facula.engine.placing import beside
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import ROUTINES, register
-from facula.transforms.levels import Level, active_levels, expanded, reshaped, sized, viewed
+from facula.transforms.levels import DO, Level, active_levels, reshaped
 
 RANDOMNESS = ("error", "different", "same")
 
@@ -46,9 +47,8 @@ class Batch(Level):
             rule = RULES.get(op)
             if rule is None:
                 raise NotImplementedError(f"facula: vmap over the primitive {op.name!r} is not implemented")
-            physical = rule(self.size, op, nodes, mine, attrs, scalars, shape, of)
+            physical = rule(DO, self.size, op, nodes, mine, attrs, scalars, shape, of)
         return batched(self, physical, shape)
-
 
     def over(self, physical: Node) -> Node:
         """A node (B, ...) as one of this level."""
@@ -84,11 +84,6 @@ def different() -> Batch | None:
     return found
 
 
-def over(size: int, node: Node, has: bool) -> Node:
-    """`node` with the hidden dimension, repeated along it if it has none."""
-    return node if has else expanded(node, (size, *node.shape))
-
-
 # ---- formulas -----------------------------------------------------------------------------------------
 
 
@@ -112,77 +107,6 @@ def _formula(size: int, op: Formula, nodes: tuple[Node, ...], mine: tuple[bool, 
     return record(_shifted(op), tuple(given), None, scalars, sized((size, *shape)), of)
 
 
-# ---- what has dimensions as attributes -----------------------------------------------------------------
-
-
-def _view(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-          shape: tuple[int, ...], of: dtype) -> Node:
-    base = nodes[0]
-    strides, *fixed = attrs
-    return viewed(base, (size, *shape), (size_of(base.shape[1:]), *strides), fixed[0] if fixed else scalars[0],
-                  bool(fixed))
-
-
-def _write(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-           shape: tuple[int, ...], of: dtype) -> Node:
-    both = tuple([over(size, node, has) for node, has in zip(nodes, mine, strict=True)])
-    strides, *fixed = attrs
-    return record(op, both, ((size_of(shape), *strides), *fixed), scalars, sized((size, *shape)), of)
-
-
-def _dims(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-          shape: tuple[int, ...], of: dtype) -> Node:
-    """Reductions, scans and sorts: their dimensions move up by one."""
-    first, *rest = attrs
-    first = tuple([d + 1 for d in first]) if isinstance(first, tuple) else first + 1
-    return record(op, nodes, (first, *rest), scalars, sized((size, *shape)), of)
-
-
-# ---- matrices and rows ---------------------------------------------------------------------------------
-
-
-def _contract(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-              shape: tuple[int, ...], of: dtype) -> Node:
-    (a, b), (ours, other) = nodes, mine
-    m, n = shape[-2:]
-    k = a.shape[-1]
-    if len(shape) == 2 and not other:  # rows of all together
-        return reshaped(record(op, (reshaped(a, (size * m, k)), b), attrs, scalars, sized((size * m, n)), of),
-                        (size, m, n))
-    total = size * size_of(shape[:-2])
-    left, right = (reshaped(over(size, node, has), (total, *node.shape[-2:]))
-                   for node, has in ((a, ours), (b, other)))
-    return reshaped(record(op, (left, right), attrs, scalars, sized((total, m, n)), of), (size, *shape))
-
-
-_INDEX = operand(0) + make("index", value=0) * scalar(0)
-ROWS = Formula("rows", _INDEX)
-
-
-def _all_rows(size: int, index: Node, has: bool, v: int) -> Node:
-    """An index into `size` matrices of `v` rows, laid under each other."""
-    logical = index.shape[1:] if has else index.shape
-    return record(ROWS, (index,), None, (v,), sized((size, *logical)), index.dtype)
-
-
-def _gather(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-            shape: tuple[int, ...], of: dtype) -> Node:
-    source, index = nodes
-    if mine[0]:
-        v, d = source.shape[-2:]
-        source, index = reshaped(source, (size * v, d)), _all_rows(size, index, mine[1], v)
-    return record(op, (source, index), attrs, scalars, sized((size, *shape)), of)
-
-
-def _scatter(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-             shape: tuple[int, ...], of: dtype) -> Node:
-    base, index, source = nodes
-    v, d = shape
-    inputs = (reshaped(over(size, base, mine[0]), (size * v, d)), _all_rows(size, index, mine[1], v),
-              over(size, source, mine[2]))
-    return reshaped(record(op, inputs, attrs, scalars, sized((size * v, d)), of), (size, v, d))
-
-
 # ---- host routines --------------------------------------------------------------------------------------
 
 
@@ -196,23 +120,19 @@ def _each(*arguments: Any) -> tuple[Any, ...]:
     return tuple([np.stack([np.asarray(x) for x in column]) for column in zip(*found, strict=True)])
 
 
-def _call(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-          shape: tuple[int, ...], of: dtype) -> Node:
+def _call(do: Recording, size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any,
+          scalars: Any, shape: tuple[int, ...], of: dtype) -> Node:
     routine, *rest = attrs
-    return record(op, nodes, ("each", (size, mine, routine, *rest)), scalars, sized((size, *shape)), of)
+    return do.record(op, nodes, ("each", (size, mine, routine, *rest)), scalars, sized((size, *shape)), of)
 
 
-def _pick(size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any, scalars: Any,
-          shape: tuple[int, ...], of: dtype) -> Node:
-    return record(op, nodes, attrs, scalars, sized((size, *shape)), of)
+def _pick(do: Recording, size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any,
+          scalars: Any, shape: tuple[int, ...], of: dtype) -> Node:
+    return do.record(op, nodes, attrs, scalars, sized((size, *shape)), of)
 
 
-Rule = Callable[[int, Primitive, tuple[Node, ...], tuple[bool, ...], Any, Any, tuple[int, ...], dtype], Node]
-RULES: dict[Primitive, Rule] = {
-    g.VIEW: _view, g.WRITE: _write, g.CONTRACT: _contract, g.GATHER: _gather, CALL: _call, PICK: _pick,
-    **dict.fromkeys((g.SUM, g.PROD, g.MAX, g.MIN, g.ARGMAX, g.ARGMIN, g.ANY, g.ALL, g.CUMSUM, g.CUMPROD, g.CUMMAX,
-                     g.CUMMIN, g.ARGSORT), _dims),
-    **dict.fromkeys((g.SCATTER_SET, g.SCATTER_ADD, g.SCATTER_MUL, g.SCATTER_MAX, g.SCATTER_MIN), _scatter),
-}
+# The rules of the others stand with them (engine/graph/primitives/).
+RULES: dict[Primitive, Batching] = {CALL: _call, PICK: _pick, **{
+    p: rule for p in PRIMITIVES.values() if p.kind in KINDS and (rule := KINDS[p.kind].batching) is not None}}
 # What has no inputs, and what stands for others: never asked.
 WITHOUT = frozenset((g.BUFFER, g.CONST, g.META, g.INDEX, g.DUAL, g.LOST, BATCHED))

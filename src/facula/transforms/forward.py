@@ -6,7 +6,6 @@ to the largest element the mean of all that are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor
@@ -14,15 +13,15 @@ from facula.dtypes import FLOAT, dtype
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import Expr, operand, substitute
 from facula.engine.graph.node import CALL, CONST, DUAL, LOST, PICK, Formula, Node, Primitive
+from facula.engine.graph.primitives import KINDS
+from facula.engine.graph.primitives.kind import Tangent, linear
 from facula.engine.placing import beside
 from facula.engine.recorder import record
 from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
-from facula.transforms import forward_extrema as extrema
-from facula.transforms.levels import Level, const, expanded, viewed
+from facula.transforms.levels import DO, Level, const, expanded
 
 CAST = Formula("toCopy", operand(0))
-ADD = Formula("add", operand(0) + operand(1))
 Tangents = list["Node | None"]
 LINEAR_ROUTINES = frozenset(("fft",))  # host routines that are linear in their one input
 
@@ -102,7 +101,7 @@ def tangent_of(op: Primitive, primals: list[Node], tangents: Tangents, attrs: An
     rule = RULES.get(op)
     if rule is None:
         raise NotImplementedError(f"facula: forward mode of the primitive {op.name!r} is not implemented")
-    return rule(op, primals, tangents, attrs, scalars, out)
+    return rule(DO, op, primals, tangents, attrs, scalars, out)
 
 
 # ---- formulas -----------------------------------------------------------------------------------------
@@ -160,47 +159,10 @@ def cast(node: Node, of: dtype) -> Node:
     return node if node.dtype is of else record(CAST, (node,), None, None, node.shape, of)
 
 
-def zeros(node: Node) -> Node:
-    return const(0, node.shape, node.dtype, node.device)
+# ---- the others: their rules stand with them (engine/graph/primitives/) ------------------------------
 
-
-# ---- the others: linear ones, and products -----------------------------------------------------------
-
-Rule = Callable[[Primitive, list[Node], Tangents, Any, Any, Node], Node]
-
-
-def _linear(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
-    """Linear in all float inputs together: the same of the tangents."""
-    moving = [t if t is not None else x if x.dtype.category < FLOAT else zeros(x)
-              for x, t in zip(primals, tangents, strict=True)]
-    return record(op, tuple(moving), attrs, scalars, out.shape, out.dtype)
-
-
-def _view(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
-    strides, *fixed = attrs
-    # a constant's view is a constant
-    return viewed(need(tangents[0]), out.shape, strides, fixed[0] if fixed else scalars[0], bool(fixed))
-
-
-def _contract(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
-    (a, b), (s, t) = primals, tangents
-    pairs = [*([] if s is None else [(s, b)]), *([] if t is None else [(a, t)])]
-    parts = [record(op, pair, attrs, scalars, out.shape, out.dtype) for pair in pairs]
-    return parts[0] if len(parts) == 1 else record(ADD, tuple(parts), None, None, out.shape, out.dtype)
-
-
-def _gather(op: Primitive, primals: list[Node], tangents: Tangents, attrs: Any, scalars: Any, out: Node) -> Node:
-    return record(op, (need(tangents[0]), primals[1]), attrs, scalars, out.shape, out.dtype)
-
-
-RULES: dict[Primitive, Rule] = {
-    g.VIEW: _view, g.WRITE: _linear, g.SUM: _linear, g.CUMSUM: _linear, g.PICK: _linear,
-    g.GATHER: _gather, g.SCATTER_SET: _linear, g.SCATTER_ADD: _linear, g.CONTRACT: _contract,
-    g.PROD: extrema.product, g.MAX: extrema.extremum, g.MIN: extrema.extremum,
-    g.CUMPROD: extrema.running_product, g.CUMMAX: extrema.running_extremum, g.CUMMIN: extrema.running_extremum,
-    g.SCATTER_MUL: extrema.scattered_product, g.SCATTER_MAX: extrema.scattered_extremum,
-    g.SCATTER_MIN: extrema.scattered_extremum,
-}
-# Primitives that never meet this table: what has no inputs, what has integer or bool results, what stands for others.
-WITHOUT = frozenset((g.BUFFER, CONST, g.META, g.INDEX, g.ARGMAX, g.ARGMIN, g.ANY, g.ALL, g.ARGSORT, CALL, DUAL,
-                     g.BATCHED, LOST))
+RULES: dict[Primitive, Tangent] = {
+    PICK: linear, **{p: rule for kind in KINDS.values() for p, rule in kind.tangents.items() if rule is not None}}
+# Primitives that never meet this table: what has no inputs, what has no float results, what stands for others.
+WITHOUT = frozenset((g.BUFFER, CONST, g.META, g.INDEX, CALL, DUAL, g.BATCHED, LOST,
+                     *[p for kind in KINDS.values() for p, rule in kind.tangents.items() if rule is None]))

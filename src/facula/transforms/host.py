@@ -13,9 +13,9 @@ from facula.autograd.graph import Rule, Saved, by_rule, grad_node, mode
 from facula.dtypes import FLOAT
 from facula.engine import recorder
 from facula.engine.graph.node import BATCHED, DUAL, LOST, Node
-from facula.transforms.batching import Batch, batched, over
+from facula.transforms.batching import Batch, batched
 from facula.transforms.forward import Forward, dual
-from facula.transforms.levels import Crossing, const, inside, level_of
+from facula.transforms.levels import DO, Crossing, const, inside, level_of
 
 
 def give_tangents(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...]) -> None:
@@ -87,7 +87,8 @@ def _joined(value: Node, tangent: Node, level: Forward) -> Node:
     if inner is None:
         return dual(level, value, tangent)
     mine = [level_of(node) is inner for node in (value, tangent)]
-    parts = [over(inner.size, node.inputs[0] if m else node, m) for node, m in zip((value, tangent), mine, strict=True)]
+    parts = [DO.over(inner.size, node.inputs[0] if m else node, m)
+             for node, m in zip((value, tangent), mine, strict=True)]
     return batched(inner, _joined(parts[0], parts[1], level), value.shape)
 
 

@@ -1,7 +1,7 @@
 """Levels: one for each transform that is at work, and the choice of the one that a primitive goes to.
 
 A level is alive as long as a node refers to it, since a tape may lead back into a function that has returned. Only
-while one is alive does recording look at what it is given (`recorder.traced`).
+while one is alive does recording look at what it is given (`session.traced`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import threading
 from itertools import count
 from typing import Any
 
+from facula._tensor.handle import view_node
 from facula.autograd.graph import Rule, next_seq
 from facula.devices import device
 from facula.dtypes import dtype
 from facula.engine import recorder
-from facula.engine.graph.node import CONST, VIEW, Node, Number, Primitive, contiguous_strides
-from facula.engine.placing import constant_like, constant_node
+from facula.engine.graph.node import Node, Number, Primitive
+from facula.engine.graph.primitives.kind import Recording
+from facula.engine.placing import constant_node
 from facula.engine.recorder import lock, record
-from facula.size import Size
+from facula.engine.session import session
 
 _orders = count(1).__next__
 _alive = 0
@@ -49,7 +51,7 @@ class Level:
         self.start = next_seq()
         with lock:
             _alive += 1
-            if recorder.traced is None:
+            if session.traced is None:
                 recorder.set_traced(traced)
 
     def __del__(self) -> None:
@@ -147,36 +149,11 @@ def traced(op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | 
 # ---- what the rules share -----------------------------------------------------------------------------
 
 
-def sized(shape: Any) -> Size:
-    return shape if type(shape) is Size else tuple.__new__(Size, shape)
-
-
 def const(value: Any, shape: tuple[int, ...], of: dtype, place: device) -> Node:
     """`value` everywhere on a device, in the Python type that the dtype asks for."""
     value = complex(value) if of.is_complex else float(value) if of.is_floating_point else value
     return constant_node(place, value, shape, of)
 
 
-def viewed(node: Node, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, fixed: bool = False) -> Node:
-    """A VIEW (whose offset may be `fixed`, as part of its structure), or what is as good as one."""
-    if node.op is CONST:
-        return constant_like(node, sized(shape))
-    if not offset and tuple(shape) == tuple(node.shape) and strides == contiguous_strides(shape):
-        return node
-    if fixed:
-        return record(VIEW, (node,), (tuple(strides), offset), None, sized(shape), node.dtype)
-    return record(VIEW, (node,), (tuple(strides),), (offset,), sized(shape), node.dtype)
-
-
-def reshaped(node: Node, shape: tuple[int, ...]) -> Node:
-    """The elements in their order under another shape."""
-    return viewed(node, shape, contiguous_strides(tuple(shape)))
-
-
-def expanded(node: Node, shape: tuple[int, ...]) -> Node:
-    """`node` repeated to a shape that it broadcasts to."""
-    if tuple(node.shape) == tuple(shape):
-        return node
-    lead = len(shape) - len(node.shape)
-    own = zip(node.shape, contiguous_strides(tuple(node.shape)), strict=True)
-    return viewed(node, shape, (0,) * lead + tuple([0 if n == 1 else s for n, s in own]))
+DO = Recording(record, view_node, const)  # the means of the rules
+reshaped, expanded = DO.reshaped, DO.expanded

@@ -16,7 +16,7 @@ from facula import config
 from facula.engine import plan_file, plan_run, realize
 from facula.engine.compiler.operands import product_operands
 from facula.engine.compiler.pipeline import HostStep, compile_plan
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.graph import node as g
 from facula.engine.graph.node import Node
 from facula.engine.runtime import buffer
@@ -206,7 +206,7 @@ def test_bytes_held():
 
 @compiled
 def test_same_bits_for_any_number_of_threads():
-    code = ("import sys; sys.path.insert(0, 'tests')\n"
+    code = ("import sys; sys.path[:0] = ['tests/support', 'tests/engine/compiler']\n"
             "import hashlib, facula, test_convolutions as t\n"
             "facula.set_num_threads(int(sys.argv[1]))\n"
             "for case in ('larger images', 'tiles', 'many channels', 'depthwise', 'stem', 't strided, grouped'):\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import random
 
 import numpy as np
@@ -277,6 +278,16 @@ def test_the_micro_kernel_spills_nothing():
     moves = [line for line in text.splitlines()
              if "zmm" in line and "(%rsp)" in line and "broadcast" not in line]
     assert not moves, "on the stack: " + "; ".join(moves)
+
+
+@pytest.mark.skipif(platform.machine() != "aarch64", reason="NEON is aarch64's")
+def test_neon_multiplies_and_adds():
+    from facula.engine.runtime.cpu import jit
+
+    _, steps = run(np.ones((1, 64, 64), np.float32), np.ones((1, 64, 96), np.float32))
+    text = jit.assembly(steps[-1].kernel.ir)
+    fused = [line for line in text.splitlines() if "fmla" in line and ".4s" in line]
+    assert len(fused) >= 24 and "fmadd" not in text
 
 
 def test_other_types_are_left_to_the_caller():

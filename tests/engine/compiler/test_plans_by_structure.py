@@ -1,12 +1,17 @@
 """Plans are found again by the structure of what is computed: whatever makes another plan of it must be in the key."""
 
+from weakref import WeakValueDictionary
+
 import numpy as np
 import pytest
 
 import facula as F
 from facula._tensor.handle import new
-from facula.engine import realize, recorder, steps
+from facula.engine import recorder
 from facula.engine.graph.node import CALL, PICK
+from facula.engine.session import session
+from facula.engine.trace import work
+from facula.engine.trace.kept import Kept
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: every operation is a plan of its own")]
@@ -15,9 +20,9 @@ A = np.arange(9, dtype=np.float32).reshape(3, 3) * 1.25 - 3
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch):
-    monkeypatch.setattr(realize, "_plans", {})
-    monkeypatch.setattr(realize, "_steps", {})
-    monkeypatch.setattr(steps, "WORTH_REPLACING", 1)
+    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    monkeypatch.setattr(session, "seen", Kept(1 << 24))
+    monkeypatch.setattr(work, "WORTH_REPLACING", 1)
 
 
 def made(array=A):

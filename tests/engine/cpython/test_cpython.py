@@ -6,21 +6,25 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
 
 import facula
-from facula.engine import realize, steps
+from facula.engine import realize
 from facula.engine.cpython import liveness
 from facula.engine.graph import node as graph
+from facula.engine.session import session
 from facula.engine.targets import host
+from facula.engine.trace import work
+from facula.engine.trace.kept import Kept
 
 PROGRAMS = textwrap.dedent("""
     import gc, sys
     import numpy as np
     import facula
-    from facula.engine import steps
+    from facula.engine.trace import step, work
     from facula.engine.cpython import liveness
 
     def seen_through_views():
@@ -113,7 +117,7 @@ PROGRAMS = textwrap.dedent("""
                     memory_that_numpy_holds_while_updates_run, meta_ends):
         program()
         program()
-    print(liveness.known(), steps._LONE_NODE, steps._LONE_LEAF, steps._LONE_MEMORY)
+    print(liveness.known(), work._LONE_NODE, step._LONE_LEAF, step._LONE_MEMORY)
 """)
 
 
@@ -166,7 +170,7 @@ def test_counts_that_do_not_move_by_one_say_nothing(monkeypatch):
 @pytest.mark.parametrize("holder", ["node", "memory", "view", "nobody"])
 def test_an_update_takes_no_memory_over_that_somebody_holds(monkeypatch, holder):
     """Fails where a limit of `Step.donated` is one too high for the leaf, or two for its memory."""
-    monkeypatch.setattr(steps, "WORTH_REPLACING", 0)
+    monkeypatch.setattr(work, "WORTH_REPLACING", 0)
     x = facula.arange(37.0) * 1.25
     realize.flush()
     gc.collect()
@@ -208,8 +212,8 @@ def test_aliases_stay_aliases_however_often_they_are_read():
 @pytest.mark.compiled
 def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
     """Or what the node holds is not taken over until Python's collector runs."""
-    monkeypatch.setattr(realize, "_steps", {})
-    monkeypatch.setattr(realize, "_plans", {})
+    monkeypatch.setattr(session, "seen", Kept(1 << 24))
+    monkeypatch.setattr(session, "plans", WeakValueDictionary())
 
     def trained():
         w = facula.ones(7, 5, requires_grad=True)
@@ -246,8 +250,8 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
 
     monkeypatch.setattr(pipeline, "compile_plan", fail)
     monkeypatch.setattr(host, "failures", {})
-    monkeypatch.setattr(realize, "_steps", {})
-    monkeypatch.setattr(realize, "_plans", {})
+    monkeypatch.setattr(session, "seen", Kept(1 << 24))
+    monkeypatch.setattr(session, "plans", WeakValueDictionary())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")  # which hides what was shown for a line before
         for n in (3, 4, 5):
@@ -261,7 +265,7 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
 WRONG = """
     import warnings
     import facula
-    from facula.engine import recorder, steps
+    from facula.engine.session import session
     from facula.engine.cpython import selftest
     from facula.engine.runtime.cpu import plan
 
@@ -274,8 +278,7 @@ WRONG = """
             loss = ((w * 2.0 + 1) * w).sum()
             loss.backward()
         assert w.grad.tolist() == [20.0] * 3
-    from facula.autograd import replay
-    found = steps._describe, recorder._native, plan._execute(), replay._survey
+    found = session.describe, session.native, plan._execute(), session.survey
     spoken = all("its twin in Python" in str(w.message) for w in told)
     print(*asked, len(told), sum(f is not None for f in found), spoken)
 """

@@ -42,7 +42,7 @@ def damages(content):
 
 def test_damaged_entries_read_as_absent(cache):
     object_cache.store("name", b"payload " * 10)
-    path = cache / "name"
+    path = cache / "name.facula"
     for what, content in list(damages(path.read_bytes())):
         path.write_bytes(content)
         assert object_cache.load("name") is None, what
@@ -50,7 +50,7 @@ def test_damaged_entries_read_as_absent(cache):
 
 def test_an_entry_under_another_name_is_absent(cache):
     object_cache.store("name", b"payload")
-    os.rename(cache / "name", cache / "other")
+    os.rename(cache / "name.facula", cache / "other.facula")
     assert object_cache.load("other") is None
 
 
@@ -112,10 +112,11 @@ def test_no_place_at_all(monkeypatch, tmp_path):
     assert jit.object_bytes(SCALE.format(addend=93.0)).startswith(b"\x7fELF")
 
 
-def test_directory_that_others_can_write_to_is_not_used(monkeypatch, tmp_path):
-    tmp_path.chmod(0o777)
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777])
+def test_directory_that_others_can_write_to_is_not_used(monkeypatch, tmp_path, mode):
+    tmp_path.chmod(mode)
     monkeypatch.setattr(config.CACHE_DIR, "value", str(tmp_path))
-    assert object_cache.directory() == ""
+    assert object_cache.directory() == "" and "others may write to it" in object_cache.statistics()["refused"][0]
 
 
 def test_limit_zero_turns_it_off(cache, monkeypatch):
@@ -126,14 +127,79 @@ def test_limit_zero_turns_it_off(cache, monkeypatch):
 def test_eviction_takes_the_longest_unused(cache):
     for k in range(10):
         object_cache.store(f"entry{k}", bytes(1000))
-        os.utime(cache / f"entry{k}", (1000 + k, 1000 + k))
+        os.utime(cache / f"entry{k}.facula", (1000 + k, 1000 + k))
     assert object_cache.load("entry0") is not None  # used now, so it stays
-    (cache / ".123-1-dead").write_bytes(b"left by a writer that was killed")
-    os.utime(cache / ".123-1-dead", (1, 1))
-    (cache / ".124-1-live").write_bytes(b"being written")
+    (cache / ".123-1-dead.facula-new").write_bytes(b"left by a writer that was killed")
+    os.utime(cache / ".123-1-dead.facula-new", (1, 1))
+    (cache / ".124-1-beef.facula-new").write_bytes(b"being written")
     object_cache.evict(str(cache), 5000)
     left = sorted(os.listdir(cache))
-    assert left == [".124-1-live", "entry0", "entry8", "entry9"]
+    assert left == [".124-1-beef.facula-new", "entry0.facula", "entry8.facula", "entry9.facula"]
+
+
+OTHERS = [".bashrc", ".123-1-notes", "thesis.txt", "a" * 64, ".git", "entry.facula.bak", "entry", "x y.facula"]
+
+
+def test_files_that_are_no_entries_are_left_alone(cache, monkeypatch):
+    for name in OTHERS:
+        (cache / name).write_bytes(bytes(3000))
+        os.utime(cache / name, (1, 1))
+    os.symlink(cache / "thesis.txt", cache / "link.facula")
+    os.mkfifo(cache / "pipe.facula")
+    os.mkdir(cache / "folder.facula")
+    monkeypatch.setattr(config.CACHE_LIMIT, "value", 4000)
+    for k in range(20):
+        object_cache.store(f"entry{k}", bytes(1000))
+    object_cache.evict(str(cache), 0)
+    assert sorted(os.listdir(cache)) == sorted([*OTHERS, "link.facula", "pipe.facula", "folder.facula"])
+    assert object_cache.statistics()["entries"] == 0
+
+
+def test_entries_that_are_not_what_they_seem_are_not_read(cache):
+    object_cache.store("name", b"payload")
+    content = (cache / "name.facula").read_bytes()
+    (cache / "elsewhere").write_bytes(content)
+    (cache / "name.facula").unlink()
+    os.symlink(cache / "elsewhere", cache / "name.facula")
+    assert object_cache.load("name") is None
+    (cache / "name.facula").unlink()
+    os.mkfifo(cache / "name.facula")  # nobody writes: reading it must not wait
+    assert object_cache.load("name") is None
+    (cache / "name.facula").unlink()
+    for mode, found in ((0o600, b"payload"), (0o644, b"payload"), (0o620, None), (0o602, None), (0o666, None)):
+        (cache / "name.facula").write_bytes(content)
+        (cache / "name.facula").chmod(mode)
+        assert object_cache.load("name") == found, oct(mode)
+    assert object_cache.store("name", b"new") and object_cache.load("name") == b"new"  # is replaced
+    assert (cache / "name.facula").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may give files away")
+def test_what_belongs_to_somebody_else_is_not_used(cache, monkeypatch):
+    object_cache.store("name", b"payload")
+    os.chown(cache / "name.facula", 12345, -1)
+    assert object_cache.load("name") is None
+    os.chown(cache, 12345, -1)
+    monkeypatch.setattr(object_cache, "_directory", None)
+    assert object_cache.directory() == "" and "belongs to user 12345" in object_cache.statistics()["refused"][0]
+
+
+def test_a_link_planted_in_the_shared_temporary_folder_is_not_followed(monkeypatch, tmp_path):
+    home, shared = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    shared.mkdir()
+    os.symlink(home, shared / f"facula-{os.getuid()}")
+    monkeypatch.setattr(config.CACHE_DIR, "value", "")
+    monkeypatch.setattr(object_cache, "_directory", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setattr(object_cache.tempfile, "gettempdir", lambda: str(shared))
+    assert object_cache.directory() == "" and not os.listdir(home)
+    os.unlink(shared / f"facula-{os.getuid()}")
+    monkeypatch.setattr(object_cache, "_directory", None)
+    assert object_cache.directory() == str(shared / f"facula-{os.getuid()}")
+    monkeypatch.undo()
+    object_cache._directory = None
 
 
 def test_the_directory_stays_bounded(cache, monkeypatch):

@@ -211,7 +211,7 @@ for _ in range(20):
 
 @pytest.mark.parametrize("daemon", [False, True], ids=["idle", "computing"])
 def test_interpreter_ends_without_a_hang_or_crash(python_environment, daemon):
-    script = EXIT.format(tests=sys.path, daemon=daemon)
+    script = EXIT.format(tests=[os.path.dirname(__file__), *sys.path], daemon=daemon)
     done = subprocess.run([sys.executable, "-c", script], env=python_environment, timeout=60,
                           capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")

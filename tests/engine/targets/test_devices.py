@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import facula
 from facula.engine.graph.node import elsewhere
 from facula.testing.accelerator import pretend_accelerator
+from placed_programs import Placed
 from random_programs import Drawn
 from test_random_programs import LIMITS, MORE, RECORDED, STEPS, Machine, Recording
 
@@ -396,18 +397,6 @@ def test_threads(there):
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-class Placed:
-    """Programs on the accelerator and on the cpu: library 0 is there, library 1 here."""
-
-    place = "cpu"
-
-    def both(self, name, step):
-        def placed(k):
-            with facula.device(self.place if k == 0 else "cpu"):
-                return step(k)
-        return super().both(name, placed)
 
 
 class PlacedMachine(Placed, Machine):

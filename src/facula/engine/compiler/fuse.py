@@ -17,7 +17,7 @@ from facula.engine.compiler.affine import joined
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.inlining import inline
 from facula.engine.compiler.legality import Legality
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import (
     is_reduction,
     recut,

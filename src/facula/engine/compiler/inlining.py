@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from facula.engine.compiler.affine import Affine, compose, joined, normal
 from facula.engine.compiler.groups import Group
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import is_reduction, recut, with_rows, without_ones
 from facula.engine.graph.node import INDEX, Formula, Node, size_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from facula.config import threshold
 from facula.engine.compiler.affine import compose, is_identity, joined, normal
 from facula.engine.compiler.groups import Group
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import (
     is_reduction,
     recut,

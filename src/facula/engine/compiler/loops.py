@@ -20,7 +20,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine, refine
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import VECTOR_BYTES, Machine
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import recut, row_map
 from facula.engine.compiler.values import Builder, Refine, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of

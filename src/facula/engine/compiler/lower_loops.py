@@ -19,7 +19,7 @@ from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
-from facula.engine.compiler.simplify import Graph
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of

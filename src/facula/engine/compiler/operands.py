@@ -17,7 +17,7 @@ from facula.engine.compiler.values import Read, coordinate_map, steps_of
 from facula.engine.graph.node import CONST, INDEX, VIEW, WRITE, Node, contiguous_strides, offset_of, size_of
 
 if TYPE_CHECKING:
-    from facula.engine.compiler.simplify import Graph
+    from facula.engine.compiler.reads import Graph
 
 MOST_DIMS = 12  # of the rows, the columns or the batches of a mapped operand
 MOST_BOUNDS = 3

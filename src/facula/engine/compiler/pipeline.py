@@ -16,10 +16,11 @@ from facula.engine.compiler.fuse import fuse
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import ANY, Machine
 from facula.engine.compiler.lower_loops import Temporary, lower_loops
-from facula.engine.compiler.lower_single import lower_single
 from facula.engine.compiler.plan import HostStep, PlanSpec, Work, assign
+from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.report import groups_text
-from facula.engine.compiler.simplify import Graph, simplify
+from facula.engine.compiler.simplify import simplify
+from facula.engine.compiler.single import lower_single
 from facula.engine.compiler.verify import verify_graph, verify_groups
 from facula.engine.compiler.verify_memory import verify_memory
 from facula.engine.graph.node import Node, size_of

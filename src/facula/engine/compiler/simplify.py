@@ -8,40 +8,15 @@ out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from facula.dtypes import COMPLEX
 from facula.engine.compiler.affine import broadcast, identity, is_identity, joined, normal, view_map
 from facula.engine.compiler.emit.scalar import can_emit
-from facula.engine.compiler.matmul import supported
-from facula.engine.compiler.operands import Padding, product_operands, resolve
+from facula.engine.compiler.operands import product_operands, resolve
+from facula.engine.compiler.reads import Graph
+from facula.engine.compiler.single import fills, is_native
 from facula.engine.compiler.values import Read, steps_of
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
-
-
-@dataclass
-class Graph:
-    """What the passes work on.
-
-    order    nodes to compute, arguments first
-    reads    for nodes that loops compute: the values they read, and where
-    loops    nodes computed by loop kernels; the other nodes of `order` are steps of their own
-    kept     values that must be in memory
-    same     values whose memory an output is: the output is the same elements in another shape
-    padding  (product, number of the operand): what surrounds the memory that it reads
-    """
-
-    leaves: set[Node]
-    outputs: list[Node]
-    numbers_at: dict[Node, int]
-    order: list[Node] = field(default_factory=list)
-    reads: dict[Node, list[Read]] = field(default_factory=dict)
-    loops: set[Node] = field(default_factory=set)
-    kept: set[Node] = field(default_factory=set)
-    same: dict[Node, Node] = field(default_factory=dict)
-    padding: dict[tuple[Node, int], Padding] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def simplify(
@@ -113,20 +88,6 @@ def in_loops(node: Node) -> bool:
     if op.kind == "reduce":
         return size_of(node.inputs[0].shape) > 0
     return op.kind == "gather" and size_of(node.inputs[0].shape) > 0
-
-
-def is_native(node: Node) -> bool:
-    """Of nodes that are steps of their own: does machine code compute it?"""
-    if node.dtype.is_complex or any(i.dtype.is_complex for i in node.inputs):
-        return False
-    if node.op is CONTRACT:
-        return supported(node.dtype.compute) and all(i.dtype is node.dtype for i in node.inputs)
-    return node.op is WRITE or node.op.kind in ("scatter", "scan")
-
-
-def fills(node: Node) -> bool:
-    """Does its lowering take constants as numbers, not as memory?"""
-    return is_native(node) and node.op.kind in ("write", "scatter")
 
 
 def _reads(node: Node, graph: Graph) -> list[Read]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.operands import Padding
-from facula.engine.compiler.simplify import Graph, in_loops
+from facula.engine.compiler.reads import Graph
+from facula.engine.compiler.simplify import in_loops
 from facula.engine.compiler.spaces import space_of
 from facula.engine.compiler.verify_node import around, verify_node
 from facula.engine.graph.node import CONST, INDEX, Formula, Node, size_of

@@ -2,8 +2,8 @@
 
 Which plan runs is decided by comparing structures: the pending nodes, and the tape behind a loss. Both are walks over
 Python objects that every step of a loop makes again; in Python they cost 0.5 and 1.3 us an object, through these two
-builtins 0.05. steps.py and autograd/replay.py have the same walks in plain Python, for where no builtin can be made
-and for lists that are too long; the tests hold both against each other.
+builtins 0.05. trace/signature.py and autograd/survey.py have the same walks in plain Python, for where no builtin can
+be made and for lists that are too long; the tests hold both against each other.
 """
 
 from __future__ import annotations

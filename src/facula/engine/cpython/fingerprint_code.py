@@ -18,7 +18,8 @@ LIMIT = 1 << 15  # words of a fingerprint; more is left to Python
 SORT = WORDS + 8 * LIMIT
 MOST = 1 << (BITS - 1)  # objects that are numbered
 STATE_BYTES = SORT + 16 * MOST
-TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple", "function_rule")
+TYPES = ("grad_node", "saved", "node", "rule", "formula_rule", "cast_rule", "tuple", "function_rule",
+         "placed_node")
 RULES = ("rule", "formula_rule", "cast_rule", "function_rule")
 _LEAF = 1 << 60  # marks an edge to a leaf
 
@@ -254,7 +255,7 @@ def _push_step(f: Body, n: str, grad: Mapping[str, int], saved: Mapping[str, int
                 f.push(f.integer(own))
             f.do(f"store i64 1, ptr {any_saved}")
             f.otherwise(inner)
-            with f.either(f.is_type(value, "node")) as innermost:
+            with f.either(f.is_type(value, "node", "placed_node")) as innermost:
                 f.push("-3")
                 f.append(values, value)
                 f.do(f"store i64 1, ptr {any_saved}")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from facula.engine.runtime.cpu import object_cache, target
+from facula.errors import warn
 
 _AGREES, _DIFFERS = b"agrees", b"differs"
 _WORD = ctypes.sizeof(ctypes.c_void_p)
@@ -30,8 +30,8 @@ def trusted(name: str, text: str, made: Callable[..., Any],
         object_cache.store(entry, known)
     if known == _AGREES:
         return made
-    warnings.warn(f"facula: the builtin function {name!r} disagrees with its twin in Python on {sys.version}; the "
-                  "twin runs, which is slower. Please report this.", RuntimeWarning, stacklevel=3)
+    warn(f"facula: the builtin function {name!r} disagrees with its twin in Python on {sys.version}; the "
+         "twin runs, which is slower. Please report this.", RuntimeWarning)
     return None
 
 

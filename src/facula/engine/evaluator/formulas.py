@@ -21,7 +21,7 @@ from facula.engine.compiler.program.formulas import (
     Total,
     Value,
 )
-from facula.engine.runtime.interpreter import convert, load, number
+from facula.engine.graph.primitives.elements import convert, load, number
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
 Array = np.ndarray[Any, Any]

@@ -31,7 +31,7 @@ from facula.engine.compiler.program.statements import (
 )
 from facula.engine.evaluator.formulas import Values
 from facula.engine.evaluator.sums import State
-from facula.engine.runtime.interpreter import store
+from facula.engine.graph.primitives.elements import store
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula.engine.compiler.program.ordered import Matrix, Product, Scan, Scatter
-from facula.engine.runtime.interpreter import convert, load, store
+from facula.engine.graph.primitives.elements import convert, load, store
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
 Array = np.ndarray[Any, Any]

@@ -10,11 +10,11 @@ import numpy as np
 from facula.dtypes import dtype, int64
 from facula.engine.compiler.kernel import Step
 from facula.engine.compiler.plan import HostStep, PlanSpec
-from facula.engine.compiler.program.ordered import Nothing, Product, Scan, Scatter
+from facula.engine.compiler.program.ordered import Alike, Nothing, Product, Scan, Scatter
 from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.evaluator import ordered
 from facula.engine.evaluator.loops import evaluate
-from facula.engine.graph.node import BUFFER, Node, size_of
+from facula.engine.graph.node import BUFFER, Node, Primitive, size_of
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer
 
@@ -22,7 +22,10 @@ Array = np.ndarray[Any, Any]
 
 
 class EvaluatedPlan:
-    """What realize.py runs, in place of the processor's Plan (runtime/cpu/plan.py)."""
+    """A Program of the computer's own memory (targets/protocol.py), in place of the processor's."""
+
+    timed = False
+    weight = 4096
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
@@ -63,6 +66,11 @@ def run_step(step: Step, memory: Sequence[Array], numbers: Sequence[Any]) -> Non
                 ordered.scatter(program, views(program.dtype, int64, program.dtype))
             case Product():
                 ordered.product(program, views(*[program.dtype] * 3), numbers)
+            case Alike():
+                arrays = views(*[d for _, d in program.inputs], program.dtype)
+                node = _node(program.op, program.attrs, None, program.inputs, program.shape, program.dtype)
+                shaped = [a[:size_of(s)].reshape(s) for a, (s, _) in zip(arrays, program.inputs, strict=False)]
+                arrays[-1][:size_of(program.shape)] = interpreter.compute(node, shaped).reshape(-1)
             case Nothing():
                 pass
             case _:
@@ -70,9 +78,8 @@ def run_step(step: Step, memory: Sequence[Array], numbers: Sequence[Any]) -> Non
 
 
 def run_host(step: HostStep, memory: Sequence[Array], numbers: Sequence[Any], calls: dict[int, Any]) -> None:
-    inputs = tuple([Node(BUFFER, (), None, None, i.shape, i.dtype) for i in step.inputs])
     scalars = tuple(numbers[step.number_at:step.number_at + step.numbers]) if step.numbers else None
-    node = Node(step.op, inputs, step.attrs, scalars, step.shape, step.dtype)
+    node = _node(step.op, step.attrs, scalars, [(i.shape, i.dtype) for i in step.inputs], step.shape, step.dtype)
     arrays = [calls[i.call] if i.call >= 0 else _view(memory[i.slot], i.dtype)[:size_of(i.shape)].reshape(i.shape)
               for i in step.inputs]
     result = interpreter.compute(node, arrays)
@@ -80,6 +87,12 @@ def run_host(step: HostStep, memory: Sequence[Array], numbers: Sequence[Any], ca
         calls[step.call] = result
     else:
         _view(memory[step.slot], step.dtype)[:size_of(step.shape)] = np.asarray(result).reshape(-1)
+
+
+def _node(op: Primitive, attrs: Any, scalars: Any, inputs: Sequence[tuple[tuple[int, ...], dtype]],
+          shape: tuple[int, ...], of: dtype) -> Node:
+    given = tuple([Node(BUFFER, (), None, None, s, d) for s, d in inputs])
+    return Node(op, given, attrs, scalars, shape, of)
 
 
 def _view(memory: Array, d: dtype) -> Array:

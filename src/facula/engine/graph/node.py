@@ -19,6 +19,7 @@ CONTRACT    a (B,M,K), b (B,K,N)   -                -          batched matrix pr
 GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; int64 idx
 SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base with [idx[i]] = (+= ..) src[i]
 ARGSORT     x                      (dim, descending)-          int64 indices of the stable sort
+SEARCH      edges (R,N), x (R,M)   (right,)         -          int64: edges of the row before x (right: or equal)
 WRITE       base, value            strides          (offset,)  base, the region (as VIEW) replaced
 CALL        x0, x1, ...            (routine, *args) -          tuple of arrays from a host routine
 PICK        call                   (i,)             -          i-th result of a CALL
@@ -79,7 +80,7 @@ class Formula(Primitive):
 BUFFER = Primitive("buffer", "buffer")
 CONST = Primitive("const", "const")
 META = Primitive("meta", "meta")
-# What a transform sees instead of a value. None of them is ever pending: `recorder.traced` takes apart what is
+# What a transform sees instead of a value. None of them is ever pending: `session.traced` takes apart what is
 # recorded over one.
 DUAL = Primitive("dual", "traced")
 BATCHED = Primitive("batched", "traced")
@@ -106,6 +107,7 @@ SCATTER_MUL = Primitive("scatter_mul", "scatter")
 SCATTER_MAX = Primitive("scatter_max", "scatter")
 SCATTER_MIN = Primitive("scatter_min", "scatter")
 ARGSORT = Primitive("argsort", "sort")
+SEARCH = Primitive("search", "search")
 WRITE = Primitive("write", "write")
 CALL = Primitive("call", "call")
 PICK = Primitive("pick", "call")

@@ -41,22 +41,25 @@ class Buffer:
         return {"data": (self.ptr, False), "shape": (self.nbytes,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
-        global _cached, _held
+        global _cached
         size = self.size_class  # 0: not ours, or it never came to have memory
         if size and _cached is not None:  # None: the interpreter is shutting down
-            _held -= size
             if _cached + size <= CACHE_LIMIT:
                 _cached += size
                 try:
                     _free[size].append((self.ptr, self.owner))
                 except KeyError:
                     _free[size] = [(self.ptr, self.owner)]
+            else:
+                _given_back(size)
 
 
 _blank = object.__new__
 _free: dict[int, list[tuple[int, np.ndarray | None]]] = {}
-_cached = 0
-_held = _most = 0  # bytes in Buffers now, and at most since `reset_most_held`
+_cached = 0  # bytes that wait for somebody
+_taken = 0  # bytes that the system has given us: those of Buffers, and `_cached`
+_most = 0  # of them in Buffers, at most, up to the last time that `_taken` changed
+_least = 0  # the least that `_cached` has been since: what is most in Buffers is `_taken - _least`
 
 
 def class_of(nbytes: int) -> int:
@@ -69,7 +72,7 @@ def class_of(nbytes: int) -> int:
 
 def allocate(nbytes: int, size: int = 0) -> Buffer:
     """Uninitialised memory. `size`: `class_of(nbytes)`, where the caller knows it."""
-    global _cached, _held, _most
+    global _cached, _least
     buffer = _blank(Buffer)
     buffer.size_class = 0  # until it has memory
     buffer.nbytes = nbytes
@@ -77,29 +80,36 @@ def allocate(nbytes: int, size: int = 0) -> Buffer:
     try:
         buffer.ptr, buffer.owner = _free[size].pop()
         _cached -= size
+        if _cached < _least:
+            _least = _cached
     except (KeyError, IndexError):
         buffer.ptr, buffer.owner = _fresh(nbytes, size)
     buffer.size_class = size
-    _held += size
-    if _held > _most:
-        _most = _held
     return buffer
 
 
 def held() -> int:
     """Bytes in Buffers that somebody holds, rounded up as they are allocated; adopted memory is not counted."""
-    return _held
+    return _taken - _cached
 
 
 def most_held() -> int:
     """The most that `held` has been since `reset_most_held` (or ever)."""
-    return _most
+    return max(_most, _taken - _least)
 
 
 def reset_most_held() -> None:
     """From now on `most_held` looks at what is held from now on."""
-    global _most
-    _most = _held
+    global _most, _least
+    _most, _least = 0, _cached
+
+
+def _given_back(nbytes: int) -> None:
+    """So many bytes are the system's again (fewer than none: ours now)."""
+    global _taken, _most, _least
+    _most = most_held()
+    _taken -= nbytes
+    _least = _cached
 
 
 def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:
@@ -108,6 +118,7 @@ def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:
     except (MemoryError, ValueError) as error:
         raise OutOfMemoryError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} "
                                "bytes.") from error
+    _given_back(-size)
     start: int = block.__array_interface__["data"][0]
     return (start + ALIGN - 1) & -ALIGN, block
 
@@ -116,7 +127,8 @@ def empty_cache() -> None:
     """Give all memory that is not in use back to the system."""
     global _cached
     _free.clear()
-    _cached = 0
+    gone, _cached = _cached, 0
+    _given_back(gone)
 
 
 def adopt(array: np.ndarray) -> Buffer:

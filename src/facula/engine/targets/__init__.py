@@ -1,6 +1,6 @@
 """Who computes: one object for each device (protocol.py says what it does), found by the device.
 
-The cpu needs none here: realize.py is written for it, and other devices come in where a Node is a PlacedNode.
+The cpu's is there from the start (host.py). Others are announced: by `register`, and nothing else.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from facula import devices
-from facula.devices import device
+from facula.devices import CPU, device
+from facula.engine.targets.host import Processor
 from facula.engine.targets.protocol import Target
 
-_made: dict[device, Target] = {}
+PROCESSOR: Target = Processor()
+_made: dict[device, Target] = {CPU: PROCESSOR}
 _kinds: dict[str, Callable[[device], Target]] = {}
 
 
@@ -30,15 +32,15 @@ def unregister(kind: str) -> None:
     """The machine has no such devices any more. Tensors that are still there keep their target."""
     del _kinds[kind]
     devices.withdraw(kind)
-    for place in [place for place in _made if place.type == kind]:
+    for place in [place for place in _made if devices.kind_of(place.type) == kind]:
         del _made[place]
 
 
 def target_of(place: device) -> Target:
-    """The target of a device that is not the cpu."""
+    """The target of a device that has elements."""
     found = _made.get(place)
     if found is None:
-        make = _kinds.get(place.type)
+        make = _kinds.get(devices.kind_of(place.type))
         if make is None:
             raise RuntimeError(f"there is no target for device {place}")
         found = _made.setdefault(place, make(place))

@@ -1,7 +1,6 @@
-"""The computer's own processor as a target: plans of machine code, where llvmlite is there to make it.
-
-Its memory is that of runtime/buffer.py and its plans know more than a Program has to: what they write in the place of
-what, and recipes that machine code runs. realize.py uses all of it, so it calls this target by name.
+"""The computer's own processor as a target: plans of machine code, where llvmlite is there to make it; else the NumPy
+interpreter computes. Nothing above engine/targets/ reaches for runtime/cpu/ itself: what it wants to know of the
+processor is asked here.
 """
 
 from __future__ import annotations
@@ -9,48 +8,145 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from facula import config
+from facula.devices import CPU
+from facula.dtypes import uint8
 from facula.engine import debug
 from facula.engine.graph.node import Node
-from facula.engine.steps import use_machine_code
-from facula.errors import VerifyError
+from facula.engine.runtime.buffer import Buffer, allocate
+from facula.engine.targets import interpreter
+from facula.engine.targets.protocol import Program, Target
+from facula.engine.trace.signature import use_machine_code
+from facula.errors import BackendUnavailable, CompileError, VerifyError
 
-if TYPE_CHECKING:
-    from facula.engine.runtime.cpu.plan import Plan
+if TYPE_CHECKING:  # loaded with the first plan
+    from facula.engine.compiler.kernel import Machine
+    from facula.engine.compiler.plan import PlanSpec
 
 MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 
 
-def compile(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
-            donated: frozenset[Node]) -> Plan | None:
-    """A plan that may overwrite the leaves `donated`. None: this machine, or the user, wants the interpreter."""
-    if config.BACKEND.value == "interpreter":
-        return None
+# What makes a Program of a plan in place of runtime/cpu/plan.py: testing/backends.py.
+instead: Callable[[PlanSpec], Any] | None = None
+
+
+class Processor(Target):
+    """The target of the cpu. Its memory is that of runtime/buffer.py."""
+
+    device = CPU
+    allocate = staticmethod(allocate)  # type: ignore[assignment]
+    interpret = staticmethod(interpreter.run)  # type: ignore[assignment]
+
+    def upload(self, array: np.ndarray) -> Buffer:
+        buffer = allocate(array.nbytes)
+        buffer.array((array.nbytes,), uint8)[...] = array.reshape(-1).view(np.uint8)
+        return buffer
+
+    def download(self, memory: Buffer, nbytes: int) -> np.ndarray:
+        return np.array(memory.array((nbytes,), uint8))
+
+    def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
+                donated: frozenset[Node]) -> Program | None:
+        """None: this machine, or the user, wants the interpreter, or the compiler has failed (which is told)."""
+        if config.BACKEND.value == "interpreter":
+            return None
+        if not available():
+            if config.BACKEND.value == "cpu":
+                raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
+            return None
+        from facula.engine.compiler.pipeline import compile_plan
+        saved = ""
+        try:
+            saved = _save(order, leaves, outputs, donated)
+            start = time.perf_counter()
+            spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine())
+            plan = loaded(spec)
+            use_machine_code()
+            if debug.wants(1):
+                plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
+            return plan  # type: ignore[no-any-return]
+        except Exception as error:
+            if config.DEBUG.value or isinstance(error, VerifyError):
+                raise
+            _report(error, len(order), saved)
+            return None
+
+
+# ---- questions about the processor. What answers is loaded when somebody asks. ------------------------------
+
+
+def available() -> bool:
+    """Is there what makes machine code?"""
     from facula.engine.runtime.cpu import target
-    if not target.available():
-        if config.BACKEND.value == "cpu":
-            raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
-        return None
-    from facula.engine.compiler.pipeline import compile_plan
+    return target.available()
+
+
+def machine() -> Machine:
+    """What the compiler is told of this processor."""
+    from facula.engine.runtime.cpu import target
+    return target.host().machine()
+
+
+def widest(names: tuple[tuple[str, str], ...]) -> str:
+    """The first name whose instructions the processor has; "DEFAULT" if it has none of them."""
+    from facula.engine.runtime.cpu import target
+    has = target.host().has
+    return next((name for name, flag in names if has(flag)), "DEFAULT")
+
+
+def loaded(spec: PlanSpec) -> Any:
+    """The plan as a Program of this processor."""
+    if instead is not None:
+        return instead(spec)
     from facula.engine.runtime.cpu.plan import Plan
-    saved = ""
+    return Plan(spec)
+
+
+def functions(text: Callable[[str], str], names: tuple[str, ...], needs_fma: bool) -> dict[str, int] | None:
+    """Addresses of the functions `names` in the LLVM IR that `text` (of function attributes) gives. None: there is no
+    compiler here, or no fused multiply-add, where that is needed."""
     try:
-        saved = _save(order, leaves, outputs, donated)
-        start = time.perf_counter()
-        spec = compile_plan(order, leaves, outputs, numbers_at, donated, target.host().machine())
-        plan = Plan(spec)
-        use_machine_code()
-        if debug.wants(1):
-            plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
-        return plan
-    except Exception as error:
-        if config.DEBUG.value or isinstance(error, VerifyError):
-            raise
-        _report(error, len(order), saved)
+        from facula.engine.runtime.cpu import jit, target
+        host = target.host()
+        if needs_fma and not (host.has("fma") or host.triple.startswith(("aarch64", "arm64"))):
+            return None
+        return dict(jit.module(text(host.attributes), names))
+    except (BackendUnavailable, CompileError, ImportError):
         return None
+
+
+def set_num_threads(n: int) -> None:
+    from facula.engine.runtime.cpu import pool
+    pool.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    from facula.engine.runtime.cpu import pool
+    return pool.get_num_threads()
+
+
+def report() -> dict[str, Any]:
+    """What `facula doctor` prints of the processor. ImportError without llvmlite."""
+    from facula.engine.runtime.cpu import doctor
+    return doctor.report()
+
+
+def speed() -> dict[str, float]:
+    """The machine's measured limits, by name; empty where they cannot be measured."""
+    try:
+        from facula.engine.runtime.cpu import doctor
+    except ImportError:  # without llvmlite
+        return {}
+    return doctor.speed() if available() else {}
+
+
+# ---- what goes wrong ----------------------------------------------------------------------------------------
 
 
 def _report(error: Exception, nodes: int, saved: str) -> None:

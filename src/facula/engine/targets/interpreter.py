@@ -1,4 +1,4 @@
-"""The NumPy interpreter as a target of the computer's own memory: what runs where there is no compiler."""
+"""The NumPy interpreter over the computer's own memory: what runs where there is no compiler."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from facula.engine.graph.node import CONST, Node, size_of
+from facula.engine.graph.node import CONST, Node
 from facula.engine.runtime import interpreter
-from facula.engine.runtime.buffer import Buffer, allocate
-from facula.engine.steps import computed
-
-
-def constant(node: Node) -> Buffer:
-    """The elements of a CONST."""
-    buffer = allocate(size_of(node.shape) * node.dtype.itemsize)
-    buffer.array(node.shape, node.dtype)[...] = interpreter.compute(node, [])
-    return buffer
+from facula.engine.runtime.buffer import allocate
+from facula.engine.trace.step import computed
 
 
 def run(order: list[Node], outputs: list[Node]) -> None:

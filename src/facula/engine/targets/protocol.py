@@ -10,15 +10,17 @@ Programs are queued: `run` may return before anything is computed. What leaves t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from facula.devices import device
 from facula.dtypes import dtype
-from facula.engine.graph.node import Node
-from facula.engine.runtime.buffer import Buffer
+from facula.engine.graph.node import Node, Primitive
+from facula.engine.runtime.buffer import ALIGN, Buffer
+from facula.engine.targets.usage import Usage
 
 
 class Memory(Buffer):
@@ -33,7 +35,7 @@ class Memory(Buffer):
         self.ptr = ptr
         self.nbytes = nbytes
         self.owner = None
-        self.size_class = 0  # the processor's allocator does not get it back
+        self.size_class = max(nbytes, 1)  # the engine's own: it may be taken over. `release` gets it back, in any case
 
     def array(self, shape: tuple[int, ...], of: dtype) -> np.ndarray:
         """A copy of the elements, which the device has finished computing; not to be written."""
@@ -52,33 +54,111 @@ class Memory(Buffer):
         self.target.release(self)
 
 
-class Program(Protocol):
-    """The compiled live part of a graph."""
+class Pinned(Buffer):
+    """Memory of the computer's own that a device reads without a copy: whatever is written goes into it at once."""
+
+    __slots__ = ("target",)
+
+    target: Target
+
+    def __init__(self, target: Target, block: np.ndarray, nbytes: int) -> None:
+        start = block.__array_interface__["data"][0]
+        self.target = target
+        self.ptr = (start + ALIGN - 1) & -ALIGN
+        self.nbytes = nbytes
+        self.owner = block[:]  # a view: memory that somebody else holds
+        self.size_class = 0
+
+
+class Program:
+    """The compiled live part of a graph. What a device cannot do, or has no need of, it inherits from here."""
+
+    aliases: Mapping[int, int] = MappingProxyType({})  # output -> donated leaf: its memory is given for the output
+    weight = 4096  # bytes that it keeps, about
+    timed = False  # does `run_timed` measure its steps, for FACULA_DEBUG and `facula explain`?
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves` and the graph's run-time numbers, or have it queued."""
+        raise NotImplementedError
+
+    def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
+        """How `execute` finds leaves, results and numbers in a step's lists. None: nothing is quicker than `run`."""
+        return None
+
+    def execute(self, recipe: bytes, nodes: list[Node], leaves: list[Node], numbers: list[Any],
+                results: list[Buffer]) -> None:
+        """`run`, straight from the lists of a step; `nodes` become leaves. Called where there is a recipe."""
+        raise NotImplementedError
+
+    def run_timed(self, leaves: list[Buffer], numbers: list[Any], outputs: list[Buffer]) -> list[int]:
+        """As `run`; nanoseconds for each step of its `spec`. Called where `timed`."""
+        raise NotImplementedError
 
 
-class Target(Protocol):
-    """One device."""
+class Target:
+    """One device. Whatever has a body here works for a device that says nothing of it."""
 
     device: device
 
-    def allocate(self, nbytes: int) -> Buffer:
-        """Uninitialised memory. OutOfMemoryError if there is none."""
+    def allocate(self, nbytes: int, size_class: int = 0) -> Buffer:
+        """Uninitialised memory. OutOfMemoryError if there is none. (`size_class` is the processor's own affair.)"""
+        raise NotImplementedError
 
     def release(self, memory: Memory) -> None:
         """The memory is not needed any more by anything that will be asked for."""
 
     def upload(self, array: np.ndarray) -> Buffer:
         """The elements of a C-contiguous array, copied: it may be written as soon as this returns."""
+        raise NotImplementedError
 
     def download(self, memory: Memory, nbytes: int) -> np.ndarray:
         """The first bytes of `memory` as a new uint8 array, once everything before is done."""
+        raise NotImplementedError
 
-    def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node],
-                numbers_at: dict[Node, int]) -> Program:
-        """A program for the nodes `order`. NotImplementedError names what the device cannot do."""
+    def supports(self, op: Primitive, inputs: tuple[Node, ...], shape: tuple[int, ...], of: dtype) -> str:
+        """Why the device cannot have such a value; "" if it can. Asked when the operation is called (BUFFER: when
+        elements come from elsewhere; CONST: a constant), so that the error names it."""
+        return ""
+
+    def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
+                donated: frozenset[Node]) -> Program | None:
+        """A program for the nodes `order`, which may overwrite the leaves `donated`. None: it is for `interpret`."""
+        raise NotImplementedError
+
+    def interpret(self, order: list[Node], outputs: list[Node]) -> None:
+        """Compute `order` node by node and keep the `outputs` among it. Called where `compile` gave no program."""
+        raise NotImplementedError
 
     def synchronize(self) -> None:
         """Wait for everything that was queued. An error of a program that is done comes out here, or at a download."""
+
+    # ---- the computer's memory beside the device ----------------------------------------------------------
+
+    def pin(self, nbytes: int) -> Pinned:
+        """Memory of the computer's that `upload_pinned` reads in the device's own time."""
+        return Pinned(self, np.empty(nbytes + ALIGN, np.uint8), nbytes)
+
+    def upload_pinned(self, memory: Pinned, array: np.ndarray) -> Buffer:
+        """As `upload` of an array in `memory`, but what is written there before the device has read may be what it
+        reads. It is kept until then."""
+        return self.upload(array)
+
+    # ---- questions ----------------------------------------------------------------------------------------
+
+    usage: Usage | None = None  # what `allocate` and `release` have told of memory; None: nobody counts
+
+    def memory_info(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes that there are."""
+        raise NotImplementedError(f"device {self.device} does not say how much memory it has")
+
+    def empty_cache(self) -> None:
+        """Give back what is kept for reuse."""
+
+    def idle(self) -> bool:
+        """Is everything done that was queued? A device that cannot tell waits for it."""
+        self.synchronize()
+        return True
+
+    def capability(self) -> dict[str, object]:
+        """What it says of itself: a name, versions, numbers of processors."""
+        return {}

@@ -26,6 +26,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
         scale: 1 / sqrt(E) by default.
         enable_gqa: repeat the heads (dimension -3) of key and value to as many as query has.
 
+    A row that may attend to nothing (all False, or all -inf) gives zeros.
+
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
     if is_causal and attn_mask is not None:
@@ -40,18 +42,18 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
     scores = (query * scale) @ key.transpose(-2, -1)
+    nothing = None
     if is_causal:
         allowed = facula.ones((query.size(-2), key.size(-2)), dtype=facula.bool, device=query.device).tril()
         scores = scores.masked_fill(~allowed, -math.inf)
     elif attn_mask is not None:
         if attn_mask.dtype is facula.bool:
             scores = scores.masked_fill(~attn_mask, -math.inf)
+            nothing = ~attn_mask.any(-1, keepdim=True)
         else:
             scores = scores + attn_mask
-    weights = scores.softmax(-1)
-    if attn_mask is not None and attn_mask.dtype is facula.bool:
-        # A row that may attend to nothing gives zeros, not NaN.
-        weights = weights.masked_fill(~attn_mask.any(-1, keepdim=True), 0.0)
+            nothing = _nothing(attn_mask)
+    weights = _weights(scores, nothing)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     out = weights @ value
@@ -59,6 +61,21 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
             and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
         lay(out, layout_of(query))  # so that heads are joined without a copy
     return out
+
+
+def _nothing(mask: Any) -> Any:
+    """Which rows of a mask that is added leave nothing to attend to: (*, L, 1)."""
+    return (mask == -math.inf).all(-1, keepdim=True)
+
+
+def _weights(scores: Any, nothing: Any) -> Any:
+    """Softmax over the last dimension; zeros in the rows that may attend to `nothing`.
+
+    Those rows get finite scores first: a gradient of 0 times their NaN would be NaN.
+    """
+    if nothing is None:
+        return scores.softmax(-1)
+    return scores.masked_fill(nothing, 0.0).softmax(-1).masked_fill(nothing, 0.0)
 
 
 def _in_projections(query: Any, key: Any, value: Any, weight: Any, bias: Any, separate: Any) -> tuple[Any,
@@ -165,7 +182,7 @@ def multi_head_attention_forward(
     scores = (q * math.sqrt(1.0 / head)) @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores + mask
-    weights = scores.softmax(-1)
+    weights = _weights(scores, None if mask is None else _nothing(mask))
     if dropout_p > 0.0 and training:
         weights = dropout(weights, dropout_p)
     mixed = (weights @ v).transpose(0, 1).reshape(length * batch, width)

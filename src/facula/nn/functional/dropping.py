@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.ops.registry import functional
 
 
@@ -67,26 +67,25 @@ def _dropout_nd(name: str, input: Any, p: float, training: bool, inplace: bool) 
         batched = dims == 3
     elif name == "dropout2d":
         if dims not in (3, 4):
-            warnings.warn(f"dropout2d: Received a {dims}-D input to dropout2d, which is deprecated and will "
-                          "result in an error in a future release. To retain the behavior and silence this "
-                          "warning, please use dropout instead. Note that dropout2d exists to provide "
-                          "channel-wise dropout on inputs with 2 spatial dimensions, a channel dimension, "
-                          "and an optional batch dimension (i.e. 3D or 4D inputs).", stacklevel=3)
+            warn(f"dropout2d: Received a {dims}-D input to dropout2d, which is deprecated and will "
+                 "result in an error in a future release. To retain the behavior and silence this "
+                 "warning, please use dropout instead. Note that dropout2d exists to provide "
+                 "channel-wise dropout on inputs with 2 spatial dimensions, a channel dimension, "
+                 "and an optional batch dimension (i.e. 3D or 4D inputs).")
         if dims == 3:
-            warnings.warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D "
-                          "dropout behavior is desired - input is interpreted as shape (N, C, L), where C is "
-                          "the channel dim. This behavior will change in a future release to interpret the "
-                          "input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D "
-                          "channel-wise dropout behavior, please switch to using dropout1d instead.",
-                          stacklevel=3)
+            warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D "
+                 "dropout behavior is desired - input is interpreted as shape (N, C, L), where C is "
+                 "the channel dim. This behavior will change in a future release to interpret the "
+                 "input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D "
+                 "channel-wise dropout behavior, please switch to using dropout1d instead.")
         batched = True
     else:
         if dims not in (4, 5):
-            warnings.warn(f"dropout3d: Received a {dims}-D input to dropout3d, which is deprecated and will "
-                          "result in an error in a future release. To retain the behavior and silence this "
-                          "warning, please use dropout instead. Note that dropout3d exists to provide "
-                          "channel-wise dropout on inputs with 3 spatial dimensions, a channel dimension, "
-                          "and an optional batch dimension (i.e. 4D or 5D inputs).", stacklevel=3)
+            warn(f"dropout3d: Received a {dims}-D input to dropout3d, which is deprecated and will "
+                 "result in an error in a future release. To retain the behavior and silence this "
+                 "warning, please use dropout instead. Note that dropout3d exists to provide "
+                 "channel-wise dropout on inputs with 3 spatial dimensions, a channel dimension, "
+                 "and an optional batch dimension (i.e. 4D or 5D inputs).")
         batched = dims == 5
     if batched:
         return _feature_dropout(input, p, training, inplace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import facula
@@ -10,6 +9,7 @@ from facula._tensor.handle import Tensor
 from facula.autograd.function import Function
 from facula.dtypes import FLOAT, float32, int64
 from facula.engine.realize import flush
+from facula.errors import warn
 from facula.nn.functional.classification import _average, cross_entropy
 from facula.ops.index.picking import has_other, pick
 from facula.ops.product.linear import linear
@@ -51,11 +51,11 @@ def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_
     if options is not None:
         rows = options.rows(input.shape[0] if input.dim() == 2 else 1, features, classes)
         if places or label_smoothing or target.dtype is not int64 or reduction not in ("mean", "sum", "none"):
-            warnings.warn(
+            warn(
                 "linear_cross_entropy: ``options`` ignored; chunked path needs reduction in {'mean','sum','none'}, "
                 f"label_smoothing == 0, target.dtype == int64, out_features == (). Got {reduction=}, "
                 f"{label_smoothing=}, {target.dtype=}, out_features={tuple(places)}, tracing=False, "
-                f"linear_bias.shape={None if linear_bias is None else tuple(linear_bias.shape)}.", stacklevel=2)
+                f"linear_bias.shape={None if linear_bias is None else tuple(linear_bias.shape)}.")
         elif target.shape == input.shape[:-1] and (weight is None or weight.shape == (classes,)):
             return _chunked(input, linear_weight, target, linear_bias, weight, reduction, ignored, rows,
                             options.acc_dtype)  # of other shapes cross_entropy says what is wrong

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.ops.registry import functional
 
 
@@ -110,11 +111,9 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
 def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_freq: bool, sparse: bool,
                per_sample_weights: Any, include_last_offset: bool) -> None:
     if weight.dtype is facula.int64 and input.is_floating_point():
-        import warnings
-        warnings.warn("Argument order of nn.functional.embedding_bag was changed. Usage "
-                      "`embedding_bag(weight, input, ...)` is deprecated, and should now be "
-                      "`embedding_bag(input, weight, ...)`.",
-                      stacklevel=3)
+        warn("Argument order of nn.functional.embedding_bag was changed. Usage "
+             "`embedding_bag(weight, input, ...)` is deprecated, and should now be "
+             "`embedding_bag(input, weight, ...)`.")
     if per_sample_weights is not None and input.size() != per_sample_weights.size():
         raise ValueError(f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, "
                          f"then it must have the same shape as the input ({input.shape})")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import facula
 from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
+from facula.errors import warn
 from facula.ops.registry import functional
 from facula.ops.requirements import require
 
@@ -25,9 +25,9 @@ def _chosen(reduction: str, size_average: Any, reduce: Any) -> str:
 
 def _warn_if_broadcast(input: Any, target: Any) -> None:
     if input.shape != target.shape:
-        warnings.warn(f"Using a target size ({target.size()}) that is different to the input size "
-                      f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
-                      "Please ensure they have the same size.", stacklevel=3)
+        warn(f"Using a target size ({target.size()}) that is different to the input size "
+             f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
+             "Please ensure they have the same size.")
 
 
 def _weighted(values: Any, weight: Any, reduction: str) -> Any:
@@ -175,11 +175,10 @@ def kl_div(input: Any, target: Any, size_average: Any = None, reduce: Any = None
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
     elif reduction == "mean":
-        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
-                      "'batchmean' divides only by the batch size, and aligns with the KL div math "
-                      "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
-                      "release.",
-                      stacklevel=2)
+        warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
+             "'batchmean' divides only by the batch size, and aligns with the KL div math "
+             "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
+             "release.")
     if not input.dtype.is_floating_point or not target.dtype.is_floating_point:
         raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:

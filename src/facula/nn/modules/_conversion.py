@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import facula
+from facula.errors import warn
 
 from ..parameter import Parameter, is_lazy
 
@@ -79,9 +79,9 @@ class Conversion:
                 raise TypeError("nn.Module.to only accepts floating point or complex dtypes, but got desired "
                                 f"dtype={dtype}")
             if dtype.is_complex:
-                warnings.warn("Complex modules are a new feature under active development whose design may "
-                              "change, and some modules might not work as expected when using complex "
-                              "tensors as parameters or buffers.", stacklevel=2)
+                warn("Complex modules are a new feature under active development whose design may "
+                     "change, and some modules might not work as expected when using complex "
+                     "tensors as parameters or buffers.")
         options: dict[str, Any] = {}
         if device is not None:
             options["device"] = device

@@ -10,11 +10,11 @@ the pre-hooks and remembers them), and the mark at the inputs sees what comes ou
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 # Hooks for all modules. Public functions below register into them; `Module.__call__` reads them.
@@ -162,8 +162,8 @@ def _always_called_hooks(module: Any, state: list[Any], called: set[int]) -> Non
                 if changed is not None:
                     result = changed
             except Exception as error:
-                warnings.warn(f"{whose} forward hook with ``always_call=True`` raised an exception that was "
-                              f"silenced as another error was raised in forward: {error}", stacklevel=2)
+                warn(f"{whose} forward hook with ``always_call=True`` raised an exception that was "
+                     f"silenced as another error was raised in forward: {error}")
 
 
 def _attach_plain_backward_hooks(module: Any, hooks: list[Any], args: Any, result: Any) -> None:
@@ -223,8 +223,8 @@ class BackwardMarks:
             marked, _, self.output_places = self._mark((result,), self._at_outputs)
             return marked[0]
         if not isinstance(result, tuple):
-            warnings.warn("For backward hooks to be called, module output should be a Tensor or a tuple of "
-                          f"Tensors but received {type(result)}", stacklevel=4)
+            warn("For backward hooks to be called, module output should be a Tensor or a tuple of "
+                 f"Tensors but received {type(result)}")
             return result
         marked, _, self.output_places = self._mark(result, self._at_outputs)
         return type(result)(*marked) if hasattr(result, "_fields") else marked

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
 from typing import Any
 
 import facula
+from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 from ..parameter import Parameter, is_lazy
@@ -78,11 +78,10 @@ class Saving:
             ['0.weight', '0.bias']
         """
         if args:
-            import warnings
-            warnings.warn("Positional args are being deprecated, use kwargs instead. Refer to "
-                          "https://pytorch.org/docs/main/generated/torch.nn.Module.html"
-                          "#torch.nn.Module.state_dict"
-                          " for details.", FutureWarning, stacklevel=2)
+            warn("Positional args are being deprecated, use kwargs instead. Refer to "
+                 "https://pytorch.org/docs/main/generated/torch.nn.Module.html"
+                 "#torch.nn.Module.state_dict"
+                 " for details.", FutureWarning)
             destination = args[0] if destination is None else destination
             prefix = args[1] if len(args) > 1 and prefix == "" else prefix
             keep_vars = args[2] if len(args) > 2 and keep_vars is False else keep_vars
@@ -239,10 +238,10 @@ class Saving:
             return (f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, the "
                     f"shape in current model is {target.shape}.")
         if target.is_meta and not given.is_meta and not assign:
-            warnings.warn(f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
-                          "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in "
-                          "the state dictionary to their corresponding key in the module instead of copying them in "
-                          "place?)", stacklevel=2)
+            warn(f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the "
+                 "current model, which is a no-op. (Did you mean to pass `assign=True` to assign items in "
+                 "the state dictionary to their corresponding key in the module instead of copying them in "
+                 "place?)")
         try:
             with facula.no_grad():
                 if assign:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
+from facula.errors import warn
+
 from ._containers import Numbered, entries, position
 from ._parameter_containers import ParameterDict, ParameterList
 from .module import Module, _add_indent
@@ -19,9 +21,8 @@ class Container(Module):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        import warnings
-        warnings.warn("nn.Container is deprecated. All of it's functionality is now implemented in "
-                      "nn.Module. Subclass that instead.", FutureWarning, stacklevel=2)
+        warn("nn.Container is deprecated. All of it's functionality is now implemented in "
+             "nn.Module. Subclass that instead.", FutureWarning)
         for key, value in kwargs.items():
             self.add_module(key, value)
 

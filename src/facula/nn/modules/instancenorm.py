@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula.errors import warn
+
 from .. import functional as F
 from .batchnorm import _LazyNormBase, _NormBase
 
@@ -34,17 +36,15 @@ class _InstanceNorm(_NormBase):
 
     def forward(self, input: Any) -> Any:
         """(N, C, *) or (C, *); the same shape."""
-        import warnings
         self._check_input_dim(input)
         channel_dim = input.dim() - self._get_no_batch_dim()
         if input.size(channel_dim) != self.num_features:
             if self.affine:
                 raise ValueError(f"expected input's size at dim={channel_dim} to match num_features "
                                  f"({self.num_features}), but got: {input.size(channel_dim)}.")
-            warnings.warn(f"input's size at dim={channel_dim} does not match num_features. You can silence "
-                          "this warning by not passing in num_features, which is not used because "
-                          "affine=False",
-                          stacklevel=2)
+            warn(f"input's size at dim={channel_dim} does not match num_features. You can silence "
+                 "this warning by not passing in num_features, which is not used because "
+                 "affine=False")
         if input.dim() == self._get_no_batch_dim():
             return self._normalize(input.unsqueeze(0)).squeeze(0)
         return self._normalize(input)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from facula.errors import warn
+
 from .. import functional as F
 from .._reduction import legacy_get_string
 from .distance import PairwiseDistance
@@ -81,10 +83,9 @@ class NLLLoss2d(NLLLoss):
 
     def __init__(self, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
                  reduce: Any = None, reduction: str = "mean") -> None:
-        import warnings
-        warnings.warn("NLLLoss2d has been deprecated. Please use NLLLoss instead as a drop-in replacement "
-                      "and see https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
-                      FutureWarning, stacklevel=2)
+        warn("NLLLoss2d has been deprecated. Please use NLLLoss instead as a drop-in replacement "
+             "and see https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
+             FutureWarning)
         super().__init__(weight, size_average, ignore_index, reduce, reduction)
 
 

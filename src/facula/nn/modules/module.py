@@ -12,6 +12,7 @@ from typing import Any
 
 import facula
 from facula._tensor.handle import Tensor
+from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 from ..parameter import Buffer, Parameter
@@ -405,13 +406,11 @@ class Module(Traversal, Conversion, Saving):
         return [*_all_backward_pre.values(), *self._backward_pre_hooks.values()]
 
     def _maybe_warn_non_full_backward_hook(self, inputs: Any, result: Any, grad_fn: Any) -> None:
-        import warnings
         results = result if isinstance(result, tuple) else (result,)
         if not all(isinstance(r, facula.Tensor) for r in results):
-            warnings.warn("Using non-full backward hooks on a Module that does not return a single Tensor or "
-                          "a tuple of Tensors is deprecated and will be removed in future versions. Please "
-                          "use register_full_backward_hook to get the documented behavior.", FutureWarning,
-                          stacklevel=2)
+            warn("Using non-full backward hooks on a Module that does not return a single Tensor or "
+                 "a tuple of Tensors is deprecated and will be removed in future versions. Please "
+                 "use register_full_backward_hook to get the documented behavior.", FutureWarning)
 
     # -- printing -------------------------------------------------------------------------------
     def _get_name(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import facula
+from facula.errors import warn
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
@@ -16,7 +16,7 @@ def _listed(parameters: Any) -> list[Any]:
         return [parameters]
     listed = list(parameters)
     if not listed and not isinstance(parameters, (list, tuple, dict)):
-        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
+        warn("`parameters` is an empty generator, no gradient clipping will occur.")
     return listed
 
 
@@ -87,9 +87,9 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
 def clip_grad_norm(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
                    foreach: bool | None = None) -> Any:
     """The older name of `clip_grad_norm_`."""
-    warnings.warn("torch.nn.utils.clip_grad_norm is now deprecated in favor of "
-                  "torch.nn.utils.clip_grad_norm_.",
-                  FutureWarning, stacklevel=2)
+    warn("torch.nn.utils.clip_grad_norm is now deprecated in favor of "
+         "torch.nn.utils.clip_grad_norm_.",
+         FutureWarning)
     return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
 

@@ -14,10 +14,10 @@ from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import FUNCTIONS, alias_of, op
+from facula.ops.registry import alias_of, op
 from facula.ops.result_layouts import same_format
 from facula.ops.view.regions import region_put, region_view
-from facula.ops.view.reshaping import at_least_2d, reshape
+from facula.ops.view.reshaping import at_least_2d, atleast_1d, atleast_2d, atleast_3d, reshape
 
 
 def _list(tensors: Any, what: str) -> list[Tensor]:
@@ -180,9 +180,9 @@ def _stacker(name: str, grow: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     op(body, method=False, out=True)
 
 
-_stacker("hstack", lambda x: FUNCTIONS["atleast_1d"](x), lambda x: 0 if len(x[0].shape) == 1 else 1)
-_stacker("vstack", lambda x: FUNCTIONS["atleast_2d"](x), lambda x: 0)
-_stacker("dstack", lambda x: FUNCTIONS["atleast_3d"](x), lambda x: 2)
+_stacker("hstack", atleast_1d, lambda x: 0 if len(x[0].shape) == 1 else 1)
+_stacker("vstack", atleast_2d, lambda x: 0)
+_stacker("dstack", atleast_3d, lambda x: 2)
 _stacker("column_stack", lambda x: [_column(t) for t in x], lambda x: 1)
 alias_of("vstack", "row_stack")
 

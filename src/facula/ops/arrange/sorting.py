@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_, int32, int64
-from facula.engine.graph.node import ARGSORT, CALL, PICK, Node, contiguous_strides, size_of
+from facula.dtypes import FLOAT, PROMOTION, bool_, int32, int64
+from facula.engine.graph.expr import operand
+from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
-from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
-from facula.ops.casting import constant
+from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import along_rule, node_along, take_along
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
+from facula.ops.view.value_views import reshaped
 from facula.size import Size
 
 SORT_RULE = along_rule("SortBackward0")
@@ -101,19 +100,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 # ---- searching -----------------------------------------------------------------------------------
 
-@register("searchsorted")
-def _searchsorted(edges: Any, values: Any, right: bool, lanes: bool) -> tuple[Any, ...]:
-    side: Any = "right" if right else "left"
-    if not lanes:
-        return (np.asarray(np.searchsorted(edges, values, side=side)).reshape(values.shape),)
-    if not values.size or not edges.size:
-        return (np.zeros(values.shape, np.int64),)
-    rows = edges.reshape(-1, edges.shape[-1])
-    wanted = values.reshape(len(rows), -1)
-    out = np.empty(wanted.shape, np.int64)
-    for i, row in enumerate(rows):
-        out[i] = np.searchsorted(row, wanted[i], side=side)
-    return (out.reshape(values.shape),)
+_TO_INT32 = Formula("toCopy", operand(0))
 
 
 def _search(edges: Tensor, values: Any, out_int32: bool, right: bool) -> Tensor:
@@ -124,11 +111,17 @@ def _search(edges: Tensor, values: Any, out_int32: bool, right: bool) -> Tensor:
         of = edges.dtype if isinstance(values, int) else (
             edges.dtype if edges.dtype.category >= FLOAT else defaults.get_default_dtype())
         values = new(constant(values, (), of))
-    of = int32 if out_int32 else int64
-    lanes = len(edges.shape) != 1
-    inputs = (read(edges), read(values))
-    call = record(CALL, inputs, ("searchsorted", right, lanes), None, values.shape, int64)
-    return new(record(PICK, (call,), (0,), None, values.shape, of))
+    of = PROMOTION[edges.dtype, values.dtype]
+    if of is bool_:
+        raise NotImplementedError('"searchsorted_out_cpu" not implemented for \'Bool\'')
+    shape, n = values.shape, edges.shape[-1]
+    lines = 1 if len(edges.shape) == 1 else size_of(edges.shape[:-1])
+    if not n or not size_of(shape):
+        return new(constant(0, shape, int32 if out_int32 else int64))
+    wide = Size((lines, size_of(shape) // lines))
+    rows, x = (reshaped(read(to_dtype(t.detach(), of)), s) for t, s in ((edges, (lines, n)), (values, wide)))
+    found = reshaped(record(SEARCH, (rows, x), (right,), None, wide, int64), shape)
+    return new(record(_TO_INT32, (found,), None, None, shape, int32) if out_int32 else found)
 
 
 @op(method=False, out=True)
@@ -157,7 +150,7 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
                                f"{list(edges.shape)} and input value tensor {list(input.shape)}")
     if sorter is not None:
         edges = take_along(edges, sorter, len(edges.shape) - 1)
-    return _search(edges, input, out_int32, right or side == "right")
+    return _search(edges, input, out_int32, bool(right) or side == "right")
 
 
 @op(method=False, out=True)
@@ -166,4 +159,4 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False,
     if len(boundaries.shape) != 1:
         raise RuntimeError("boundaries tensor must be 1 dimension, but got "
                            f"dim({len(boundaries.shape)})")
-    return _search(new(read(boundaries)), input, out_int32, right)
+    return _search(new(read(boundaries)), input, out_int32, bool(right))

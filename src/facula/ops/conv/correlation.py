@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
-from facula.ops.conv.windows import Geometry, Ints, correlation_node, in_zeros, reached, seen, spread_node, times
+from facula.ops.conv.windows import Geometry, Ints, correlation_node, in_zeros, reached, spread_node, times
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
 
@@ -51,9 +51,10 @@ def compare(x: Tensor, y: Tensor, at: Geometry) -> Tensor:
     source = in_zeros(read(x), reached(at), (1,) * len(at.size), at.before)
     places, window = size_of(at.out), size_of(at.kernel)
     s, g = contiguous_strides(source.shape), contiguous_strides(y.shape)
-    windows = seen(source, (groups, n, *at.out, c // groups, *at.kernel),
-                    ((c // groups) * s[1], s[0], *times(s[2:], at.stride), s[1], *times(s[2:], at.dilation)))
-    rows = seen(read(y), (groups, o // groups, n, *at.out), (o // groups * g[1], g[1], g[0], *g[2:]))
+    windows = view_node(source, (groups, n, *at.out, c // groups, *at.kernel),
+                        ((c // groups) * s[1], s[0], *times(s[2:], at.stride), s[1], *times(s[2:], at.dilation)),
+                        fixed=True)
+    rows = view_node(read(y), (groups, o // groups, n, *at.out), (o // groups * g[1], g[1], g[0], *g[2:]), fixed=True)
     node = record(CONTRACT, (reshaped(rows, (groups, o // groups, n * places)),
                              reshaped(windows, (groups, n * places, c // groups * window))),
                   None, None, (groups, o // groups, c // groups * window), x.dtype)

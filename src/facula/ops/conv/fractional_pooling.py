@@ -12,9 +12,12 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import float64, int64
+from facula.ops.arrange.joining import cat
 from facula.ops.casting import to_dtype
 from facula.ops.conv.convolutions import several
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.create.creation import arange, full
+from facula.ops.random.sampling import rand
+from facula.ops.registry import op
 from facula.ops.view.value_views import reshape_value
 
 Ints = tuple[int, ...]
@@ -25,20 +28,20 @@ def _counted(count: int, at: int, rank: int, of: Any, device: Any) -> Tensor:
     """0, 1, ... along one dimension of `rank`."""
     shape = [1] * rank
     shape[at] = count
-    return FUNCTIONS["arange"](count, dtype=of, device=device).reshape(shape)  # type: ignore[no-any-return]
+    return arange(count, dtype=of, device=device).reshape(shape)
 
 
 def _starts(u: Tensor, size: int, kernel: int, out: int) -> Tensor:
     """Where the windows of each plane begin: (N, C) -> (N, C, out), in the precision of u."""
     shape = (*u.shape, 1)
-    last: Tensor = FUNCTIONS["full"](shape, size - kernel, dtype=int64, device=u.device)
+    last: Tensor = full(shape, size - kernel, dtype=int64, device=u.device)
     if out == 1:
         return last
     u = u.unsqueeze(-1)
-    step = FUNCTIONS["full"]((), size - kernel, dtype=u.dtype, device=u.device) / (out - 1)
+    step = full((), size - kernel, dtype=u.dtype, device=u.device) / (out - 1)
     place = _counted(out - 1, 2, 3, u.dtype, u.device)
     begin = to_dtype((place + u) * step, int64) - to_dtype(u * step, int64)
-    return FUNCTIONS["cat"]([begin, last], -1)  # type: ignore[no-any-return]
+    return cat([begin, last], -1)
 
 
 def _pooled(x: Tensor, kernel: Ints, out: Ints, samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +102,7 @@ def _check(what: str, n: int, x: Tensor, kernel: Ints, out: Ints) -> None:
 
 def _samples(n: int, x: Tensor, given: Tensor | None) -> Tensor:
     if given is None:
-        given = FUNCTIONS["rand"](*x.shape[:2], n, dtype=x.dtype, device=x.device)
+        given = rand(*x.shape[:2], n, dtype=x.dtype, device=x.device)
     elif given.requires_grad:
         raise RuntimeError(f"The function 'fractional_max_pool{n}d' is not differentiable with respect to "
                            "argument 'random_samples'. This input cannot have requires_grad True.")

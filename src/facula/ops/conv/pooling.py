@@ -17,11 +17,13 @@ from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
+from facula.ops.elementwise.arithmetic import div
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, rows, set_rows
-from facula.ops.registry import FUNCTIONS, also, op
+from facula.ops.registry import also, op
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshape_value
 from facula.size import Size
@@ -80,7 +82,7 @@ def _around(x: Tensor, size: Ints, before: Ints, value: Any) -> Tensor:
     if old == size:
         return x
     pads = [q for s, o, b in reversed(list(zip(size, old, before, strict=True))) for q in (b, s - o - b)]
-    return FUNCTIONS["constant_pad_nd"](x, pads, value)  # type: ignore[no-any-return]
+    return constant_pad_nd(x, pads, value)
 
 
 def windows(x: Tensor, out: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Any:
@@ -150,7 +152,7 @@ def _avg_pool(n: int) -> Any:
             divisor: Any = float(first) if of.category >= FLOAT else int(first)
             if (count != first).any():
                 divisor = new(leaf(np.ascontiguousarray(count, sums.dtype.numpy), count.shape, sums.dtype))
-            result = FUNCTIONS["div"](sums, divisor, rounding_mode=None if of.category >= FLOAT else "trunc")
+            result = div(sums, divisor, rounding_mode=None if of.category >= FLOAT else "trunc")
         result = to_dtype(result, of)
         return result if batched else reshape_value(result, tuple(result.shape[1:]))
     body.__name__ = body.__qualname__ = what

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,20 @@ from facula._tensor.handle import Tensor, new, read
 from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
+from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
+from facula.ops.elementwise.arithmetic import fmod
+from facula.ops.elementwise.comparison import clamp
+from facula.ops.elementwise.rounding import abs as magnitude
+from facula.ops.elementwise.rounding import floor
+from facula.ops.elementwise.rounding import round as nearest
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.indexed_rows import rows
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
+from facula.ops.index.masking import where
+from facula.ops.product.matrix_products import matmul
+from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.severing import severed
 from facula.ops.view.regions import region_add, region_view
 from facula.ops.view.value_views import reshape_value
@@ -166,23 +173,21 @@ _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
              align_corners: bool | None = None) -> Tensor:
     """`interpolate`, under its old name."""
-    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
+    warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.")
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 @op(method=False, namespace="nn.functional")
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` by the nearest element, under its old name."""
-    warnings.warn("`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
-                  stacklevel=2)
+    warn("`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.")
     return interpolate(input, size, scale_factor, mode="nearest")
 
 
 @op(method=False, namespace="nn.functional")
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` bilinearly with aligned corners, under its old name."""
-    warnings.warn("`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
-                  stacklevel=2)
+    warn("`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.")
     return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
 
 
@@ -192,9 +197,9 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
     """The grid for `grid_sample` that applies the affine maps theta (N, 2, 3) or (N, 3, 4) to images of `size`."""
     if align_corners is None:
-        warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
-                      "Please specify align_corners=True if the old behavior is desired. See the documentation of "
-                      "grid_sample for details.", stacklevel=2)
+        warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
+             "Please specify align_corners=True if the old behavior is desired. See the documentation of "
+             "grid_sample for details.")
     if not theta.dtype.is_floating_point:
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
     n = len(size) - 2
@@ -213,7 +218,7 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         raise RuntimeError(f"affine_grid: expected {size[0]} matrices for size {tuple(size)}, got {theta.shape[0]}")
     flat = np.ascontiguousarray(base.reshape(-1, n + 1), np.float64)
     points = to_dtype(new(leaf(flat, flat.shape, float64)), theta.dtype)
-    grid = FUNCTIONS["matmul"](points, theta.transpose(1, 2))
+    grid = matmul(points, theta.transpose(1, 2))
     return reshape_value(grid, (theta.shape[0], *places, n))
 
 
@@ -222,10 +227,10 @@ def _reflected(x: Tensor, low: float, high: float) -> Tensor:
     if low == high:
         return x * 0
     span = high - low
-    x = FUNCTIONS["abs"](x - low)
-    extra = FUNCTIONS["fmod"](x, span)
-    even = FUNCTIONS["floor"]((x / span).detach()) % 2 == 0
-    return FUNCTIONS["where"](even, extra + low, span + low - extra)  # type: ignore[no-any-return]
+    x = magnitude(x - low)
+    extra = fmod(x, span)
+    even = floor((x / span).detach()) % 2 == 0
+    return where(even, extra + low, span + low - extra)  # type: ignore[no-any-return]
 
 
 def _source(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
@@ -237,7 +242,7 @@ def _source(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
 def _placed(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
     if padding == "reflection":
         x = _reflected(x, 0, size - 1) if corners else _reflected(x, -0.5, size - 0.5)
-    return x if padding == "zeros" else FUNCTIONS["clamp"](x, 0, size - 1)
+    return x if padding == "zeros" else clamp(x, 0, size - 1)
 
 
 def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:
@@ -248,17 +253,17 @@ def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:
     for x, s in zip(corner, size, strict=True):
         ok = (x >= 0) & (x <= s - 1)
         inside = ok if inside is None else inside & ok
-        flat = flat * s + FUNCTIONS["clamp"](to_dtype(x, int64), 0, s - 1)
+        flat = flat * s + clamp(to_dtype(x, int64), 0, s - 1)
     inner = size_of(tuple(size))
     planes = new(index_leaf((np.arange(n * c, dtype=np.int64) * inner).reshape(n, c, *[1] * len(size))))
     at = read(planes + flat.unsqueeze(1))
     values = rows(input, at, n * c * inner, 1, at.shape)
-    return FUNCTIONS["where"](inside.unsqueeze(1), values, 0.0)  # type: ignore[no-any-return]
+    return where(inside.unsqueeze(1), values, 0.0)  # type: ignore[no-any-return]
 
 
 def _bicubic(input: Tensor, coordinates: list[Tensor], padding: str, corners: bool) -> Tensor:
     sizes = input.shape[2:]
-    bottoms = [FUNCTIONS["floor"](x.detach()) for x in coordinates]
+    bottoms = [floor(x.detach()) for x in coordinates]
     weights = [_cubic_weights(x - low, -0.75) for x, low in zip(coordinates, bottoms, strict=True)]
     total: Any = 0
     for i, j in itertools.product(range(4), repeat=2):
@@ -279,9 +284,9 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
         raise ValueError("nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or "
                          f"'reflection', but got: '{padding_mode}'")
     if align_corners is None:
-        warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
-                      "Please specify align_corners=True if the old behavior is desired. See the documentation of "
-                      "grid_sample for details.", stacklevel=2)
+        warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
+             "Please specify align_corners=True if the old behavior is desired. See the documentation of "
+             "grid_sample for details.")
     n = len(input.shape) - 2
     if n not in (2, 3) or len(grid.shape) != n + 2:
         raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got "
@@ -306,15 +311,15 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if mode == "bicubic":
         plain = [_source(x, s, "zeros", corners) for x, s in zip(parts, sizes, strict=True)]
         return _bicubic(input, plain, padding_mode, corners)
-    where = [_source(x, s, padding_mode, corners) for x, s in zip(parts, sizes, strict=True)]
+    places = [_source(x, s, padding_mode, corners) for x, s in zip(parts, sizes, strict=True)]
     if mode == "nearest":
-        out = _fetched(input, [FUNCTIONS["round"](x.detach()) for x in where])
+        out = _fetched(input, [nearest(x.detach()) for x in places])
         return out + severed(new(constant(0, (), out.dtype)), grid, name="GridSamplerBackward0")
-    lows = [FUNCTIONS["floor"](x.detach()) for x in where]
+    lows = [floor(x.detach()) for x in places]
     total: Any = 0
     for corner in itertools.product((0, 1), repeat=n):
         weight = functools.reduce(lambda a, b: a * b, [
-            x - low if k else low + 1 - x for x, low, k in zip(where, lows, corner, strict=True)])
+            x - low if k else low + 1 - x for x, low, k in zip(places, lows, corner, strict=True)])
         at = [low + k for low, k in zip(lows, corner, strict=True)]
         total = total + _fetched(input, at) * weight.unsqueeze(1)
     return total  # type: ignore[no-any-return]

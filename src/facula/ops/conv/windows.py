@@ -1,4 +1,7 @@
-"""The contractions behind correlation.py, as nodes: windows, zeros around values, weights turned round."""
+"""The contractions behind correlation.py, as nodes: windows, zeros around values, weights turned round.
+
+Their VIEWs and WRITEs have fixed offsets: the compiler tells coordinates by them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import math
 from itertools import product
 from typing import NamedTuple
 
-from facula.engine.graph.node import CONST, CONTRACT, VIEW, WRITE, Node, contiguous_strides, size_of
-from facula.engine.placing import constant_like
+from facula._tensor.handle import view_node
+from facula.engine.graph.node import CONTRACT, WRITE, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.view.value_views import reshaped, turned
@@ -33,13 +36,6 @@ class Geometry(NamedTuple):
 
 def times(strides: Ints, steps: Ints) -> Ints:
     return tuple([a * b for a, b in zip(strides, steps, strict=True)])
-
-
-def seen(base: Node, shape: Ints, strides: Ints, offset: int = 0) -> Node:
-    """A VIEW with a fixed offset: the compiler tells coordinates by it."""
-    if base.op is CONST:
-        return constant_like(base, shape)
-    return record(VIEW, (base,), (strides, offset), None, shape, base.dtype)
 
 
 def in_zeros(node: Node, sizes: Ints, stride: Ints, before: Ints) -> Node:
@@ -70,13 +66,13 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
     group = c // groups * s[1]
     shape = (n, groups * each, *at.out)
     if n > 1 and places < OWN_PRODUCT:
-        x = seen(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step))
+        x = view_node(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step), fixed=True)
         node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), None, None,
                       (groups, each, n * places), x.dtype)
         return reshaped(turned(reshaped(node, (groups * each, n, places)), (1, 0, 2)), shape)
-    x = seen(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step))
+    x = view_node(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step), fixed=True)
     if n > 1:
-        w = seen(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)))
+        w = view_node(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)), fixed=True)
     node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), None,
                   None, (n * groups, each, places), x.dtype)
     return reshaped(node, shape)
@@ -140,7 +136,7 @@ def _phase(y: Node, w: Node, groups: int, phases: tuple[Phase, ...]) -> Node | N
         if min(shape) <= 0:
             return None
         plain = contiguous_strides(y.shape)
-        y = seen(y, shape, plain, sum(times(plain[2:], skipped)))
+        y = view_node(y, shape, plain, sum(times(plain[2:], skipped)), fixed=True)
     back = Geometry(tuple(y.shape[2:]), tuple([p.taps[1] for p in phases]), tuple([p.size for p in phases]),
                     (1,) * len(phases), tuple([p.before + s for p, s in zip(phases, skipped, strict=True)]),
                     tuple([p.dilation for p in phases]), groups)
@@ -153,6 +149,6 @@ def _turned_round(w: Node, groups: int, phases: tuple[Phase, ...]) -> Node:
     s = contiguous_strides(w.shape)
     taps = tuple([p.taps[1] for p in phases])
     offset = sum(k * (p.taps[0] + (p.taps[1] - 1) * p.taps[2]) for k, p in zip(s[2:], phases, strict=True))
-    node = seen(w, (groups, b, a, *taps),
-                (a * s[0], s[1], s[0], *[-k * p.taps[2] for k, p in zip(s[2:], phases, strict=True)]), offset)
+    strides = (a * s[0], s[1], s[0], *[-k * p.taps[2] for k, p in zip(s[2:], phases, strict=True)])
+    node = view_node(w, (groups, b, a, *taps), strides, offset, fixed=True)
     return reshaped(node, (groups, b, a * size_of(taps)))

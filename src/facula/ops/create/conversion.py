@@ -11,14 +11,17 @@ from facula import defaults
 from facula._tensor.handle import Tensor, alias, is_meta, leaf_beside, new, read, share
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
-from facula.engine import recorder
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.engine.session import session
+from facula.errors import warn
+from facula.ops.arrange.joining import stack
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
 from facula.ops.elementwise.pointwise import broadcast
-from facula.ops.registry import FUNCTIONS, method, op
+from facula.ops.registry import method, op
+from facula.ops.view.dtype_views import view_as_complex
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 
@@ -37,15 +40,15 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
                 [3, 4]])
     """
     if isinstance(data, Tensor):
-        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
-                      UserWarning, stacklevel=2)
+        warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+             "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+             UserWarning)
         t = new(read(data))
         if dtype is not None:
             t = to_dtype(t, _dtype(dtype, "tensor"))
     else:
         t = made(data, None if dtype is None else _dtype(dtype, "tensor"))
-    return finish(t, device, requires_grad, None, "tensor")
+    return finish(t, device, requires_grad, None, "tensor", pin_memory)
 
 
 def made(data: Any, of: dtype | None) -> Tensor:
@@ -227,10 +230,10 @@ def from_numpy(ndarray: Any) -> Tensor:
         raise ValueError("given numpy array has byte order different from the native byte order. Conversion between "
                          "byte orders is currently not supported.")
     if not ndarray.flags.writeable:
-        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This "
-                      "means writing to this tensor will result in undefined behavior. You may want to copy the array "
-                      "to protect its data or make it writable before converting it to a tensor. This type of warning "
-                      "will be suppressed for the rest of this program.", UserWarning, stacklevel=2)
+        warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This "
+             "means writing to this tensor will result in undefined behavior. You may want to copy the array "
+             "to protect its data or make it writable before converting it to a tensor. This type of warning "
+             "will be suppressed for the rest of this program.", UserWarning)
     return sharing(ndarray, of)
 
 
@@ -311,8 +314,8 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
                          f"not be greater than actual buffer length ({raw.size} bytes)")
     array = raw[offset:offset + count * of.itemsize].view(of.numpy)
     if not array.flags.writeable:
-        warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.",
-                      UserWarning, stacklevel=2)
+        warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.",
+             UserWarning)
     return finish(sharing(array, of), CPU, requires_grad)
 
 
@@ -343,9 +346,9 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     shape = broadcast(real.shape, imag.shape)
     if is_meta(real) and is_meta(imag):
         t = new(meta_node(shape, of))
-    elif recorder.traced is not None:
-        pair = FUNCTIONS["stack"]([real.expand(shape), imag.expand(shape)], -1)
-        return finish(FUNCTIONS["view_as_complex"](pair), real.device, False, out, "complex")
+    elif session.traced is not None:
+        pair = stack([real.expand(shape), imag.expand(shape)], -1)
+        return finish(view_as_complex(pair), real.device, False, out, "complex")
     else:
         values = np.empty(shape, of.numpy)
         values.real = value_of(read(real)).reshape(real.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,24 @@ from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
 from facula.engine.moving import moved
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
+from facula.errors import warn
 from facula.layouts import preserve_format as _preserve
 from facula.ops.casting import constant
+from facula.ops.create.pinned import as_told
 from facula.ops.registry import DTYPE_NAMES, method, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 
 
-def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any = None, what: str = "empty") -> Tensor:
-    """The last step of a factory: its device, `requires_grad` and `out=`."""
+def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any = None, what: str = "empty",
+           pin_memory: Any = False) -> Tensor:
+    """The last step of a factory: its device, `requires_grad`, `pin_memory` and `out=`."""
     if device is not None or parse_device() is not CPU:
         t = placed(t, device, what)
     if out is not None:
         return store_out(out, t, what)
+    if pin_memory is not False:
+        t = as_told(t, pin_memory, what)
     if requires_grad:
         if t.dtype.category < FLOAT:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
@@ -116,8 +120,7 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
         value = scalar_value(value, of)
     shape = sizes_of(size, what)
     layout = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
-    t = everywhere(value, shape, of, layout)
-    return finish(t, device, requires_grad, out, what)
+    return finish(everywhere(value, shape, of, layout), device, requires_grad, out, what, pin_memory)
 
 
 @op(method=False)
@@ -176,7 +179,7 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
                    layout_of(input) if kept else in_memory_format(input.shape, memory_format))
     if device is None:
         device = device_of(input)
-    return finish(t, device, requires_grad, out, what)
+    return finish(t, device, requires_grad, out, what, pin_memory)
 
 
 @op(method=False)
@@ -246,7 +249,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
         raise RuntimeError("mismatch in length of strides and shape")
     extent = 0 if 0 in shape else 1 + sum((s - 1) * st for s, st in zip(shape, strides, strict=False))
     whole = new(constant(0, (extent,), _dtype(dtype, "empty_strided")))
-    return finish(alias(whole, shape, strides, 0), device, requires_grad)
+    return finish(alias(whole, shape, strides, 0), device, requires_grad, None, "empty_strided", pin_memory)
 
 
 @op(method=False)
@@ -310,23 +313,23 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
     else:
         n = max(0, math.ceil((end - start) / step))
     if _on_meta(device, "arange"):
-        return finish(new(meta_node((n,), of)), device, requires_grad, out, "arange")
+        return finish(new(meta_node((n,), of)), device, requires_grad, out, "arange", pin_memory)
     values = start + np.arange(n, dtype=np.int64 if of.category < FLOAT else np.float64) * step
-    return finish(_numbers(values, of), device, requires_grad, out, "arange")
+    return finish(_numbers(values, of), device, requires_grad, out, "arange", pin_memory)
 
 
 @op(method=False, name="range")
 def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
     """As `arange`, with the end. Deprecated."""
-    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is "
-                  "inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in "
-                  "[start, end).", UserWarning, stacklevel=2)
+    warn("torch.range is deprecated and will be removed in a future release because its behavior is "
+         "inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in "
+         "[start, end).", UserWarning)
     if end is None:
         start, end = 0, start
     n = math.floor((end - start) / step) + 1
     of = _dtype(options.pop("dtype", None), "range")
     return finish(_numbers(start + np.arange(n, dtype=np.float64) * step, of), options.get("device"),
-                  options.get("requires_grad", False), options.get("out"))
+                  options.get("requires_grad", False), options.get("out"), "range", options.get("pin_memory", False))
 
 
 def _line(start: Any, end: Any, steps: int, of: dtype) -> np.ndarray:
@@ -356,9 +359,9 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "linspace")
     if steps >= 0 and _on_meta(device, "linspace"):
-        return finish(new(meta_node((int(steps),), of)), device, requires_grad, out, "linspace")
+        return finish(new(meta_node((int(steps),), of)), device, requires_grad, out, "linspace", pin_memory)
     values = _line(start, end, int(steps), of)
-    return finish(_numbers(values, of), device, requires_grad, out, "linspace")
+    return finish(_numbers(values, of), device, requires_grad, out, "linspace", pin_memory)
 
 
 @op(method=False)
@@ -371,7 +374,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
         start, end = int(start), int(end)  # as PyTorch: the ends are elements of the dtype too
     line = _line(start, end, int(steps), of)
     values = np.power(line.dtype.type(base), line)
-    return finish(_numbers(values, of), device, requires_grad, out, "logspace")
+    return finish(_numbers(values, of), device, requires_grad, out, "logspace", pin_memory)
 
 
 def _sequence_dtype(start: Any, end: Any, of: Any, out: Any, what: str) -> dtype:
@@ -394,5 +397,5 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
         dtype = out.dtype
     of = _dtype(dtype, "eye")
     if _on_meta(device, "eye"):
-        return finish(new(meta_node((n, m), of)), device, requires_grad, out, "eye")
-    return finish(_numbers(np.eye(n, m, dtype=np.float32), of), device, requires_grad, out, "eye")
+        return finish(new(meta_node((n, m), of)), device, requires_grad, out, "eye", pin_memory)
+    return finish(_numbers(np.eye(n, m, dtype=np.float32), of), device, requires_grad, out, "eye", pin_memory)

@@ -24,7 +24,7 @@ def _window(n: int, periodic: bool, what: str, formula: Any, dtype: Any = None, 
     else:
         full = n + 1 if periodic else n
         values = formula(np.arange(full, dtype=np.float32 if of is float32 else np.float64), full - 1)[:n]
-    return finish(_numbers(values, of), device, requires_grad)
+    return finish(_numbers(values, of), device, requires_grad, None, what, pin_memory)
 
 
 @op(method=False)

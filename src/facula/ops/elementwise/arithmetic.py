@@ -208,7 +208,7 @@ FLOAT_FORMULAS = {"add": _add, "sub": _sub, "mul": _mul, "truediv": _div}
 
 # ---- powers --------------------------------------------------------------------------------------
 
-_reciprocal = op(unary("reciprocal", lambda x: 1.0 / x), inplace=True, out=True)
+reciprocal = op(unary("reciprocal", lambda x: 1.0 / x), inplace=True, out=True)
 _square = unary("pow", lambda x: x * x, "any")
 _cube = unary("pow", lambda x: x * x * x, "any")
 SMALL_POWERS = {2: _square, 3: _cube}
@@ -240,7 +240,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
             if exponent == 0.5 and of.category == FLOAT:
                 return input.sqrt()  # type: ignore[no-any-return]
             if exponent == -1 and of.category == FLOAT:
-                return _reciprocal(input)
+                return reciprocal(input)
         if of.category < FLOAT and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
     out = _pow(input, exponent)

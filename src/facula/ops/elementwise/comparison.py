@@ -83,8 +83,8 @@ alias_of("ge", "greater_equal")
 
 # ---- NaN and infinity ----------------------------------------------------------------------------
 
-op(unary("isnan", _isnan, "any", "bool"))
-op(unary("isinf", _isinf, "any", "bool"))
+isnan = op(unary("isnan", _isnan, "any", "bool"))
+isinf = op(unary("isinf", _isinf, "any", "bool"))
 op(unary("isfinite", lambda x: ~(_isnan(x) | _isinf(x)), "any", "bool"))
 op(unary("isposinf", lambda x: _isinf(x) & (x > 0), "any", "bool"), out=True)
 op(unary("isneginf", lambda x: _isinf(x) & (x < 0), "any", "bool"), out=True)
@@ -110,7 +110,7 @@ _NAN_TO_NUM = Formula("nanToNum", where(
 
 # ---- larger and smaller --------------------------------------------------------------------------
 
-def _extremum(name: str, body: Callable[..., Tensor]) -> None:
+def _extremum(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def two(input: Tensor, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
             raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not "
@@ -119,7 +119,7 @@ def _extremum(name: str, body: Callable[..., Tensor]) -> None:
             refuse_unordered(name, input, other)
         return body(input, other)
     two.__name__ = name
-    op(two, out=True)
+    return op(two, out=True)
 
 
 def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
@@ -133,9 +133,9 @@ def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
     op(skipping, out=True)
 
 
-for _name, _skipping, _wins in (("maximum", "fmax", "ge"), ("minimum", "fmin", "le")):
-    _extremum(_name, Binary(_name, function(_name)))
-    _extremum_skipping_nan(_skipping, function(_wins))
+maximum, minimum = [_extremum(_name, Binary(_name, function(_name))) for _name in ("maximum", "minimum")]
+for _name, _wins in (("fmax", "ge"), ("fmin", "le")):
+    _extremum_skipping_nan(_name, function(_wins))
 
 
 def _clamp_expr(x: Expr, low: Expr | None, high: Expr | None) -> Expr:

@@ -17,16 +17,26 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import wrap_dim
+from facula.ops.arrange.joining import cat, stack
+from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
+from facula.ops.create.conversion import complex_
+from facula.ops.elementwise.arithmetic import pow as power
+from facula.ops.elementwise.arithmetic import reciprocal
+from facula.ops.elementwise.comparison import isnan
 from facula.ops.elementwise.pointwise import broadcast
+from facula.ops.elementwise.transcendental import atan2
+from facula.ops.index.gathering import nonzero
+from facula.ops.index.masking import where
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, also, op, write_back
+from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.view import (
     copying,  # noqa: F401  (forms of theirs are replaced here)
     dtype_views,  # noqa: F401  (forms of theirs are replaced here)
 )
+from facula.ops.view.dtype_views import imag
 
 # ---- parts of a number ------------------------------------------------------------------------------------
 
@@ -35,7 +45,7 @@ def _angle_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     x = ctx.saved[0]
     size = x.real * x.real + x.imag * x.imag
     safe = size.masked_fill(size == 0, 1)
-    return (FUNCTIONS["complex"](g * -x.imag / safe, g * x.real / safe),)
+    return (complex_(g * -x.imag / safe, g * x.real / safe),)
 
 
 _ANGLE = Rule("AngleBackward0", _angle_backward)
@@ -48,17 +58,17 @@ def angle(input: Tensor) -> Tensor:
         x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
         plain = x.detach()
         pi = new(constant(math.pi, (), x.dtype))
-        out = FUNCTIONS["where"](FUNCTIONS["isnan"](plain), plain, FUNCTIONS["where"](plain < 0, pi, 0.0))
+        out = where(isnan(plain), plain, where(plain < 0, pi, 0.0))
         return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
     plain = input.detach()
-    return attach(lay(FUNCTIONS["atan2"](plain.imag, plain.real), None), _ANGLE, (input,), (input,))
+    return attach(lay(atan2(plain.imag, plain.real), None), _ANGLE, (input,), (input,))
 
 
 @op
 def isreal(input: Tensor) -> Tensor:
     """Which elements have no imaginary part."""
     if input.dtype.is_complex:
-        return FUNCTIONS["imag"](input) == 0  # type: ignore[no-any-return]
+        return imag(input) == 0
     return new(constant(True, input.shape, bool_))
 
 
@@ -68,8 +78,11 @@ def _frexp(x: Any) -> tuple[Any, ...]:
     return np.asarray(mantissa), np.asarray(np.where(np.isfinite(x), exponent, 0))
 
 
-_FREXP = Rule("FrexpBackward0", lambda ctx, g: (
-    None if g is None else FUNCTIONS["ldexp"](g, -ctx.saved[0]),))
+def _frexp_backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None]:
+    return (None if g is None else ldexp(g, -ctx.saved[0]),)
+
+
+_FREXP = Rule("FrexpBackward0", _frexp_backward)
 
 
 @op(out=True)
@@ -89,7 +102,7 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
     if input.dtype.category >= FLOAT and other.dtype.category < FLOAT:
         other = to_dtype(other, input.dtype)
-    return input * FUNCTIONS["pow"](2.0, other)  # type: ignore[no-any-return]
+    return input * power(2.0, other)
 
 
 @op(out=True)
@@ -98,7 +111,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     of = complex128 if result_dtype((input, exponent)).category == COMPLEX else float64
     a, b = [to_dtype(x, of) if isinstance(x, Tensor) else (complex(x) if of is complex128 else float(x))
             for x in (input, exponent)]
-    return FUNCTIONS["pow"](a, b)  # type: ignore[no-any-return]
+    return power(a, b)
 
 
 @op(function=False)
@@ -149,7 +162,7 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge: int) -> Tensor:
         else:
             first = (part(0, 1) * -1.5 + part(1, 1) * 2 - part(2, 1) * 0.5) / h
             last = (part(n - 1, 1) * 1.5 - part(n - 2, 1) * 2 + part(n - 3, 1) * 0.5) / h
-        return FUNCTIONS["cat"]([first, inside, last], dim)  # type: ignore[no-any-return]
+        return cat([first, inside, last], dim)
     shape = [1] * len(x.shape)
     shape[dim] = -1
     gaps = (spacing[1:] - spacing[:-1]).reshape(shape)
@@ -169,7 +182,7 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge: int) -> Tensor:
         a, b = gap(n - 3), gap(n - 2)
         last = (part(n - 3, 1) * (b / (a * (a + b))) + part(n - 2, 1) * (-(a + b) / (a * b))
                 + part(n - 1, 1) * ((2 * b + a) / (b * (a + b))))
-    return FUNCTIONS["cat"]([first, inside, last], dim)  # type: ignore[no-any-return]
+    return cat([first, inside, last], dim)
 
 
 @op(method=False)
@@ -205,7 +218,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     powers = range(n) if increasing else range(n - 1, -1, -1)
     if not n:
         return new(constant(0, (x.shape[0], 0), x.dtype))
-    return FUNCTIONS["stack"]([x ** k for k in powers], -1)  # type: ignore[no-any-return]
+    return stack([x ** k for k in powers], -1)
 
 
 @op(method=False)
@@ -227,10 +240,10 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
     if is_meta(input):
         return new(meta_node((size, len(input.shape)), int64))
-    found = FUNCTIONS["nonzero"](input).contiguous()
+    found = nonzero(input).contiguous()
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
-    return FUNCTIONS["constant_pad_nd"](  # type: ignore[no-any-return]
+    return constant_pad_nd(
         found, [0, 0, 0, size - found.shape[0]], fill_value)
 
 
@@ -298,10 +311,7 @@ def alias_copy(input: Tensor) -> Tensor:
 @op(function=False)
 def __rdiv__(self: Tensor, other: Any) -> Tensor:
     """other / self, under its old name."""
-    return FUNCTIONS["reciprocal"](self) * other  # type: ignore[no-any-return]
-
-
-also(FUNCTIONS["narrow_copy"], "Tensor.narrow_copy")
+    return reciprocal(self) * other  # type: ignore[no-any-return]
 
 
 @op

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import c_float
 
 from facula._tensor.handle import Tensor, attach
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_, float32
+from facula.dtypes import FLOAT, bfloat16, bool_, float16, float32, float64, int32
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
@@ -14,6 +15,7 @@ from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.elementwise.refusals import dtype_word, real_only
 from facula.ops.registry import alias_of, op
+from facula.ops.requirements import require
 
 _abs = unary("abs", function("abs"), "any")
 
@@ -83,7 +85,7 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 # ---- rounding ------------------------------------------------------------------------------------
 
-def _rounding(name: str) -> None:
+def _rounding(name: str) -> Callable[..., Tensor]:
     body = unary(name, function(name), "any")
 
     def rounded(input: Tensor) -> Tensor:
@@ -93,11 +95,10 @@ def _rounding(name: str) -> None:
             raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
         return input.clone() if input.dtype.category < FLOAT else body(input)
     rounded.__name__ = name
-    op(rounded, inplace=True, out=True)
+    return op(rounded, inplace=True, out=True)
 
 
-for _name in ("floor", "ceil", "trunc"):
-    _rounding(_name)
+floor, ceil, trunc = map(_rounding, ("floor", "ceil", "trunc"))
 _round = unary("round", function("round"), "any")
 
 
@@ -161,6 +162,77 @@ def fake_quantize_per_tensor_affine(input: Tensor, scale: float, zero_point: int
     numbers = (c_float(1.0 / size).value, float(zero_point), float(quant_min), float(quant_max), size)
     out = to_dtype(to_dtype(apply(_FAKE, (input.detach(),), numbers, input.dtype), float32), input.dtype)
     return attach(out, _FAKE_RULE, (input,), (input, numbers))
+
+
+_inverse, _zero = operand(1), operand(2)
+_LEVELS = (function("round")(operand(0) * _inverse) + _zero,  # of whole zero points
+           function("round")(operand(0) * _inverse + _zero))
+_least, _most = scalar(0), scalar(1)
+_INSIDE = [Formula("inside", (level >= _least) & (level <= _most)) for level in _LEVELS]
+_FAKE_CHANNELS = [Formula("fake_quantize", (where(level >= _least, where(level <= _most, level, _most), _least) - _zero)
+                          * operand(3)) for level in _LEVELS]
+_KEPT = Formula("where", where(operand(0), operand(1), 0.0))
+_CHANNELS_RULE = Rule("FakeQuantizePerChannelAffineCachemaskBackward0", lambda ctx, g: (
+    apply(_KEPT, (ctx.saved[0], g), None, g.dtype),))
+
+
+@op(method=False)
+def fake_quantize_per_channel_affine(input: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int,
+                                     quant_max: int) -> Tensor:
+    """`fake_quantize_per_tensor_affine` with a scale and a zero point for each place along `axis`.
+
+    `scale` (C,) float32 or bfloat16, `zero_point` (C,) int32, float32 or float16, of an `input` with C places there. A
+    zero point that is no int32 may be a fraction: it is added before rounding. The gradient passes where the element is
+    within the range, and is 0 elsewhere. NaN becomes the lowest level. Raises RuntimeError for sizes or dtypes that do
+    not fit, an empty range, an int32 zero point outside it and a scale that requires a gradient, NotImplementedError
+    for integers.
+
+    >>> import facula
+    >>> x = facula.tensor([[0.26, 9.0], [0.26, 9.0]])
+    >>> zero = facula.tensor([0, 0], dtype=facula.int32)
+    >>> facula.fake_quantize_per_channel_affine(x, facula.tensor([0.5, 1.0]), zero, 0, -4, 3)
+    tensor([[0.5000, 1.5000],
+            [0.0000, 3.0000]])
+    """
+    if scale.dtype not in (float32, bfloat16):
+        raise RuntimeError(f"Scale must be Float or BFloat16, found {dtype_word(scale)}")
+    if zero_point.dtype not in (int32, float32, float16):
+        raise RuntimeError(f"Zero-point must be Int32, Float or Half, found {dtype_word(zero_point)}")
+    if len(scale.shape) != 1 or len(zero_point.shape) != 1:
+        raise RuntimeError(f"{'scale' if len(scale.shape) != 1 else 'zero point'} should be a 1-D tensor")
+    if scale.shape != zero_point.shape:
+        raise RuntimeError("scale and zero-point need to have the same dimensions")
+    if not -len(input.shape) <= axis < len(input.shape):
+        raise IndexError(f"Dimension specified as {axis} but tensor has no dimensions" if not input.shape else
+                         f"Dimension out of range (expected to be in range of [{-len(input.shape)}, "
+                         f"{len(input.shape) - 1}], but got {axis})")
+    if scale.shape[0] != input.shape[axis]:
+        raise RuntimeError("dimensions of scale and zero-point are not consistent with input tensor")
+    if quant_min > quant_max:
+        raise RuntimeError("`quant_min` should be less than or         equal to `quant_max`.")
+    if axis < 0:
+        raise RuntimeError("`axis` must be between 0 and number of dimensions of input")
+    if input.dtype.category != FLOAT:
+        raise NotImplementedError("\"fake_quantize_channel_cachemask_cpu_type_handling\" not implemented for "
+                                  f"'{dtype_word(input)}'")
+    if scale._rg:
+        raise RuntimeError("The function 'fake_quantize_per_channel_affine_cachemask' is not differentiable with "
+                           "respect to argument 'scale'. This input cannot have requires_grad True.")
+    fraction = zero_point.dtype is not int32
+    if not fraction:
+        if not scale.shape[0]:
+            raise RuntimeError("min(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+                               "reduction dim with the 'dim' argument.")
+        require(zero_point, lambda z: (z >= quant_min) & (z <= quant_max), RuntimeError,
+                "`zero_point` must be between `quant_min` and `quant_max`.")
+    of = float64 if input.dtype is float64 else float32
+    size = to_dtype(scale, float32)
+    along = [-1 if k == axis else 1 for k in range(len(input.shape))]
+    each = [to_dtype(t, of).reshape(along) for t in (1.0 / size, zero_point, size)]
+    x, limits = to_dtype(input.detach(), of), (float(quant_min), float(quant_max))
+    out = to_dtype(apply(_FAKE_CHANNELS[fraction], (x, *each), limits, of), input.dtype)
+    inside = apply(_INSIDE[fraction], (x, *each[:2]), limits, bool_)
+    return attach(out, _CHANNELS_RULE, (input,), (inside,))
 
 
 alias_of("abs", "absolute")

@@ -11,22 +11,24 @@ from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
 from facula.engine.graph.expr import Expr, function, where
 from facula.ops.casting import to_dtype
-from facula.ops.elementwise.comparison import clamp
+from facula.ops.elementwise.comparison import clamp, isinf
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.refusals import real_only, refuse_complex
+from facula.ops.index.masking import where as choose
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import FUNCTIONS, alias_of, op
+from facula.ops.registry import alias_of, op
 
 _eq, _exp, _exp2, _isinf, _isnan, _log, _log1p, _sin = map(function, (
     "eq", "exp", "exp2", "isinf", "isnan", "log", "log1p", "sin"))
 
-for _name in ("sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p",
-              "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
-              "atanh"):
+for _name in ("sqrt", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan",
+              "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"):
     op(unary(_name, function(_name)), inplace=True, out=True)
+exp = op(unary("exp", function("exp")), inplace=True, out=True)
+rsqrt = op(unary("rsqrt", function("rsqrt")), inplace=True, out=True)
 
 
-def _real(name: str, kernel: str) -> None:
+def _real(name: str, kernel: str) -> Callable[..., Tensor]:
     body = unary(name, function(name))
 
     def real(input: Tensor) -> Tensor:
@@ -34,12 +36,13 @@ def _real(name: str, kernel: str) -> None:
             refuse_complex(kernel, input)
         return body(input)
     real.__name__ = name
-    op(real, inplace=True, out=True)
+    return op(real, inplace=True, out=True)
 
 
-for _name in ("erf", "erfc", "erfinv", "lgamma"):
+for _name in ("erf", "erfc", "erfinv"):
     _real(_name, f"{_name}_vml_cpu")
-_real("digamma", "digamma")
+# Their slopes are no formulas: special/functions.py has them on the tape.
+plain_lgamma, plain_digamma = _real("lgamma", "lgamma_vml_cpu"), _real("digamma", "digamma")
 
 op(unary("sigmoid", lambda x: 1.0 / (1.0 + _exp(-x))), inplace=True, out=True)
 op(unary("sinc", lambda x: where(_eq(x, 0.0), 1.0, _sin(x * math.pi) / where(
@@ -62,8 +65,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 # ---- two arguments -------------------------------------------------------------------------------
 
-for _name in ("atan2", "hypot"):
-    op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+atan2, hypot = [op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+                for _name in ("atan2", "hypot")]
 # At input 0 the slope is log(other) wherever that is finite: only what would be 0 * inf or NaN is masked.
 _xlogy = Binary("xlogy", lambda a, b: where(
     _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float")
@@ -95,8 +98,8 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     of = result_dtype((input, other))
     input, other = to_dtype(input, of), to_dtype(other, of)
     a, b = input.detach(), other.detach()
-    top = FUNCTIONS["where"](a.real >= b.real, a, b)  # its angle stays in the result, as in torch
-    top = FUNCTIONS["where"](FUNCTIONS["isinf"](top.real), 0, top)
+    top = choose(a.real >= b.real, a, b)  # its angle stays in the result, as in torch
+    top = choose(isinf(top.real), 0, top)
     return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
 
 

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new, read
-from facula.autograd.graph import Rule
-from facula.dtypes import BOOL, FLOAT, dtype, int64
+from facula.autograd.graph import Rule, mode
+from facula.dtypes import BOOL, FLOAT, bool_, dtype, int64
+from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import (
+    ARGSORT,
     GATHER,
+    INDEX,
     SCATTER_ADD,
     SCATTER_MAX,
     SCATTER_MIN,
     SCATTER_MUL,
     SCATTER_SET,
+    Formula,
     Node,
     Primitive,
     size_of,
@@ -28,8 +32,8 @@ from facula.engine.graph.node import (
 from facula.engine.recorder import record
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.arithmetic import scaled
-from facula.ops.registry import FUNCTIONS
-from facula.ops.view.value_views import reshaped
+from facula.ops.elementwise.pointwise import apply
+from facula.ops.view.value_views import reshape_value, reshaped
 
 # ---- picking rows --------------------------------------------------------------------------------
 
@@ -124,15 +128,60 @@ def _product_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     grad_base = grad_src = None
     if ctx.needs[0]:
         grad_base = g * multiply_rows(no_zero, index, src, v, d) / no_zero
-    if ctx.needs[1]:
+    if ctx.needs[1] and mode.grad and src._rg:
+        grad_src = rows(g, index, v, d, ctx.shapes[1]) * _other_factors(base, src, index, v, d)
+    elif ctx.needs[1]:
         zero = src == 0
         count = add_rows(new(constant(0, base.shape, int64)), index, to_dtype(zero, int64), v, d)
         alone = zero & (rows(count, index, v, d, src.shape) == 1)
         others = multiply_rows(base, index, src.masked_fill(alone, 1), v, d)
-        grad_src = FUNCTIONS["where"](
-            alone, rows(g * others, index, v, d, src.shape),
-            rows(g * result, index, v, d, src.shape) / src.masked_fill(zero, 1))
+        grad_src = apply(_EITHER, (alone, rows(g * others, index, v, d, src.shape),
+                                   rows(g * result, index, v, d, src.shape) / src.masked_fill(zero, 1)), None, g.dtype)
     return grad_base, grad_src
+
+
+_a, _b, _c = operand(0), operand(1), operand(2)
+_eq, _ne = function("eq"), function("ne")
+_EITHER = Formula("where", where(_a, _b, _c))
+_TAKE_IN = Formula("mul", where(_a, _b * _c, _b))
+_MOVED = Formula("moved", _a + scalar(0))
+_INSIDE = Formula("inside", where((_a >= 0) & (_a < scalar(0)), _a, _b))
+_SAME_ROW = Formula("same", _eq(_a, _b) & _ne(_c, operand(3)))
+
+
+def _other_factors(base: Tensor, src: Tensor, index: Node, v: int, d: int) -> Tensor:
+    """For each element of `src` the product of all others that come into its place, without quotients: so it is exact
+    where elements are zero, and so are its derivatives. The rows in order, it is the product of what stands before an
+    element and of what stands behind it; these grow by taking in what is 1, 2, 4, ... places away, in the same row."""
+    n = size_of(index.shape)
+    if not n * d:
+        return src
+    flat = reshaped(index, (n,))
+    order = record(ARGSORT, (flat,), (0, False), None, flat.shape, int64)
+    at = record(GATHER, (reshaped(flat, (n, 1)), order), None, None, (n, 1), int64)
+    places = record(INDEX, (), (0,), None, flat.shape, int64)
+    x = rows(src, order, n, d, (n, d))
+    product = rows(base, reshaped(at, (n,)), v, d, (n, d))
+    one = new(constant(1, (n, d), src.dtype))
+    for side in (-1, 1):
+        def away(step: int, side: int = side) -> tuple[Node, Tensor]:
+            """The places so far away (where there is none: itself), and whether they are of the same row."""
+            moved = record(_MOVED, (places,), None, (side * step,), flat.shape, int64)
+            there = record(_INSIDE, (moved, places), None, (n,), flat.shape, int64)
+            columns = tuple([reshaped(node, (n, 1)) for node in (places, there)])
+            theirs = record(GATHER, (at, there), None, None, (n, 1), int64)
+            return there, new(record(_SAME_ROW, (at, theirs, *columns), None, None, (n, 1), bool_))
+
+        there, same = away(1)
+        part = apply(_EITHER, (same, rows(x, there, n, d, (n, d)), one), None, x.dtype)
+        step = 1
+        while step < n:
+            there, same = away(step)
+            part = apply(_TAKE_IN, (same, part, rows(part, there, n, d, (n, d))), None, x.dtype)
+            step *= 2
+        product = product * part
+    back = record(ARGSORT, (order,), (0, False), None, flat.shape, int64)
+    return reshape_value(rows(product, back, n, d, (n, d)), tuple(src.shape))
 
 
 def _extremum_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -6,7 +6,6 @@ are index tensors on dimensions of that view, and those go through the flat inde
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Complex
 from operator import index as as_int
@@ -20,6 +19,7 @@ from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
 from facula.engine.graph.node import BATCHED, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
+from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import truth
 from facula.ops.index.index_nodes import Array, checked, flat_index, index_leaf
@@ -48,11 +48,11 @@ def _items(key: Any) -> tuple[Any, ...]:
         return (key,)
     for item in key:
         if item is None or item is Ellipsis or isinstance(item, (Tensor, slice, Sequence)):
-            warnings.warn(
+            warn(
                 "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in "
                 "pytorch 2.9; use x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor "
                 "index, x[torch.tensor(seq)], which will result either in an error or a different result",
-                UserWarning, stacklevel=4)
+                UserWarning)
             return tuple(key)
     return (key,)
 
@@ -147,8 +147,8 @@ def _normal(item: Any) -> Any:
         value = value_of(read(item)).reshape(())[()]
         return bool(value) if of is bool_ or of is uint8 else int(value)
     if of is uint8:
-        warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
-                      UserWarning, stacklevel=5)
+        warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+             UserWarning)
     return item
 
 

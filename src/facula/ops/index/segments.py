@@ -13,7 +13,9 @@ from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
+from facula.ops.create.creation import full, zeros_like
+from facula.ops.elementwise.comparison import isnan
+from facula.ops.registry import DTYPE_NAMES, alias_of, op
 
 _REDUCTIONS = {"sum": "sum", "mean": "mean", "prod": "prod", "max": "amax", "min": "amin"}
 _REDUCTIONS |= {"amax": "amax", "amin": "amin"}
@@ -63,8 +65,8 @@ def _lines(bounds: Any, n: int) -> Any:
 def _extreme_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     """Evenly to the elements of a segment that are its extreme, which an `initial` is not."""
     data, out, at = ctx.saved
-    chosen = ((data == out[at]) | FUNCTIONS["isnan"](data)).to(g.dtype)
-    counts = FUNCTIONS["zeros_like"](g).index_add(0, at, chosen)
+    chosen = ((data == out[at]) | isnan(data)).to(g.dtype)
+    counts = zeros_like(g).index_add(0, at, chosen)
     return (chosen * (g / counts.clamp(min=1))[at],)
 
 
@@ -74,7 +76,7 @@ _EXTREME = Rule("SegmentReduceBackward0", _extreme_backward)
 def _reduced(x: Tensor, at: Tensor, segments: int, how: str, start: float) -> Tensor:
     """The rows of x (elements, inner) reduced into `segments` rows."""
     shape = (segments, *x.shape[1:])
-    out: Tensor = FUNCTIONS["full"](shape, start, dtype=x.dtype, device=x.device)
+    out: Tensor = full(shape, start, dtype=x.dtype, device=x.device)
     if how in ("sum", "mean"):
         return out.index_add(0, at, x)
     if how == "prod":

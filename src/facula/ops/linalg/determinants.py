@@ -9,6 +9,7 @@ import numpy as np
 from facula._tensor.handle import Tensor, attach, attach_many, read
 from facula.autograd.graph import Rule
 from facula.engine.realize import value_of
+from facula.ops.index.masking import where
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -20,7 +21,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import inv
 from facula.ops.product.contraction import conjugated
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 from facula.ops.return_types import result_type
 
 
@@ -77,7 +78,7 @@ def _logdet(input: Tensor) -> Tensor:
     sign, log = slogdet(input)
     if sign.dtype.is_complex:
         return sign.log() + log.to(sign.dtype)  # type: ignore[no-any-return]
-    return log + FUNCTIONS["where"](  # type: ignore[no-any-return]
+    return log + where(  # type: ignore[no-any-return]
         sign.detach() < 0, tensor_of(np.nan, log.dtype), tensor_of(0.0, log.dtype))
 
 

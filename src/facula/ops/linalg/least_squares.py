@@ -11,7 +11,9 @@ from facula.autograd.graph import Rule, mode
 from facula.dtypes import int64
 from facula.engine.realize import value_of
 from facula.ops.casting import constant
+from facula.ops.elementwise.comparison import maximum
 from facula.ops.elementwise.pointwise import sum_to
+from facula.ops.index.masking import where
 from facula.ops.linalg.eigenvalues import eigh, eigvalsh
 from facula.ops.linalg.matrices import (
     adjoint_of,
@@ -25,7 +27,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.svd import svd, svdvals
 from facula.ops.product.contraction import product
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import reshape_value, transposed
 
@@ -39,9 +41,9 @@ def _tolerances(A: Tensor, top: Tensor, atol: Any, rtol: Any) -> Tensor:
     if rtol is not None:
         rtol = column(rtol)
     else:
-        rtol = FUNCTIONS["where"](atol > 0, 0.0,
+        rtol = where(atol > 0, 0.0,
                                   max(A.shape[-2:]) * float(np.finfo(top.dtype.numpy).eps))
-    return FUNCTIONS["maximum"](top * rtol, atol)  # type: ignore[no-any-return]
+    return maximum(top * rtol, atol)
 
 
 def _pinv_gradient(g: Tensor, p: Tensor, a: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
         left, s, vh = svd(a, False)
         right, size = adjoint_of(vh), s
     least = _tolerances(A, size.amax(-1, keepdim=True), atol, rcond if rtol is None else rtol)
-    inverse = FUNCTIONS["where"](size > least, 1 / s, 0.0)
+    inverse = where(size > least, 1 / s, 0.0)
     out = times_adjoint(right * row_of(inverse.to(left.dtype)), left)
     return attach(out, _PINV, (A,), (out, A))
 

@@ -13,6 +13,8 @@ from facula.engine.graph.node import size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
 from facula.engine.runtime.routines import register
+from facula.ops.arrange.joining import cat
+from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.linalg.matrices import (
     LinAlgError,
     adjoint_of,
@@ -26,7 +28,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solve_triangular, solved
 from facula.ops.product.contraction import product
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import transposed
 
@@ -89,9 +91,9 @@ def _plu_backward(ctx: Any, gl: Tensor | None, gu: Tensor | None) -> tuple[Tenso
 
     ga = solved(adjoint_of(square_l), behind(inner))
     if m < n:
-        ga = FUNCTIONS["cat"]([ga, solved(adjoint_of(square_l), gu[..., k:])], -1)
+        ga = cat([ga, solved(adjoint_of(square_l), gu[..., k:])], -1)
     elif m > n:
-        ga = FUNCTIONS["cat"]([ga, behind(gl[..., k:, :])], -2)
+        ga = cat([ga, behind(gl[..., k:, :])], -2)
     return (product(p, ga),)
 
 
@@ -146,7 +148,7 @@ def _compact(lower: Tensor, upper: Tensor) -> Tensor:
     m, k = lower.shape[-2:]
     n = upper.shape[-1]
     lower = lower - constant_like(np.eye(m, k), lower)
-    pad = FUNCTIONS["constant_pad_nd"]
+    pad = constant_pad_nd
     return pad(lower, [0, n - k]) + pad(upper, [0, 0, 0, m - k])  # type: ignore[no-any-return]
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, is_meta, new, read
 from facula.dtypes import bfloat16, dtype, float32
-from facula.engine import recorder
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.engine.session import session
 from facula.ops.casting import to_dtype
 from facula.ops.product.contraction import conjugated, product
 from facula.ops.product.product_checks import type_name
@@ -56,7 +56,7 @@ def host_call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
 def traced(*tensors: Tensor) -> bool:
     """Is one of them under a transform, so that its values cannot be looked at? Then a CALL does it later, and its
     errors are NumPy's."""
-    return recorder.traced is not None and any(read(t).op.kind == "traced" for t in tensors)
+    return session.traced is not None and any(read(t).op.kind == "traced" for t in tensors)
 
 
 def tensor_of(array: Any, of: dtype, like: Tensor | None = None) -> Tensor:

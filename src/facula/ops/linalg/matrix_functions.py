@@ -9,11 +9,12 @@ import numpy as np
 from facula._tensor.handle import Tensor, is_meta, read
 from facula.dtypes import bool_, complex128, float64
 from facula.engine.realize import all_of
+from facula.ops.index.masking import where
 from facula.ops.linalg.matrices import at_root, check_matrices, constant_like, eye_like, tensor_of
 from facula.ops.linalg.systems import inv
 from facula.ops.product.contraction import product
 from facula.ops.product.matrix_products import matmul
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 from facula.ops.severing import severed
 
 
@@ -78,7 +79,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     for k in range(int(times.max(initial=0))):
         squared = product(result, result)
         more = times > k
-        result = squared if more.all() else FUNCTIONS["where"](
+        result = squared if more.all() else where(
             tensor_of(more[..., None, None], bool_), squared, result)
     return result.to(of)  # type: ignore[no-any-return]
 

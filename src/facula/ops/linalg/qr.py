@@ -10,6 +10,7 @@ from facula._tensor.handle import Tensor, attach, attach_many, read
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import size_of
 from facula.engine.realize import value_of
+from facula.ops.arrange.joining import cat
 from facula.ops.linalg.matrices import (
     adjoint_of,
     adjoint_times,
@@ -26,7 +27,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solved
 from facula.ops.product.contraction import conjugated, product
-from facula.ops.registry import FUNCTIONS, also, op
+from facula.ops.registry import also, op
 from facula.ops.return_types import result_type
 
 
@@ -67,7 +68,7 @@ def _qr_backward(ctx: Any, gq: Tensor | None, gr: Tensor | None) -> tuple[Tensor
         total = total + gq
     ga = adjoint_of(solved(r, adjoint_of(total)))
     if rest is not None:
-        ga = FUNCTIONS["cat"]([ga, rest], -1)
+        ga = cat([ga, rest], -1)
     return (ga,)
 
 

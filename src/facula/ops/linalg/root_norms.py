@@ -8,9 +8,10 @@ from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, dtype
 from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
 from facula.ops.casting import to_dtype
+from facula.ops.index.masking import where
 from facula.ops.linalg.matrix_norms import matrix_norm
 from facula.ops.reduce.norms import vector_norm
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op, store_out
+from facula.ops.registry import DTYPE_NAMES, op, store_out
 
 
 @op(out=False)
@@ -55,7 +56,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     d = wrap_dim(dim, rank)
     rest = tuple([k for k in range(rank) if k != d])
     size = vector_norm(input, p, rest, True)
-    scale = FUNCTIONS["where"](size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+    scale = where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
     return input * to_dtype(scale, input.dtype)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, int64
+from facula.ops.arrange.joining import stack
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.linalg.matrices import tensor_of
 from facula.ops.product.contraction import conjugated
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -50,4 +51,4 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
         raise RuntimeError("N must be greater than 1.")
     if x.dtype.category < FLOAT:
         x = to_dtype(x, int64)
-    return FUNCTIONS["stack"]([x ** k for k in range(n)], -1)  # type: ignore[no-any-return]
+    return stack([x ** k for k in range(n)], -1)

@@ -8,7 +8,8 @@ from facula._tensor.handle import Tensor
 from facula.engine.graph.node import size_of
 from facula.ops.casting import to_dtype
 from facula.ops.create.creation import empty
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.elementwise.transcendental import rsqrt
+from facula.ops.registry import op
 
 Triple = tuple[Tensor, Tensor, Tensor]
 
@@ -16,7 +17,7 @@ Triple = tuple[Tensor, Tensor, Tensor]
 def _normalized(x: Any, dims: tuple[int, ...], eps: float) -> Triple:
     """The result, mean and 1 / deviation over `dims`, which stay with size 1."""
     mean = x.mean(dims, True)
-    rstd = FUNCTIONS["rsqrt"](((x - mean) ** 2).mean(dims, True) + eps)
+    rstd = rsqrt(((x - mean) ** 2).mean(dims, True) + eps)
     return (x - mean) * rstd, mean, rstd
 
 
@@ -70,7 +71,7 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     of = _statistics_in(input, weight, bias, running_mean, running_var)
     if not training:
         mean, var = [v.reshape(shape) for v in (running_mean, running_var)]  # type: ignore[union-attr]
-        out = (x - mean) * FUNCTIONS["rsqrt"](var + eps)
+        out = (x - mean) * rsqrt(var + eps)
         nothing = empty(0, dtype=of, device=input.device)
         return to_dtype(_scaled(out, weight, bias, shape), input.dtype), nothing, nothing.clone()
     dims = (0, *range(2, len(input.shape)))

@@ -13,8 +13,7 @@ from typing import Any
 from facula._tensor.handle import Tensor, edge_of, new, read, restored, view_node
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
-from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
-from facula.engine.placing import constant_like
+from facula.engine.graph.node import CONTRACT, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.elementwise.pointwise import broadcast, sum_to
@@ -62,13 +61,6 @@ def _flat_geometry(p: tuple[int, ...], q: tuple[int, ...], ta: bool, tb: bool) -
     return left, right, Size((m, n)), (out, contiguous_strides(out)) if len(p) != 2 else None
 
 
-def _seen(node: Node, geometry: Any) -> Node:
-    shape, strides = geometry
-    if node.op is CONST:
-        return constant_like(node, shape)
-    return record(VIEW, (node,), (strides,), (0,), shape, node.dtype)
-
-
 def contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
     """The node of op(a) @ op(b). Sizes have been checked; both have two dimensions or more."""
     x, y = a._node, b._node
@@ -84,11 +76,11 @@ def contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
     if len(q) == 2 and (len(p) == 2 or not ta):
         left, right, both, out = _flat_geometry(p, q, ta, tb)
         if left is not None:
-            x = _seen(x, left)
+            x = view_node(x, *left)
         if right is not None:
-            y = _seen(y, right)
+            y = view_node(y, *right)
         product = record(CONTRACT, (x, y), None, None, both, of)
-        return product if out is None else record(VIEW, (product,), (out[1],), (0,), out[0], of)
+        return product if out is None else view_node(product, *out)
     batch = broadcast(p[:-2], q[:-2])
     left, right = _matrices(x, batch, ta), _matrices(y, batch, tb)
     m, n = left.shape[1], right.shape[2]

@@ -16,6 +16,7 @@ from facula.engine import recorder
 from facula.engine.graph.node import Node
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
+from facula.engine.session import session
 from facula.ops.create.creation import empty, empty_like
 from facula.ops.random import values as draw
 from facula.ops.registry import op
@@ -67,7 +68,7 @@ def undrawn(tensor: Tensor) -> Tensor:
 
 def _engine(generator: Generator | None, of: Tensor) -> Engine:
     """What draws the numbers for `of`. RuntimeError if a generator is given that is another device's."""
-    if recorder.traced is not None:
+    if session.traced is not None:
         recorder.above.different()  # an error within a vmap that allows no random operations
     place = of.device
     if generator is None:
@@ -82,7 +83,7 @@ def _fill(tensor: Tensor, drawn: Callable[[int], Values]) -> Tensor:
     if is_meta(tensor):
         drawn(0)  # for its checks: nothing is drawn
         return undrawn(tensor)
-    level = recorder.above.different() if recorder.traced is not None else None
+    level = recorder.above.different() if session.traced is not None else None
     if level is not None:
         return _apart(tensor, drawn, level)
     shape = tuple(tensor.shape)
@@ -157,7 +158,7 @@ def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | 
     if is_meta(self):
         p.expand(self.shape)  # for its checks
         return undrawn(self)
-    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+    if session.traced is not None and (level := recorder.above.different()) is not None:
         each = level.values(read(p.expand(self.shape)))
         return _apart(self, lambda n: draw.bernoulli_each(self.dtype, each, p.dtype, engine), level)
     strides = self.stride()
@@ -319,7 +320,7 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     if is_meta(result):
         return _finish(undrawn(result), requires_grad)
     engine = _engine(generator, result)
-    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+    if session.traced is not None and (level := recorder.above.different()) is not None:
         rows = [draw.permutation(n, result.dtype, engine) for _ in range(level.size)]
         return _finish(_apart(result, lambda _: np.stack(rows), level), requires_grad)
     values = draw.permutation(n, result.dtype, engine)
@@ -355,7 +356,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
     result = empty(shape, dtype=first.dtype, device=first.device, out=out)
     given = [x for x in (mean, std) if hasattr(x, "dtype")]
     mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
-    if recorder.traced is not None and out is None:  # within vmap, what all share cannot be written into
+    if session.traced is not None and out is None:  # within vmap, what all share cannot be written into
         result = normal_(result, generator=generator) * std + mean
     elif many_stds:
         normal_(result, generator=generator).mul_(std).add_(mean)
@@ -415,7 +416,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         return severed(new(meta_node(input.shape, input.dtype)), input, name="PoissonBackward0")
     engine = _engine(generator, input)
     result = empty(tuple(input.shape), dtype=input.dtype, device=input.device)
-    if recorder.traced is not None and (level := recorder.above.different()) is not None:
+    if session.traced is not None and (level := recorder.above.different()) is not None:
         rates = level.values(read(input))
         _apart(result, lambda n: to_dtype(draw.poisson(rates, input.dtype, engine), input.dtype), level)
         return severed(result, input, name="PoissonBackward0")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from facula.dtypes import (
     float64,
     int64,
 )
+from facula.errors import warn
 from facula.ops.registry import DTYPE_NAMES
 from facula.rng import Engine
 from facula.rng.engine import DIGITS
@@ -210,10 +210,10 @@ def _check_bounds(first: int, last: int, of: dtype) -> None:
             raise RuntimeError(f"{what} is out of bounds for {name}")
         if of in DIGITS and abs(bound) > 2**DIGITS[of]:
             digits = DIGITS[of]
-            warnings.warn(f"{what} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision "
-                          f"limitations {name} can support discrete uniform distribution only within this "
-                          "range. This warning will become an error in version 1.7 release, please fix the "
-                          "code in advance", stacklevel=4)
+            warn(f"{what} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision "
+                 f"limitations {name} can support discrete uniform distribution only within this "
+                 "range. This warning will become an error in version 1.7 release, please fix the "
+                 "code in advance")
 
 
 def permutation(n: int, of: dtype, engine: Engine) -> Values:

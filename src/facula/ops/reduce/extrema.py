@@ -18,10 +18,11 @@ from facula.ops.arguments import (
     wrap_dim,
 )
 from facula.ops.casting import to_dtype
+from facula.ops.elementwise.comparison import maximum, minimum
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.reduce.reduction_nodes import EQUAL, index_node, kept, mask, put_along, reduce_node, spread
 from facula.ops.reduce.reductions import summed
-from facula.ops.registry import FUNCTIONS, op
+from facula.ops.registry import op
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import reshaped
 
@@ -78,19 +79,19 @@ def _extremum(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     return result_type(name)(values, indices)
 
 
-def _extremum_op(name: str) -> Callable[..., Any]:
+def _extremum_op(name: str, of_two: Callable[..., Tensor]) -> Callable[..., Any]:
     def body(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         if other is None and isinstance(dim, Tensor):
             other = dim
         if other is not None:
-            return FUNCTIONS[name + "imum"](input, other)
+            return of_two(input, other)
         return _extremum(name, input, dim, keepdim)
     body.__name__ = body.__qualname__ = name
     return op(out=True)(numpy_names(body))
 
 
-max = _extremum_op("max")
-min = _extremum_op("min")
+max = _extremum_op("max", maximum)
+min = _extremum_op("min", minimum)
 
 
 def _am(name: str, primitive: Primitive) -> Callable[..., Any]:

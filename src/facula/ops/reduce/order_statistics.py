@@ -17,10 +17,12 @@ from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, nonempty, numpy_names, wrap_dim
 from facula.ops.arrange.sorting import SORT_RULE, narrow_node, order_node, sorted_with
 from facula.ops.casting import constant, to_dtype
+from facula.ops.elementwise.comparison import clamp
 from facula.ops.index.gathering import node_along, take_along
+from facula.ops.index.masking import where as choose
 from facula.ops.reduce.extrema import AT, EVEN
 from facula.ops.reduce.reduction_nodes import reduce_node
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -197,10 +199,10 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
     level = levels.reshape([1] * last + [-1])
     if ignore_nan:
         rank_at = level * (valid - 1)
-        rank_at = FUNCTIONS["clamp"](rank_at, min=0)
+        rank_at = clamp(rank_at, min=0)
     else:
         rank_at = level * float(n - 1)
-        rank_at = FUNCTIONS["where"](valid == n, rank_at, new(constant(float(n - 1), (), of)))
+        rank_at = choose(valid == n, rank_at, new(constant(float(n - 1), (), of)))
     if interpolation == "lower":
         rank_at = rank_at.floor()
     elif interpolation == "higher":

@@ -11,6 +11,7 @@ from facula.dtypes import FLOAT, bool_, dtype, int64, uint8
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import ALL, ANY, PROD, SUM, Formula, Node, Primitive
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
+from facula.ops.arrange.joining import cat
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.reduce.reduction_nodes import (
@@ -24,7 +25,7 @@ from facula.ops.reduce.reduction_nodes import (
     spread,
     widened,
 )
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op
 
 _a, _b, _c = operand(0), operand(1), operand(2)
 _and, _eq, _ne = function("and"), function("eq"), function("ne")
@@ -175,7 +176,6 @@ def _product_of_others(x: Tensor, dims: tuple[int, ...]) -> Tensor:
         return x
     d = len(rest)
     one = new(constant(1, (*flat.shape[:-1], 1), x.dtype))
-    cat: Callable[..., Tensor] = FUNCTIONS["cat"]
     left = cat([one, flat.narrow(d, 0, n - 1)], d).cumprod(d)
     right = cat([one, flat.flip(d).narrow(d, 0, n - 1)], d).cumprod(d).flip(d)
     others = (left * right).reshape([shape[k] for k in order])

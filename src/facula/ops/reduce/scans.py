@@ -24,11 +24,13 @@ from facula.engine.graph.node import (
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, numpy_names, wrap_dim
+from facula.ops.arrange.joining import cat
 from facula.ops.casting import to_dtype
+from facula.ops.create.creation import zeros
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.index.gathering import along_rule
 from facula.ops.reduce.reduction_nodes import coordinate, mask, mask_zero
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.return_types import result_type
 
 
@@ -188,7 +190,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     parts = [p for p in (prepend, input, append) if p is not None]
-    x = FUNCTIONS["cat"](parts, d) if len(parts) > 1 else input
+    x = cat(parts, d) if len(parts) > 1 else input
     if n == 0:
         return input.clone()  # without what is put before and after it
     for _ in range(min(n, x.shape[d])):
@@ -218,7 +220,7 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
     if y.dtype is bool_:
         raise RuntimeError("trapezoid: received a bool input for `y`, but bool is not supported")
     if y.shape[wrap_dim(dim, len(y.shape))] == 0:
-        empty: Tensor = FUNCTIONS["zeros"](
+        empty: Tensor = zeros(
             [s for k, s in enumerate(y.shape) if k != wrap_dim(dim, len(y.shape))], dtype=y.dtype,
             device=y.device)
         return empty

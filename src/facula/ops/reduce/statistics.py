@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,17 @@ from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import FLOAT, float32, float64, int64
-from facula.engine import recorder
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.placing import meta_node
 from facula.engine.recorder import record
+from facula.engine.session import session
+from facula.errors import warn
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import from_array, host_array
+from facula.ops.index.gathering import index_select
+from facula.ops.product.matrix_products import mm
 from facula.ops.reduce.norms import vector_norm
 from facula.ops.reduce.reduction_nodes import (
     DIVIDED,
@@ -32,7 +34,7 @@ from facula.ops.reduce.reduction_nodes import (
     widened,
 )
 from facula.ops.reduce.reductions import mean_node
-from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
@@ -104,8 +106,8 @@ def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correc
     """Variance (or deviation) and mean, as nodes of the computing dtype."""
     freedom = count_of(x.shape, dims) - correction
     if freedom <= 0:
-        warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
-                      "factor (input numel divided by output numel).", UserWarning, stacklevel=4)
+        warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
+             "factor (input numel divided by output numel).", UserWarning)
         freedom = 0
     node = widened(x)
     of = node.dtype
@@ -136,7 +138,7 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
         out = new(narrowed(value, input.dtype))
         if pair:
             mean = new(narrowed(centre, input.dtype))
-            if input._rg or input._base is not None or recorder.traced is not None:
+            if input._rg or input._base is not None or session.traced is not None:
                 attach_many((out, mean), _STD_MEAN if std else _VAR_MEAN, (input,),
                             (input, ("out", 0), dims, correction))
             return out, mean
@@ -258,12 +260,12 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
         ww = w * aweights
         norm = total - correction * (ww.sum() / total)
     if not isinstance(norm, Tensor) and norm <= 0:
-        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
-                      "observations.", UserWarning, stacklevel=2)
+        warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
+             "observations.", UserWarning)
         norm = 0
     right = centred if w is None else centred * w
     right = right.t()
-    product = FUNCTIONS["mm"](centred, right.conj() if x.dtype.is_complex else right)
+    product = mm(centred, right.conj() if x.dtype.is_complex else right)
     out: Tensor = product / norm
     return out.squeeze()
 
@@ -311,8 +313,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     n = input.shape[0]
     i, j = np.triu_indices(n, 1)
-    a = FUNCTIONS["index_select"](input, 0, from_array(i, int64))
-    b = FUNCTIONS["index_select"](input, 0, from_array(j, int64))
+    a = index_select(input, 0, from_array(i, int64))
+    b = index_select(input, 0, from_array(j, int64))
     if p == 0:
         return severed(vector_norm((a - b).detach(), p, -1), input, name="PdistForwardBackward0")
     return vector_norm(a - b, p, -1)

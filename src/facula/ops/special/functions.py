@@ -14,15 +14,19 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new
 from facula.autograd.graph import Rule
-from facula.engine import recorder
 from facula.engine.graph.expr import function, where
+from facula.engine.session import session
 from facula.ops.casting import constant
+from facula.ops.create.creation import arange
 from facula.ops.elementwise import (
     rounding,  # noqa: F401  (functions of theirs are named here too)
     transcendental,  # noqa: F401  (functions of theirs are named here too)
 )
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import sum_to
+from facula.ops.elementwise.rounding import sgn
+from facula.ops.elementwise.transcendental import exp, plain_digamma, plain_lgamma
+from facula.ops.index.masking import where as choose
 from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.special.host_functions import ROUTINES, floating, floating_pair, host, routine
 
@@ -248,30 +252,30 @@ ROUTINES["gammaincc"] = lambda a, x: _incomplete(a, x)[1]
 # ---- the operations ---------------------------------------------------------------------------------------
 
 def _i0e_slope(x: Tensor, out: Tensor) -> Tensor:
-    return _i1e(x) - FUNCTIONS["sgn"](x) * out  # type: ignore[no-any-return]
+    return _i1e(x) - sgn(x) * out  # type: ignore[no-any-return]
 
 
 def _i1_slope(x: Tensor, out: Tensor) -> Tensor:
     zero = x == 0
     safe = x.masked_fill(zero, 1)
-    return FUNCTIONS["where"](zero, 0.5, FUNCTIONS["i0"](x) - out / safe)  # type: ignore[no-any-return]
+    return choose(zero, 0.5, _i0(x) - out / safe)  # type: ignore[no-any-return]
 
 
 def _i1e_slope(x: Tensor, out: Tensor) -> Tensor:
     zero = x == 0
     safe = x.masked_fill(zero, 1)
-    slope = _i0e(x) - out * (FUNCTIONS["sgn"](x) + 1 / safe)
-    return FUNCTIONS["where"](zero, 0.5, slope)  # type: ignore[no-any-return]
+    slope = _i0e(x) - out * (sgn(x) + 1 / safe)
+    return choose(zero, 0.5, slope)  # type: ignore[no-any-return]
 
 
-_smooth("i0", lambda x, out: _i1(x), True, "The modified Bessel function of order 0.")
+_i0: Any = _smooth("i0", lambda x, out: _i1(x), True, "The modified Bessel function of order 0.")
 _i0e: Any = _smooth("i0e", _i0e_slope, doc="exp(-|x|) i0(x).")
 _i1: Any = _smooth("i1", _i1_slope, doc="The modified Bessel function of order 1.")
 _i1e: Any = _smooth("i1e", _i1e_slope, doc="exp(-|x|) i1(x).")
 _erfcx: Any = _smooth("erfcx", lambda x, out: 2 * x * out - 2 / math.sqrt(math.pi), doc="exp(x^2) erfc(x).")
 _smooth("log_ndtr", lambda x, out: math.sqrt(2 / math.pi) / _erfcx(x * -0.7071067811865476),
         doc="The logarithm of ndtr.")
-_smooth("ndtri", lambda x, out: math.sqrt(2 * math.pi) * FUNCTIONS["exp"](out * out * 0.5),
+_smooth("ndtri", lambda x, out: math.sqrt(2 * math.pi) * exp(out * out * 0.5),
         doc="The inverse of ndtr.")
 
 _POLYGAMMA = Rule("PolygammaBackward0", lambda ctx, g: (g * polygamma(ctx.saved[0] + 1, ctx.saved[1]),))
@@ -283,7 +287,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     x = floating(input, "polygamma")
     if n == 0:
-        return FUNCTIONS["digamma"](x)  # type: ignore[no-any-return]
+        return digamma(x)
     if n == 1:
         out = host("trigamma", x)
     else:
@@ -301,30 +305,28 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
 
 
 # digamma's slope is not a formula, so the operation gets a rule of its own
-_plain_digamma = FUNCTIONS["digamma"]
 _DIGAMMA = Rule("DigammaBackward0", lambda ctx, g: (g * polygamma(1, ctx.saved[0]),))
 
 
 def digamma(input: Tensor) -> Tensor:
     """The logarithmic derivative of the gamma function."""
-    if not isinstance(input, Tensor) or recorder.traced is None and not (input._rg or input._base is not None):
-        return _plain_digamma(input)  # type: ignore[no-any-return]
-    return attach(_plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))
+    if not isinstance(input, Tensor) or session.traced is None and not (input._rg or input._base is not None):
+        return plain_digamma(input)
+    return attach(plain_digamma(input.detach()), _DIGAMMA, (input,), (input,))
 
 
 op(digamma, inplace=True, out=True, also=("special.digamma", "special.psi"))
 
 # nor is the slope of its slope: what lgamma's gradient calls is digamma with the rule above
-_plain_lgamma = FUNCTIONS["lgamma"]
 _LGAMMA = Rule("LgammaBackward0", lambda ctx, g: (g * digamma(ctx.saved[0]),))
 
 
 def lgamma(input: Tensor) -> Tensor:
     """The logarithm of the absolute value of the gamma function."""
-    if not isinstance(input, Tensor) or recorder.traced is None and not (input._rg or input._base is not None):
-        return _plain_lgamma(input)  # type: ignore[no-any-return]
+    if not isinstance(input, Tensor) or session.traced is None and not (input._rg or input._base is not None):
+        return plain_lgamma(input)
     x = floating(input, "lgamma")
-    return attach(_plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]
+    return attach(plain_lgamma(x.detach()), _LGAMMA, (x,), (x,))  # type: ignore[attr-defined]
 
 
 op(lgamma, inplace=True, out=True, also=("special.gammaln",))
@@ -348,7 +350,7 @@ def _pair(name: str, values: str, other: Any, second: Any, doc: str) -> Any:
 
 
 def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
-    return FUNCTIONS["exp"]((a - 1) * x.log() - x - FUNCTIONS["lgamma"](a))  # type: ignore[no-any-return]
+    return exp((a - 1) * x.log() - x - lgamma(a))
 
 
 op(_pair("igamma", "gammainc", None, _gamma_density, "The regularized lower incomplete gamma function."),
@@ -365,8 +367,8 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = floating(input, "mvlgamma")
-    steps = FUNCTIONS["arange"](0, p, dtype=x.dtype, device=x.device) * -0.5
-    return (FUNCTIONS["lgamma"](x.unsqueeze(-1) + steps).sum(-1)  # type: ignore[no-any-return]
+    steps = arange(0, p, dtype=x.dtype, device=x.device) * -0.5
+    return (lgamma(x.unsqueeze(-1) + steps).sum(-1)
             + p * (p - 1) / 4 * math.log(math.pi))
 
 

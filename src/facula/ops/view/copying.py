@@ -9,6 +9,7 @@ from facula._tensor.handle import Tensor, alias, attach, copied, layout_of, new,
 from facula._tensor.layout import in_memory_format, lies_in, order_of_format
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
+from facula.engine.session import session
 from facula.layouts import contiguous_format, preserve_format
 from facula.ops.registry import METHODS, also, method, op
 from facula.ops.view.broadcasting import expand
@@ -50,7 +51,7 @@ def contiguous(input: Tensor, *, memory_format: Any = contiguous_format) -> Tens
 @op
 def detach(input: Tensor) -> Tensor:
     """The same elements without history."""
-    if recorder.traced is not None:
+    if session.traced is not None:
         node = read(input)
         value = recorder.above.detached(node)
         if value is not node:
@@ -77,7 +78,7 @@ def detach_(input: Tensor) -> Tensor:
 
 # ---- the other forms of views --------------------------------------------------------------------
 
-def _copying(body: Callable[..., Any], name: str) -> None:
+def _copying(body: Callable[..., Any], name: str) -> Callable[..., Any]:
     def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
         if name == "view_copy" and input._storage is not None and args and isinstance(args[0], (int, tuple, list)):
             input = input.contiguous()  # a copy has any shape
@@ -86,14 +87,15 @@ def _copying(body: Callable[..., Any], name: str) -> None:
             return tuple([o.clone() for o in out])
         return out.clone()
     copied.__name__ = copied.__qualname__ = name
-    op(copied, method=False)
+    return op(copied, method=False)
 
 
 _body: Callable[..., Any]
-for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, narrow, diagonal,
+for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, diagonal,
               as_strided, detach, unbind, split, split_with_sizes, unfold, view_as_real,
               view_as_complex):
     _copying(_body, _body.__name__ + "_copy")
+also(_copying(narrow, "narrow_copy"), "Tensor.narrow_copy")
 
 
 def _reshaped(body: Callable[..., Tensor], name: str) -> None:

@@ -188,13 +188,13 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return make_view(input, (*shape[:d], 1, *shape[d:]), to, offset, _UNSQUEEZE)
 
 
-def _at_least(name: str, grow: Callable[[Tensor], Tensor]) -> None:
+def _at_least(name: str, grow: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     def body(*tensors: Any) -> Any:
         if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
             return tuple([grow(x) for x in tensors[0]])
         return grow(tensors[0]) if len(tensors) == 1 else tuple([grow(x) for x in tensors])
     body.__name__ = body.__qualname__ = name
-    op(body, method=False)
+    return op(body, method=False)
 
 
 def at_least_2d(x: Tensor) -> Tensor:
@@ -207,6 +207,6 @@ def _at_least_3d(x: Tensor) -> Tensor:
         unsqueeze(x, -1) if n == 2 else x
 
 
-_at_least("atleast_1d", lambda x: x if x.shape else reshape(x, (1,)))
-_at_least("atleast_2d", at_least_2d)
-_at_least("atleast_3d", _at_least_3d)
+atleast_1d = _at_least("atleast_1d", lambda x: x if x.shape else reshape(x, (1,)))
+atleast_2d = _at_least("atleast_2d", at_least_2d)
+atleast_3d = _at_least("atleast_3d", _at_least_3d)

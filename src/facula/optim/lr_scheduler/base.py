@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import types
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import facula
+from facula.errors import warn
 
 from ..optimizer import Optimizer
 
@@ -128,23 +128,23 @@ class LRScheduler:
             self._warn_about_order()
         self._step_count += 1
         if epoch is not None:
-            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
+            warn(EPOCH_DEPRECATION_WARNING, UserWarning)
         self._update_lr(epoch)
 
     def _warn_about_order(self) -> None:
         if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
-            warnings.warn("Seems like `optimizer.step()` has been overridden after learning rate scheduler "
-                          "initialization. Please, make sure to call `optimizer.step()` before "
-                          "`lr_scheduler.step()`. See more details at "
-                          "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
-                          UserWarning, stacklevel=3)
+            warn("Seems like `optimizer.step()` has been overridden after learning rate scheduler "
+                 "initialization. Please, make sure to call `optimizer.step()` before "
+                 "`lr_scheduler.step()`. See more details at "
+                 "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
+                 UserWarning)
         elif not getattr(self.optimizer, "_opt_called", False):
-            warnings.warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch "
-                          "1.1.0 and later, you should call them in the opposite order: `optimizer.step()` "
-                          "before `lr_scheduler.step()`.  Failure to do this will result in PyTorch skipping "
-                          "the first value of the learning rate schedule. See more details at "
-                          "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
-                          UserWarning, stacklevel=3)
+            warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch "
+                 "1.1.0 and later, you should call them in the opposite order: `optimizer.step()` "
+                 "before `lr_scheduler.step()`.  Failure to do this will result in PyTorch skipping "
+                 "the first value of the learning rate schedule. See more details at "
+                 "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
+                 UserWarning)
 
     def _update_lr(self, epoch: Any = None) -> None:
         self._get_lr_called_within_step = True
@@ -164,9 +164,9 @@ class LRScheduler:
 
     def _warn_outside_step(self) -> None:
         if not self._get_lr_called_within_step:
-            warnings.warn("To get the last learning rate computed by the scheduler, please use "
-                          "`get_last_lr()`.",
-                          UserWarning, stacklevel=3)
+            warn("To get the last learning rate computed by the scheduler, please use "
+                 "`get_last_lr()`.",
+                 UserWarning)
 
 
 class _LRScheduler(LRScheduler):

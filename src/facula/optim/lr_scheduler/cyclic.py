@@ -63,6 +63,7 @@ class CyclicLR(LRScheduler):
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             _check_momentum(optimizer)
+            self.use_beta1 = "betas" in optimizer.defaults
             self.base_momentums = _spread(optimizer, "base_momentum", base_momentum)
             self.max_momentums = _spread(optimizer, "max_momentum", max_momentum)
             if last_epoch == -1:

@@ -3,6 +3,8 @@ activations."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from facula.testing.samples.arrays import (
     COLUMN,
     COMPLEX,
@@ -153,6 +155,13 @@ SAMPLES["fake_quantize_per_tensor_affine"] = [
     call(X, 0.3, 0, -3, 4).flat(),
     call(X, 0.7, 2, -1, 4).flat(),
     call(SPECIAL, 0.1, 3, -4, 7).flat(),
+]
+
+_SCALES, _ZEROS = np.array([0.3, 0.7, 0.05], np.float32), np.array([0, 2, -1], np.int32)
+SAMPLES["fake_quantize_per_channel_affine"] = [
+    call(X, _SCALES, _ZEROS, 0, -3, 4).flat(),
+    call(X.T, _SCALES, _ZEROS + np.float32(0.5), 1, -3, 4).flat(),
+    call(SPECIAL[[0, 3, 4, 5, 6]].reshape(1, 5, 1), _SCALES[:1].repeat(5), _ZEROS[1:2].repeat(5), 1, -1, 9).flat(),
 ]
 
 SAMPLES["angle"] = [call(X), call(COMPLEX).flat(), call(SPECIAL).flat()]

@@ -7,12 +7,14 @@ checked and kept, and change neither the batches nor their order.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from facula import devices
+from facula.errors import warn
 from facula.random import Generator
 from facula.utils.data._utils.collate import default_collate, default_convert
+from facula.utils.data._utils.pin_memory import pin_memory
 from facula.utils.data._utils.worker import get_worker_info
 from facula.utils.data.dataset import IterableDataset
 from facula.utils.data.sampler import (
@@ -63,8 +65,7 @@ class DataLoader(Generic[T_co]):
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers option needs num_workers > 0")
         if num_workers and worker_init_fn is not None:
-            warnings.warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called",
-                          stacklevel=2)
+            warn("DataLoader: samples are loaded in this process, so worker_init_fn is not called")
         self._iterable = isinstance(dataset, IterableDataset)
         if self._iterable:
             for name, value in (("shuffle", shuffle or None), ("sampler", sampler),
@@ -110,7 +111,20 @@ class DataLoader(Generic[T_co]):
     def __iter__(self) -> Iterator[Any]:
         # PyTorch draws a seed for the workers here, even without any: later draws must not shift
         shared_seed(self.generator)
-        return self._batches()
+        return map(pin_memory, self._batches()) if self._pins() else self._batches()
+
+    def _pins(self) -> bool:
+        """Shall batches be in pinned memory, and can they?"""
+        if not self.pin_memory:
+            return False
+        if self.pin_memory_device:
+            warn("pin_memory_device is deprecated, the current accelerator will be used as the device,"
+                 f"ignore pin_memory_device='{self.pin_memory_device}'.")
+        if devices.accelerator() is None:
+            warn("'pin_memory' argument is set as true but no accelerator is found, then device pinned memory "
+                 "won't be used.")
+            return False
+        return True
 
     def _batches(self) -> Iterator[Any]:
         dataset, collate = self.dataset, self.collate_fn

@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import facula
 from facula._tensor.handle import Tensor
+from facula.errors import warn
 from facula.random import Generator, default_generator
 
 T_co = TypeVar("T_co", covariant=True)
@@ -163,8 +163,8 @@ def random_split(dataset: Any, lengths: Sequence[int | float],
             counts[k % len(counts)] += 1
         for k, count in enumerate(counts):
             if count == 0:
-                warnings.warn(f"Length of split at index {k} is 0. This might result in an empty "
-                              "dataset.", stacklevel=2)
+                warn(f"Length of split at index {k} is 0. This might result in an empty "
+                     "dataset.")
         lengths = counts
     if sum(lengths) != len(dataset):
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")

@@ -37,7 +37,7 @@ _STEP = {
 }
 
 
-class _Writer:
+class Writer:
     """Loops with counters in stack slots, as in kernel_builder.py."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
 
     Line l starts at l / inner * n * inner + l % inner.
     """
-    w = _Writer()
+    w = Writer()
     code = w.code
     x, out = w.pointer(0), w.pointer(1)
     lines, n, inner, tile = w.word(2), w.word(3), w.word(4), w.word(5)
@@ -122,7 +122,7 @@ def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
 @functools.cache
 def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel:
     """args: out, index, source, count, rows, columns, columns of a tile. An index that is no row writes nothing."""
-    w = _Writer()
+    w = Writer()
     code = w.code
     lanes = 1 if single else max(2, vector_bytes // max(4, d.itemsize))
     out, index, source = w.pointer(0), w.pointer(1), w.pointer(2)

@@ -7,6 +7,8 @@ Scatter   (result, index, source) result[index[i]] = op(result[index[i]], source
                                   an index that is no row writes nothing
 Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j]. The order of the sum is not
                                   said: the emitter's blocks decide it
+Alike     (inputs.., result)      the primitive's own meaning in NumPy (engine/graph/primitives/): of kernels that add
+                                  nothing up, so that there is no order to keep to
 Nothing                           part of a later step
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facula.dtypes import dtype
+from facula.engine.graph.node import Node, Primitive
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,20 @@ class Product:
     k: int
     a: Matrix
     b: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    op: Primitive
+    attrs: tuple[object, ...] | None
+    inputs: tuple[tuple[tuple[int, ...], dtype], ...]
+    shape: tuple[int, ...]
+    dtype: dtype
+
+
+def alike(node: Node) -> Alike:
+    """What a kernel means that computes `node`, its inputs as they lie."""
+    return Alike(node.op, node.attrs, tuple([(i.shape, i.dtype) for i in node.inputs]), node.shape, node.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import platform
 import struct
 
 from facula.engine.runtime.buffer import allocate
-from facula.engine.runtime.cpu import jit, launch, limits, object_cache, target
+from facula.engine.runtime.cpu import jit, launch, limits, object_cache, processor, target
 from facula.engine.runtime.cpu.pool import workers
 
 COPY_BYTES = 128 << 20  # far beyond most caches
@@ -34,7 +34,7 @@ def report(measure: bool = True) -> dict[str, object]:
 
 def machine() -> dict[str, object]:
     """Processor and vector width. Without llvmlite, only what the system tells."""
-    found: dict[str, object] = {"system": platform.platform(), "processor": _model_name(),
+    found: dict[str, object] = {"system": platform.platform(), "processor": processor.name(),
                                 "cpus": os.cpu_count(), "memory": _memory_bytes()}
     if target.available():
         host = target.host()
@@ -66,7 +66,7 @@ def speed(again: bool = False) -> dict[str, float]:
 
     A copy of n bytes counts as 2n bytes of traffic. The answer is kept on disk; `again` measures anew.
     """
-    name = object_cache.key("speed", target.host().fingerprint, _model_name(), str(workers.size))
+    name = object_cache.key("speed", target.host().fingerprint, processor.name(), str(workers.size))
     saved = None if again else object_cache.load(name)
     if saved is not None:
         try:
@@ -174,17 +174,6 @@ done:
 
 attributes #0 = {{ {host.attributes} }}
 """
-
-
-def _model_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith(("model name", "Model")):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:

@@ -23,6 +23,9 @@ from collections.abc import Mapping, Sequence
 
 from facula.engine.runtime.cpu.pages import make_executable, map_pages
 
+# Of LLVM's own linkers, where this one cannot: the older gives up on aarch64, with the whole process, where code and
+# what it calls are far apart. Windows' objects are known to that one only.
+USES_JIT_LINK = sys.platform != "win32"
 CAN_LOAD = sys.platform == "linux" and platform.machine() == "x86_64"
 
 _ALLOCATED, _WRITABLE = 2, 1  # section flags
@@ -37,11 +40,11 @@ class Unsupported(Exception):
 
 
 class _Object:
-    """Sections, symbols and relocations of one object file."""
+    """Sections, symbols and relocations of one object file, for any processor with 64 bits."""
 
     def __init__(self, image: bytes) -> None:
-        if image[:6] != b"\x7fELF\x02\x01" or image[16:20] != b"\x01\0\x3e\0":
-            raise Unsupported("not a relocatable x86-64 object")
+        if image[:6] != b"\x7fELF\x02\x01" or image[16:18] != b"\x01\0":
+            raise Unsupported("not a relocatable object of 64 bits")
         self.image = image
         start = struct.unpack_from("<Q", image, 40)[0]
         size, count, names_at = struct.unpack_from("<3H", image, 58)
@@ -76,9 +79,25 @@ class _Object:
         return found
 
 
+def missing(image: bytes, imports: Mapping[str, int]) -> list[str]:
+    """What the object calls that is neither in `imports` nor in this process; nothing if it cannot be read."""
+    found = []
+    try:
+        for name in (name for name, section, _ in _Object(image).symbols if section == 0 and name):
+            try:
+                imports[name] if name in imports else _in_process(name)
+            except Unsupported:
+                found.append(name)
+    except (Unsupported, struct.error, IndexError, OverflowError, UnicodeDecodeError, ValueError):
+        pass  # damaged, or another system's format
+    return found
+
+
 def load(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:
     """Addresses of `names` after putting `image` into memory, for good. Unsupported if it cannot be."""
     try:
+        if image[18:20] != b"\x3e\0":
+            raise Unsupported("not an x86-64 object")
         return _load(_Object(image), names, imports)
     except (struct.error, IndexError, OverflowError, OSError, UnicodeDecodeError) as error:
         raise Unsupported(str(error)) from None

@@ -11,14 +11,13 @@ import ctypes
 import functools
 import itertools
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facula.engine.compiler.kernel import Kernel
-from facula.engine.runtime.cpu import elf, object_cache, target
+from facula.engine.runtime.cpu import elf, half_code, object_cache, target
 from facula.errors import CompileError
 
 _modules: dict[tuple[str, object], dict[str, int]] = {}  # (IR, what it imports) -> addresses of its functions
@@ -45,7 +44,7 @@ def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = No
             if found is None:
                 image = object_bytes(ir)
                 started = time.perf_counter()
-                found = _load(image, names, imports or {})
+                found = _load(image, names, {**_support(), **(imports or {})})
                 statistics["loaded"] += 1
                 statistics["load_seconds"] += time.perf_counter() - started
                 _modules[key] = found
@@ -120,10 +119,8 @@ def _machine() -> Any:
 def _lljit() -> Any:
     import llvmlite.binding as llvm
 
-    # The older of LLVM's two linkers gives up on aarch64 where code and what it calls are far apart. Windows' objects
-    # are known to that one only.
     jit = llvm.create_lljit_compiler(target.target_machine(target.host()), suppress_errors=True,
-                                     use_jit_link=sys.platform != "win32")
+                                     use_jit_link=elf.USES_JIT_LINK)
     _keep_forever(jit)
     return jit
 
@@ -139,7 +136,18 @@ def _load(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dic
     try:
         return _load_with_llvm(image, names, imports)
     except RuntimeError as error:
-        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {reason or error}") from None
+        absent = ", ".join(elf.missing(image, imports))  # LLVM's newer linker does not say what it has not found
+        said = reason or (f"nothing in this process is called {absent}" if absent else error)
+        raise CompileError(f"kernel {', '.join(names)} cannot be loaded: {said}") from None
+
+
+@functools.cache
+def _support() -> Mapping[str, int]:
+    """What kernels call here that is in no library of this process."""
+    host = target.host()
+    if not host.triple.startswith("x86_64") or host.has("f16c"):
+        return {}
+    return _load(object_bytes(half_code.text(host.attributes)), half_code.NAMES, {})
 
 
 def _load_with_llvm(image: bytes, names: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:

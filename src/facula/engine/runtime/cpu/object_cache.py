@@ -1,6 +1,6 @@
 """Compiled kernels on disk, shared by every process of the user.
 
-One file per entry, named by its key. A file is
+One file per entry, named by its key and `.facula`. A file is
 
     MAGIC (8 bytes)   sha256 of name and payload (32 bytes)   payload
 
@@ -10,6 +10,11 @@ refreshed at most once a day; when the directory outgrows its limit the longest 
 cache only ever saves time: whatever goes wrong with it (read-only or full disk, no home) is silent and
 work goes on.
 
+Entries are machine code, and are executed. The checksum finds damage; it is no signature, for whoever may write
+here could also write a key. What keeps strangers out is whose the files are: directory and entries must belong to
+the user (or root), be closed to all other writers, and be what they seem, not links, pipes or devices; else they are
+not used, and `facula doctor` says why. Files that are not entries are never touched, whatever lies in the directory.
+
 A pack of all entries in one file was weighed and refused: opening, reading and checking twenty small
 files takes under a millisecond, and single files need no locking between processes.
 """
@@ -18,19 +23,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
 import tempfile
 import time
+from collections.abc import Callable
 
 from facula.config import CACHE_DIR, CACHE_LIMIT
 
 FORMAT = 1  # part of every name: raise it when the meaning of a payload changes
 MAGIC = b"FACULA%02d" % FORMAT
 _HEADER = len(MAGIC) + 32
+_ENTRY = re.compile(r"[\w-]+\.facula")
+_TEMPORARY = re.compile(r"\.\d+-\d+-[0-9a-f]+\.facula-new")
+_BINARY = getattr(os, "O_BINARY", 0)
 _DAY = 86400.0
 _STALE_TEMPORARY = 3600.0  # seconds after which a writer's leftover counts as abandoned
 
 _directory: str | None = None  # "" when there is nowhere to write
 _from_setting: str | None = None
+_refusals: list[str] = []  # directories that are not used, and why
 _written_since_check: int | None = None  # bytes; None: nothing written by this process yet
 _sequence = 0
 
@@ -54,22 +66,29 @@ def _choose() -> str:
         owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
         candidates = [os.path.join(base, "facula")] if os.path.isabs(base) else []
         candidates.append(os.path.join(tempfile.gettempdir(), f"facula-{owner}"))
+    _refusals.clear()
     for path in candidates:
         try:
             os.makedirs(path, mode=0o700, exist_ok=True)
-            if _trusted(path):
-                return path
-        except OSError:
-            continue
+            wrong = _distrust(os.lstat(path), stat.S_ISDIR, "directory")
+        except OSError as error:
+            wrong = str(error)
+        if not wrong:
+            return path
+        _refusals.append(f"{path}: {wrong}")
     return ""
 
 
-def _trusted(path: str) -> bool:
-    """Entries are executed, so the directory must be ours (or root's) and closed to other writers."""
-    if not hasattr(os, "getuid"):
-        return True
-    found = os.stat(path)
-    return found.st_uid in (os.getuid(), 0) and not found.st_mode & 0o002
+def _distrust(found: os.stat_result, kind: Callable[[int], bool], what: str) -> str:
+    """Why a file or directory (not what a link leads to) is not to be used; "" if it is ours alone."""
+    if not kind(found.st_mode):
+        return f"is not a {what} but a link or something else"
+    if hasattr(os, "getuid"):
+        if found.st_uid not in (os.getuid(), 0):
+            return f"belongs to user {found.st_uid}"
+        if found.st_mode & 0o022:
+            return f"others may write to it (mode {stat.S_IMODE(found.st_mode):o})"
+    return ""
 
 
 def key(*parts: str) -> str:
@@ -86,17 +105,21 @@ def load(name: str) -> bytes | None:
     where = directory()
     if not where:
         return None
-    path = os.path.join(where, name)
+    path = os.path.join(where, f"{name}.facula")
     try:
-        with open(path, "rb", buffering=0) as file:
+        # a link is an error, and a pipe does not block
+        descriptor = os.open(path, os.O_RDONLY | _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb", buffering=0) as file:
+            found = os.fstat(descriptor)
+            if _distrust(found, stat.S_ISREG, "file") or found.st_size > CACHE_LIMIT.value + _HEADER:
+                return None
             content = file.readall()
-            modified = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
     payload = content[_HEADER:]
     if content[:len(MAGIC)] != MAGIC or content[len(MAGIC):_HEADER] != _checksum(name, payload):
         return None  # the caller compiles again, and its store() replaces the damaged file
-    if time.time() - modified > _DAY:
+    if time.time() - found.st_mtime > _DAY:
         try:
             os.utime(path)
         except OSError:
@@ -111,9 +134,9 @@ def store(name: str, payload: bytes) -> bool:
     if not where:
         return False
     _sequence += 1
-    temporary = os.path.join(where, f".{os.getpid()}-{_sequence}-{time.time_ns():x}")
+    temporary = os.path.join(where, f".{os.getpid()}-{_sequence}-{time.time_ns():x}.facula-new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
     except OSError:
         return False
     try:
@@ -121,7 +144,7 @@ def store(name: str, payload: bytes) -> bool:
             content = MAGIC + _checksum(name, payload) + payload
             if file.write(content) != len(content):  # a full disk may take a part, without an error
                 raise OSError("short write")
-        os.replace(temporary, os.path.join(where, name))
+        os.replace(temporary, os.path.join(where, f"{name}.facula"))
     except OSError:
         try:
             os.unlink(temporary)
@@ -144,14 +167,16 @@ def _bound(where: str, written: int) -> None:
 
 
 def entries(where: str) -> list[tuple[float, int, str]]:
-    """(last use, bytes, path) of every entry, temporary files included."""
+    """(last use, bytes, path) of every entry, temporary files included; of nothing else that lies there."""
     found = []
     try:
         with os.scandir(where) as listing:
             for item in listing:
                 try:
-                    if item.is_file(follow_symlinks=False):
-                        status = item.stat(follow_symlinks=False)
+                    if not _ENTRY.fullmatch(item.name) and not _TEMPORARY.fullmatch(item.name):
+                        continue
+                    status = item.stat(follow_symlinks=False)
+                    if not _distrust(status, stat.S_ISREG, "file"):
                         found.append((status.st_mtime, status.st_size, item.path))
                 except OSError:
                     continue  # another process removed it meanwhile
@@ -194,4 +219,4 @@ def statistics() -> dict[str, object]:
     where = directory()
     found = entries(where) if where else []
     return {"directory": where or None, "entries": len(found), "bytes": sum(size for _, size, _ in found),
-            "limit": CACHE_LIMIT.value}
+            "limit": CACHE_LIMIT.value, "refused": list(_refusals)}

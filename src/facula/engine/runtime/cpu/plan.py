@@ -46,7 +46,10 @@ class _Arena:
 
 
 class Plan:
-    """What realize.py runs. `aliases` is the spec's: the caller passes the leaf's buffer as output."""
+    """The processor's Program (targets/protocol.py). `aliases` is the spec's: the caller passes the leaf's buffer as
+    output."""
+
+    timed = True
 
     def __init__(self, spec: PlanSpec) -> None:
         self.spec = spec
@@ -72,6 +75,7 @@ class Plan:
                              for step in spec.steps)
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
+        self.weight = 2000 + 1500 * len(spec.steps) + (self._arena_bytes if self._arena_bytes <= KEEP_ARENA else 0)
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""

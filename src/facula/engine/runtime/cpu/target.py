@@ -15,10 +15,11 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from facula.config import VECTOR_BYTES
 from facula.engine.compiler.kernel import Machine
-from facula.engine.runtime.cpu import object_cache, processor
+from facula.engine.runtime.cpu import object_cache, probe, processor
 from facula.errors import BackendUnavailable
 
 # Features LLVM may report that no kernel should be built with: APX, AMX and the like bring nothing to our
@@ -35,24 +36,28 @@ class Target:
     features: str  # LLVM's comma-separated list, "+avx2,-sse4a,..."
     vector_bytes: int  # widest vector register worth using: 64, 32 or 16
     llvm_version: str
+    tune: str = ""  # LLVM's name of a processor to schedule for, where `cpu` names none
+    caches: tuple[int, int, int] = (0, 0, 0)  # bytes of the three levels; 0 where it is not known
 
     @property
     def attributes(self) -> str:
         """Function attributes for every kernel. Without the widths LLVM splits 512-bit vectors in two."""
         bits = self.vector_bytes * 8
+        tune = f'"tune-cpu"="{self.tune}" ' if self.tune else ""
         return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
-                f'"target-cpu"="{self.cpu}" "target-features"="{self.features}"')
+                f'"target-cpu"="{self.cpu}" {tune}"target-features"="{self.features}"')
 
     def machine(self) -> Machine:
         """What the compiler is told of it."""
         features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
         many = "avx512vl" in features or not self.triple.startswith(("x86", "i686"))
-        return Machine(self.vector_bytes, 32 if many else 16, _caches(), features)
+        first, second, third = (told or usual for told, usual in zip(self.caches, Machine().caches, strict=True))
+        return Machine(self.vector_bytes, 32 if many else 16, (first, second, third), features)
 
     @property
     def fingerprint(self) -> str:
         """Everything besides the IR that object code depends on."""
-        return f"{self.triple}|{self.cpu}|{self.features}|{self.llvm_version}"
+        return f"{self.triple}|{self.cpu}|{self.tune}|{self.features}|{self.llvm_version}"
 
     def has(self, feature: str) -> bool:
         """Is `feature`, by LLVM's name for it, present?
@@ -64,32 +69,48 @@ class Target:
 
 
 @functools.cache
-def _caches() -> tuple[int, int, int]:
-    """Bytes of the three levels; what the system does not tell is as in `Machine`."""
-    names = "SC_LEVEL1_DCACHE_SIZE", "SC_LEVEL2_CACHE_SIZE", "SC_LEVEL3_CACHE_SIZE"
-    told = [os.sysconf(name) if name in os.sysconf_names else 0 for name in names]
-    first, second, third = (size if size > 0 else usual for size, usual in zip(told, Machine().caches, strict=True))
-    return first, second, third
+def host() -> Target:
+    """The machine we run on, with registers as wide as FACULA_VECTOR_BYTES allows. BackendUnavailable if llvmlite is
+    missing, or if no machine code can be made here."""
+    found = _machine()
+    if isinstance(found, str):
+        raise BackendUnavailable(f"LLVM ends the process here, so no kernels are compiled: {found}")
+    return narrowed(found, VECTOR_BYTES.value)
 
 
 @functools.cache
-def host() -> Target:
-    """The machine we run on, with registers as wide as FACULA_VECTOR_BYTES allows. BackendUnavailable if llvmlite is
-    missing."""
-    return narrowed(_machine(), VECTOR_BYTES.value)
-
-
-def _machine() -> Target:
+def _machine() -> Target | str:
+    """The machine as it is, or why nothing can be compiled for it."""
     name = "host-" + _machine_id()
     saved = object_cache.load(name)
     if saved is not None:
         try:
-            return Target(**json.loads(saved))
-        except (ValueError, TypeError):
+            known = json.loads(saved)
+            return known if isinstance(known, str) else Target(**{**known, "caches": tuple(known["caches"])})
+        except (ValueError, TypeError, KeyError):
             pass  # written by another version: ask again
-    found = _ask_llvm()
-    object_cache.store(name, json.dumps(asdict(found)).encode())
+    asked = _ask_llvm()
+    found = asked if _is_sure(asked) else _tried(asked)
+    object_cache.store(name, json.dumps(found if isinstance(found, str) else asdict(found)).encode())
     return found
+
+
+def _is_sure(found: Target) -> bool:
+    """Is this a kind of processor that all tests run on? Others are tried first."""
+    return found.triple.startswith("x86_64") and found.vector_bytes >= 32
+
+
+def _tried(found: Target) -> Target | str:
+    """`found`, or what all machines of its architecture have, or why LLVM lives through neither."""
+    least = replace(found, cpu="generic", tune="", features=_least(found), vector_bytes=16)
+    first = probe.fault(found, target_machine)
+    return found if not first else least if not probe.fault(least, target_machine) else first
+
+
+def _least(found: Target) -> str:
+    """`found.features` without all that not each processor of the architecture has."""
+    kept = {"fp-armv8", "neon", "64bit", "cx8", "fxsr", "mmx", "sse", "sse2", "cmov"}
+    return ",".join(f if f[1:] in kept else "-" + f[1:] for f in filter(None, found.features.split(",")))
 
 
 def narrowed(full: Target, most: int) -> Target:
@@ -129,16 +150,25 @@ def _ask_llvm() -> Target:
     import llvmlite.binding as llvm
 
     _initialize()
-    known = llvm.get_host_cpu_features()
+    triple, cpu, tune = llvm.get_process_triple(), llvm.get_host_cpu_name() or "generic", ""
+    if _is_arm_linux():
+        # A processor's name would bring features with it that the system may have taken away: it is for scheduling.
+        known = dict.fromkeys(processor.arm_features(), True)
+        cpu, tune = "generic", cpu
+    else:
+        known = llvm.get_host_cpu_features()
     chosen = {name: on and not _unwanted(name) for name, on in known.items()}
-    cpu = llvm.get_host_cpu_name() or "generic"
     features = ",".join(("+" if on else "-") + name for name, on in sorted(chosen.items()))
     if chosen.get("avx512f") and chosen.get("avx512dq") and chosen.get("avx512bw") and chosen.get("avx512vl"):
         width = 64
     else:
         width = 32 if chosen.get("avx2") and chosen.get("fma") else 16
     version = ".".join(str(part) for part in llvm.llvm_version_info)
-    return Target(llvm.get_process_triple(), cpu, features, width, version)
+    return Target(triple, cpu, features, width, version, tune, processor.caches())
+
+
+def _is_arm_linux() -> bool:
+    return sys.platform == "linux" and platform.machine() == "aarch64"
 
 
 def _unwanted(feature: str) -> bool:
@@ -150,6 +180,8 @@ def validate_features(features: str) -> None:
     import llvmlite.binding as llvm
 
     known = set(llvm.get_host_cpu_features()) | {"64bit"}
+    if _is_arm_linux():
+        known |= processor.ARM_FEATURES
     for item in filter(None, features.split(",")):
         if item[0] not in "+-" or item[1:] not in known:
             raise ValueError(f"LLVM {llvm.llvm_version_info} knows no feature {item!r} of this processor")
@@ -164,7 +196,7 @@ def _initialize() -> None:
     llvm.initialize_native_asmprinter()
 
 
-def target_machine(host_target: Target) -> object:
+def target_machine(host_target: Target) -> Any:
     """A new LLVM TargetMachine: not safe to share between threads, so every compilation holds jit's lock."""
     import llvmlite.binding as llvm
 

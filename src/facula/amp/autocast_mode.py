@@ -1,12 +1,13 @@
-"""Mixed precision. Facula computes in the dtypes that tensors have: `autocast` is accepted and converts nothing,
-and `GradScaler`, which guards float16 gradients against underflow, has nothing to guard."""
+"""`autocast` is accepted and converts nothing: Facula computes in the dtypes that tensors have."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
+from facula import devices
+
+__all__ = ["autocast", "custom_bwd", "custom_fwd", "is_autocast_available"]
 
 
 class autocast:
@@ -16,6 +17,7 @@ class autocast:
                  cache_enabled: bool | None = None) -> None:
         if not isinstance(device_type, str):
             raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+        device_type = devices.device(device_type).type
         self.device, self.fast_dtype, self._enabled = device_type, dtype, enabled
 
     def __enter__(self) -> autocast:
@@ -30,38 +32,6 @@ class autocast:
             with self:
                 return func(*args, **kwargs)
         return inside
-
-
-class GradScaler:
-    """A scaler whose scale is always 1: `scale(loss).backward()`, `step(optimizer)` and `update()` work."""
-
-    def __init__(self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
-                 backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True) -> None:
-        self._device, self._enabled = device, False
-
-    def scale(self, outputs: Any) -> Any:
-        return outputs
-
-    def unscale_(self, optimizer: Any) -> None:
-        pass
-
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        return optimizer.step(*args, **kwargs)
-
-    def update(self, new_scale: Any = None) -> None:
-        pass
-
-    def get_scale(self) -> float:
-        return 1.0
-
-    def is_enabled(self) -> bool:
-        return self._enabled
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pass
 
 
 def custom_fwd(fwd: Any = None, *, device_type: str = "cuda", cast_inputs: Any = None) -> Any:
