@@ -69,10 +69,10 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
     else:
         node = constant(filling, tuple(full), input.dtype)
     out = new(node)
-    if max(pads, default=0) > 0:
-        lay(out, format_of(out.shape, [input]))
-    else:  # a copy of what is left
+    if max(pads, default=0) <= 0:  # a copy of what is left
         lay(out, preserved(out.shape, strides_of(input)))
+    elif input._storage is not None:
+        lay(out, format_of(out.shape, [input]))
     return attach(out, _PAD, (input,), (pads,))
 
 
