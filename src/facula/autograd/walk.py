@@ -301,6 +301,8 @@ def layout_of_gradient(t: Any, g: Any) -> Any:
     if t._storage is None and g._storage is None:
         return None
     shape, own, given = tuple(t.shape), strides_of(t), strides_of(g)
+    if 0 in shape:
+        return layout_of(t)
     order = dense_order(shape, own) or tuple(range(len(shape)))
     if lies_in(shape, given, order):
         return None if given == contiguous_strides(shape) else (order, given)

@@ -43,8 +43,8 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
             if s < 0:
                 raise RuntimeError(f"The expanded size of the tensor ({s}) isn't allowed in a "
                                    f"leading, non-existing dimension {k}")
-            if s == 1:
-                to[k] = shape[k + 1] * to[k + 1] if k + 1 < len(target) else 1
+            if s == 1 and old:
+                to[k] = shape[k + 1] * to[k + 1]
             continue
         have = old[k - extra]
         if s == -1:
