@@ -12,7 +12,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
 
 .PHONY: demo test test-compiled test-interpreter test-eager test-oracle test-pythons test-counts \
-    test-without-llvmlite test-arm test-old-x86 records parity bench check wheel clean
+    test-without-llvmlite test-arm test-old-x86 records parity bench soak check wheel clean
 
 demo: $(STAMPS)/demo
 	$(PY) -m facula run examples/digits.py
@@ -98,6 +98,10 @@ parity: $(STAMPS)/parity $(STAMPS)/oracle
 
 bench: $(STAMPS)/demo $(STAMPS)/oracle
 	$(PY) bench/run.py
+
+# What takes hours: SOAK=files does one part, SOAK='--times 0.01' a hundredth of all. Commit bench/results/soak_*.md.
+soak: $(STAMPS)/test $(STAMPS)/oracle
+	$(PY) tools/soak.py $(SOAK)
 
 check: $(STAMPS)/dev
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import facula as F
 from facula import config
 from facula.engine import plan_file, plan_folder, plan_run, realize
 from facula.engine.graph.node import CONST
+from facula.engine.session import session
+from facula.engine.trace.kept import Kept
 from facula.errors import PlanFileError
 from test_compiler_random import Program
 
@@ -31,8 +34,8 @@ PROGRAMS = {
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setattr(config.SAVE_PLANS, "value", str(tmp_path))
-    monkeypatch.setattr(realize, "_plans", {})
-    monkeypatch.setattr(realize, "_steps", {})
+    monkeypatch.setattr(session, "seen", Kept(1 << 24))
+    monkeypatch.setattr(session, "plans", WeakValueDictionary())
     return tmp_path
 
 

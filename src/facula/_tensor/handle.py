@@ -258,11 +258,12 @@ def view_node(base: Node, shape: tuple[int, ...], strides: tuple[int, ...], offs
               of: dtype | None = None, fixed: bool = False) -> Node:
     """`base` seen through (shape, strides, offset); `of` another dtype than its own reads the memory as that.
     `fixed`: the offset is part of the node's structure (engine/graph/node.py)."""
-    if of is not base.dtype and of is not None:  # view(dtype) and view_as_real
+    if of is not None and of is not base.dtype:  # view(dtype) and view_as_real
         if base.op is META:
             return meta_node(shape, of)
         base = _flat(base, of) if session.traced is None else recorder.above.retyped(base, of, _flat)
-    if offset == 0 and shape == base.shape and strides == contiguous_strides(shape):
+    if offset == 0 and shape == base.shape and (not strides or strides[-1] == 1) \
+            and strides == contiguous_strides(shape):  # the last stride first: of square matrices turned round it tells
         return base
     if base.op is CONST:
         return constant_like(base, shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import facula.autograd.backward  # noqa: F401
@@ -12,6 +11,7 @@ from facula.autograd.graph import Rule
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
+from facula.errors import warn
 from facula.ops.create import pinned
 from facula.ops.registry import also, method
 
@@ -193,8 +193,7 @@ def share_memory_(self: Tensor) -> Tensor:
 def is_pinned(self: Tensor, device: Any = None) -> bool:
     """Are the elements in memory that an accelerator reads in its own time?"""
     if device is not None:
-        warnings.warn("The argument 'device' of Tensor.is_pinned() is deprecated. Please do not pass this argument.",
-                      stacklevel=2)
+        warn("The argument 'device' of Tensor.is_pinned() is deprecated. Please do not pass this argument.")
     return pinned.memory_of(self) is not None
 
 
@@ -203,8 +202,7 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     """A copy in memory that the accelerator reads in its own time, so that `.to(..., non_blocking=True)` does not wait;
     the tensor itself if it is there already. RuntimeError if there is no accelerator, or if it is not on the cpu."""
     if device is not None:
-        warnings.warn("The argument 'device' of Tensor.pin_memory() is deprecated. Please do not pass this argument.",
-                      stacklevel=2)
+        warn("The argument 'device' of Tensor.pin_memory() is deprecated. Please do not pass this argument.")
     if pinned.memory_of(self) is not None:
         return self
     return attach(pinned.pinned(self, None if device is None else devices.device(device)), _PINNED, (self,))

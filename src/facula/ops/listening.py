@@ -115,6 +115,8 @@ class Door:
         code = form.__code__
         self.plain = FunctionType(code, form.__globals__, form.__name__, form.__defaults__, form.__closure__)
         self.plain.__kwdefaults__ = form.__kwdefaults__
+        self.plain.__annotations__ = form.__annotations__
+        self.plain.__dict__.update(form.__dict__)
         self.codes = code, _code_of(self, code)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -186,7 +188,7 @@ def _code_of(door: Door, code: CodeType) -> CodeType:
     return template.replace(co_consts=constants, co_name=code.co_name)
 
 
-doors: dict[int, Door] = {}  # by the form's id
+doors: dict[int, Door] = op.doors
 _lock = threading.RLock()
 _listeners = 0  # modes that are entered, in all threads, and classes with an answer of their own
 _open = False

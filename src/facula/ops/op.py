@@ -13,6 +13,8 @@ from types import FunctionType, MappingProxyType
 from typing import Any
 
 from facula._tensor.handle import Tensor
+from facula.engine.graph.node import Formula
+from facula.ops.elementwise.pointwise import rule_of
 
 Form = Callable[..., Any]
 
@@ -21,16 +23,22 @@ class Operation:
     """One operation.
 
     name:       as its user finds it first: `add`, `linalg.inv`, `nn.functional.pad`, `Tensor.expand`
-    body:       its meaning, a function of tensors; its gradient is in it (a formula's is derived, a primitive's hangs
-                on the result as a Rule, a composition has those of its parts)
+    body:       its meaning, a function of tensors
+    types:      its type rule (type_rules.py), if a named one tells shape and dtype of the result: `result` asks it.
+                Elementwise operations, reductions and scans have one
+    rules:      its gradient: the rules, or the formulas whose derived rules, its body hangs on the result; `gradient`
+                has them as rules. () for a composition, which has those of its parts, and for a body that is a formula
     spellings:  every name that it has, and the function that stands under it: `add`, `Tensor.add`, `Tensor.add_`
     """
 
-    __slots__ = ("name", "body", "spellings")
+    __slots__ = ("name", "body", "types", "rules", "spellings")
 
-    def __init__(self, name: str, body: Form) -> None:
+    def __init__(self, name: str, body: Form, types: Callable[[Mapping[str, Any]], Any] | None = None,
+                 rules: tuple[Any, ...] = ()) -> None:
         self.name = name
         self.body = body
+        self.types = types
+        self.rules = rules
         self.spellings: dict[str, Form] = {}
 
     @property
@@ -40,7 +48,7 @@ class Operation:
 
     @property
     def signature(self) -> inspect.Signature:
-        return inspect.signature(self.body)
+        return inspect.signature(plain_of(self.body))
 
     @property
     def doc(self) -> str:
@@ -53,8 +61,26 @@ class Operation:
         return getattr(self.body, "formula", pair)
 
     @property
+    def gradient(self) -> tuple[Any, ...]:
+        """The rules of its gradient; () for a composition, and for what has no gradient."""
+        return own_rules(*(self.rules or (self.body,)))
+
+    def result(self, *args: Any, **kwargs: Any) -> Any:
+        """(shape, dtype) of the result for such arguments, or a tuple of such: told without running it. Errors of
+        arguments are the operation's to raise. NotImplementedError if it has no type rule."""
+        if self.types is None:
+            raise NotImplementedError(f"{self.name} has no type rule: what it gives is known when it has been called")
+        signature = self.signature
+        for numpy_name, name in (("axis", "dim"), ("keepdims", "keepdim")):
+            if numpy_name in kwargs and numpy_name not in signature.parameters:
+                kwargs[name] = kwargs.pop(numpy_name)
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        return self.types(given.arguments)
+
+    @property
     def takes_out(self) -> bool:
-        return any("out" in inspect.signature(form, follow_wrapped=False).parameters
+        return any("out" in inspect.signature(plain_of(form), follow_wrapped=False).parameters
                    for form in self.spellings.values())
 
     @property
@@ -65,6 +91,22 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
+
+
+def own_rules(*given: Any) -> tuple[Any, ...]:
+    """The rules among `given`, those of the formulas, and of the formulas that bodies and forms are made of."""
+    found: list[Any] = []
+    for x in given:
+        operation = operation_of(x)
+        if hasattr(x, "backward"):
+            found.append(x)
+        elif isinstance(x, Formula):
+            found.append(rule_of(x))
+        elif operation is not None and operation.rules:
+            found += own_rules(*operation.rules)
+        else:
+            found += [rule_of(f) for f in getattr(getattr(x, "__self__", x), "formulas", ())]
+    return tuple(found)
 
 
 _owners: dict[str, Operation] = {}  # by spelling
@@ -125,4 +167,11 @@ def withdraw(spelling: str) -> None:
         delattr(Tensor, name)
 
 
+def plain_of(form: Form) -> Form:
+    """`form` with its own code, whoever listens: ops/listening.py has the code of forms exchanged."""
+    door = doors.get(id(form))
+    return form if door is None else door.plain
+
+
+doors: dict[int, Any] = {}  # by the form's id, once somebody has listened
 on_offer: list[Callable[[Form], None]] = []  # told of each form that is offered later

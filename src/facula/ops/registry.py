@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Names = tuple[str, ...]
+Rules = tuple[Any, ...]
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 __all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "functional",
@@ -44,23 +45,26 @@ DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int"
 def op(fn: Body) -> Body: ...
 @overload
 def op(fn: Callable[..., Result], *, out: Literal[True], name: str | None = ..., function: bool = ...,
-       method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
-       ) -> Callable[..., Result]: ...
+       method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Callable[..., Result]: ...
 @overload
 def op(fn: Body, *, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Body: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Body: ...
 @overload
 def op(*, out: Literal[True], name: str | None = ...,  # type: ignore[overload-overlap]
-       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...
-       ) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
+       function: bool = ..., method: bool = ..., inplace: bool = ..., namespace: str | None = ..., also: Names = ...,
+       types: Any = ..., rules: Rules = ...) -> Callable[[Callable[..., Result]], Callable[..., Result]]: ...
 @overload
 def op(*, name: str | None = ..., function: bool = ..., method: bool = ..., inplace: bool = ...,
-       out: bool = ..., namespace: str | None = ..., also: Names = ...) -> Callable[[Body], Body]: ...
+       out: bool = ..., namespace: str | None = ..., also: Names = ..., types: Any = ...,
+       rules: Rules = ...) -> Callable[[Body], Body]: ...
 def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, function: bool = True,
        method: bool = True, inplace: bool = False, out: bool = False, namespace: str | None = None,
-       also: Names = ()) -> Any:
+       also: Names = (), types: Any = None, rules: Rules = ()) -> Any:
     """Register an operation. `namespace` puts the function there instead of at the root, and there is no method then;
-    `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`."""
+    `also` are further names of the same form, as `linalg.matmul` or `Tensor.narrow_copy`. `types` is its type rule
+    (type_rules.py; a formula's body brings its own), `rules` are those of its gradient."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
         full = f"{namespace}.{public}" if namespace else public if function else f"Tensor.{public}"
@@ -70,7 +74,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
         form = with_out(body) if out else body
         function_name = f"{namespace}.{public}" if namespace else public if function else None
         method_name = f"Tensor.{public}" if method and not namespace else None
-        operation = Operation(function_name or method_name or public, body)
+        first = function_name or method_name or public
+        operation = Operation(first, body, types or getattr(body, "types", None), rules)
         if function_name:
             offer(operation, function_name, form if out or namespace else explained(body))
         if method_name:
@@ -90,10 +95,10 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
 @overload
 def functional(fn: Body) -> Body: ...
 @overload
-def functional(*, also: Names = ...) -> Callable[[Body], Body]: ...
-def functional(fn: Any = None, *, also: Names = ()) -> Any:
+def functional(*, also: Names = ..., types: Any = ...) -> Callable[[Body], Body]: ...
+def functional(fn: Any = None, *, also: Names = (), types: Any = None) -> Any:
     """Register a function of `nn.functional`. It is called as it stands: no wrapper is put around it."""
-    return op(fn, namespace="nn.functional", also=also)
+    return op(fn, namespace="nn.functional", also=also, types=types)
 
 
 def method(fn: Body) -> Body:

@@ -7,13 +7,15 @@ import pytest
 
 import facula
 from facula.autograd import replay
-from facula.engine import realize, recorder
+from facula.engine import recorder
 from facula.engine.cpython import liveness
+from facula.engine.session import MOST_KEPT, session
 from facula.engine.targets import target_of
+from facula.engine.trace.kept import Kept
 from facula.testing.accelerator import pretend_accelerator
 
 counts = pytest.mark.skipif(not liveness.known() or not recorder.LIMIT, reason="every value counts as held")
-kept = pytest.mark.skipif(realize.LIMIT < 100, reason="what was seen is not kept for long")
+kept = pytest.mark.skipif(MOST_KEPT < 1 << 16, reason="what was seen is not kept for long")
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def walks(monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(replay, "walk", counted)
-    monkeypatch.setattr(replay, "_known", {})
+    monkeypatch.setattr(session, "seen", Kept(MOST_KEPT))
     return count
 
 

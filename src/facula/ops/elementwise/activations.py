@@ -12,6 +12,7 @@ from facula.engine.graph.node import Formula
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.promotion import number_for
 from facula.ops.registry import DTYPE_NAMES, FUNCTIONS, METHODS, in_place, op
+from facula.ops.type_rules import SAME
 
 F = {n: function(n) for n in ("exp", "expm1", "log1p", "tanh", "erf", "abs", "minimum", "maximum", "sign")}
 x = operand(0)
@@ -48,7 +49,7 @@ _THRESHOLD = Formula("threshold", where(x <= scalar(0), scalar(1), x))
 _PRELU = Formula("preluKernel", where(x > 0.0, x, x * operand(1)))
 
 
-@op(inplace=True)
+@op(inplace=True, types=SAME, rules=(_RELU,))
 def relu(input: Tensor) -> Tensor:
     """max(x, 0); the gradient at 0 is 0."""
     if input.dtype.name == "bool":
@@ -70,13 +71,13 @@ def elu(input: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: floa
     return apply(_ELU, (input,), (float(alpha), float(scale), float(input_scale)), input.dtype)
 
 
-@op(method=False, inplace=True)
+@op(method=False, inplace=True, types=SAME, rules=(_ELU,))
 def selu(input: Tensor) -> Tensor:
     """Scaled ELU with the constants of Klambauer et al., 2017."""
     return elu(input, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
-@op(method=False, inplace=True)
+@op(method=False, inplace=True, types=SAME, rules=(_ELU,))
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     if alpha == 0:
@@ -134,7 +135,7 @@ def hardswish(input: Tensor) -> Tensor:
     return apply(_HARDSWISH, (input,), None, input.dtype)
 
 
-@op
+@op(types=SAME, rules=(_HARDSHRINK,))
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 inside [-lambd, lambd], x outside."""
     _floating("hardshrink_cpu", input)
@@ -149,14 +150,14 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return apply(_SOFTSHRINK, (input,), (float(lambd),), input.dtype)
 
 
-@op(method=False, inplace=True)
+@op(method=False, inplace=True, types=SAME, rules=(_THRESHOLD,))
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """`value` where x <= threshold, else x."""
     return apply(_THRESHOLD, (input,), (number_for(threshold, input.dtype), number_for(value, input.dtype)),
                  input.dtype)
 
 
-@op
+@op(types=SAME, rules=(_PRELU,))
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, else weight * x; weight of one element, or one for each channel (dimension 1)."""
     if input.dtype is not weight.dtype:
@@ -175,6 +176,10 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return apply(_PRELU, (input, weight), None, input.dtype)
 
 
+# Offered in nn.functional, as they stand.
+for _body, _rules in ((gelu, (_GELU, _GELU_TANH)), (logsigmoid, (_LOGSIGMOID,)), (softplus, (_SOFTPLUS,)),
+                      (softshrink, (_SOFTSHRINK,))):
+    _body.types, _body.formulas = SAME, _rules  # type: ignore[attr-defined]
 elu_ = in_place(elu, "elu")
 hardtanh_ = in_place(hardtanh, "hardtanh")
 leaky_relu_ = in_place(leaky_relu, "leaky_relu")

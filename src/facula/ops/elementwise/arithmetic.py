@@ -18,11 +18,12 @@ from facula.ops.elementwise.refusals import check_operands, refuse_complex
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
+from facula.ops.type_rules import PROMOTED, PROMOTED_OF_THREE, QUOTIENT, SAME, SQUARE
 
 _neg = unary("neg", function("neg"), "any")
 
 
-@op
+@op(types=SAME)
 def positive(input: Tensor) -> Tensor:
     """`+input`: the tensor itself."""
     if input.dtype is bool_:
@@ -30,7 +31,7 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME, rules=(_neg,))
 def neg(input: Tensor) -> Tensor:
     """Negative of each element. bool tensors are refused, as in torch."""
     if input.dtype is bool_:
@@ -76,7 +77,7 @@ def _additive(name: str, plain: Binary, sign: float, general: Callable[..., Tens
         return general(input, other, alpha)
     body.__name__ = body.__qualname__ = name
     body.__doc__ = f"input {'+' if sign > 0 else '-'} alpha * other."
-    return op(body, inplace=True, out=True)
+    return op(body, inplace=True, out=True, types=PROMOTED, rules=(plain, _ADD_SCALED))
 
 
 _add = Binary("add", function("add"))
@@ -108,7 +109,7 @@ add = _additive("add", _add, 1.0, _general_add)
 sub = _additive("sub", _sub, -1.0, _general_sub)
 
 
-@op
+@op(types=PROMOTED)
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
     return sub(other, input, alpha=alpha)  # type: ignore[no-any-return]
@@ -117,7 +118,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 _mul = Binary("mul", function("mul"))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_mul,))
 def mul(input: Any, other: Any) -> Tensor:
     """input * other."""
     check_operands("mul", input, other)
@@ -137,7 +138,7 @@ _floordiv = Binary("floor_divide", function("floordiv"))
 _truncdiv = Binary("div", function("truncdiv"))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=QUOTIENT, rules=(_div, _truncdiv))
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other: true division, or rounded to zero ('trunc') or down ('floor')."""
     check_operands("div", input, other)
@@ -150,7 +151,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return _divided(f"div_{rounding_mode}_cpu", divide, input, other)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_floordiv,))
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Division rounded down, as Python's //."""
     return _divided("div_floor_cpu", _floordiv, input, other)
@@ -189,13 +190,13 @@ _remainder = Binary("remainder", function("remainder"))
 _fmod = Binary("fmod", function("fmod"))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_remainder,))
 def remainder(input: Any, other: Any) -> Tensor:
     """Python's %: the sign of the divisor."""
     return _divided("remainder_cpu", _remainder, input, other)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_fmod,))
 def fmod(input: Any, other: Any) -> Tensor:
     """C's fmod: the sign of the dividend."""
     return _divided("fmod_cpu", _fmod, input, other)
@@ -215,13 +216,13 @@ SMALL_POWERS = {2: _square, 3: _cube}
 _pow = Binary("pow", function("pow"))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SQUARE)
 def square(input: Tensor) -> Tensor:
     """x * x."""
     return to_dtype(input, int64).mul(input) if input.dtype is bool_ else _square(input)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED)
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent."""
     if type(exponent) is int and exponent in SMALL_POWERS and isinstance(input, Tensor) and input.dtype is not bool_:
@@ -253,7 +254,7 @@ _ADDCMUL = Formula("addcmul", operand(0) + scalar(0) * operand(1) * operand(2))
 _ADDCDIV = Formula("addcdiv", operand(0) + scalar(0) * (operand(1) / operand(2)))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED_OF_THREE, rules=(_ADDCMUL,))
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     of = input.dtype
@@ -263,7 +264,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     return apply(_ADDCMUL, tensors, (number_for(value, of),), of)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED_OF_THREE, rules=(_ADDCDIV,))
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
     of = input.dtype
@@ -287,7 +288,7 @@ _LERP_NUMBER = Formula("lerp", _lerp(operand(0), operand(1), scalar(0)))
 _LERP_TENSOR = Formula("lerp", _lerp(operand(0), operand(1), operand(2)))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_LERP_NUMBER, _LERP_TENSOR))
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input), in the form that is exact at both ends."""
     if input.dtype is not end.dtype:

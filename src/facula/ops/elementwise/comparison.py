@@ -16,6 +16,7 @@ from facula.ops.elementwise.pointwise import apply, apply1
 from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
+from facula.ops.type_rules import PROMOTED, PROMOTED_OF_THREE, SAME, TRUTH
 
 _isnan, _isinf = function("isnan"), function("isinf")
 
@@ -38,10 +39,10 @@ def _compared(name: str) -> Callable[..., Tensor]:
 for _name in ("eq", "ne"):
     truth_values(_name, _compared(_name))
 for _name in ("lt", "le", "gt", "ge"):
-    op(real_only(_name, _compared(_name)), inplace=True, out=True)
+    op(real_only(_name, _compared(_name)), inplace=True, out=True, types=TRUTH)
 
 
-@op(method=True)
+@op(method=True, types=TRUTH)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, element by element."""
@@ -90,7 +91,12 @@ op(unary("isposinf", lambda x: _isinf(x) & (x > 0), "any", "bool"), out=True)
 op(unary("isneginf", lambda x: _isinf(x) & (x < 0), "any", "bool"), out=True)
 
 
-@op(inplace=True, out=True)
+_NAN_TO_NUM = Formula("nanToNum", where(
+    _isnan(operand(0)), scalar(0), where(_isinf(operand(0)), where(
+        operand(0) > 0.0, scalar(1), scalar(2)), operand(0))))
+
+
+@op(inplace=True, out=True, types=SAME, rules=(_NAN_TO_NUM,))
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None,
                neginf: float | None = None) -> Tensor:
     """NaN and infinities replaced by numbers (default: 0 and the dtype's largest and smallest)."""
@@ -101,11 +107,6 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None,
     values = (float(nan or 0.0), limits.max if posinf is None else float(posinf),
               limits.min if neginf is None else float(neginf))
     return apply(_NAN_TO_NUM, (input,), values, input.dtype)
-
-
-_NAN_TO_NUM = Formula("nanToNum", where(
-    _isnan(operand(0)), scalar(0), where(_isinf(operand(0)), where(
-        operand(0) > 0.0, scalar(1), scalar(2)), operand(0))))
 
 
 # ---- larger and smaller --------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def _extremum(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
             refuse_unordered(name, input, other)
         return body(input, other)
     two.__name__ = name
-    return op(two, out=True)
+    return op(two, out=True, types=PROMOTED, rules=(body,))
 
 
 def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
@@ -130,7 +131,7 @@ def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
         refuse_unordered(name, input, other)
         return body(input, other)
     skipping.__name__ = name
-    op(skipping, out=True)
+    op(skipping, out=True, types=PROMOTED, rules=(body,))
 
 
 maximum, minimum = [_extremum(_name, Binary(_name, function(_name))) for _name in ("maximum", "minimum")]
@@ -161,7 +162,7 @@ def _bound_fits(bound: Any, of: dtype) -> None:
         fits(int(bound), of)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED_OF_THREE)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Elements below `min` become `min`, above `max` `max`; bounds are numbers or tensors."""
     if type(min) is float or type(min) is int:
@@ -189,12 +190,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return x
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED)
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     return clamp(input, min)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED)
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     return clamp(input, None, max)
 

@@ -32,6 +32,7 @@ from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
+from facula.ops.type_rules import ANGLE, DOUBLE, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH_OF_ONE
 from facula.ops.view import (
     copying,  # noqa: F401  (forms of theirs are replaced here)
     dtype_views,  # noqa: F401  (forms of theirs are replaced here)
@@ -51,7 +52,7 @@ def _angle_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
 _ANGLE = Rule("AngleBackward0", _angle_backward)
 
 
-@op(out=True)
+@op(out=True, types=ANGLE)
 def angle(input: Tensor) -> Tensor:
     """The angle of each number: of real ones 0, or pi if negative."""
     if not input.dtype.is_complex:
@@ -64,7 +65,7 @@ def angle(input: Tensor) -> Tensor:
     return attach(lay(atan2(plain.imag, plain.real), None), _ANGLE, (input,), (input,))
 
 
-@op
+@op(types=TRUTH_OF_ONE)
 def isreal(input: Tensor) -> Tensor:
     """Which elements have no imaginary part."""
     if input.dtype.is_complex:
@@ -97,7 +98,7 @@ def frexp(input: Tensor) -> Any:
     return result_type("frexp", "mantissa", "exponent")(mantissa, exponent)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED_FLOATING)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
     if input.dtype.category >= FLOAT and other.dtype.category < FLOAT:
@@ -105,7 +106,7 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     return input * power(2.0, other)
 
 
-@op(out=True)
+@op(out=True, types=DOUBLE)
 def float_power(input: Any, exponent: Any) -> Tensor:
     """A power computed in double precision."""
     of = complex128 if result_dtype((input, exponent)).category == COMPLEX else float64
@@ -137,7 +138,7 @@ def _whole(name: str, fn: Any) -> Any:
         call = record(CALL, (read(a), read(b)), (name,), None, (), of)
         return new(record(PICK, (call,), (0,), None, broadcast(a.shape, b.shape), of))
     body.__name__ = body.__qualname__ = name
-    return op(body, inplace=True, out=True)
+    return op(body, inplace=True, out=True, types=PROMOTED)
 
 
 gcd, lcm = _whole("gcd", np.gcd), _whole("lcm", np.lcm)
@@ -302,7 +303,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self.masked_fill_(new(leaf(flat, shape, bool_)), fill_value)
 
 
-@op(method=False)
+@op(method=False, types=SAME)
 def alias_copy(input: Tensor) -> Tensor:
     """A copy."""
     return input.clone()

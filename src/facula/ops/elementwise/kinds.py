@@ -14,6 +14,7 @@ from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import apply1, apply2
 from facula.ops.promotion import number_for, result_dtype
+from facula.ops.type_rules import FLOATING, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH, TRUTH_OF_ONE, TypeRule
 
 
 def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: str = "same") -> Callable[..., Tensor]:
@@ -28,7 +29,8 @@ def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: 
             input = to_dtype(input, defaults.get_default_dtype())
         return apply1(formula, input, None, bool_ if result == "bool" else input.dtype)
     body.__name__ = body.__qualname__ = name
-    body.formula = formula  # type: ignore[attr-defined]
+    body.formula, body.formulas = formula, (formula,)  # type: ignore[attr-defined]
+    body.types = TRUTH_OF_ONE if result == "bool" else FLOATING if kind == "float" else SAME  # type: ignore[attr-defined]
     return body
 
 
@@ -44,6 +46,14 @@ class Binary:
         self.st = Formula(name, expr(scalar_expr(0), operand(0)))
         self.kind = kind
         self.result = result
+
+    @property
+    def types(self) -> TypeRule:
+        return TRUTH if self.result == "bool" else PROMOTED_FLOATING if self.kind == "float" else PROMOTED
+
+    @property
+    def formulas(self) -> tuple[Formula, ...]:
+        return self.tt, self.ts, self.st
 
     def __call__(self, a: Any, b: Any) -> Tensor:
         ta, tb = isinstance(a, Tensor), isinstance(b, Tensor)

@@ -12,6 +12,7 @@ from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.refusals import dtype_word, result_word
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
+from facula.ops.type_rules import PROMOTED, SAME, TRUTH
 
 _eq, _ne, _exclusive = map(function, ("eq", "ne", "xor"))
 op(unary("logical_not", lambda x: _eq(x, 0), "any", "bool"), inplace=True, out=True)
@@ -26,7 +27,7 @@ def truth_values(name: str, body: Callable[..., Tensor]) -> None:
     def compare(input: Any, other: Any) -> Tensor:
         return body(input, other)
     compare.__name__ = name
-    op(compare, inplace=True, out=True)
+    op(compare, inplace=True, out=True, types=TRUTH)
 
 
 for _name, _expr in (("logical_and", lambda a, b: _truth(a) & _truth(b)),
@@ -48,7 +49,7 @@ def _bitwise(name: str, body: Callable[..., Tensor], word: Callable[..., str]) -
             raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{word(input, other)}'")
         return body(input, other)
     bitwise.__name__ = name
-    op(bitwise, inplace=True, out=True)
+    op(bitwise, inplace=True, out=True, types=PROMOTED)
 
 
 _bitwise("bitwise_and", both, result_word)
@@ -58,7 +59,7 @@ for _name, _fn in (("bitwise_left_shift", "lshift"), ("bitwise_right_shift", "rs
     _bitwise(_name, Binary(_name, function(_fn)), lambda input, other: dtype_word(input))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME)
 def bitwise_not(input: Tensor) -> Tensor:
     """~x: bitwise for integers, logical for bool."""
     if input.dtype.category >= FLOAT:

@@ -43,6 +43,7 @@ def real_only(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
         refuse_complex(kernel, input, other)
         return body(input, other)
     two.__name__ = name
+    two.types, two.formulas = getattr(body, "types", None), getattr(body, "formulas", ())  # type: ignore[attr-defined]
     return two
 
 

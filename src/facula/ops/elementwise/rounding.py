@@ -16,19 +16,9 @@ from facula.ops.elementwise.pointwise import apply
 from facula.ops.elementwise.refusals import dtype_word, real_only
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
+from facula.ops.type_rules import MODULUS, PROMOTED, SAME
 
 _abs = unary("abs", function("abs"), "any")
-
-
-@op(inplace=True, out=True)
-def abs(input: Tensor) -> Tensor:
-    """Absolute value; of complex elements the modulus, as a real tensor."""
-    if input.dtype.is_complex:
-        modulus = apply(_COMPLEX_ABS, (input.detach(),), None, input.dtype.to_real())
-        return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
-    if input.dtype is bool_:
-        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
-    return _abs(input)
 
 
 _COMPLEX_ABS = Formula("abs", function("abs")(operand(0)))
@@ -41,10 +31,23 @@ def _direction(x: Tensor, modulus: Tensor) -> Tensor:
 
 _COMPLEX_ABS_RULE = Rule("AbsBackward0", lambda ctx, g: (
     to_dtype(g, ctx.dtypes[0]) * _direction(*ctx.saved),))
+
+
+@op(inplace=True, out=True, types=MODULUS, rules=(_abs, _COMPLEX_ABS_RULE))
+def abs(input: Tensor) -> Tensor:
+    """Absolute value; of complex elements the modulus, as a real tensor."""
+    if input.dtype.is_complex:
+        modulus = apply(_COMPLEX_ABS, (input.detach(),), None, input.dtype.to_real())
+        return attach(modulus, _COMPLEX_ABS_RULE, (input,), (input, modulus))
+    if input.dtype is bool_:
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
+    return _abs(input)
+
+
 _sign = unary("sign", function("sign"), "any")
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME, rules=(_sign,))
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. NaN gives 0, as in torch."""
     if input.dtype is bool_:
@@ -55,7 +58,7 @@ def sign(input: Tensor) -> Tensor:
     return _sign(input)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME)
 def sgn(input: Tensor) -> Tensor:
     """sign; of complex elements x / |x|, and 0 at 0."""
     return _direction(input, abs(input)) if input.dtype.is_complex else sign(input)
@@ -69,7 +72,7 @@ _heaviside = Binary("heaviside", lambda a, b: where(
     _isnan(a), a, where(_eq(a, 0), b, where(a > 0, 1, 0))))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED, rules=(_heaviside,))
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below zero, 1 above, and `values` at zero."""
     for k, x in enumerate((input, values)):
@@ -95,14 +98,14 @@ def _rounding(name: str) -> Callable[..., Tensor]:
             raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
         return input.clone() if input.dtype.category < FLOAT else body(input)
     rounded.__name__ = name
-    return op(rounded, inplace=True, out=True)
+    return op(rounded, inplace=True, out=True, types=SAME, rules=(body,))
 
 
 floor, ceil, trunc = map(_rounding, ("floor", "ceil", "trunc"))
 _round = unary("round", function("round"), "any")
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME)
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest integer, half to even; with `decimals` to that decimal place."""
     if input.dtype.is_complex or input.dtype is bool_:
@@ -119,7 +122,7 @@ def _magnitude(n: int) -> int:
     return n if n >= 0 else -n
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SAME)
 def frac(input: Tensor) -> Tensor:
     """The fractional part, with the sign of the element."""
     if input.dtype.category < FLOAT:
@@ -136,7 +139,7 @@ _FAKE_RULE = Rule("FakeQuantizePerTensorAffineCachemaskBackward0", lambda ctx, g
     apply(_THROUGH, (ctx.saved[0].detach(), g), ctx.saved[1][:4], g.dtype),))
 
 
-@op(method=False)
+@op(method=False, types=SAME, rules=(_FAKE_RULE,))
 def fake_quantize_per_tensor_affine(input: Tensor, scale: float, zero_point: int, quant_min: int,
                                     quant_max: int) -> Tensor:
     """What is left of each element after quantization to `quant_min` .. `quant_max` and back.
@@ -176,7 +179,7 @@ _CHANNELS_RULE = Rule("FakeQuantizePerChannelAffineCachemaskBackward0", lambda c
     apply(_KEPT, (ctx.saved[0], g), None, g.dtype),))
 
 
-@op(method=False)
+@op(method=False, types=SAME, rules=(_CHANNELS_RULE,))
 def fake_quantize_per_channel_affine(input: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int,
                                      quant_max: int) -> Tensor:
     """`fake_quantize_per_tensor_affine` with a scale and a zero point for each place along `axis`.

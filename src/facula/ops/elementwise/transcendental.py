@@ -17,6 +17,7 @@ from facula.ops.elementwise.refusals import real_only, refuse_complex
 from facula.ops.index.masking import where as choose
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
+from facula.ops.type_rules import FLOATING, PROMOTED_FLOATING
 
 _eq, _exp, _exp2, _isinf, _isnan, _log, _log1p, _sin = map(function, (
     "eq", "exp", "exp2", "isinf", "isnan", "log", "log1p", "sin"))
@@ -36,7 +37,8 @@ def _real(name: str, kernel: str) -> Callable[..., Tensor]:
             refuse_complex(kernel, input)
         return body(input)
     real.__name__ = name
-    return op(real, inplace=True, out=True)
+    return op(real, inplace=True, out=True, types=body.types,  # type: ignore[attr-defined]
+              rules=(body,))
 
 
 for _name in ("erf", "erfc", "erfinv"):
@@ -51,7 +53,7 @@ op(unary("deg2rad", lambda x: x * 0.017453292519943295), inplace=True, out=True)
 op(unary("rad2deg", lambda x: x * 57.29577951308232), inplace=True, out=True)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=FLOATING)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); with `eps` the input is clamped to [eps, 1 - eps] first."""
     if input.dtype.category < FLOAT:
@@ -72,7 +74,7 @@ _xlogy = Binary("xlogy", lambda a, b: where(
     _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float")
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=PROMOTED_FLOATING, rules=(_xlogy,))
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), 0 where input is 0."""
     refuse_complex("xlogy_cpu", input, other)
@@ -90,7 +92,7 @@ def _log_of_sum(exp: Callable[..., Expr], unit: float) -> Callable[[Expr, Expr],
 _logaddexp = Binary("logaddexp", _log_of_sum(_exp, 1.0), "float")
 
 
-@op(out=True)
+@op(out=True, types=PROMOTED_FLOATING, rules=(_logaddexp,))
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
     if not (input.dtype.is_complex or other.dtype.is_complex):
@@ -104,7 +106,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 op(Binary("logaddexp2", _log_of_sum(_exp2, 1.4426950408889634), "float").__call__,
-   name="logaddexp2", out=True)
+   name="logaddexp2", out=True, types=PROMOTED_FLOATING)
 alias_of("atan2", "arctan2")
 for _h in ("sin", "cos", "tan"):
     alias_of("a" + _h, "arc" + _h)

@@ -13,7 +13,7 @@ from typing import Any
 from facula._tensor.handle import Tensor, edge_of, new, read, restored, view_node
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
-from facula.engine.graph.node import CONTRACT, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.elementwise.pointwise import broadcast, sum_to
@@ -75,12 +75,13 @@ def contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
         return constant(0, shape, of)
     if len(q) == 2 and (len(p) == 2 or not ta):
         left, right, both, out = _flat_geometry(p, q, ta, tb)
+        # view_node(), written out but for constants: every linear layer comes here
         if left is not None:
-            x = view_node(x, *left)
+            x = view_node(x, *left) if x.op is CONST else record(VIEW, (x,), (left[1],), (0,), left[0], of)
         if right is not None:
-            y = view_node(y, *right)
+            y = view_node(y, *right) if y.op is CONST else record(VIEW, (y,), (right[1],), (0,), right[0], of)
         product = record(CONTRACT, (x, y), None, None, both, of)
-        return product if out is None else view_node(product, *out)
+        return product if out is None else record(VIEW, (product,), (out[1],), (0,), out[0], of)
     batch = broadcast(p[:-2], q[:-2])
     left, right = _matrices(x, batch, ta), _matrices(y, batch, tb)
     m, n = left.shape[1], right.shape[2]

@@ -20,10 +20,12 @@ from facula.ops.arguments import (
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.comparison import maximum, minimum
 from facula.ops.elementwise.pointwise import apply
+from facula.ops.op import own_rules
 from facula.ops.reduce.reduction_nodes import EQUAL, index_node, kept, mask, put_along, reduce_node, spread
 from facula.ops.reduce.reductions import summed
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import BOUNDS, CHOSEN, POSITIONS, REDUCED
 from facula.ops.view.value_views import reshaped
 
 
@@ -87,7 +89,9 @@ def _extremum_op(name: str, of_two: Callable[..., Tensor]) -> Callable[..., Any]
             return of_two(input, other)
         return _extremum(name, input, dim, keepdim)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    title = name.capitalize()
+    rules = EVEN[title + "Backward1"], AT[title + "Backward0"], *own_rules(of_two)
+    return op(out=True, types=CHOSEN, rules=rules)(numpy_names(body))
 
 
 max = _extremum_op("max", maximum)
@@ -108,7 +112,7 @@ def _am(name: str, primitive: Primitive) -> Callable[..., Any]:
         out = new(reduce_node(primitive, read(input), dims, keepdim, input.dtype))
         return attach(out, EVEN[name.capitalize() + "Backward0"], (input,), (input, out, dims))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=REDUCED, rules=(EVEN[name.capitalize() + "Backward0"],))(numpy_names(body))
 
 
 amax = _am("amax", MAX)
@@ -128,7 +132,7 @@ def _aminmax_back(ctx: Any, low: Any, high: Any) -> tuple[Tensor | None]:
 _AMINMAX = Rule("AminmaxBackward0", _aminmax_back)
 
 
-@op(out=True)
+@op(out=True, types=BOUNDS, rules=(_AMINMAX,))
 @numpy_names
 def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
     no_complex(input, "aminmax")
@@ -155,7 +159,7 @@ def _arg(name: str, primitive: Primitive) -> Callable[..., Any]:
         nonempty(input, dims, dim is None, name)
         return new(index_node(primitive, read(input), dims, keepdim))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=POSITIONS)(numpy_names(body))
 
 
 argmax = _arg("argmax", ARGMAX)

@@ -27,6 +27,7 @@ from facula.ops.reduce.reduction_nodes import (
     widened,
 )
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.type_rules import MAGNITUDE
 
 _a, _b, _c = operand(0), operand(1), operand(2)
 _abs, _eq, _pow, _sqrt = [function(n) for n in ("abs", "eq", "pow", "sqrt")]
@@ -64,7 +65,7 @@ _NORM = Rule("LinalgVectorNormBackward0", _norm_back)
 by_rule.add(_NORM)  # which has a slope at 0
 
 
-@op(namespace="linalg", method=False, out=True)
+@op(namespace="linalg", method=False, out=True, types=MAGNITUDE, rules=(_NORM,))
 @numpy_names
 def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *,
                 dtype: dtype | None = None) -> Tensor:
@@ -112,6 +113,6 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = Fals
     return attach(out, _NORM, (x,), (x, out, p, dims))
 
 
-@op
+@op(types=MAGNITUDE, rules=(_NORM,))
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     return vector_norm(input - other, p)

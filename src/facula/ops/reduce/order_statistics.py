@@ -24,6 +24,7 @@ from facula.ops.reduce.extrema import AT, EVEN
 from facula.ops.reduce.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import CHOSEN, CHOSEN_WITH_PLACE
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
 
@@ -44,7 +45,7 @@ def _chosen(name: str, rule: Rule, input: Tensor, order: Node, d: int, keepdim: 
     return result_type(name)(values, indices)
 
 
-@op(out=True)
+@op(out=True, types=CHOSEN_WITH_PLACE, rules=(AT["KthvalueBackward0"],))
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     check_tensor(input, "kthvalue")
@@ -120,7 +121,7 @@ def _median_op(name: str, ignore_nan: bool) -> Any:
         order = _median_order(read(input), d, ignore_nan) if input.shape else read(input)
         return _chosen(name, AT[title + "Backward1"], input, order, d, keepdim)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=CHOSEN, rules=(EVEN[title + "Backward0"], AT[title + "Backward1"]))(numpy_names(body))
 
 
 median = _median_op("median", False)
@@ -143,7 +144,7 @@ def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
     return (np.expand_dims(out.reshape(moved.shape[:-1]), dim),)
 
 
-@op(name="mode", out=True)
+@op(name="mode", out=True, types=CHOSEN_WITH_PLACE, rules=(AT["ModeBackward0"],))
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     check_tensor(input, "mode")

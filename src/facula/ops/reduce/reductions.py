@@ -26,6 +26,7 @@ from facula.ops.reduce.reduction_nodes import (
     widened,
 )
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.type_rules import POSITIONS, REDUCED, SUMMED, TRUTH_REDUCED
 
 _a, _b, _c = operand(0), operand(1), operand(2)
 _and, _eq, _ne = function("and"), function("eq"), function("ne")
@@ -57,7 +58,7 @@ def summed(input: Tensor, dim: Any, keepdim: bool, of: dtype | None) -> Tensor:
     return out
 
 
-@op(out=True)
+@op(out=True, types=SUMMED, rules=_SUM_RULES)
 @numpy_names
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *,
         dtype: dtype | None = None) -> Tensor:
@@ -95,7 +96,7 @@ def mean_node(node: Node, dims: tuple[int, ...], keepdim: bool) -> Node:
                         total.shape, node.dtype)
 
 
-@op(out=True)
+@op(out=True, types=REDUCED, rules=_MEAN_RULES)
 @numpy_names
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
          dtype: dtype | None = None) -> Tensor:
@@ -116,7 +117,7 @@ def _nansum_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
 _NANSUM = Rule("NansumBackward0", _nansum_back)
 
 
-@op(out=True)
+@op(out=True, types=SUMMED, rules=(_NANSUM, *_SUM_RULES))
 @numpy_names
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *,
            dtype: dtype | None = None) -> Tensor:
@@ -131,7 +132,7 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *,
     return attach(new(reduce_node(SUM, node, dims, keepdim, x.dtype)), _NANSUM, (x,), (x, dims))
 
 
-@op(out=True)
+@op(out=True, types=REDUCED)
 @numpy_names
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
             dtype: dtype | None = None) -> Tensor:
@@ -188,7 +189,7 @@ def _product_of_others(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 _PROD_RULES = Rule("ProdBackward0", _prod_back), Rule("ProdBackward1", _prod_back)
 
 
-@op(out=True)
+@op(out=True, types=SUMMED, rules=_PROD_RULES)
 @numpy_names
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *,
          dtype: dtype | None = None) -> Tensor:
@@ -210,14 +211,14 @@ def _logical(name: str, primitive: Primitive) -> Callable[..., Any]:
             node = formula_node(NONZERO, (node,), None, node.shape, bool_)
         return new(narrowed(reduce_node(primitive, node, dims, keepdim, bool_), of))
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=TRUTH_REDUCED)(numpy_names(body))
 
 
 any = _logical("any", ANY)
 all = _logical("all", ALL)
 
 
-@op
+@op(types=POSITIONS)
 @numpy_names
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     check_tensor(input, "count_nonzero")

@@ -32,6 +32,7 @@ from facula.ops.index.gathering import along_rule
 from facula.ops.reduce.reduction_nodes import coordinate, mask, mask_zero
 from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import ALONG, SCANNED, SCANNED_WITH_PLACE
 
 
 def scanned(primitive: Primitive, x: Tensor, d: int) -> Tensor:
@@ -68,7 +69,7 @@ def _accumulated(input: Tensor, dim: Any, of: dtype | None, what: str) -> tuple[
 _CUMSUM = Rule("CumsumBackward0", lambda ctx, g: (reversed_sum(g, ctx.saved[0]),))
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SCANNED, rules=(_CUMSUM,))
 @numpy_names
 def cumsum(input: Tensor, dim: int, *, dtype: dtype | None = None) -> Tensor:
     x, d = _accumulated(input, dim, dtype, "cumsum")
@@ -97,7 +98,7 @@ _ONE_AT = Formula("where", where(_a, 1.0, _b))
 _CUMPROD = Rule("CumprodBackward0", _cumprod_back)
 
 
-@op(inplace=True, out=True)
+@op(inplace=True, out=True, types=SCANNED, rules=(_CUMPROD,))
 @numpy_names
 def cumprod(input: Tensor, dim: int, *, dtype: dtype | None = None) -> Tensor:
     x, d = _accumulated(input, dim, dtype, "cumprod")
@@ -130,7 +131,7 @@ def _cumulative(name: str, primitive: Primitive) -> Any:
         attach(values, rule, (input,), (indices, d))
         return result_type(name)(values, indices)
     body.__name__ = body.__qualname__ = name
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=SCANNED_WITH_PLACE, rules=(rule,))(numpy_names(body))
 
 
 cummax = _cumulative("cummax", CUMMAX)
@@ -163,7 +164,7 @@ _EXP_ADD = Formula("exp", _exp(_a + _b))
 _LCSE = Rule("LogcumsumexpBackward0", _logcumsumexp_back)
 
 
-@op(out=True)
+@op(out=True, types=ALONG, rules=(_LCSE,))
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     check_tensor(input, "logcumsumexp")

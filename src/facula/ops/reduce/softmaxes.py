@@ -33,6 +33,7 @@ from facula.ops.reduce.reduction_nodes import (
 from facula.ops.reduce.reductions import summed
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.severing import severed
+from facula.ops.type_rules import ALONG, LOG_SUMMED
 from facula.ops.view.value_views import reshaped
 
 _a, _b, _c = operand(0), operand(1), operand(2)
@@ -57,7 +58,7 @@ def _lse_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
 _LSE = Rule("LogsumexpBackward0", _lse_back)
 
 
-@op(out=True)
+@op(out=True, types=LOG_SUMMED, rules=(_LSE,))
 @numpy_names
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     check_tensor(input, "logsumexp")
@@ -152,14 +153,14 @@ def _soft(input: Tensor, dim: Any, of: dtype | None, log: bool) -> Tensor:
     return attach(out, rule, (x,), (out, d)) if x._rg or x._base is not None else out
 
 
-@op(out=True)
+@op(out=True, types=ALONG, rules=(_SOFTMAX,))
 @numpy_names
 def softmax(input: Tensor, dim: Any, dtype: dtype | None = None) -> Tensor:
     check_tensor(input, "softmax")
     return _soft(input, dim, dtype, False)
 
 
-@op(out=True)
+@op(out=True, types=ALONG, rules=(_LOG_SOFTMAX,))
 @numpy_names
 def log_softmax(input: Tensor, dim: Any, dtype: dtype | None = None) -> Tensor:
     check_tensor(input, "log_softmax")

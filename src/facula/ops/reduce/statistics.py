@@ -38,6 +38,7 @@ from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
+from facula.ops.type_rules import MAGNITUDE, SPREADS
 from facula.ops.view.value_views import reshaped
 
 _a, _b = operand(0), operand(1)
@@ -146,8 +147,9 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
             return attach(out, _STD, (input,), (input, out, dims, correction))
         return attach(out, _VAR, (input,), (input, dims, correction))
     body.__name__ = body.__qualname__ = public
+    rule = (_STD_MEAN if std else _VAR_MEAN) if pair else _STD if std else _VAR
     body_of[public] = body
-    return op(out=True)(numpy_names(body))
+    return op(out=True, types=SPREADS if pair else MAGNITUDE, rules=(rule,))(numpy_names(body))
 
 
 body_of: dict[str, Any] = {}

@@ -29,6 +29,7 @@ from facula.ops.elementwise.transcendental import exp, plain_digamma, plain_lgam
 from facula.ops.index.masking import where as choose
 from facula.ops.registry import FUNCTIONS, also, op
 from facula.ops.special.host_functions import ROUTINES, floating, floating_pair, host, routine
+from facula.ops.type_rules import PROMOTED_FLOATING
 
 # ---- names that are elsewhere already ---------------------------------------------------------------------
 
@@ -57,7 +58,8 @@ def _xlog1py(x: Any, y: Any) -> Any:
 
 op(unary("entr", _entr), namespace="special", method=False, out=True)
 op(unary("ndtr", lambda x: 0.5 * _erfc(x * -0.7071067811865476)), namespace="special", method=False, out=True)
-op(Binary("xlog1py", _xlog1py, "float").__call__, name="xlog1py", namespace="special", method=False, out=True)
+op(Binary("xlog1py", _xlog1py, "float").__call__, name="xlog1py", namespace="special", method=False, out=True,
+   types=PROMOTED_FLOATING)
 
 
 # ---- functions on the host --------------------------------------------------------------------------------

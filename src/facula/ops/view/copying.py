@@ -78,7 +78,7 @@ def detach_(input: Tensor) -> Tensor:
 
 # ---- the other forms of views --------------------------------------------------------------------
 
-def _copying(body: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _copying(body: Callable[..., Any], name: str, *also_named: str) -> None:
     def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
         if name == "view_copy" and input._storage is not None and args and isinstance(args[0], (int, tuple, list)):
             input = input.contiguous()  # a copy has any shape
@@ -87,7 +87,7 @@ def _copying(body: Callable[..., Any], name: str) -> Callable[..., Any]:
             return tuple([o.clone() for o in out])
         return out.clone()
     copied.__name__ = copied.__qualname__ = name
-    return op(copied, method=False)
+    op(copied, method=False, also=also_named)
 
 
 _body: Callable[..., Any]
@@ -95,7 +95,7 @@ for _body in (view, transpose, t, permute, select, squeeze, unsqueeze, expand, d
               as_strided, detach, unbind, split, split_with_sizes, unfold, view_as_real,
               view_as_complex):
     _copying(_body, _body.__name__ + "_copy")
-also(_copying(narrow, "narrow_copy"), "Tensor.narrow_copy")
+_copying(narrow, "narrow_copy", "Tensor.narrow_copy")
 
 
 def _reshaped(body: Callable[..., Tensor], name: str) -> None:

@@ -111,7 +111,7 @@ class DataLoader(Generic[T_co]):
     def __iter__(self) -> Iterator[Any]:
         # PyTorch draws a seed for the workers here, even without any: later draws must not shift
         shared_seed(self.generator)
-        return map(pin_memory, self._batches()) if self._pins() else self._batches()
+        return _Batches(self, pin_memory if self._pins() else None)
 
     def _pins(self) -> bool:
         """Shall batches be in pinned memory, and can they?"""
@@ -126,24 +126,6 @@ class DataLoader(Generic[T_co]):
             return False
         return True
 
-    def _batches(self) -> Iterator[Any]:
-        dataset, collate = self.dataset, self.collate_fn
-        if self._iterable:
-            samples = iter(dataset)
-            if self.batch_size is None:
-                yield from map(collate, samples)
-                return
-            while batch := list(itertools.islice(samples, self.batch_size)):
-                if len(batch) == self.batch_size or not self.drop_last:
-                    yield collate(batch)
-        elif self.batch_sampler is None:
-            for key in self.sampler:
-                yield collate(dataset[key])
-        else:
-            many = getattr(dataset, "__getitems__", None)
-            for keys in self.batch_sampler:
-                yield collate(many(keys) if many else [dataset[key] for key in keys])
-
     def __len__(self) -> int:
         if not self._iterable:
             return len(self.sampler if self.batch_sampler is None else self.batch_sampler)  # type: ignore[arg-type]
@@ -151,3 +133,54 @@ class DataLoader(Generic[T_co]):
         if self.batch_size is None:
             return n
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+
+class _Batches:
+    """One pass over a DataLoader's batches. What a dataset or a `collate_fn` raises ends no pass: the next batch comes
+    after it."""
+
+    def __init__(self, loader: DataLoader[Any], finish: Callable[[Any], Any] | None) -> None:
+        self._dataset, self._collate, self._finish = loader.dataset, loader.collate_fn, finish
+        self._drop_last = loader.drop_last
+        self._batched = loader.batch_sampler is not None
+        self._sampler_iter = iter(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
+        self._samples = iter(loader.dataset) if loader._iterable else None
+        self._many = getattr(loader.dataset, "__getitems__", None)
+        self._loader = loader
+        self._ended = False
+        self._num_yielded = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __next__(self) -> Any:
+        keys = next(self._sampler_iter)
+        if self._samples is not None:
+            data = self._following(keys, self._samples)
+        elif not self._batched:
+            data = self._dataset[keys]
+        else:
+            data = self._many(keys) if self._many else [self._dataset[key] for key in keys]
+        batch = self._collate(data)
+        self._num_yielded += 1
+        return batch if self._finish is None else self._finish(batch)
+
+    def _following(self, keys: Any, samples: Iterator[Any]) -> Any:
+        """The next sample of an iterable dataset, or as many as there are keys. StopIteration at its end."""
+        if not self._batched:
+            return next(samples)
+        if self._ended:
+            raise StopIteration
+        data = []
+        for _ in keys:
+            try:
+                data.append(next(samples))  # not islice: `iter` of an iterator may start anew
+            except StopIteration:
+                self._ended = True
+                break
+        if not data or self._ended and self._drop_last:
+            raise StopIteration
+        return data
