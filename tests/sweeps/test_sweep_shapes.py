@@ -109,6 +109,7 @@ LAID_OUT = [name for name in OPERATIONS if name not in OF_LAYOUT]
 # Chance fills elements in the order of memory: compared with PyTorch, which does so too.
 BY_CHANCE = {
     "bernoulli",
+    "multinomial",
     "normal",
     "poisson",
     "rand_like",
