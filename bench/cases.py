@@ -2,11 +2,12 @@
 
 `@case(name, group)` decorates a function of T that prepares and returns `step`, the work to be timed. A step
 ends with asking for a value (`.item()`), or the returned pair `(step, finish)` says how to: finish runs once
-after a block of steps, inside its time. `address(x)` asks for x's memory, which is free in PyTorch and makes
-a lazy library compute it. A step of a `self_timed` case returns the seconds that count.
+after a block of steps, inside its time. `settle(x)` waits for x, which is free in PyTorch and makes a lazy
+library compute it. A step of a `self_timed` case returns the seconds that count.
 """
 
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -32,8 +33,10 @@ def case(name, group, **options):
     return register
 
 
-def address(x):
-    return x.data_ptr()
+def settle(x):
+    """Have `x` computed. (Its address would be asked for more quickly, but a tensor whose address is known is written
+    at each call.)"""
+    sys.modules[type(x).__module__.partition(".")[0]].cpu.synchronize()
 
 
 # ------------------------------------------------------------ the seeds' programs, an iteration
@@ -62,7 +65,7 @@ def poly_manual(T):
         c -= 1e-6 * grad_c
         d -= 1e-6 * grad_d
         return loss
-    return step, lambda: address(d)
+    return step, lambda: settle(d)
 
 
 @case("poly autograd", "seeds", limit=0.7)
@@ -84,7 +87,7 @@ def poly_autograd(T):
             b.grad = None
             c.grad = None
             d.grad = None
-    return step, lambda: address(d)
+    return step, lambda: settle(d)
 
 
 def _cubic_layer(T):
@@ -104,7 +107,7 @@ def poly_nn(T):
         with T.no_grad():
             for param in model.parameters():
                 param -= 1e-6 * param.grad
-    return step, lambda: address(model[0].weight)
+    return step, lambda: settle(model[0].weight)
 
 
 @case("poly optim", "seeds", limit=0.6)
@@ -117,7 +120,7 @@ def poly_optim(T):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return step, lambda: address(model[0].weight)
+    return step, lambda: settle(model[0].weight)
 
 
 N, D_IN, H, D_OUT = 64, 1000, 100, 10
@@ -240,14 +243,14 @@ def _register_chain(grad, limit):
             start = time.perf_counter()
             result = _chain(x, y)
             seconds = time.perf_counter() - start
-            address(result)
+            settle(result)
             return seconds
         return step
 
     @case(f"record and compute {CHAIN} ops on 4 elements {label} grad", "overheads")
     def record_and_compute(T):
         x, y = T.ones(4, requires_grad=grad), T.ones(4)
-        return lambda: address(_chain(x, y))
+        return lambda: settle(_chain(x, y))
 
 
 _register_chain(False, 1.2)
@@ -257,7 +260,7 @@ _register_chain(True, 1.0)
 @case("small add", "overheads")
 def small_add(T):
     x, y = T.ones(4), T.ones(4)
-    return lambda: address(x + y)
+    return lambda: settle(x + y)
 
 
 # ------------------------------------------------------------ kernels
@@ -266,12 +269,12 @@ def _register_pointwise(size):
     @case(f"gelu(a x + b), {size:.0e}".replace("e+0", "e"), "pointwise", limit=0.7)
     def gelu_chain(T):
         x = T.randn(size)
-        return lambda: address(T.nn.functional.gelu(x * 1.5 + 0.5))
+        return lambda: settle(T.nn.functional.gelu(x * 1.5 + 0.5))
 
     @case(f"x (1 - tanh(x)) + sigmoid(x), {size:.0e}".replace("e+0", "e"), "pointwise")
     def tanh_chain(T):
         x = T.randn(size)
-        return lambda: address(x * (1 - T.tanh(x)) + T.sigmoid(x))
+        return lambda: settle(x * (1 - T.tanh(x)) + T.sigmoid(x))
 
     @case(f"sum, {size:.0e}".replace("e+0", "e"), "reductions")
     def total(T):
@@ -287,17 +290,17 @@ def _register_rows(rows, columns):
     @case(f"softmax {rows}x{columns}", "reductions", limit=0.7)
     def softmax(T):
         x = T.randn(rows, columns)
-        return lambda: address(T.softmax(x * 0.5, dim=-1))
+        return lambda: settle(T.softmax(x * 0.5, dim=-1))
 
     @case(f"layer norm {rows}x{columns}", "reductions", limit=0.7)
     def layer_norm(T):
         x, weight, bias = T.randn(rows, columns), T.randn(columns), T.randn(columns)
-        return lambda: address(T.nn.functional.layer_norm(x * 0.5, (columns,), weight, bias))
+        return lambda: settle(T.nn.functional.layer_norm(x * 0.5, (columns,), weight, bias))
 
     @case(f"sum over columns {rows}x{columns}", "reductions")
     def column_sums(T):
         x = T.randn(rows, columns)
-        return lambda: address(x.sum(0))
+        return lambda: settle(x.sum(0))
 
 
 _register_rows(64, 1024)
@@ -310,13 +313,13 @@ def _register_matmul(size):
     @case(f"mm {size}", "matmul", limit=limit, like_with_like=True)
     def product(T):
         a, b = T.randn(size, size), T.randn(size, size)
-        return lambda: address(a @ b)
+        return lambda: settle(a @ b)
 
     if size <= 512:
         @case(f"mm {size}, b transposed", "matmul", limit=limit, like_with_like=True)
         def transposed(T):
             a, b = T.randn(size, size), T.randn(size, size)
-            return lambda: address(a @ b.t())
+            return lambda: settle(a @ b.t())
 
 
 for _size in (64, 128, 256, 512, 1024, 2048):
@@ -330,15 +333,15 @@ def seed_products(T):
 
     def step():
         g1, g2 = T.autograd.grad(x.mm(w1).mm(w2).sum(), (w1, w2))
-        address(g1)
-        address(g2)
+        settle(g1)
+        settle(g2)
     return step
 
 
 @case("sin 10000x10000", "large")
 def large_sin(T):
     x = T.rand(10000, 10000)
-    return lambda: address(T.sin(x))
+    return lambda: settle(T.sin(x))
 
 
 @case("copy 10000x10000 into memory in use", "large")

@@ -6,12 +6,13 @@ Rows: results that are all kept (`alive`), dropped at once (`dead`), each made o
 turns of four operations of which one result is kept (`turns`); without and with autograd. The engine
 computes what is pending after 8192 nodes at the latest: from there on its runs are part of the figure.
 The graph has been seen before (its plans are known): what compiling costs is no part of this table.
-The best of three. Of 100,000 kept results most of the time is Python's cyclic garbage collector, which
-walks all that is alive (with gc.disable(): 1.8 to 3 us on the machine of results/pending.md). A row is
-flat if its last figures are no more than a few times its first.
+The best of three, of the time that the thread has run (others may use the machine meanwhile). Of 100,000 kept
+results most of the time is Python's cyclic garbage collector, which walks all that is alive: those rows are
+there without it, too. A row is flat if its last figures are no more than a few times its first.
 """
 
 import argparse
+import gc
 import sys
 import time
 from pathlib import Path
@@ -53,9 +54,9 @@ def timed(row, n, grad):
     for k in range(4):
         x = facula.ones(4, requires_grad=grad)
         facula.ones(3).sum().item()  # nothing is pending
-        start = time.perf_counter()
+        start = time.thread_time()
         row(x, n)
-        took = time.perf_counter() - start
+        took = time.thread_time() - start
         if k:
             best = min(best, took)
     return best / n * 1e6
@@ -71,10 +72,15 @@ def main():
     lines = [f"Microseconds an operation, by how many are recorded in a row. {machine}", "",
              "| row | autograd | " + " | ".join(f"{n:,}" for n in counts) + " |", "|---" * (2 + len(counts)) + "|"]
     print("\n".join(lines), flush=True)
-    for row in (alive, dead, chain, turns):
+    for row, collected in ((alive, True), (alive, False), (dead, True), (chain, True), (chain, False), (turns, True),
+                           (turns, False)):
         for grad in (False, True):
+            if not collected:
+                gc.disable()
             figures = [f"{timed(row, n, grad):.2f}" for n in counts]
-            lines.append(f"| {row.__name__} | {'yes' if grad else 'no'} | " + " | ".join(figures) + " |")
+            gc.enable()
+            name = row.__name__ + ("" if collected else ", no collector")
+            lines.append(f"| {name} | {'yes' if grad else 'no'} | " + " | ".join(figures) + " |")
             print(lines[-1], flush=True)
     if options.output:
         Path(options.output).write_text("\n".join(lines) + "\n")

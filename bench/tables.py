@@ -19,7 +19,9 @@ def machine():
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        name = found[1] if found else name
+        name = found[1].strip() if found else name
+        if "amx_tile" in Path("/proc/cpuinfo").read_text():
+            name += " with AMX"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     ask = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(ask, capture_output=True, text=True)

@@ -74,6 +74,10 @@ def reductions() -> Iterator[tuple[str, Result]]:
         yield f"sum of {n}", lambda n=n: numbers(n).sum()
     yield "sum of few columns", lambda: numbers(20_011, 3).sum(0)
     yield "sum of a transposed", lambda: numbers(301, 95).t().sum(1)
+    yield "sum of all of a transposed", lambda: numbers(61, 7, 133).transpose(0, 2).sum()
+    yield "sum of a slice", lambda: numbers(301, 95)[:, 3:77].sum()
+    yield "sum of windows", lambda: numbers(301, 95).unfold(1, 9, 2).sum((1, 2))
+    yield "mean of all of a product", lambda: (numbers(3001, 95) * numbers(95, seed=1)).mean()
     yield "sum of a product", lambda: (numbers(301, 95) * numbers(95, seed=1)).sum(1)
     for name in ("mean", "var", "std", "prod", "logsumexp", "argmax", "amax", "norm"):
         yield f"{name} of rows", lambda n=name: getattr(T, n)(numbers(37, 211, low=0.5, high=1.5), dim=1)

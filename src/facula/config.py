@@ -150,7 +150,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "pending_nodes": Threshold(8192, 64, "pending nodes after which everything is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
-    "kept_bytes": Threshold(512 << 20, 1 << 14, "bytes, about, of steps, plans and replays that are remembered"),
+    "kept_bytes": Threshold(512 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/
     "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),

@@ -147,7 +147,7 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction
     square = (centred * centred.conj()).real if x.is_complex() else centred * centred
     total = _summed(square, dim, bool(keepdim), None)
     freedom = facula.clamp(_count(x, dim, bool(keepdim), mask, real) - correction, min=0)
-    return total / freedom
+    return (total / freedom).to(x.dtype)
 
 
 def std(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None, keepdim: bool = False,
@@ -184,4 +184,5 @@ def logaddexp(input: Any, other: Any, *, dtype: Any = None, input_mask: Any = No
 def logsumexp(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The logarithm of the sum of the exponentials of the elements that count."""
     x = input if dtype is None else input.to(dtype)
-    return facula.logsumexp(_filled(x, mask, _limit(x, False)), _dims(x, dim), bool(keepdim))
+    found = facula.logsumexp(_filled(x, mask, _limit(x, False)), _dims(x, dim), bool(keepdim))
+    return found.to(x.dtype)  # of integers too

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from fresh import nothing_seen
+
 pytestmark = pytest.mark.compiled
 PROGRAM = """
 import facula as F
@@ -83,9 +85,8 @@ def test_what_is_remembered_of_runs_is_bounded(monkeypatch):
     import facula as F
     from facula.engine import realize
     monkeypatch.setattr(realize, "_log", {})
-    monkeypatch.setattr(realize, "LIMIT", 3)
-    monkeypatch.setattr(realize, "_plans", {})
-    monkeypatch.setattr(realize, "_steps", {})
+    monkeypatch.setattr(realize, "MOST_LOGGED", 3)
+    nothing_seen(monkeypatch)
     for n in range(1, 9):
         for _ in range(2):
             (F.ones(n) + F.arange(n)).tolist()

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ import facula as F
 from facula import config
 from facula.engine import plan_file, plan_folder, plan_run, realize
 from facula.engine.graph.node import CONST
-from facula.engine.session import session
-from facula.engine.trace.kept import Kept
 from facula.errors import PlanFileError
+from fresh import nothing_seen
 from test_compiler_random import Program
 
 pytestmark = pytest.mark.compiled
@@ -34,8 +32,7 @@ PROGRAMS = {
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setattr(config.SAVE_PLANS, "value", str(tmp_path))
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
     return tmp_path
 
 

@@ -18,11 +18,13 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand
 from facula.engine.graph.node import Formula, Node
-from facula.engine.runtime.cpu import jit
+from facula.engine.runtime.cpu import jit, target
+from facula.engine.targets.processors import machine
 
 Array = np.ndarray[Any, Any]
 _formulas: dict[object, Formula] = {}
 vector_bytes = 64  # tests set it to 32 and 16 too
+target_machine: Machine | None = None  # and this one to machines that nobody has
 by_evaluator = False  # tests set it: plans run as what their steps mean, not as machine code
 
 
@@ -134,7 +136,8 @@ def plan(
     outputs: list[Node], donated: frozenset[Node] = frozenset()
 ) -> tuple[PlanSpec, list[Node], list[Any]]:
     order, leaves, numbers_at, numbers = graph_of(outputs)
-    return compile_plan(order, leaves, outputs, numbers_at, donated, Machine(vector_bytes)), leaves, numbers
+    given = target_machine or machine(target.narrowed(target.host(), vector_bytes))
+    return compile_plan(order, leaves, outputs, numbers_at, donated, given), leaves, numbers
 
 
 def run(outputs: list[Node], donated: frozenset[Node] = frozenset(), tile_order: int = 1) -> list[Array]:

@@ -11,12 +11,13 @@ SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "facula"
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
      "size", "layouts"],
-    ["engine.graph", "engine.compiler.kernel", "engine.runtime.buffer", "engine.debug"],
+    ["engine.graph", "engine.compiler.kernel", "engine.compiler.instructions", "engine.runtime.buffer", "engine.debug"],
     # Compiler and runtime are beside each other: neither imports the other. What leans on CPython is the runtime's.
     ["engine.compiler", "engine.runtime", "engine.cpython"],
     ["engine", "rng"],
     # An operation makes tensors and records itself; a tensor has the operations as methods.
-    ["ops", "_tensor.handle", "_tensor.storages", "_tensor.layout", "utils.hooks", "autograd.graph", "autograd.modes"],
+    ["ops", "_tensor.handle", "_tensor.outside", "_tensor.storages", "_tensor.layout", "utils.hooks", "autograd.graph",
+     "autograd.modes"],
     ["_tensor.printing", "_tensor.exchange"],
     [""],
     ["testing", "compat", "cli", "__main__"],

@@ -10,9 +10,9 @@ import enum
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from facula import dtypes
+from facula._tensor.handle import elements
 
 _DTYPES = {of.name: of for of in dtypes.ALL}
 
@@ -25,9 +25,7 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
     if not tensor.is_cpu:
         kept = (type(tensor), bool(tensor.requires_grad), _attributes(tensor))
         return rebuild_elsewhere, (str(tensor.device), *kept, *reduce_tensor(tensor.detach().cpu())[1])
-    memory = tensor._memory()[1]
-    strides = [stride * memory.itemsize for stride in tensor.stride()]
-    array = np.ascontiguousarray(as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides))
+    array = np.ascontiguousarray(elements(tensor))
     # ascontiguousarray makes a scalar one-dimensional: the shape is passed beside it
     return rebuild_tensor, (type(tensor), array.reshape(-1), tensor.dtype.name, tuple(tensor.shape),
                             bool(tensor.requires_grad), _attributes(tensor))

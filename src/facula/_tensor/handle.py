@@ -21,12 +21,24 @@ from facula.dtypes import FLOAT, dtype, float32
 from facula.engine import moving, recorder
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import BUFFER, CONST, META, VIEW, WRITE, Node, contiguous_strides, elsewhere, size_of
+from facula.engine.graph.node import (
+    BUFFER,
+    CONST,
+    META,
+    VIEW,
+    WRITE,
+    Node,
+    contiguous_strides,
+    elsewhere,
+    inside,
+    size_of,
+)
 from facula.engine.placing import constant_like, constant_node, meta_node, upload
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.buffer import Buffer
 from facula.engine.session import session
+from facula.engine.threads import others
 from facula.size import Size
 
 if TYPE_CHECKING:
@@ -39,31 +51,50 @@ else:
 _LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
 
 
+FOR_GOOD = 2  # as `Storage.shared`: there is an address of the memory about, which counts no references
+# What `Storage.version` grows by when somebody outside may have written: no write that a program can count.
+OUTSIDE = 1 << 40
+
+
 class Storage:
-    """A mutable cell: `node` is the newest value of all its elements, `version` counts the writes."""
+    """A mutable cell: `node` is the newest value of all its elements, `version` counts the writes (modulo OUTSIDE)."""
 
     __slots__ = ("node", "version", "shared", "__weakref__")
 
-    def __init__(self, node: Node, version: int, shared: bool) -> None:
+    def __init__(self, node: Node, version: int, shared: int) -> None:
         self.node = node
         self.version = version
         self.shared = shared  # its memory has been handed to NumPy, or came from there
 
     def pinned(self) -> bool:
-        """Does somebody outside hold the memory? Then it may change at any time."""
+        """Does somebody outside hold the memory? Then it may change at any time: it is read and written at calls."""
         if not self.shared:
             return False
+        if self.shared is FOR_GOOD or self.held():
+            return True
+        self.shared = False  # the array is gone: an ordinary storage again
+        self.forget()
+        return False
+
+    def held(self) -> bool:
+        """Of a storage whose memory was handed out, or came from outside: does somebody hold it?"""
         buffer = self.node.buffer
         if buffer is None:
             return False
         if getrefcount(buffer) > _LONE_MEMORY:
             return True
         owner = buffer.owner
-        if not buffer.size_class and owner is not None and (
-                owner.base is not None or getrefcount(owner) > _LONE_OWNER):
-            return True
-        self.shared = False  # the array is gone: an ordinary storage again
-        return False
+        return not buffer.size_class and owner is not None and (
+            owner.base is not None or getrefcount(owner) > _LONE_OWNER)
+
+    def forget(self) -> None:
+        """Nothing that has been remembered of the memory counts any more: neither values seen through it, by any of
+        the tensors that share it, nor what the node knows of its elements (`Node.range`)."""
+        old = self.node
+        node = Node(BUFFER, (), None, None, old.shape, old.dtype)
+        node.buffer = old.buffer
+        self.node = node
+        self.version += OUTSIDE
 
     def memory(self) -> np.ndarray:
         """All elements, as a 1-D array over the memory itself."""
@@ -163,20 +194,25 @@ def read(t: Tensor) -> Node:
     return node if node is not None else read_view(t)
 
 
-def read_view(t: Tensor) -> Node:
-    """The value of a tensor that shares its elements with others."""
+def read_view(t: Tensor, alone: bool = False) -> Node:
+    """The value of a tensor that shares its elements with others. `alone`: under the lock, or the only thread."""
+    if others and not alone:
+        with session.lock:  # what is remembered, and of which version, are two things
+            return read_view(t, True)
     storage = t._storage
     if not storage.shared:
         node = storage.node
         if t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape):
-            if getrefcount(storage) <= _LONE_STORAGE:  # all aliases are gone
+            if getrefcount(storage) <= _LONE_STORAGE and not others:  # all aliases are gone, and none is being made
                 t._node = node
                 t._seen = storage.version
                 t._storage = t._cached = None
             return node  # type: ignore[no-any-return]
     if storage.shared and storage.pinned():
         # The other side may write at any time: take the elements now.
-        array = np.array(strided(t), copy=True, order="C")
+        node = storage.node
+        whole = t.shape == node.shape and t.dtype is node.dtype and t._strides == contiguous_strides(t.shape)
+        array = np.array(value_of(node) if whole else strided(t), copy=True, order="C")
         t._seen = -1
         return leaf(array, t.shape, t.dtype)
     if t._seen == storage.version:
@@ -284,20 +320,32 @@ def strided(t: Tensor) -> np.ndarray:
     flat = storage.memory()
     if t.dtype is not storage.node.dtype:
         flat = retyped(flat, t.dtype)
+    if storage.shared is FOR_GOOD and not inside(t.shape, t._strides, t._offset, flat.size):  # it has become smaller
+        raise RuntimeError(f"a tensor of sizes {list(t.shape)}, strides {list(t._strides)} and storage offset "
+                           f"{t._offset} is out of bounds for storage of size {flat.nbytes}")
     step = t.dtype.itemsize
     return np.lib.stride_tricks.as_strided(flat[t._offset:], t.shape, [s * step for s in t._strides])
 
 
-def share(t: Tensor) -> Storage:
-    """The Storage of `t`, made now if there was none."""
+def elements(t: Tensor) -> np.ndarray:
+    """As `strided`, of a tensor that may have no storage and is given none. To be read at once."""
+    node = t._node
+    return value_of(node).reshape(t.shape) if node is not None else strided(t)
+
+
+def share(t: Tensor, alone: bool = False) -> Storage:
+    """The Storage of `t`, made now if there was none. `alone`: as for `read_view`."""
     storage = t._storage
     if storage is None:
+        if others and not alone:
+            with session.lock:
+                return share(t, True)
         storage = Storage(t._node, t._seen, False)
-        t._storage = storage
         t._strides = contiguous_strides(t.shape)
         t._offset = 0
         t._cached = t._node
         t._seen = storage.version
+        t._storage = storage  # now: another thread may look
         t._node = None
     return storage  # type: ignore[no-any-return]
 
@@ -325,8 +373,14 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
 # ---- in-place -----------------------------------------------------------------------------------------
 
 
-def assign(t: Tensor, node: Node) -> None:
-    """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd."""
+def assign(t: Tensor, node: Node, alone: bool = False) -> None:
+    """Overwrite the elements of `t` with `node` (same shape and dtype): every alias sees it. No autograd.
+
+    `alone`: as for `read_view`. Who has read `t` for it has taken the lock before (engine/threads.py)."""
+    if others and not alone:
+        with session.lock:
+            assign(t, node, True)
+        return
     storage = t._storage
     if not session.plain:
         place = device_of(t)
@@ -402,13 +456,17 @@ def put_memory(t: Tensor, node: Node) -> None:
         t._seen = -1
 
 
-def take_elements(t: Tensor, result: Tensor) -> None:
+def take_elements(t: Tensor, result: Tensor, alone: bool = False) -> None:
     """`assign` of another tensor's elements, of the same shape and dtype: memory laid out alike is taken as it is."""
+    if others and not alone:
+        with session.lock:
+            take_elements(t, result, True)
+        return
     if t._storage is not None and result._storage is not None and t._strides == result._strides and not elsewhere \
             and session.traced is None and memory_of(t) is not None and (node := memory_of(result)) is not None:
         put_memory(t, node)
     else:
-        assign(t, read(result))
+        assign(t, read(result), True)
 
 
 def _count_write(t: Tensor, storage: Storage | None) -> None:
@@ -566,8 +624,12 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     return outs
 
 
-def update(t: Tensor, result: Tensor) -> Tensor:
-    """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included."""
+def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
+    """`t` becomes `result` in place (same shape; cast to t's dtype by the caller), history included. `alone`: as for
+    `assign`."""
+    if others and not alone:
+        with session.lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
+            return update(t, result, True)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -587,7 +649,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
                 f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
         edges = (edge_of(base), edge_of(result))
         geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape, order)
-        take_elements(t, result)
+        take_elements(t, result, True)
         base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
         base._output_nr = 0
         base._rg = True
@@ -596,7 +658,7 @@ def update(t: Tensor, result: Tensor) -> Tensor:
         refresh(t)
         return t
     edge = edge_of(result if result._rg else t) if history else None
-    take_elements(t, result)
+    take_elements(t, result, True)
     if history and result._rg:
         t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
         if isinstance(edge, tuple):

@@ -13,7 +13,6 @@ from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
 from facula._tensor import writing as _tensor_writing  # noqa: F401
 from facula._tensor.handle import (
-    Storage,
     Tensor,
     alias,
     device_of,
@@ -26,12 +25,11 @@ from facula._tensor.handle import (
     strides_of,
 )
 from facula._tensor.layout import suggested
+from facula._tensor.outside import pin
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine import recorder
-from facula.engine.cpython import liveness
-from facula.engine.cpython.liveness import getrefcount
-from facula.engine.graph.node import CONST, Node
+from facula.engine.graph.node import CONST
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.session import session
 from facula.ops.casting import to_dtype
@@ -94,42 +92,6 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
         raise TypeError("Got unsupported ScalarType BFloat16")
     pin(self)
     return strided(self)
-
-
-_LONE_VALUE = liveness.UNKNOWN  # references to a value that a storage alone holds
-
-
-def _value_is_lone(storage: Storage) -> bool:
-    """Is the storage all that holds its value?"""
-    node = storage.node
-    return getrefcount(node) <= _LONE_VALUE
-
-
-def _value_is_lone_if(held: bool) -> bool:
-    storage = Storage(Node(CONST, (), None, (0.0,), (), float32), 0, True)
-    other = storage.node if held else None
-    seen = _value_is_lone(storage)
-    del other
-    return seen
-
-
-liveness.calibrate(globals(), "_LONE_VALUE", _value_is_lone_if)
-
-
-def pin(self: Tensor) -> None:
-    """Its memory is about to be shared with somebody outside: nothing else may hold that value."""
-    from facula.engine.realize import leaf
-    storage = share(self)
-    if storage.shared and storage.pinned():
-        return
-    # Nodes are immutable values, and clones, aliases' caches and the tape may hold this one.
-    self._cached = None
-    self._seen = -1
-    if not _value_is_lone(storage) or storage.node.op is CONST:
-        node = storage.node
-        storage.node = leaf(np.array(value_of(node)), node.shape, node.dtype)
-        storage.version += 0
-    storage.shared = True
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -206,6 +168,16 @@ def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     return reduce_tensor(self)
 
 
+def __copy__(self: Tensor) -> Any:
+    """What `copy.copy` gives: a leaf over the same memory, with the same attributes."""
+    copied = _make_subclass(type(self), self)
+    copied._rg = self._rg
+    for name, value in self.__dict__.items():
+        if name[:1] != "_":
+            copied.__dict__[name] = value
+    return copied
+
+
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Any:
     if id(self) in memo:
         return memo[id(self)]
@@ -221,8 +193,9 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Any:
         # What shares elements shares them in the copy. The old storage is kept, so that no other comes to have its id.
         copies = memo.setdefault("torch", {})  # type: ignore[call-overload]
         if id(storage) not in copies:
+            pinned = storage.pinned()
             node = storage.node
-            if storage.pinned():
+            if pinned:
                 node = leaf(np.array(storage.memory()), node.shape, node.dtype)
             whole = new(node)
             share(whole)
@@ -296,7 +269,7 @@ def as_subclass(self: Tensor, cls: Any) -> Any:
 
 
 for _f in (__array__, __array_wrap__, __bool__, __float__, __int__, __complex__, __index__, __repr__, __format__,
-           __reduce_ex__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, as_subclass):
+           __reduce_ex__, __copy__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, as_subclass):
     setattr(Tensor, _f.__name__, _f)
 Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]
 Tensor._from_memory = classmethod(_from_memory)  # type: ignore[assignment,method-assign]

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from facula import dtypes
+from facula._tensor.handle import elements
 from facula.defaults import get_default_dtype
 from facula.dtypes import dtype
 
@@ -148,7 +148,6 @@ def format_array(array: np.ndarray, of: dtype, indent: int = 0,
 
     Example:
         >>> import numpy as np
-from numpy.lib.stride_tricks import as_strided
         >>> from facula import dtypes
         >>> from facula.printing import format_array
         >>> format_array(np.array([1.5, 20.0], np.float32), dtypes.float32)
@@ -277,9 +276,7 @@ def _grad_name(grad_fn: Any) -> str:
 
 def _array(tensor: Any) -> np.ndarray:
     """The elements as a NumPy array in the carrier type (`dtype.numpy`), without a copy."""
-    memory = tensor._memory()[1]
-    strides = [stride * memory.itemsize for stride in tensor.stride()]
-    return as_strided(memory[tensor.storage_offset():], tuple(tensor.shape), strides)
+    return elements(tensor)
 
 
 def tensor_format(tensor: Any, spec: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
-from facula._tensor.handle import Tensor, attach, device_of, is_meta, strides_of
+from facula._tensor.handle import OUTSIDE, Tensor, attach, device_of, is_meta, share, strides_of
+from facula._tensor.outside import address
 from facula.autograd.graph import Rule
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
@@ -38,7 +39,7 @@ prop("names", lambda self: (None,) * len(self.shape))
 prop("name", lambda self: None)
 prop("output_nr", lambda self: self._output_nr)
 prop("retains_grad", lambda self: bool(self._retains))
-prop("_version", lambda self: self._storage.version if self._storage is not None else self._seen)
+prop("_version", lambda self: (self._storage.version if self._storage is not None else self._seen) % OUTSIDE)
 prop("_cdata", id)
 prop("_backward_hooks", lambda self: self._hooks)
 
@@ -124,14 +125,17 @@ def is_contiguous(self: Tensor, *, memory_format: Any = layouts.contiguous_forma
 
 @method
 def data_ptr(self: Tensor) -> int:
-    """The address of the first element, 0 of a meta tensor; computes what is pending."""
-    if is_meta(self):
+    """The address of the first element, 0 of a meta tensor and of one without elements. What is pending is computed.
+
+    The address is the tensor's own and stays while nobody gives it other memory (`set_`, `resize_`, `.data =`): values
+    that are written go there. Whoever has it may read and write at any time, so whatever touches the memory is
+    computed at its call from now on.
+    """
+    if is_meta(self) or 0 in self.shape:
         return 0
-    if self._node is not None and 0 not in self.shape:
-        return realize(self._node).ptr
-    if not size_of(self.shape):
-        return 0
-    return realize(self._node or self._storage.node).ptr + storage_offset(self) * self.dtype.itemsize
+    if device_of(self) is not _CPU:  # nobody writes there by an address
+        return realize(self._node or self._storage.node).ptr + storage_offset(self) * self.dtype.itemsize
+    return address(share(self), self) + storage_offset(self) * self.dtype.itemsize
 
 
 @method

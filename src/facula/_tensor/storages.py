@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from facula._tensor.handle import Tensor, share
-from facula.engine.graph.node import Node, size_of
-from facula.engine.realize import realize
-from facula.ops.registry import method
+from facula._tensor.handle import Tensor, alias, device_of, new, share
+from facula._tensor.outside import address, resize
+from facula.devices import CPU
+from facula.dtypes import dtype, uint8
+from facula.engine.graph.node import size_of
+from facula.engine.placing import constant_node
+from facula.ops.registry import DTYPE_NAMES, method
+from facula.size import Size
 
 
 class UntypedStorage:
-    """A tensor's memory as bytes."""
+    """A tensor's memory as bytes. `UntypedStorage(n)` has n bytes of its own, `UntypedStorage([1, 2])` those bytes."""
 
-    def __init__(self, owner: Tensor) -> None:
-        share(owner)
-        self._tensor = owner
-        self._storage = owner._storage
-        self.device = owner.device
+    _about = ""
 
-    def data_ptr(self) -> int:
-        if self._tensor.is_meta:
-            return 0
-        found: int = realize(self._storage.node).ptr if self._bytes else 0
-        return found
+    def __init__(self, owner: Any = 0) -> None:
+        if not isinstance(owner, Tensor):
+            count = owner if isinstance(owner, int) else len(owner)
+            made = new(constant_node(CPU, 0, Size((count,)), uint8))
+            for k, byte in enumerate(owner if not isinstance(owner, int) else ()):
+                made[k] = byte  # type: ignore[index]
+            owner = made
+        self._storage = share(owner)
+        # A tensor of our own: whoever gives the owner other memory does not give it to us.
+        self._tensor = alias(owner, owner.shape, owner._strides, owner._offset)
+        self.device = device_of(owner)
 
     @property
-    def _bytes(self) -> int:
-        node: Node = self._storage.node  # of now: it may have grown
-        return size_of(node.shape) * node.dtype.itemsize
+    def dtype(self) -> dtype:
+        """Of the elements: bytes."""
+        return uint8
+
+    def _elements(self, of: Any = None) -> Tensor:
+        """The memory as a vector."""
+        of = of or self.dtype
+        return alias(self._tensor, Size((self.nbytes() // of.itemsize,)), (1,), 0, of)
+
+    def data_ptr(self) -> int:
+        """The address of the first byte; see `Tensor.data_ptr`."""
+        return address(self._storage, self._tensor) if self.nbytes() and self.device.type != "meta" else 0
 
     def nbytes(self) -> int:
-        return self._bytes
+        """The length in bytes."""
+        node = self._storage.node
+        return size_of(node.shape) * node.dtype.itemsize
 
-    size = __len__ = nbytes
+    def size(self) -> int:
+        """The number of elements."""
+        return self.nbytes() // self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.size()
 
     def is_pinned(self, device: Any = None) -> bool:
         """As of a tensor."""
@@ -45,11 +68,75 @@ class UntypedStorage:
         return self if found is self._tensor else type(self)(found)
 
     def element_size(self) -> int:
-        return 1
+        """Bytes of one element."""
+        return self.dtype.itemsize
 
-    def tolist(self) -> list[int]:
-        import numpy as np
-        return self._storage.memory().view(np.uint8).tolist()  # type: ignore[no-any-return]
+    def tolist(self) -> list[Any]:
+        """The elements as Python numbers."""
+        return self._elements().tolist()  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def _place(self, index: int) -> int:
+        count = self.size()
+        if not -count <= index < count:
+            raise IndexError(f"index {index} out of range for storage of size {count}")
+        return index
+
+    def _readable(self) -> None:
+        if self.device.type == "meta":
+            raise NotImplementedError("Not available for 'meta' device type")
+
+    def __getitem__(self, index: Any) -> Any:
+        self._readable()
+        if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise RuntimeError(f"Trying to slice with a step of {index.step}, but only a step of 1 is supported")
+            return UntypedStorage(self._elements()[index].clone())  # type: ignore[index]
+        return self._elements()[self._place(index)].item()  # type: ignore[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._readable()
+        self._elements()[index if isinstance(index, slice) else self._place(index)] = value  # type: ignore[index]
+
+    def fill_(self, value: Any) -> Any:
+        """Overwrite every element with `value`."""
+        self._elements().fill_(value)
+        return self
+
+    def copy_(self, source: Any, non_blocking: bool = False) -> Any:
+        """Overwrite with the bytes of another storage of the same length."""
+        if source.nbytes() != self.nbytes():
+            raise RuntimeError(f"size does not match, self was {self.nbytes()} bytes but src was {source.nbytes()} "
+                               "bytes")
+        self._elements(uint8).copy_(source._elements(uint8))
+        return self
+
+    def clone(self) -> Any:
+        """A storage of its own with the same bytes."""
+        return type(self)(_copied(self._elements(), self._tensor.dtype))
+
+    def __copy__(self) -> Any:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = self.clone()
+        return memo[id(self)]
+
+    def resize_(self, size: int) -> Any:
+        """Have so many elements; bytes that come new are not set. RuntimeError if the memory is somebody else's."""
+        resize(self._tensor, size * self.element_size())
+        return self
+
+    def resizable(self) -> bool:
+        """Is the memory the storage's own?"""
+        return not (self._storage.shared and self._storage.held())
+
+    def untyped(self) -> UntypedStorage:
+        """The memory as bytes: the same memory."""
+        return self if type(self) is UntypedStorage else UntypedStorage(self._tensor)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UntypedStorage) and self._storage is other._storage
@@ -57,14 +144,29 @@ class UntypedStorage:
     def __hash__(self) -> int:
         return id(self._storage)
 
+    def __repr__(self) -> str:
+        about = f"torch.storage.{type(self).__name__}({self._about}device={self.device}) of size {len(self)}"
+        return about if self.device.type == "meta" else "\n".join([*(f" {v}" for v in self), f"[{about}]"])
+
     @property
     def _cdata(self) -> int:
         return id(self._storage)
 
-    def is_shared(self) -> bool:
+    @property
+    def is_cuda(self) -> bool:
+        """False."""
         return False
 
-    def share_memory_(self) -> UntypedStorage:
+    def cpu(self) -> Any:
+        """In the computer's own memory: the storage itself, if it is there."""
+        return self if self.device is CPU else type(self)(self._tensor.cpu())
+
+    def is_shared(self) -> bool:
+        """False: memory is not shared between processes."""
+        return False
+
+    def share_memory_(self) -> Any:
+        """The storage itself: processes get copies."""
         return self
 
 
@@ -72,25 +174,30 @@ class TypedStorage(UntypedStorage):
     """A tensor's memory as elements of its dtype."""
 
     @property
-    def dtype(self) -> Any:
-        return self._tensor.dtype
+    def dtype(self) -> dtype:
+        """Of the elements."""
+        return self._tensor.dtype  # type: ignore[no-any-return]
 
-    def element_size(self) -> int:
-        return self._tensor.dtype.itemsize
+    @property
+    def _about(self) -> str:  # type: ignore[override]
+        return f"dtype={self.dtype}, "
 
-    def size(self) -> int:
-        return self._bytes // self._tensor.dtype.itemsize
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            raise RuntimeError("slices are only supported in UntypedStorage.__getitem__")
+        if not isinstance(index, int):
+            raise RuntimeError(f"can't index a {type(self)} with {type(index)}")
+        return super().__getitem__(index)
 
-    __len__ = size
+    def type(self) -> str:
+        """The name that PyTorch gives storages of this dtype."""
+        return f"torch.{DTYPE_NAMES[self.dtype.name]}Storage"
 
-    def tolist(self) -> list[Any]:
-        return self._tensor._memory()[1].tolist()  # type: ignore[no-any-return]
 
-    def __getitem__(self, index: int) -> Any:
-        return self._tensor._memory()[1][index].item()
-
-    def untyped(self) -> UntypedStorage:
-        return UntypedStorage(self._tensor)
+def _copied(elements: Tensor, of: dtype) -> Tensor:
+    """The same bytes in memory of their own, as elements of that dtype."""
+    copy = elements.clone()
+    return alias(copy, Size((size_of(copy.shape) * copy.dtype.itemsize // of.itemsize,)), (1,), 0, of)
 
 
 @method

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, leaf_beside, new, share, strides_of, update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, strides_of, update
 from facula._tensor.layout import order_of_format, strides_in, suggested
+from facula._tensor.outside import grow, take_shape
 from facula._tensor.tape_methods import take_over
+from facula.autograd.graph import mode
 from facula.devices import CPU
-from facula.engine.graph.node import contiguous_strides, size_of
-from facula.engine.placing import meta_node
-from facula.engine.realize import value_of
+from facula.dtypes import CPP_NAMES
+from facula.engine.graph.node import contiguous_strides
+from facula.engine.threads import others
 from facula.layouts import contiguous_format, preserve_format
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
-from facula.ops.create.pinned import memory_of
-from facula.ops.create.pinned import node as pinned_node
 from facula.ops.create.transfers import transferred
 from facula.ops.index.masking import scalar_value
-from facula.ops.registry import also, method, write_back
+from facula.ops.registry import DTYPE_NAMES, also, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size
 
@@ -78,7 +79,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 @method
 def zero_(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
-    if not self._rg and (self._storage is None or self._base is None and 0 not in self._strides):
+    if not self._rg and not others and (self._storage is None or self._base is None and 0 not in self._strides):
         return write_back(self, new(constant(0, self.shape, self.dtype)), "zero_")
     if self._storage is not None and (once := _once(self)) is not self:
         zero_(once)
@@ -92,30 +93,41 @@ also(fill_, "fill_")
 
 @method
 def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
-    """Become another name for the memory of `source`."""
+    """Become another name for the memory of `source`, a tensor or a storage of the same dtype, or bytes.
+
+    A geometry that reaches beyond that memory has it grow. RuntimeError if it begins before it, for another dtype,
+    and where memory that is not the storage's own would have to grow.
+    """
+    if mode.grad and self._rg and self._grad_fn is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     if source is None:
         source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
     if not isinstance(source, Tensor):
-        source = source._tensor  # bytes without a type of their own: they are read as what `self` holds
-        stored = share(source).node
-        count = size_of(stored.shape) * stored.dtype.itemsize // self.dtype.itemsize
-        source = alias(source, (count,), (1,), 0, self.dtype)
+        if source.dtype is not self.dtype and type(source).__name__ == "TypedStorage":
+            raise RuntimeError(f"Expected a Storage of type {CPP_NAMES[self.dtype.name]} or an UntypedStorage, but got "
+                               f"type {DTYPE_NAMES[source.dtype.name]} for argument 1 'storage'")
+        source = source._elements(self.dtype)
         size = size if size is not None else source.shape
-    if size is not None:
-        shape = sizes_of((size,), "set_")
-        strides = tuple(stride) if stride is not None else contiguous_strides(shape)
-        if storage_offset < 0:
-            raise RuntimeError(f"Tensor: invalid storage offset {storage_offset}")
-        if len(strides) != len(shape):
-            raise RuntimeError(f"unequal size length ({len(shape)}) and stride length ({len(strides)})")
-        if any(s < 0 for s in strides):
-            raise RuntimeError(f"set_: Negative strides are not supported at the moment, got strides: {list(strides)}")
-        if 0 not in shape:
-            _grow(source, storage_offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)))
-        source = alias(source, shape, strides, storage_offset, source.dtype)
+    elif source.dtype is not self.dtype:
+        raise RuntimeError(f"Could not set tensor of type {CPP_NAMES[source.dtype.name]} to a tensor of type "
+                           f"{CPP_NAMES[self.dtype.name]}")
     if device_of(source) is not device_of(self):
         raise RuntimeError(f'Attempted to set the storage of a tensor on device "{self.device}" to a storage on '
                            f'different device "{source.device}".  This is no longer allowed; the devices must match.')
+    if size is not None:
+        shape = sizes_of((size,), "set_")
+        strides = tuple(map(index, stride)) if stride is not None else contiguous_strides(shape)
+        offset = index(storage_offset)
+        if offset < 0:
+            raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+        if len(strides) != len(shape):
+            raise RuntimeError(f"unequal size length ({len(shape)}) and stride length ({len(strides)})")
+        if any(s < 0 for s in strides):
+            raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)} and "
+                               f"strides={list(strides)}")
+        if 0 not in shape:
+            grow(source, offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)))
+        source = alias(source, shape, strides, offset, source.dtype)
     take_over(self, source)
     return self
 
@@ -127,34 +139,15 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     if memory_format is preserve_format:
         raise RuntimeError("Unsupported memory formatPreserve")
     if shape != self.shape:
-        _grow(self, (self._offset if self._storage is not None else 0) + size_of(shape))
+        if self._rg:
+            raise RuntimeError("cannot resize variables that require grad")
+        take_shape(self, shape)
     elif memory_format is None:
         return self
     strides = strides_in(shape, order_of_format(shape, memory_format or contiguous_format))
     share(self)
     take_over(self, alias(self, shape, strides, self._offset, self.dtype))
     return self
-
-
-def _grow(t: Tensor, elements: int) -> None:
-    """Have the storage of `t` hold `elements` of its dtype; those that come new are zero."""
-    storage = share(t)
-    of = storage.node.dtype
-    have, need = size_of(storage.node.shape), -(-elements * t.dtype.itemsize // of.itemsize)
-    if need <= have:
-        return
-    if is_meta(t):
-        storage.node = meta_node((need,), of)
-    elif (memory := memory_of(t)) is not None:
-        node = pinned_node(memory.target.device, (need,), of)
-        flat = value_of(node)
-        flat[:have], flat[have:] = storage.memory(), 0
-        storage.node = node
-    else:
-        flat = np.zeros(need, of.numpy)
-        flat[:have] = storage.memory()
-        storage.node = leaf_beside(storage.node, flat, (need,), of)
-    storage.version += 1
 
 
 @method

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from facula.engine.threads import looking
+
 next_seq = count().__next__
 # Set by transforms/, asked while `session.traced` is set.
 give_tangents: Any = None  # of an operation's results, by its rule: (outs, rule, inputs, saved)
@@ -25,6 +27,9 @@ restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stan
 class _Mode(threading.local):
     grad = True
     inference = False
+
+    def __init__(self) -> None:  # called in each thread that asks
+        looking()
 
 
 mode = _Mode()

@@ -46,6 +46,10 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         settle(gradients, False, None)
         return
     with lock:
+        if found.sums and found.stale():
+            del found
+            settle(walk(roots, keep, False, None), False, None)
+            return
         nodes = pending[:]
         if elsewhere and not on(found.target, nodes):  # there is work for several devices: none of it is a replay
             del nodes, found

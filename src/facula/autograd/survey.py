@@ -20,6 +20,7 @@ from facula.dtypes import float32
 from facula.engine.graph.node import CONST, Node, PlacedNode
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR
+from facula.engine.threads import others
 from facula.ops.casting import CastRule
 from facula.ops.elementwise.pointwise import FormulaRule
 from facula.size import Size
@@ -35,7 +36,7 @@ _asked = False
 class Survey:
     """What a backward pass depends on beside the pending graph."""
 
-    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions", "target")
+    __slots__ = ("tape", "leaves", "parts", "values", "numbers", "released", "functions", "target", "sums")
 
     def __init__(self) -> None:
         self.target = PROCESSOR  # where all of it lies
@@ -46,11 +47,20 @@ class Survey:
         self.numbers: list[Any] = []  # of formulas: they vary freely
         self.released: list[GradNode] = []  # steps of the tape that have saved something
         self.functions: list[GradNode] = []  # steps that are custom Functions
+        self.sums: list[Any] = []  # the node of each leaf's `.grad`, or None; where there are other threads
+
+    def stale(self) -> bool:
+        """Has another thread added to a leaf's `.grad` since?"""
+        return any(_sum_of(t) is not node for t, node in zip(self.leaves, self.sums, strict=True))
 
     def formula_numbers(self) -> list[tuple[Any, ...]]:
         """The numbers of formulas as their steps have saved them: all of them are `numbers`."""
         return [step._saved[0] for step in self.tape if type(step.rule) is FormulaRule and step._saved
                 and step._saved[0]]
+
+
+def _sum_of(t: Any) -> Node | None:
+    return None if t._grad is None else read(t._grad)
 
 
 def use_machine_code() -> None:
@@ -151,6 +161,8 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         if not t._rg or t._hooks or "_post_accumulate_grad_hooks" in t.__dict__:
             return None
         grad = t._grad
+        if others:
+            found.sums.append(_sum_of(t))
         if grad is None:
             parts += (t.shape, t.dtype, None if t._storage is None else t._strides)
         else:

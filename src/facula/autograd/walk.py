@@ -30,6 +30,7 @@ from facula.engine.graph.node import CONST, contiguous_strides, elsewhere
 from facula.engine.moving import moved
 from facula.engine.placing import running
 from facula.engine.session import session
+from facula.engine.threads import turn
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import sum_to
 
@@ -311,9 +312,10 @@ def layout_of_gradient(t: Any, g: Any) -> Any:
 
 def _store(t: Any, g: Any) -> None:
     """`retain_grad`: the gradient of a tensor inside the graph."""
-    old = t._grad
-    g = g if old is None else old + g
-    t._grad = own(g, layout_of(g))
+    with turn():
+        old = t._grad
+        g = g if old is None else old + g
+        t._grad = own(g, layout_of(g))
 
 
 def _is_zero(t: Any) -> bool:
@@ -328,6 +330,19 @@ def accumulate(t: Any, g: Any) -> None:
         return
     if g.dtype is not t.dtype or g.shape != t.shape:
         g = _fitted(t, g)
+    with turn():
+        _add(t, g)
+    hooks = t.__dict__.get("_post_accumulate_grad_hooks")
+    if hooks:
+        for hook in list(hooks.values()):
+            answer = hook(t)
+            if answer is not None and answer is not t:
+                _gradient_from(answer)
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+
+
+def _add(t: Any, g: Any) -> None:
+    """`accumulate`, once there is something to add."""
     old = t._grad
     if old is None:
         t._grad = own(g, layout_of_gradient(t, g))
@@ -341,13 +356,6 @@ def accumulate(t: Any, g: Any) -> None:
             t._grad = total
         else:
             take_elements(old, total)
-    hooks = t.__dict__.get("_post_accumulate_grad_hooks")
-    if hooks:
-        for hook in list(hooks.values()):
-            answer = hook(t)
-            if answer is not None and answer is not t:
-                _gradient_from(answer)
-                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def beside(t: Any, g: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,10 +56,9 @@ def run(file: PlanFile, vector_bytes: int | None = None) -> tuple[Any, list[np.n
     """(spec, outputs, nanoseconds a step, seconds to compile) by machine code."""
     inputs = inputs_for(file)
     interpreted(file, inputs)  # checks indices
-    machine = host.machine()
     start = time.perf_counter()
     spec = compile_plan(file.nodes, file.leaves, file.outputs, file.numbers_at, frozenset(file.donated),
-                        replace(machine, vector_bytes=vector_bytes or machine.vector_bytes))
+                        host.machine(vector_bytes or 64))
     plan = host.loaded(spec)
     seconds = time.perf_counter() - start
     leaves = [adopt(array) for array in inputs]

@@ -16,14 +16,27 @@ from facula.devices import META as META_DEVICE
 from facula.dtypes import bool_
 from facula.engine import checks, debug, recorder
 from facula.engine.checks import waiting
-from facula.engine.graph.node import ALL, BUFFER, CONST, MAX, META, VIEW, Node, contiguous_strides, elsewhere, size_of
+from facula.engine.graph.node import (
+    ALL,
+    BUFFER,
+    CONST,
+    MAX,
+    META,
+    VIEW,
+    Node,
+    Number,
+    contiguous_strides,
+    elsewhere,
+    size_of,
+)
 from facula.engine.placing import running, upload
 from facula.engine.recorder import lock, pending, take
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR, target_of
-from facula.engine.trace.signature import signature
+from facula.engine.trace.kept import Key
+from facula.engine.trace.signature import described
 from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
 from facula.engine.trace.work import Work, held_of
 from facula.size import Size
@@ -185,7 +198,14 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
     """Compute what is alive of `nodes`, which lie on one device and which the caller holds in this list only. Under
     the lock."""
     session.looks += 1
-    key, leaves, numbers = signature(nodes, [])
+    leaves: list[Node] = []
+    numbers: list[Number] = []
+    attrs: list[object] = []
+    describe = session.describe  # `signature`, written out: whoever asks for a value comes this way
+    text = None if describe is None else describe(nodes, [], leaves, attrs, numbers)
+    key: Key = (text, *attrs)
+    if text is None:
+        key, leaves, numbers = described(nodes, [])
     if target is not PROCESSOR:
         key = target, *key
     step = session.seen.get(key)

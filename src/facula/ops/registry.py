@@ -15,15 +15,18 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, copied, device_of, layout_of, read, update
+from facula._tensor.handle import Tensor, device_of, layout_of, read, update
+from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.engine.session import session
+from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 from facula.ops.result_layouts import ruled
+from facula.ops.spelling import respelled
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -141,8 +144,11 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         except MISTAKES as error:
             if noticed((*args, *kwargs.values())):
                 return form(*args, **kwargs)
-            explain(body, args, kwargs, error)
-            raise
+            again = respelled(body, args, kwargs, error)
+            if again is None:
+                explain(body, args, kwargs, error)
+                raise
+        return form(*again[0], **again[1])
     return form
 
 
@@ -174,20 +180,29 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
+    name = public + "_"
+
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
+            if others:  # read and write in one
+                with session.lock:
+                    return write_back(self, body(self, *args, **kwargs), name)
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
-            explain(body, (self, *args), kwargs, error)
-            raise
-        return write_back(self, result, public + "_")
-    written.__name__ = public + "_"
+            again = respelled(body, (self, *args), kwargs, error)
+            if again is None:
+                explain(body, (self, *args), kwargs, error)
+                raise
+            return written(*again[0], **again[1])
+        return write_back(self, result, name)
+    written.__name__ = name
     return written
 
 
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
-    """`store`, with a short way for what nearly always comes: a whole tensor, written without history."""
+    """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
+    other threads the caller has taken his turn."""
     if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
@@ -228,9 +243,18 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             except MISTAKES as error:
                 if noticed((*args, *kwargs.values())):
                     return form(*args, **kwargs)
-                explain(body, args, kwargs, error)
+                again = respelled(body, args, kwargs, error)
+                if again is None:
+                    explain(body, args, kwargs, error)
+                    raise
+            return form(*again[0], **again[1])
+        try:
+            result = body(*args, **kwargs)
+        except MISTAKES as error:
+            again = respelled(body, args, kwargs, error)
+            if again is None:
                 raise
-        result = body(*args, **kwargs)
+            result = body(*again[0], **again[1])
         if isinstance(out, Tensor):
             return store_out(out, result, body.__name__)
         if len(out) != len(result):
@@ -260,11 +284,8 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
             warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                  f"which does not match the required output shape {list(result.shape)}. This behavior is "
                  "deprecated.", UserWarning)
-        fresh = copied(result, layout_of(result))
-        out._node, out._storage, out.shape = fresh._node, fresh._storage, fresh.shape
-        if fresh._storage is None:
-            out._seen += 1
-        else:
-            out._strides, out._offset, out._cached, out._seen = fresh._strides, 0, None, -1
-        return out
+        take_shape(out, result.shape)  # a view stays one: what is written goes to its base
+        layout = layout_of(result)
+        if layout is not None:
+            out._strides = layout[1]
     return update(out, result)

@@ -10,6 +10,9 @@ from itertools import chain
 from typing import Any
 
 import facula
+from facula._tensor.handle import FOR_GOOD
+from facula._tensor.outside import Unseen
+from facula.engine.threads import turn
 from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
@@ -381,6 +384,16 @@ class TensorOptimizer(Optimizer):
                 loss = closure()
         if "_steps" not in self.__dict__:
             self._steps = Steps()
+        unseen = Unseen()
+        with turn():  # parameters and state in one
+            try:
+                self._update(unseen)
+            finally:
+                unseen.end()
+        return loss
+
+    def _update(self, unseen: Unseen) -> None:
+        """`step`, once there are gradients. Nobody outside looks at parameters between."""
         states, start = self.state, self._start
         for group in self.param_groups:
             params = [param for param in group["params"] if param.grad is not None]
@@ -389,10 +402,12 @@ class TensorOptimizer(Optimizer):
             for param in params:
                 if param.grad.is_sparse and not self._allow_sparse:
                     raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                storage = param._storage
+                if storage is not None and storage.shared is FOR_GOOD and not facula.is_grad_enabled():
+                    unseen.add(storage)
                 if start is not None and not states.get(param):
                     start(group, param, states[param])
             self._update_group(group, params)
-        return loss
 
     _start: Any = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cmath
 import collections.abc
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import facula
 from facula import layouts
 from facula.dtypes import FLOAT, dtype
+from facula.errors import warn
 
 __all__ = ["assert_allclose", "assert_close"]
 
@@ -265,9 +265,9 @@ def assert_allclose(actual: Any, expected: Any, rtol: float | None = None, atol:
         >>> warnings.simplefilter("ignore")
         >>> facula.testing.assert_allclose(facula.tensor([1.0]), [1.0])
     """
-    warnings.warn("`torch.testing.assert_allclose()` is deprecated since 1.12 and will be removed in a future release. "
+    warn("`torch.testing.assert_allclose()` is deprecated since 1.12 and will be removed in a future release. "
                   "Please use `torch.testing.assert_close()` instead. You can find detailed upgrade instructions in "
-                  "https://github.com/pytorch/pytorch/issues/61844.", FutureWarning, stacklevel=2)
+                  "https://github.com/pytorch/pytorch/issues/61844.", FutureWarning)
     if not isinstance(actual, facula.Tensor):
         actual = facula.tensor(actual)
     if not isinstance(expected, facula.Tensor):

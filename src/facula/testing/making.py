@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import facula
 from facula.dtypes import FLOAT, dtype
+from facula.errors import warn
 
 __all__ = ["make_tensor"]
 
@@ -53,9 +53,9 @@ def make_tensor(*shape: Any, dtype: dtype, device: Any, low: float | None = None
         t = facula.empty(size, dtype=dtype, device=device)
         parts = facula.view_as_real(t) if dtype.is_complex else t
         if first == last:
-            warnings.warn("Passing `low==high` to `torch.testing.make_tensor` for floating or complex types is "
+            warn("Passing `low==high` to `torch.testing.make_tensor` for floating or complex types is "
                           "deprecated since 2.1 and will be removed in 2.3. Use `torch.full(...)` instead.",
-                          FutureWarning, stacklevel=2)
+                          FutureWarning)
             parts.fill_(first)
         else:
             parts.uniform_(first, last)

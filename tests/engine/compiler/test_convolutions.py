@@ -13,13 +13,14 @@ import pytest
 import compiler_harness as h
 import facula as F
 from facula import config
-from facula.engine import plan_file, plan_run, realize
+from facula.engine import plan_file, plan_run
 from facula.engine.compiler.operands import product_operands
 from facula.engine.compiler.pipeline import HostStep, compile_plan
 from facula.engine.compiler.reads import Graph
 from facula.engine.graph import node as g
 from facula.engine.graph.node import Node
 from facula.engine.runtime import buffer
+from fresh import nothing_seen
 
 compiled = pytest.mark.compiled
 lazy = pytest.mark.skipif(config.EAGER.value, reason="nothing is fused in eager mode")
@@ -87,8 +88,7 @@ def test_against_torch(case, dtype, digits, torch):
 @pytest.fixture
 def saved(monkeypatch, tmp_path):
     monkeypatch.setattr(config.SAVE_PLANS, "value", str(tmp_path))
-    monkeypatch.setattr(realize, "_plans", {})
-    monkeypatch.setattr(realize, "_steps", {})
+    nothing_seen(monkeypatch)
     return tmp_path
 
 

@@ -122,7 +122,7 @@ def test_sums():
     reduced = program.axes[0]
 
     refused(program, lambda statement: statement if not isinstance(statement, s.Loop) or statement.axis is not reduced
-            else s.Vectors(1, ()), "nobody goes through|nothing was added up|not given")
+            else s.Vectors(reduced, 1, ()), "nobody goes through|nothing was added up|not given")
 
 
 def test_types():

@@ -12,6 +12,7 @@ import pytest
 from facula.dtypes import float32, float64, int64
 from facula.engine.compiler.emit import gemm_vector
 from facula.engine.compiler.emit.gemm_base import at, masked_load, splat
+from facula.engine.compiler.instructions import COMMON
 from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.compiler.matmul import Epilogue, Operand, lower_contract, supported
 
@@ -33,6 +34,7 @@ def run(a, b, *, vector_bytes=None, chop=None, epilogue=None, extra=(), offset=0
     """a @ b (three dimensions each). `chop`: tiles per call. `offset`: C's first element; with `numbers`, A
     and B start nums[0] elements before the memory they are given."""
     from facula.engine.runtime.cpu import jit, target
+    from facula.engine.targets.processors import instructions
 
     batch, (m, k), n = max(len(a), len(b)), a.shape[1:], b.shape[2]
     c = np.full(batch * m * n + 2 * GUARD, np.nan, a.dtype)
@@ -51,7 +53,7 @@ def run(a, b, *, vector_bytes=None, chop=None, epilogue=None, extra=(), offset=0
     steps = lower_contract(
         TYPES[a.dtype.type], batch, m, n, k, Operand(0, 0, strides_of(a), where),
         Operand(1, 0, strides_of(b), where), Operand(2, GUARD + offset, (m * n, n, 1)),
-        vector_bytes or target.host().vector_bytes, temp, epilogue)
+        instructions(target.narrowed(target.host(), vector_bytes or 64)), temp, epilogue)
     scratch = np.full(SCRATCH_BYTES + 64, 0xFF, np.uint8)
     table = (ctypes.c_int64 * len(addresses))(*addresses)
     nums = (ctypes.c_int64 * (len(numbers) or 1))(*numbers)
@@ -168,7 +170,7 @@ def test_nothing_to_add_gives_zeros():
 def test_a_strided_vector_is_copied_only_if_it_fits_scratch(k):
     """Lowering alone: such operands are gigabytes."""
     steps = lower_contract(float64, 1, 1, 4, k, Operand(0, 0, (0, 0, 3)), Operand(1, 0, (0, 1, k)),
-                           Operand(2, 0, (4, 4, 1)), 64, lambda nbytes: 3)
+                           Operand(2, 0, (4, 4, 1)), COMMON, lambda nbytes: 3)
     for step in steps:
         if step.kernel.name == "matmul_vector":
             assert step.args[gemm_vector.K] * 8 <= SCRATCH_BYTES
@@ -177,7 +179,7 @@ def test_a_strided_vector_is_copied_only_if_it_fits_scratch(k):
 def test_nothing_to_compute():
     for batch, m, n in ((0, 2, 3), (2, 0, 3), (2, 3, 0)):
         assert lower_contract(float32, batch, m, n, 4, Operand(0, 0, (0, 4, 1)), Operand(1, 0, (0, 3, 1)),
-                              Operand(2, 0, (0, 3, 1)), 64, lambda nbytes: 3) == []
+                              Operand(2, 0, (0, 3, 1)), COMMON, lambda nbytes: 3) == []
 
 
 def test_broadcast_batches():

@@ -1,7 +1,5 @@
 """Plans are found again by the structure of what is computed: whatever makes another plan of it must be in the key."""
 
-from weakref import WeakValueDictionary
-
 import numpy as np
 import pytest
 
@@ -9,9 +7,8 @@ import facula as F
 from facula._tensor.handle import new
 from facula.engine import recorder
 from facula.engine.graph.node import CALL, PICK
-from facula.engine.session import session
 from facula.engine.trace import work
-from facula.engine.trace.kept import Kept
+from fresh import nothing_seen
 
 pytestmark = [pytest.mark.compiled,
               pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: every operation is a plan of its own")]
@@ -20,14 +17,13 @@ A = np.arange(9, dtype=np.float32).reshape(3, 3) * 1.25 - 3
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch):
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
+    nothing_seen(monkeypatch)
     monkeypatch.setattr(work, "WORTH_REPLACING", 1)
 
 
 def made(array=A):
     x = F.from_numpy(array.copy()) * 1
-    x.data_ptr()  # computed now
+    F.cpu.synchronize()  # computed now
     return x
 
 

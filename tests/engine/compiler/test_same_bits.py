@@ -1,5 +1,6 @@
 """The order of every sum belongs to the program, not to the register or to the threads: the same bits for vectors of
-64, 32 and 16 bytes, for one thread and for two. `tools/digests.py` has the results, and takes other machines' too."""
+64, 32 and 16 bytes, for one thread and for two, fused or one by one.
+`tools/digests.py` has the results, and takes other machines' too."""
 
 import os
 import pathlib
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.compiled, pytest.mark.processes, pytest.mark.slow]
 TOOL = pathlib.Path(__file__).parent.parent.parent.parent / "tools" / "digests.py"
 # One thread more for whatever there is to do. (Both count nanoseconds: no order of a sum follows them.)
 EAGER_THREADS = {"FACULA_NUM_THREADS": "2", "FACULA_THRESHOLDS": "thread_ns=1,wake_ns=0"}
-OTHERS = [{"FACULA_VECTOR_BYTES": "32"}, {"FACULA_VECTOR_BYTES": "16"}, EAGER_THREADS]
+OTHERS = [{"FACULA_VECTOR_BYTES": "32"}, {"FACULA_VECTOR_BYTES": "16"}, EAGER_THREADS, {"FACULA_EAGER": "1"}]
 
 
 def digests(environment, *arguments):

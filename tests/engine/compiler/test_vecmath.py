@@ -14,6 +14,8 @@ import pytest
 
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath import MATH_FUNCTIONS, emit_math
+from facula.engine.compiler.instructions import COMMON
+from facula.engine.targets.processors import instructions
 
 pytestmark = pytest.mark.compiled
 mp = mpmath.mp
@@ -52,7 +54,8 @@ def run():
 
     def kernel(fn, element, lanes, count, vector_bytes):
         vector = element if lanes == 1 else f"<{lanes} x {element}>"
-        code = Code(Module(vector_bytes))
+        narrowed = target.narrowed(target.host(), vector_bytes)
+        code = Code(Module(instructions(narrowed) if vector_bytes else COMMON))
         args = []
         for j in range(count):
             place = code.op(f"getelementptr {element}, ptr %in{j}, i64 %i")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -15,10 +14,9 @@ import facula
 from facula.engine import realize
 from facula.engine.cpython import liveness
 from facula.engine.graph import node as graph
-from facula.engine.session import session
 from facula.engine.targets import host
 from facula.engine.trace import work
-from facula.engine.trace.kept import Kept
+from fresh import nothing_seen
 
 PROGRAMS = textwrap.dedent("""
     import gc, sys
@@ -212,8 +210,7 @@ def test_aliases_stay_aliases_however_often_they_are_read():
 @pytest.mark.compiled
 def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
     """Or what the node holds is not taken over until Python's collector runs."""
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
 
     def trained():
         w = facula.ones(7, 5, requires_grad=True)
@@ -250,8 +247,7 @@ def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
 
     monkeypatch.setattr(pipeline, "compile_plan", fail)
     monkeypatch.setattr(host, "failures", {})
-    monkeypatch.setattr(session, "seen", Kept(1 << 24))
-    monkeypatch.setattr(session, "plans", WeakValueDictionary())
+    nothing_seen(monkeypatch)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")  # which hides what was shown for a line before
         for n in (3, 4, 5):

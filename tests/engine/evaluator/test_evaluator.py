@@ -53,6 +53,40 @@ def test_reductions_have_the_bits_of_the_machine_code(shape, dims, op, monkeypat
     same_bits([h.reduce(op, h.leaf(x), dims)], monkeypatch)
 
 
+def broadcast(x, rng):
+    row = h.leaf(rng.standard_normal(x.shape[-1]).astype(np.float32))
+    return h.fn("mul", x, h.expand(row, x.shape))
+
+
+VIEWS = {
+    "times a row": broadcast,
+    "mirrored": lambda x, rng: h.fn("add", x, h.sliced(x, (..., slice(None, None, -1)))),
+    "turned round": lambda x, rng: h.permute(x, tuple(range(len(x.shape)))[::-1]),
+    "a slice, times a row": lambda x, rng: broadcast(h.sliced(x, (..., slice(0, x.shape[-1] - 1))), rng),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("shape", [(3, 5), (4, 3, 7), (40, 100), (300, 7), (7, 200, 100), (2, 70000), (70000, 3),
+                                   (3, 2, 50, 40)])
+def test_sums_over_views_have_the_bits_of_the_machine_code(view, shape, monkeypatch):
+    """Of runs of dimensions that do not lie as one: staged, by lines, in chunks."""
+    rng = np.random.default_rng(2)
+    x = VIEWS[view](h.leaf(rng.standard_normal(shape).astype(np.float32)), rng)
+    dims = tuple(range(len(x.shape)))
+    results = [h.reduce(g.SUM, x, dims), h.reduce(g.MIN, x, dims[:-1]), h.reduce(g.PROD, x, dims[1:]),
+               h.reduce(g.SUM, x, dims[1:]), h.reduce(g.ARGMAX, x, dims[1:]), h.reduce(g.SUM, x, dims[:-1])]
+    same_bits(results, monkeypatch)
+
+
+@pytest.mark.parametrize("shape", [(40, 10), (3, 30), (2, 3, 4), (16, 1, 16)])
+def test_short_rows_that_only_write_their_elements(shape, monkeypatch):
+    x = h.leaf(np.random.default_rng(3).standard_normal(shape).astype(np.float32))
+    dims = tuple(range(1, len(shape)))
+    largest = h.expand(h.reshape(h.reduce(g.MAX, x, dims), (shape[0], *(1 for _ in dims))), shape)
+    same_bits([h.fn("sub", x, largest)], monkeypatch)
+
+
 @pytest.mark.parametrize("d", [d for d in dt.ALL if not d.is_complex], ids=repr)
 @pytest.mark.parametrize("n", [1, 7, 64, 100])
 def test_every_dtype(d, n, monkeypatch):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from facula.engine.runtime.cpu import half_code, jit, probe, processor, target
+from facula.engine.runtime.cpu import doctor, half_code, jit, probe, processor, target
 from facula.engine.runtime.cpu.target import target_machine as machine
 from facula.errors import BackendUnavailable
 
@@ -89,8 +89,10 @@ def test_a_machine_that_llvm_cannot_serve_is_taken_for_less_or_refused(monkeypat
     monkeypatch.setattr(probe, "fault", lambda *_: "SIGILL: 1")
     assert target._tried(host) == "SIGILL: 1"
     monkeypatch.setattr(target, "_machine", lambda: "SIGILL: 1")
+    monkeypatch.setattr(target, "host", target.host.__wrapped__)
     with pytest.raises(BackendUnavailable, match="SIGILL: 1"):
-        target.host.__wrapped__()
+        target.host()
+    assert doctor.versions()["llvm"] is None and "llvm_cpu" not in doctor.machine()
 
 
 def test_halves_without_instructions_for_them():

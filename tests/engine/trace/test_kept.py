@@ -6,8 +6,9 @@ import pytest
 
 import facula as F
 from facula.engine import recorder
-from facula.engine.session import Session, session
+from facula.engine.session import session
 from facula.engine.trace.kept import Kept
+from fresh import nothing_seen
 
 
 class Thing:
@@ -61,8 +62,8 @@ def test_what_has_grown_makes_others_go():
 @pytest.mark.compiled
 @pytest.mark.skipif(recorder.LIMIT == 0, reason="FACULA_EAGER: other graphs")
 def test_many_graphs_keep_within_their_bytes_and_their_plans_go_with_them(monkeypatch):
+    nothing_seen(monkeypatch)
     monkeypatch.setattr(session, "seen", Kept(60_000))
-    monkeypatch.setattr(session, "plans", Session().plans)
     w = F.ones(3, requires_grad=True)
     for k in range(2, 40):
         x = F.ones(k)

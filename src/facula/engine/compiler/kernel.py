@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from facula.engine.compiler.instructions import COMMON, Instructions
+
 SCRATCH_BYTES = 4 << 20
 # Of the vectors in which orders of sums are told, on every machine: where registers are narrower, LLVM takes several
 # for one. So which elements a partial sum adds, and in which order, is the same everywhere.
@@ -26,16 +28,12 @@ VECTOR_BYTES = 64
 class Machine:
     """What the compiler is told of the machine that it writes for. No sum's order may follow from it.
 
-    vector_bytes  of the widest vector registers worth using
-    registers     vector registers
-    caches        bytes of the first, second and third level
-    features      instructions beyond the architecture's least, by LLVM's names
+    table   its instructions
+    caches  bytes of the first, second and third level
     """
 
-    vector_bytes: int = 64
-    registers: int = 32
+    table: Instructions = COMMON
     caches: tuple[int, int, int] = (32 << 10, 1 << 20, 16 << 20)
-    features: frozenset[str] = frozenset()
 
 
 ANY = Machine()

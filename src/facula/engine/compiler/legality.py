@@ -85,7 +85,7 @@ class Legality:
         if group.reduced is not None:
             if flags != recut(group.dims, group.reduced, dims):
                 return "it reduces other dimensions"
-        if node.op.name in ("argmax", "argmin") and splits(dims, flags):
+        if splits(dims, flags) and any(n.op.name in ("argmax", "argmin") for n in (node, *group.members)):
             return "a long arg-reduction runs by itself"
         return self._why_not_read(node, group, dims, row=False, flags=flags)
 

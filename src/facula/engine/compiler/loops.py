@@ -26,6 +26,7 @@ from facula.engine.compiler.values import Builder, Refine, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
+SHORT = 16  # of a run of reduced dimensions: shorter than vectors, which then lie across the rows
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
 KEEP_BYTES = threshold("scratch_bytes")  # of kept values, and no more than half of the second-level cache
 COST = {
@@ -80,8 +81,11 @@ class Nest:
     kept: list[Val] = field(default_factory=list)  # element values passed between phases in scratch memory
     kept_from: dict[Val, int] = field(default_factory=dict)
     order: list[Val] = field(default_factory=list)  # all values, arguments before their users
+    # Reduced dimensions with no kept one between: one dimension each, for the sums. What else is read cuts them
+    # further; the order of a sum does not know of that.
+    runs: list[tuple[int, ...]] = field(default_factory=list)
     lanes: int = 16
-    chunk: int = 0  # reduced extent of a chunk, when the reduction is split
+    chunk: int = 0  # of the first run of reduced dimensions, when the reduction is split
 
     def strides(self, map: Affine) -> tuple[int, ...]:
         return tuple(map.strides[k] for k in self.last)
@@ -107,6 +111,13 @@ class Nest:
     def inner(self) -> list[int]:
         """Reduced dimensions, outermost first."""
         return [d for d in range(len(self.sizes)) if self.reduced[d]]
+
+    def extent(self, run: tuple[int, ...]) -> int:
+        return size_of(tuple(self.sizes[d] for d in run))
+
+    def phase_roots(self, phase: int) -> list[Val]:
+        """What the elements of a phase are computed for."""
+        return [r.args[0] for r in self.phases[phase]] + [s.value for s in self.element_stores[phase]]
 
 
 def values_of(
@@ -155,7 +166,10 @@ def build_nest(dims: tuple[int, ...], flags: tuple[bool, ...], stores: list[Stor
     order = postorder(roots)
     maps = [m for m in map(affine_of, order) if m is not None] + [s.map for s in stores]
     sizes, reduced, last = _collapse(dims, flags, [refine(m, dims) for m in maps])
-    nest = Nest(sizes, reduced, last, not (reduced and reduced[-1]), stores, [], [], [])
+    order_of, runs = _arranged(sizes, reduced)
+    sizes, reduced = tuple([sizes[d] for d in order_of]), tuple([reduced[d] for d in order_of])
+    last = tuple([last[d] for d in order_of])
+    nest = Nest(sizes, reduced, last, not (reduced and reduced[-1]), stores, [], [], [], runs=runs)
     for value in order:
         _place(value, nest)
     count = max(
@@ -207,6 +221,22 @@ def _collapse(
     return tuple(sizes), tuple(reduced), tuple(last)
 
 
+def _arranged(sizes: tuple[int, ...], reduced: tuple[bool, ...]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """An order of the dimensions, the vectors' last, and the runs of reduced ones in it."""
+    order, runs = list(range(len(sizes))), list[list[int]]()
+    for d in order:
+        if reduced[d]:
+            if d and reduced[d - 1]:
+                runs[-1].append(d)
+            else:
+                runs.append([d])
+    kept = [d for d in order if not reduced[d]]
+    if runs and kept and reduced[-1] and size_of(tuple([sizes[d] for d in runs[-1]])) <= SHORT:
+        across = kept[-1] if sizes[kept[-1]] >= SHORT // 2 else max(kept, key=lambda d: sizes[d])
+        order.append(order.pop(across))
+    return order, [tuple([order.index(d) for d in run]) for run in runs]
+
+
 def _place(value: Val, nest: Nest) -> None:
     level = max((a.level for a in value.args), default=KERNEL)
     value.vec = any(a.vec for a in value.args)
@@ -253,7 +283,7 @@ def _keep(nest: Nest, most: int) -> None:
     computed: set[Val] = set()
     kept: dict[Val, int] = {}
     for phase in range(len(nest.phases)):
-        roots = [r.args[0] for r in nest.phases[phase]] + [s.value for s in nest.element_stores[phase]]
+        roots = nest.phase_roots(phase)
         stack = list(roots)
         while stack:
             value = stack.pop()
@@ -269,7 +299,6 @@ def _keep(nest: Nest, most: int) -> None:
     nest.kept_from = {}
     for value in nest.kept:  # the first phase that computes it stores it
         for phase in range(len(nest.phases)):
-            roots = [r.args[0] for r in nest.phases[phase]] + [s.value for s in nest.element_stores[phase]]
-            if value in postorder(roots):
+            if value in postorder(nest.phase_roots(phase)):
                 nest.kept_from[value] = phase
                 break

@@ -10,6 +10,7 @@ from facula.engine import debug
 from facula.engine.compiler.affine import Affine, identity
 from facula.engine.compiler.emit.kernel_builder import Word
 from facula.engine.compiler.emit.nest import NestEmitter
+from facula.engine.compiler.emit.nest_lanes import LaneEmitter
 from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
@@ -134,7 +135,7 @@ def _split(
     for v in reductions:
         v.dtype = v.args[0].dtype
     nest = build_nest(group.dims, group.reduced, direct + partial, machine)
-    first = nest.sizes[nest.inner[0]]
+    first = nest.extent(nest.runs[0])
     rest = max(1, size_of(tuple(nest.sizes[d] for d in nest.inner)) // first)
     nest.chunk = max(1, min(first, CHUNK // rest))
     chunks = -(-first // nest.chunk)
@@ -188,7 +189,7 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
         verify_program(program)
     if debug.wants(3):
         debug.say(program_text(program))
-    emitter = NestEmitter(program, machine)
+    emitter = (NestEmitter if machine.table.vectors else LaneEmitter)(program, machine)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
@@ -233,7 +234,7 @@ def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:
-        chunks = -(-nest.sizes[nest.inner[0]] // nest.chunk)
+        chunks = -(-nest.extent(nest.runs[0]) // nest.chunk)
         outer *= chunks
         reduced = -(-reduced // chunks)
     if not nest.columns:

@@ -7,15 +7,18 @@ The order of every sum depends on shapes and strides alone, never on the number 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from facula.config import threshold
 from facula.dtypes import dtype, float32, float64
 from facula.engine.compiler.emit import gemm
 from facula.engine.compiler.emit.gemm_base import Target, target
+from facula.engine.compiler.instructions import Instructions
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.matmul_blocked import lower_blocked
 from facula.engine.compiler.matmul_operand import Epilogue, Operand, split
 from facula.engine.compiler.matmul_vector import lower_vector, vector_form
+from facula.engine.compiler.program.ordered import Order
 
 __all__ = ["Epilogue", "Operand", "lower_contract", "supported"]
 
@@ -33,16 +36,17 @@ def supported(of: dtype) -> bool:
 
 
 def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b: Operand, c: Operand,
-                   vector_bytes: int, temp: Callable[[int], int],
+                   table: Instructions, temp: Callable[[int], int],
                    epilogue: Epilogue | None = None) -> list[Step]:
     """Steps that compute c[batch, m, n] = a[batch, m, k] @ b[batch, k, n].
 
     `a` and `b` may have any strides (0 too); `c` is contiguous and overlaps neither. `temp(nbytes)` gives
-    the slot of a temporary, aligned to 64 bytes, that lives until the last of these steps.
+    the slot of a temporary, aligned to 64 bytes, that lives until the last of these steps, whose program is the Order
+    of the sums.
     """
     if batch * m * n == 0:
         return []
-    t = target(_TYPES[of], vector_bytes)
+    t = target(_TYPES[of], table)
     (a_batch, a_row, a_column), (b_batch, b_row, _) = a.strides, b.strides
     mapped = a.map is not None or b.map is not None
     one_tall = not mapped and batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
@@ -95,6 +99,8 @@ def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Op
     slot = temp(pieces * m * n * t.itemsize)
     parts = Operand(slot, 0, (m * n, n, 1))
     steps = product(pieces, step, parts, None)
+    order = steps[-1].program
+    assert isinstance(order, Order)
     rows, blocks = split(m, max(1, COMBINED // n))
     args = [0] * gemm.EXTRA
     args[gemm.A:gemm.A + 6] = parts.words()
@@ -104,7 +110,8 @@ def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Op
     kernel = _combine_kernel(t, axis, epilogue.key, epilogue) if epilogue else _combine_kernel(t, axis)
     cost = pieces * m * n * t.itemsize / 20
     steps.append(Step(kernel, args + (epilogue.args if epilogue else []), blocks, cost,
-                      bytes=(pieces + 1) * m * n * t.itemsize, flops=pieces * m * n))
+                      bytes=(pieces + 1) * m * n * t.itemsize, flops=pieces * m * n,
+                      program=replace(order, piece=step)))
     return steps
 
 

@@ -11,6 +11,7 @@ from facula.engine.compiler.emit.gemm_base import Target
 from facula.engine.compiler.emit.gemm_map import MapLayout
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.matmul_operand import Epilogue, Map, Operand, gflops, split
+from facula.engine.compiler.program.ordered import Order
 
 # One panel of B (512 x 48 float32, 96 KB) and one block of A (128 x 512, 256 KB) stay in a 1 MB L2 cache.
 KC, MC, PANELS_PER_BLOCK = 512, 128, 16
@@ -88,10 +89,12 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
             args[place] = len(args)
             args += operand.map.words(len(args))
     flops = 2 * batch * m * n * length
+    order = Order(blocks=(kc,))
     steps.append(Step(
         _product_kernel(layout, epilogue), args, batch * m_blocks * n_blocks,
         flops / gflops(t.itemsize, t.lanes * t.itemsize) + 20 * batch,
-        bytes=t.itemsize * (batch * m * n + _read(a, batch * m * length) + _read(b, batch * length * n)), flops=flops))
+        bytes=t.itemsize * (batch * m * n + _read(a, batch * m * length) + _read(b, batch * length * n)), flops=flops,
+        program=order))
     return steps
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facula.engine.compiler.emit.gemm_base import Target
-from facula.engine.compiler.emit.gemm_vector import VectorLayout, vector_kernel
+from facula.engine.compiler.emit.gemm_vector import VectorLayout, vector_kernel, vector_order
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.matmul_operand import Epilogue, Operand, split
 
@@ -46,7 +46,7 @@ def lower_vector(t: Target, form: str, axis: str, batch: int, outputs: int, k: i
     args = x.words() + w.words() + y.words() + shape + (epilogue.args if epilogue else [])
     nbytes = batch * length * outputs * t.itemsize
     return [Step(_kernel(layout, epilogue), args, batch * blocks, nbytes / BYTES_PER_NS + 20 * batch,
-                 bytes=nbytes, flops=2 * batch * length * outputs)]
+                 bytes=nbytes, flops=2 * batch * length * outputs, program=vector_order(layout))]
 
 
 _kernels: dict[tuple[VectorLayout, str], Kernel] = {}

@@ -27,12 +27,11 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 
 def execute(node: Mapping[str, int], buffer: Mapping[str, int]) -> str:
-    """execute(recipe, program, nodes, leaves, numbers, results, temporaries): offsets of a Node's and of a Buffer's
+    """execute(program, temporaries, recipe, nodes, leaves, numbers, results): offsets of a Node's and of a Buffer's
     slots. `results` are Buffers, `temporaries` a bytes object with their addresses."""
     f = Code()
-    recipe, program = (_bytes(f, k) for k in (0, 1))
-    nodes, leaves, numbers, results = (f.argument(k) for k in range(2, 6))
-    temporaries = _bytes(f, 6)
+    program, temporaries, recipe = (_bytes(f, k) for k in range(3))
+    nodes, leaves, numbers, results = (f.argument(k) for k in range(3, 7))
     reads, outputs, count, scratch, leaf_op, nothing = (f.word(recipe, k) for k in range(HEADER))
     places = f.op(f"getelementptr i64, ptr {recipe}, i64 {HEADER}")
     outer = f.op(f"add i64 {reads}, {outputs}")

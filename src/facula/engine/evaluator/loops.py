@@ -21,6 +21,7 @@ from facula.engine.compiler.program.statements import (
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     LoopProgram,
     Part,
@@ -62,6 +63,8 @@ class _Run:
             match s:
                 case Loop():
                     self._loop(s)
+                case Lines():
+                    self._lines(s)
                 case Vectors():
                     self._vectors(s)
                 case Let():
@@ -96,14 +99,14 @@ class _Run:
 
     def _pieces(self, loop: Loop, start: Array, end: Array, size: int) -> None:
         count = max(0, int(np.max(-(-(end - start) // size))))
-        if self.states and any(isinstance(s, Loop | Flush) for s in loop.body):
+        if self.states and any(isinstance(s, Flush) or isinstance(s, Loop | Lines) and _adds(s) for s in loop.body):
             for k in range(count):
                 first = start + k * size
                 self._piece(loop, first, np.minimum(first + size, end), first < end)
         elif count:
             before = self.shape
             first = start + np.arange(count).reshape(-1, *[1] * len(before), 1) * size
-            self.shape, self.ordered = (count, *before), bool(self.states)
+            self.shape, self.ordered = (count, *before), bool(self.states) and _adds(loop)
             self._piece(loop, first, np.minimum(first + size, end), first < end)
             self.shape, self.ordered = before, False
 
@@ -122,13 +125,38 @@ class _Run:
         self.values.close()
         self.valid, self.limit = valid, limit
 
+    def _lines(self, lines: Lines) -> None:
+        *parts, last = lines.axis.parts
+        if not _does_more_than_keep(lines):
+            return
+        start, end = self._interval(lines.axis)
+        first, after = start // last.extent, -(-end // last.extent)
+        valid, before = self.valid, self.intervals.get(last)
+        for k in range(max(0, int(np.max(after - first)))):
+            line = first + k
+            there = line < after
+            if not np.all(there):
+                self.valid = there if valid is None else valid & there
+            self._decode(parts, line)
+            self.intervals[last] = (np.maximum(start - line * last.extent, 0),
+                                    np.minimum(end - line * last.extent, last.extent))
+            self.values.open()
+            self.statements(lines.body)
+            self.values.close()
+            self.valid = valid
+        if before is None:
+            self.intervals.pop(last, None)
+        else:
+            self.intervals[last] = before
+
     def _stand(self, axis: Axis, at: Array) -> None:
         self.values.points[axis] = at
-        rest = at
-        for k in range(len(axis.parts) - 1, -1, -1):
-            part = axis.parts[k]
-            self.values.points[part] = rest % part.extent if k else rest
-            rest = rest // part.extent
+        self._decode(axis.parts, at)
+
+    def _decode(self, parts: Sequence[Axis], number: Array) -> None:
+        for k in range(len(parts) - 1, -1, -1):
+            self.values.points[parts[k]] = number % parts[k].extent if k else number
+            number = number // parts[k].extent
 
     def _interval(self, root: Axis) -> tuple[Array, Array]:
         if root in self.intervals:
@@ -142,10 +170,10 @@ class _Run:
     # ---- lanes
 
     def _vectors(self, s: Vectors) -> None:
-        axis, values = self.program.vector, self.values
+        axis, values = s.axis, self.values
         lanes = np.arange(s.count * self.program.lanes)
         first = self.intervals[axis][0] if axis in self.intervals else np.asarray(0)
-        values.points[axis] = first + lanes
+        self._stand(axis, first + lanes)
         mask = None if self.limit is None else values.points[axis] < self.limit
         for one in s.body:
             match one:
@@ -181,6 +209,17 @@ class _Run:
         if valid is not None:
             valid = np.broadcast_to(valid, shape)
         (state.add_all if self.ordered else state.add)(element, valid, position)
+
+
+def _adds(s: Loop | Lines) -> bool:
+    """Is something added up in it?"""
+    return any(isinstance(one, Flush | Accumulate) or isinstance(one, Loop | Lines) and _adds(one)
+               or isinstance(one, Vectors) and any(isinstance(x, Accumulate) for x in one.body) for one in s.body)
+
+
+def _does_more_than_keep(s: Loop | Lines | Vectors) -> bool:
+    return any(isinstance(one, Accumulate | Store)
+               or isinstance(one, Loop | Lines | Vectors) and _does_more_than_keep(one) for one in s.body)
 
 
 def _both(a: Array | None, b: Array | None) -> Array | None:

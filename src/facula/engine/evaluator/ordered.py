@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula.engine.compiler.program.ordered import Matrix, Product, Scan, Scatter
+from facula.engine.evaluator.products import ordered_product
 from facula.engine.graph.primitives.elements import convert, load, store
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
@@ -51,7 +52,7 @@ def scatter(s: Scatter, buffers: Sequence[Array]) -> None:
 def product(s: Product, buffers: Sequence[Array], numbers: Sequence[Any]) -> None:
     a = _matrix(s.a, buffers[0], (s.batch, s.m, s.k), numbers)
     b = _matrix(s.b, buffers[1], (s.batch, s.k, s.n), numbers)
-    buffers[2][:s.batch * s.m * s.n] = np.matmul(a, b).reshape(-1)
+    buffers[2][:s.batch * s.m * s.n] = ordered_product(a, b, s.order, s.fused).reshape(-1)
 
 
 def _matrix(x: Matrix, memory: Array, shape: tuple[int, int, int], numbers: Sequence[Any]) -> Array:

@@ -88,6 +88,17 @@ def allocate(nbytes: int, size: int = 0) -> Buffer:
     return buffer
 
 
+def allocate_apart(nbytes: int) -> Buffer:
+    """Uninitialised memory that no Buffer has had, as far as the system gives any."""
+    buffer = _blank(Buffer)
+    buffer.size_class = 0  # until it has memory
+    buffer.nbytes = nbytes
+    size = class_of(nbytes)
+    buffer.ptr, buffer.owner = _fresh(nbytes, size)
+    buffer.size_class = size
+    return buffer
+
+
 def held() -> int:
     """Bytes in Buffers that somebody holds, rounded up as they are allocated; adopted memory is not counted."""
     return _taken - _cached

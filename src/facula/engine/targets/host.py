@@ -87,10 +87,11 @@ def available() -> bool:
     return target.available()
 
 
-def machine() -> Machine:
-    """What the compiler is told of this processor."""
+def machine(vector_bytes: int = 64) -> Machine:
+    """What the compiler is told of this processor, with vectors of so many bytes at most."""
     from facula.engine.runtime.cpu import target
-    return target.host().machine()
+    from facula.engine.targets import processors
+    return processors.machine(target.narrowed(target.host(), vector_bytes))
 
 
 def widest(names: tuple[tuple[str, str], ...]) -> str:

@@ -171,8 +171,8 @@ def multi_head_attention_forward(
         v = facula.cat([v, bias_v.expand(1, batch, width)])
         added += 1
     q = q.reshape(length, batch * num_heads, head).transpose(0, 1)
-    k = static_k if static_k is not None else k.reshape(-1, batch * num_heads, head).transpose(0, 1)
-    v = static_v if static_v is not None else v.reshape(-1, batch * num_heads, head).transpose(0, 1)
+    k = static_k if static_k is not None else k.reshape(k.size(0), batch * num_heads, head).transpose(0, 1)
+    v = static_v if static_v is not None else v.reshape(v.size(0), batch * num_heads, head).transpose(0, 1)
     if add_zero_attn:
         zeros = facula.zeros((batch * num_heads, 1, head), dtype=k.dtype, device=k.device)
         k, v = facula.cat([k, zeros], 1), facula.cat([v, zeros], 1)

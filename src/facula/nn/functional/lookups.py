@@ -173,6 +173,9 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
         if starts and starts[0] != 0:
             raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to "
                                f"start from position 0. However, got {starts[0]}")
+        if starts and starts[-1] > count:
+            raise RuntimeError(f"offsets[-1] can not be greater than input's length {count} but got offsets[-1] of "
+                               f"{starts[-1]}")
         if not include_last_offset:
             starts.append(count)
         elif offsets.is_meta:

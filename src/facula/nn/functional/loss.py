@@ -9,7 +9,7 @@ import facula
 from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
 from facula.errors import warn
-from facula.ops.registry import functional
+from facula.ops.registry import DTYPE_NAMES, functional
 from facula.ops.requirements import require
 
 from .. import _reduction
@@ -57,9 +57,19 @@ def mse_loss(input: Any, target: Any, size_average: Any = None, reduce: Any = No
         _warn_if_broadcast(input, target)
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
-    difference = input - target
+    difference = _difference(input, target, "mse")
     squares = difference * difference
     return reduce_values(squares, reduction) if weight is None else _weighted(squares, weight, reduction)
+
+
+def _difference(input: Any, target: Any, what: str) -> Any:
+    """`input - target` in the type of both together, which has to be a floating-point one."""
+    if input.dtype is target.dtype and input.dtype.is_floating_point:
+        return input - target
+    of = facula.promote_types(input.dtype, target.dtype)
+    if not of.is_floating_point:
+        raise NotImplementedError(f"\"{what}_cpu\" not implemented for '{DTYPE_NAMES[of.name]}'")
+    return input.to(of) - target.to(of)
 
 
 @functional
@@ -84,7 +94,7 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
     reduction = _chosen(reduction, size_average, reduce)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    distance = (input - target).abs()
+    distance = _difference(input, target, "smooth_l1").abs()
     if beta == 0:
         return reduce_values(distance, reduction)
     near = distance < beta
@@ -103,7 +113,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     _warn_if_broadcast(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    distance = (input - target).abs()
+    distance = _difference(input, target, "huber").abs()
     values = facula.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 

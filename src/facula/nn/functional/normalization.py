@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
+from facula.engine.threads import turn
 from facula.ops.arrange.padding import pad
 from facula.ops.norm import normalization as ops
 from facula.ops.registry import functional
@@ -168,7 +169,7 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
 
 def _update_statistics(running_mean: Any, running_var: Any, mean: Any, variance: Any, momentum: float,
                        count: int) -> None:
-    with facula.no_grad():
+    with facula.no_grad(), turn():
         if running_mean is not None:
             running_mean.mul_(1 - momentum).add_(mean.reshape(-1).to(running_mean.dtype), alpha=momentum)
         if running_var is not None:

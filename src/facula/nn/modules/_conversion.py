@@ -29,7 +29,7 @@ class Conversion:
             # The Parameter object stays, so that optimizers and tied weights keep referring to it; but not on its way
             # to or from the meta device, as in torch.
             with facula.no_grad():
-                changed = fn(parameter)
+                changed = fn(parameter.data if is_lazy(parameter) else parameter)  # the data's shape says nothing yet
                 gradient = parameter.grad
                 if changed.is_meta is parameter.is_meta:
                     parameter.data = changed
@@ -41,7 +41,12 @@ class Conversion:
                 if gradient is not None:
                     parameter.grad = fn(gradient).requires_grad_(gradient.requires_grad)
         for key, buffer in self._buffers.items():
-            if buffer is not None:
+            if buffer is None:
+                continue
+            if is_lazy(buffer):
+                with facula.no_grad():
+                    buffer.data = fn(buffer.data)
+            else:
                 self._buffers[key] = fn(buffer)
         return self
 

@@ -354,8 +354,16 @@ class RNNCellBase(Module):
         if states is None:
             zero = facula.zeros(x.size(0), self.hidden_size, dtype=x.dtype, device=x.device)
             states = (zero,) * (2 if mode == "LSTM" else 1)
-        elif not batched:
-            states = tuple([s.unsqueeze(0) for s in states])
+        else:
+            if not batched:
+                states = tuple([s.unsqueeze(0) for s in states])
+            for k, state in enumerate(states):
+                if state.size(0) != x.size(0):
+                    raise RuntimeError(f"Input batch size {x.size(0)} doesn't match hidden{k} batch size "
+                                       f"{state.size(0)}")
+                if state.size(1) != self.hidden_size:
+                    raise RuntimeError(f"hidden{k} has inconsistent hidden_size: got {state.size(1)}, expected "
+                                       f"{self.hidden_size}")
         part = _input_part(mode, x, self.weight_ih, self.bias_ih, self.bias_hh)
         found = _step(mode, part, tuple(states), self.weight_hh, self.bias_hh, None)
         return found if batched else tuple([s.squeeze(0) for s in found])

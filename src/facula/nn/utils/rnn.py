@@ -54,6 +54,42 @@ class PackedSequence(_Packed):
         """The same in single precision."""
         return self.to(facula.float32)
 
+    def half(self) -> PackedSequence:
+        """The same in half precision."""
+        return self.to(facula.float16)
+
+    def long(self) -> PackedSequence:
+        """The same as 64-bit integers."""
+        return self.to(facula.int64)
+
+    def int(self) -> PackedSequence:
+        """The same as 32-bit integers."""
+        return self.to(facula.int32)
+
+    def short(self) -> PackedSequence:
+        """The same as 16-bit integers."""
+        return self.to(facula.int16)
+
+    def char(self) -> PackedSequence:
+        """The same as 8-bit integers."""
+        return self.to(facula.int8)
+
+    def byte(self) -> PackedSequence:
+        """The same as bytes."""
+        return self.to(facula.uint8)
+
+    def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """The same on a GPU."""
+        return type(self)(self.data.cuda(*args, **kwargs), *self[1:])  # type: ignore[no-any-return]
+
+    def pin_memory(self) -> PackedSequence:
+        """The same in memory that an accelerator can read; see `Tensor.pin_memory`."""
+        return type(self)(*(None if t is None else t.pin_memory() for t in self))  # type: ignore[no-any-return]
+
+    def is_pinned(self) -> bool:
+        """Is the data in such memory?"""
+        return bool(self.data.is_pinned())
+
     @property
     def is_cuda(self) -> bool:
         """Is the data on a GPU?"""

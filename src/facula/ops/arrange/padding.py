@@ -114,7 +114,9 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         before, after = amounts[2 * i], amounts[2 * i + 1]
         if before or after:
             input = _pad_dim(input, dims - 1 - i, before, after, mode)
-    if input is not given and mode != "circular":
+    if not any(amounts):
+        return input.clone()
+    if mode != "circular":
         lay(input, format_of(input.shape, [given]))
     return input
 

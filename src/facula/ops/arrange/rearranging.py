@@ -29,7 +29,10 @@ from facula.ops.view.reshaping import reshape, unsqueeze
 def flip(input: Tensor, *dims: Any, **kw: Any) -> Tensor:
     """The order along `dims` reversed."""
     n = len(input.shape)
-    wanted = [wrap_dim(d, n) for d in ints((kw["dims"],) if kw else dims, "dims")]
+    dims_named = kw.pop("dims", None)
+    if kw:
+        raise TypeError(f"flip() got an unexpected keyword argument '{next(iter(kw))}'")
+    wanted = [wrap_dim(d, n) for d in ints((dims_named,) if dims_named is not None else dims, "dims")]
     for d in wanted:
         if wanted.count(d) > 1:
             raise RuntimeError(f"dim {d} appears multiple times in the list of dims")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, PROMOTION, bool_, int32, int64
 from facula.engine.graph.expr import operand
 from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, contiguous_strides, size_of
+from facula.engine.realize import value_of
 from facula.engine.recorder import record
+from facula.engine.session import session
 from facula.ops.arguments import check_tensor, numpy_names, wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import along_rule, node_along, take_along
-from facula.ops.registry import op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -149,6 +151,16 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
                                "tensor must match, but we got boundaries tensor "
                                f"{list(edges.shape)} and input value tensor {list(input.shape)}")
     if sorter is not None:
+        if sorter.shape != edges.shape:
+            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary "
+                               f"tensor {list(edges.shape)}and got sorter tensor {list(sorter.shape)}")
+        if sorter.dtype is not int64:
+            raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got dtype "
+                               f"{DTYPE_NAMES[sorter.dtype.name]}")
+        if size_of(sorter.shape) and not is_meta(sorter) and session.traced is None:
+            places = value_of(read(sorter))
+            if places.min() < 0 or places.max() >= sorter.shape[-1]:
+                raise RuntimeError("torch.searchsorted(): sorter index out of range")
         edges = take_along(edges, sorter, len(edges.shape) - 1)
     return _search(edges, input, out_int32, bool(right) or side == "right")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_, int64
+from facula.dtypes import BOOL, FLOAT, bool_, int64
 from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
@@ -23,7 +23,7 @@ from facula.ops.conv.convolutions import several, spread_out
 from facula.ops.elementwise.arithmetic import div
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, rows, set_rows
-from facula.ops.registry import also, op
+from facula.ops.registry import DTYPE_NAMES, also, op
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshape_value
 from facula.size import Size
@@ -72,6 +72,10 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
             or (channels_only and not x.shape[0]):
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
                            f"input, but got: {list(x.shape)}")
+    of = x.dtype
+    if not of.is_floating_point and not (of is int64 and what.startswith("avg")) and not (
+            what in ("max_pool2d", "max_pool3d") and not of.is_complex and of.category != BOOL):
+        raise NotImplementedError(f"\"{what}\" not implemented for '{DTYPE_NAMES[of.name]}'")
     batched = len(x.shape) == n + 2
     return (x if batched else reshape_value(x, (1, *x.shape))), batched
 

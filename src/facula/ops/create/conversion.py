@@ -20,7 +20,7 @@ from facula.ops.arrange.joining import stack
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
 from facula.ops.elementwise.pointwise import broadcast
-from facula.ops.registry import method, op
+from facula.ops.registry import DTYPE_NAMES, method, op
 from facula.ops.view.dtype_views import view_as_complex
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
@@ -281,26 +281,61 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
             requires_grad: bool = False) -> Tensor:
     """`obj` as a tensor; `copy` forces (True) or forbids (False) a copy."""
-    if not isinstance(obj, (Tensor, np.ndarray)) and hasattr(obj, "__buffer__") and not isinstance(obj, (list, tuple)):
-        t = frombuffer(obj, dtype=dtype or defaults.get_default_dtype())
+    of = None if dtype is None else _dtype(dtype, "asarray")
+    if isinstance(obj, np.ndarray) and not obj.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between "
+                         "byte orders is currently not supported.")
+    has_memory = _has_buffer(obj)
+    if has_memory:
+        t = finish(frombuffer(obj, dtype=of or defaults.get_default_dtype()), device)
     else:
-        t = as_tensor(obj, dtype, device)
-    aliased = t is obj or isinstance(obj, np.ndarray) and t._storage is not None
+        t = as_tensor(obj, of, device)
+    owned = obj if isinstance(obj, Tensor) else None
+    aliased = t is owned or has_memory or isinstance(obj, np.ndarray) and t._storage is not None
     if copy is False and not aliased:
+        if isinstance(obj, Tensor):
+            have = obj.dtype
+        elif isinstance(obj, np.ndarray):
+            have = from_numpy_dtype(obj.dtype)
+        else:
+            raise ValueError("can't alias arbitrary sequence into a tensor.")
+        if have is not t.dtype:
+            raise ValueError(f"can't alias tensor with dtype '{DTYPE_NAMES[have.name]}' into dtype "
+                             f"'{DTYPE_NAMES[t.dtype.name]}'.")
         raise ValueError("can't alias arbitrary sequence into a tensor.")
     if copy and aliased:
         t = new(read(t))
     if requires_grad and not t._rg:
+        share(t)
         t = alias(t, t.shape, t._strides, t._offset) if t is obj else t
         t._rg = True
     return t
+
+
+def _has_buffer(obj: Any) -> bool:
+    """Has `obj`, no array, memory that it shares by the buffer protocol?"""
+    if isinstance(obj, (Tensor, np.ndarray, np.generic, list, tuple, int, float, complex, str)):
+        return False
+    try:
+        memoryview(obj).release()
+    except TypeError:
+        return False
+    return True
 
 
 @op(method=False)
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
     """A 1-D tensor over the memory of an object with the buffer protocol."""
     of = _dtype(dtype, "frombuffer")
-    raw = np.frombuffer(buffer, np.uint8)
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ValueError("object does not implement Python buffer protocol.") from None
+    if not view.c_contiguous:
+        raise RuntimeError("could not retrieve buffer from object")
+    if not view.nbytes or not count:
+        raise ValueError(f"both buffer length ({view.nbytes}) and count ({count}) must not be 0")
+    raw = np.frombuffer(view, np.uint8)
     if offset < 0 or offset >= raw.size:
         raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length "
                          f"({raw.size} bytes) minus 1")
@@ -359,7 +394,6 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
 
 
 def _title(t: Tensor) -> str:
-    from facula.ops.registry import DTYPE_NAMES
     return DTYPE_NAMES[t.dtype.name]
 
 

@@ -44,7 +44,7 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
 def placed(t: Tensor, device: Any, what: str) -> Tensor:
     """`t`, which nobody else holds, on `device` (None: where it is, or the default)."""
     place = parse_device(device, what)
-    if device is not None or place is not CPU:
+    if (device is not None or place is not CPU) and device_of(t) is not place:
         if t._storage is None:
             t._node = moved(t._node, place)
         else:
@@ -102,11 +102,11 @@ def everywhere(value: Any, shape: Size, of: dtype, layout: Layout | None) -> Ten
 # ---- one value everywhere -------------------------------------------------------------------------------
 
 
-def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype: Any = None, layout: Any = None,
+def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype: Any = None, layout: Any = None,
             device: Any = None, requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None,
             names: Any = None, **more: Any) -> Tensor:
-    if "size" in more:
-        size = (more.pop("size"),)
+    if "size" in more and not places:
+        places = (more.pop("size"),)
     if more:
         raise TypeError(f"{what}() got an unexpected keyword argument '{next(iter(more))}'")
     if dtype is None and out is not None:
@@ -118,7 +118,7 @@ def _filled(size: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype
     if what == "full":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    shape = sizes_of(size, what)
+    shape = sizes_of(places, what)
     layout = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
     return finish(everywhere(value, shape, of, layout), device, requires_grad, out, what, pin_memory)
 

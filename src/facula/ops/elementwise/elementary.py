@@ -16,6 +16,7 @@ from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
+from facula.engine.threads import turn
 from facula.ops.arguments import wrap_dim
 from facula.ops.arrange.joining import cat, stack
 from facula.ops.arrange.padding import constant_pad_nd
@@ -118,11 +119,12 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 @op(function=False)
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """`float_power` into a tensor that is in double precision already."""
-    result = float_power(self, exponent)
-    if result.dtype is not self.dtype:
-        raise RuntimeError(f"the base given to float_power_ has dtype {DTYPE_NAMES[self.dtype.name]} but the "
-                           f"operation's result requires dtype {DTYPE_NAMES[result.dtype.name]}")
-    return write_back(self, result, "float_power_")
+    with turn():
+        result = float_power(self, exponent)
+        if result.dtype is not self.dtype:
+            raise RuntimeError(f"the base given to float_power_ has dtype {DTYPE_NAMES[self.dtype.name]} but the "
+                               f"operation's result requires dtype {DTYPE_NAMES[result.dtype.name]}")
+        return write_back(self, result, "float_power_")
 
 
 def _whole(name: str, fn: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, bool_
+from facula.engine.threads import others
 from facula.ops.elementwise.arithmetic import (
     FLOAT_FORMULAS,
     SMALL_POWERS,
@@ -116,7 +117,7 @@ def _in_place_operator(fn: Any, name: str, plain: Binary | None) -> Any:
     """`_operator` for `x += y`."""
     def forward(self: Tensor, other: Any) -> Any:
         of = self.dtype
-        if plain is not None and of.is_floating_point:
+        if plain is not None and of.is_floating_point and not others:
             if isinstance(other, Tensor):
                 if other.dtype is of:
                     return write_back(self, apply2(plain.tt, self, other, of), name)

@@ -19,6 +19,7 @@ from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
 from facula.engine.graph.node import BATCHED, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
+from facula.engine.threads import turn
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import truth
@@ -310,7 +311,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
         return
     if isinstance(key, Tensor) and key.dtype is bool_ and key.shape == self.shape and size_of(key.shape) \
             and not isinstance(value, Tensor):
-        write_back(self, put_mask(self, key, value), "index_put_")  # as below, without the ways to it
+        with turn():
+            write_back(self, put_mask(self, key, value), "index_put_")  # as below, without the ways to it
         return
     view, advanced = parse(self, key)
     if not advanced:
@@ -338,8 +340,9 @@ def _fill_view(view: Tensor, value: Any) -> None:
 
 def put_into(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
     """Index tensors applied to `view` in place."""
-    result = _put(view, advanced, value, accumulate)
-    return update(view, result) if size_of(view.shape) else view
+    with turn():
+        result = _put(view, advanced, value, accumulate)
+        return update(view, result) if size_of(view.shape) else view
 
 
 def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:

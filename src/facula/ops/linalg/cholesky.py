@@ -81,12 +81,28 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 
 @register("cholesky_ex")
 def _factors(array: Any) -> tuple[Any, Any]:
-    """The factors, or zeros, and which minors are to blame."""
+    """The factors, as far as they exist, and which minors are to blame."""
     try:
         return ROUTINES["cholesky"](array)[0], np.zeros(array.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
-        found = np.array([_minor(m) for m in array.reshape(-1, *array.shape[-2:])])
-        return np.zeros_like(array), found.reshape(array.shape[:-2])
+        found = [_partial(m) for m in array.reshape(-1, *array.shape[-2:])]
+        return (np.array([factor for factor, _ in found]).reshape(array.shape),
+                np.array([minor for _, minor in found], np.int32).reshape(array.shape[:-2]))
+
+
+def _partial(m: Any) -> tuple[Any, int]:
+    """The factor, column by column, up to the minor that is to blame: from there the matrix itself, as LAPACK leaves
+    it, but for the pivot that was found."""
+    minor = _minor(m)
+    if not minor:
+        return np.linalg.cholesky(m), 0
+    k = minor - 1
+    found = np.tril(m)
+    for j in range(k):
+        found[j, j] = np.sqrt((m[j, j] - found[j, :j] @ found[j, :j].conj()).real)
+        found[j + 1:, j] = (m[j + 1:, j] - found[j + 1:, :j] @ found[j, :j].conj()) / found[j, j]
+    found[k, k] = (m[k, k] - found[k, :k] @ found[k, :k].conj()).real
+    return found, minor
 
 
 @op(method=False, namespace="linalg")
@@ -102,8 +118,8 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
     except LinAlgError:
         if check_errors:
             raise
-        zeros, blamed = _factors(value_of(read(A)))
-        return result(tensor_of(zeros, A.dtype), tensor_of(blamed, int32))
+        factor, blamed = (tensor_of(t, of) for t, of in zip(_factors(value_of(read(A))), (A.dtype, int32), strict=True))
+        return result(adjoint_of(factor) if upper else factor, blamed)
 
 
 def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:

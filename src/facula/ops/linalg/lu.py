@@ -240,6 +240,11 @@ def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True,
               unpack_pivots: bool = True) -> Any:
     """P, L and U of the compact form."""
+    if unpack_pivots and not is_meta(LU_pivots) and not traced(LU_pivots):
+        places = value_of(read(LU_pivots))
+        if places.size and not (places.min() >= 1 and places.max() <= LU_data.shape[-2]):
+            raise RuntimeError("pivots passed to lu_unpack must be between 1 and LU.size(-2) inclusive."
+                               "Did you properly pass the result of lu_factor?")
     p, lower, upper = _parts(LU_data, LU_pivots)
     empty = tensor_of(np.zeros(0), LU_data.dtype, LU_data)
     return result_type("lu_unpack", "P", "L", "U")(

@@ -6,7 +6,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.ops.linalg.svd import svdvals
-from facula.ops.linalg.systems import inv
+from facula.ops.linalg.systems import inv_ex
 from facula.ops.reduce.norms import vector_norm
 from facula.ops.registry import op
 
@@ -70,4 +70,5 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     if p is None or p in (2, -2):
         s = svdvals(A)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+    inverse, info = inv_ex(A)
+    return (matrix_norm(A, p) * matrix_norm(inverse, p)).masked_fill(info != 0, float("inf"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
-from facula.dtypes import int32
+from facula.dtypes import bool_, int32
 from facula.engine.graph.node import size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
@@ -85,9 +85,23 @@ at_root("inverse", inv)
 
 @op(method=False, namespace="linalg")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
-    """The inverse, and 0 for each matrix that has one."""
-    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
-    return result_type("linalg_inv_ex", "inverse", "info")(inv(A), info)
+    """The inverse, and 0 for each matrix that has one; of others NaN, and which diagonal element of U is zero."""
+    result = result_type("linalg_inv_ex", "inverse", "info")
+    try:
+        return result(inv(A), tensor_of(np.zeros(A.shape[:-2]), int32, A))
+    except LinAlgError:
+        if check_errors:
+            raise
+        sound, info, at = _without_singular(A)
+        return result(inv(sound).masked_fill(at, float("nan")), info)
+
+
+def _without_singular(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A with identities in the place of singular matrices, where the factorization of each ends, and a mask of them."""
+    array = value_of(read(A))
+    found = np.array([_singular_at(m) for m in np.reshape(array, (-1, *array.shape[-2:]))]).reshape(A.shape[:-2])
+    at = tensor_of(found != 0, bool_, A)[..., None, None]
+    return eye_like(A.shape[-1], A).where(at, A), tensor_of(found, int32, A), at
 
 
 def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -154,9 +168,16 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 @op(method=False, out=True, namespace="linalg")
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """X with A X = B, and 0 for each matrix that has an inverse."""
-    result = solve(A, B, left=left)
-    info = tensor_of(np.zeros(A.shape[:-2]), int32, A)
-    return result_type("linalg_solve_ex", "result", "info")(result, info)
+    result = result_type("linalg_solve_ex", "result", "info")
+    try:
+        return result(solve(A, B, left=left), tensor_of(np.zeros(A.shape[:-2]), int32, A))
+    except LinAlgError:
+        if check_errors:
+            raise
+        sound, info, at = _without_singular(A)
+        found = solve(sound, B, left=left)
+        vectors = found.dim() < at.dim() or B.dim() == 1 or B.dim() == A.dim() - 1 and B.shape == A.shape[:-1]
+        return result(found.masked_fill(at[..., 0] if vectors else at, float("nan")), info)
 
 
 @op(method=False, out=True, namespace="linalg")

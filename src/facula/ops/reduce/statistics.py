@@ -192,7 +192,7 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if input.dtype.category >= FLOAT:
-        raise RuntimeError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
+        raise NotImplementedError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     x = host_array(input)
     if x.size == 0 and x.ndim == 1:
         return from_array(np.zeros(minlength), int64)
@@ -209,6 +209,9 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+    check_tensor(input, "histogram")
+    if input.dtype not in (float32, float64):
+        raise NotImplementedError(f'"histogramdd" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     if isinstance(bins, Tensor) and bins.shape == (0,):
         raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
                            "bins tensor for dimension 0")

@@ -100,7 +100,7 @@ def _panel(code: Code, t: Target, p: str) -> tuple[str, str, str]:
 def product_kernel(name: str, layout: Layout, epilogue: EmitEpilogue | None = None) -> str:
     """The text of a module whose function `name` multiplies tiles."""
     t = layout.target
-    module = Module(t.lanes * t.itemsize)
+    module = Module(t.table)
     panels = {v: panel_kernel(module, t, v, layout.pack_a, list(layout.counts)) for v in layout.vectors}
     if isinstance(layout.a, MapLayout):
         gemm_map_a.pack_a(module, t, layout.a, list(layout.counts))
@@ -217,7 +217,7 @@ def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: st
     one), K their number, and n is the
     row length (for axis "row", m and n are exchanged).
     """
-    module = Module(t.lanes * t.itemsize)
+    module = Module(t.table)
     if epilogue is not None:
         finish_kernel(module, t, epilogue, EXTRA, axis)
     code = Code(module)
@@ -248,7 +248,7 @@ def combine_kernel(name: str, t: Target, epilogue: EmitEpilogue | None, axis: st
 def pack_kernel(name: str, t: Target, layout: str) -> str:
     """The text of a module whose function `name` packs B: a tile is (batch, block of k, panel). args are
     those of the product; C is where to, its row stride the padded number of columns."""
-    module = Module(t.lanes * t.itemsize)
+    module = Module(t.table)
     gemm_pack.pack_b(module, t, layout)
     code = Code(module)
     b, to = operand_pointer(code, t.type, B), operand_pointer(code, t.type, C)

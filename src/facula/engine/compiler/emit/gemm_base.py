@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from facula.engine.compiler.emit import access
 from facula.engine.compiler.emit.module import Code
+from facula.engine.compiler.instructions import Instructions, Masks
 from facula.engine.compiler.kernel import VECTOR_BYTES
 
 # Without the widths LLVM splits 512-bit vectors in two; "no-builtins" keeps copy loops from becoming memcpy.
@@ -16,7 +18,8 @@ SIGNATURE = "ptr %args, ptr %bufs, ptr %nums, i64 %lo, i64 %hi, ptr %scratch"
 
 @dataclass(frozen=True)
 class Target:
-    """The shape of a micro-tile: `rows` x `vectors` accumulators of `lanes` elements of LLVM type `type`.
+    """The shape of a micro-tile: `rows` x `vectors` accumulators of `lanes` elements of LLVM type `type`, on a target
+    with the instructions of `table`.
 
     8 x 3 fills 24 of AVX-512's 32 registers and leaves 3 for B and one or two for the broadcast of A;
     4 x 3 is the same for 16 registers. Both are powers of two, which the packing's transposes need.
@@ -26,6 +29,7 @@ class Target:
     itemsize: int
     lanes: int
     rows: int
+    table: Instructions
     vectors: int = 3
 
     @property
@@ -41,8 +45,8 @@ class Target:
 
     @property
     def masked(self) -> bool:
-        """AVX-512 masks any lane for free. Elsewhere a masked access is slow, or a branch per lane."""
-        return self.lanes * self.itemsize == 64
+        """Elsewhere a masked access is slow, or a branch per lane."""
+        return self.table.masks is Masks.FREE
 
     @property
     def row_counts(self) -> list[int]:
@@ -55,10 +59,10 @@ class Target:
         return f"v{self.lanes}{'f32' if self.type == 'float' else 'f64'}"
 
 
-def target(type: str, vector_bytes: int) -> Target:
-    """The micro-tile for vectors of `vector_bytes` (16, 32 or 64)."""
+def target(type: str, table: Instructions) -> Target:
+    """The micro-tile for the registers of `table`: all but about seven hold sums."""
     itemsize = {"float": 4, "double": 8}[type]
-    return Target(type, itemsize, vector_bytes // itemsize, 8 if vector_bytes == 64 else 4)
+    return Target(type, itemsize, table.vector_bytes // itemsize, 8 if table.registers >= 32 else 4, table)
 
 
 @contextmanager
@@ -150,18 +154,11 @@ def lane_mask(code: Code, t: Target, width: str) -> str:
 
 def masked_load(code: Code, t: Target, pointer: str, mask: str) -> str:
     """Lanes outside the mask are 0."""
-    name = f"llvm.masked.load.{t.suffix}.p0"
-    bits = f"<{t.lanes} x i1>"
-    code.module.declare(name, f"declare {t.vector} @{name}(ptr, i32, {bits}, {t.vector})")
-    return code.op(f"call {t.vector} @{name}(ptr {pointer}, i32 {t.itemsize}, {bits} {mask}, "
-                   f"{t.vector} zeroinitializer)")
+    return access.load(code, t.type, t.lanes, pointer, t.itemsize, mask)
 
 
 def masked_store(code: Code, t: Target, value: str, pointer: str, mask: str) -> None:
-    name = f"llvm.masked.store.{t.suffix}.p0"
-    bits = f"<{t.lanes} x i1>"
-    code.module.declare(name, f"declare void @{name}({t.vector}, ptr, i32, {bits})")
-    code.do(f"call void @{name}({t.vector} {value}, ptr {pointer}, i32 {t.itemsize}, {bits} {mask})")
+    access.store(code, t.type, t.lanes, value, pointer, t.itemsize, mask)
 
 
 def load(code: Code, t: Target, pointer: str) -> str:
@@ -178,8 +175,10 @@ def splat(code: Code, t: Target, scalar: str) -> str:
 
 
 def multiply_add(code: Code, t: Target, x: str, y: str, z: str) -> str:
-    """x * y + z, fused where the target can: `llvm.fma` would call libm where it cannot."""
-    name = f"llvm.fmuladd.{t.suffix}"
+    """x * y + z, rounded once where the target can: elsewhere `llvm.fma` would call the C library."""
+    if not t.table.fma:
+        return code.op(f"fadd {t.vector} {code.op(f'fmul {t.vector} {x}, {y}')}, {z}")
+    name = f"llvm.fma.{t.suffix}"
     code.module.declare(name, f"declare {t.vector} @{name}({t.vector}, {t.vector}, {t.vector})")
     return code.op(f"call {t.vector} @{name}({t.vector} {x}, {t.vector} {y}, {t.vector} {z})")
 

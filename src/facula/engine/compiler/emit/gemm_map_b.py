@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from facula.engine.compiler.emit import access
 from facula.engine.compiler.emit.gemm_base import (
     Target,
     add,
@@ -72,10 +73,8 @@ class _Panel:
 
     def load(self, source: str, mask: str) -> str:
         """Outside the mask: the fill."""
-        t, name = self.t, f"llvm.masked.load.{self.t.suffix}.p0"
-        self.code.module.declare(name, f"declare {t.vector} @{name}(ptr, i32, {self.bits}, {t.vector})")
-        return self.code.op(f"call {t.vector} @{name}(ptr {source}, i32 {t.itemsize}, {self.bits} {mask}, "
-                            f"{t.vector} {self.fill})")
+        t = self.t
+        return access.load(self.code, t.type, t.lanes, source, t.itemsize, mask, self.fill)
 
     def gathered(self, across: str, left: str, to: str) -> None:
         code, t, v, wide = self.code, self.t, self.narrow, f"<{self.t.lanes} x i64>"
@@ -84,8 +83,6 @@ class _Panel:
             whole = code.op(f"load {wide}, ptr {at(code, 'i64', across, str(w * CAPACITY))}, align 8")
             words.append(code.op(f"trunc {wide} {whole} to {v}"))
         present = lane_mask(code, t, left)
-        name, pointers = f"llvm.masked.gather.{t.suffix}.v{t.lanes}p0", f"<{t.lanes} x ptr>"
-        code.module.declare(name, f"declare {t.vector} @{name}({pointers}, i32, {self.bits}, {t.vector})")
         with loop(code, "0", "%k") as kk:
             position, *coordinates = entry(code, "%along", self.layout, kk)
             mask = present
@@ -93,9 +90,7 @@ class _Panel:
                 here = code.op(f"add {v} {own}, {self.every(code.op(f'trunc i64 {c} to i32'))}")
                 mask = self.both(mask, code.op(f"icmp ult {v} {here}, {limit}"))
             start = at(code, t.type, "%b", position)
-            lanes = code.op(f"getelementptr {t.type}, ptr {start}, {v} {words[0]}")
-            value = code.op(f"call {t.vector} @{name}({pointers} {lanes}, i32 {t.itemsize}, {self.bits} {mask}, "
-                            f"{t.vector} {self.fill})")
+            value = access.gather(code, t.type, t.lanes, start, words[0], t.itemsize, mask, self.fill, "i32")
             store(code, t, value, at(code, t.type, to, mul(code, kk, "%ldb")))
 
     def in_columns(self, across: str, left: str, to: str) -> None:

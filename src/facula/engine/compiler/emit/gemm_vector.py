@@ -39,6 +39,7 @@ from facula.engine.compiler.emit.gemm_base import (
     when,
 )
 from facula.engine.compiler.emit.module import Code, Module
+from facula.engine.compiler.program.ordered import Order
 
 # Positions in args; X's strides are (batch, k, -), W's (batch, k, j). K, K_TOTAL, K_STEP: see gemm.depth.
 X, W, Y = 0, 6, 12
@@ -58,10 +59,20 @@ class VectorLayout:
     axis: str  # "column" (m == 1) or "row" (n == 1)
 
 
+def vector_order(layout: VectorLayout) -> Order:
+    """The order of a sum, which the functions below write."""
+    if layout.form == "dots":
+        lanes = layout.target.whole.lanes
+        return Order(lanes=((8 if layout.single else 2) * lanes, lanes), padded=True)
+    if layout.form == "narrow":
+        return Order(lanes=(ROWS_AT_ONCE, 1))
+    return Order(blocks=(ROWS_AT_ONCE, 1), zero=True)
+
+
 def vector_kernel(name: str, layout: VectorLayout, epilogue: EmitEpilogue | None = None) -> str:
     """The text of a module whose function `name` computes tiles: (batch, block of outputs)."""
     t = layout.target
-    module = Module(t.lanes * t.itemsize)
+    module = Module(t.table)
     if epilogue is not None:
         finish_kernel(module, t, epilogue, EXTRA, layout.axis)
     code = Code(module)
@@ -97,7 +108,7 @@ def _dots(code: Code, layout: VectorLayout, x: str, w: str, y: str, k: str, coun
             code.do(f"store {t.type} {value}, ptr {at(code, t.type, '%scratch', kk)}, align {t.itemsize}")
         x = "%scratch"
     # how many vectors share a sum is the same everywhere; narrow registers hold the sums of fewer outputs at once
-    outputs, unroll = (1, 8) if layout.single else (4 if layout.target.masked else 2, 2)
+    outputs, unroll = 1 if layout.single else 4 if layout.target.masked else 2, vector_order(layout).lanes[0] // t.lanes
     w_j = argument(code, W + 5)
     final = sub(code, count, "1")
     step = unroll * t.lanes

@@ -23,7 +23,7 @@ class KernelBuilder:
     """The function of one kernel. `words` become the step's args."""
 
     def __init__(self, machine: Machine) -> None:
-        self.module = Module(machine.vector_bytes)
+        self.module = Module(machine.table)
         self.entry = Code(self.module)
         self.code = Code(self.module)
         self.code.counter = 100000  # names of the two never meet

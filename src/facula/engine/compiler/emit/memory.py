@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facula.dtypes import bool_, dtype, int64
-from facula.engine.compiler.emit.types import broadcast, element, narrow, splat, stored, suffix, vector, widen
+from facula.engine.compiler.emit import access
+from facula.engine.compiler.emit.types import broadcast, element, narrow, stored, vector, widen
 from facula.engine.compiler.program.formulas import Axis, Coordinate, Gather, Index, Kept, Load, Slot, Value
 from facula.engine.compiler.program.statements import Store
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def place(e: NestValues, key: object, index: Index) -> tuple[str, int]:
     """Position of `index` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
-    across = e.program.vector
+    across = e.vector
     at = e.bases.get((key, index))
     if at is None:
         at = "0"
@@ -47,7 +48,7 @@ def _stride(e: NestValues, key: object, index: Index, axis: Axis, stride: int) -
 def lanes_apart(e: NestValues, key: object, index: Index) -> str:
     """<0, s, 2s, ...> as i64 lanes."""
     steps = "<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">"
-    axis = e.program.vector
+    axis = e.vector
     stride = broadcast(e.code, _stride(e, key, index, axis, index.stride(axis)), "i64", e.lanes)
     return e.code.op(f"mul nsw {vector('i64', e.lanes)} {steps}, {stride}")
 
@@ -57,7 +58,7 @@ def moved(e: NestValues, at: str, u: int, key: object, index: Index, lane: int) 
     if u and lane == 1:
         at = e.add(at, str(u * e.lanes))
     elif u and lane:
-        axis = e.program.vector
+        axis = e.vector
         at = e.add(at, e.mul(_stride(e, key, index, axis, index.stride(axis)), str(u * e.lanes)))
     for axis, stride in index.terms:
         if axis.of is not None:
@@ -75,39 +76,17 @@ def load(e: NestValues, value: Load, u: int) -> str:
         return widen(
             e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1
         )
-    if lane == 1:
-        return widen(e.code, value.dtype, _load_vector(e, value.dtype, pointer), e.lanes)
+    if lane == 1 or e.lanes == 1:
+        return _load_vector(e, value.dtype, pointer)
     return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, value.buffer, value.index))
 
 
 def _load_vector(e: NestValues, d: dtype, pointer: str) -> str:
-    t, lanes = stored(d), e.lanes
-    v = vector(t, lanes)
-    if e.mask is None:
-        return e.code.op(f"load {v}, ptr {pointer}, align {d.itemsize}")
-    name = f"llvm.masked.load.{suffix(t, lanes)}.p0"
-    e.module.declare(name, f"declare {v} @{name}(ptr, i32, {vector('i1', lanes)}, {v})")
-    return e.code.op(
-        f"call {v} @{name}(ptr {pointer}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask}, "
-        f"{v} zeroinitializer)"
-    )
-
-
-def _all(lanes: int) -> str:
-    return splat("true", "i1", lanes)
+    return widen(e.code, d, access.load(e.code, stored(d), e.lanes, pointer, d.itemsize, e.mask), e.lanes)
 
 
 def _gather_lanes(e: NestValues, d: dtype, pointer: str, offsets: str) -> str:
-    t, lanes = stored(d), e.lanes
-    v, p = vector(t, lanes), vector("ptr", lanes)
-    pointers = e.code.op(f"getelementptr {t}, ptr {pointer}, {vector('i64', lanes)} {offsets}")
-    name = f"llvm.masked.gather.{suffix(t, lanes)}.v{lanes}p0"
-    e.module.declare(name, f"declare {v} @{name}({p}, i32, {vector('i1', lanes)}, {v})")
-    raw = e.code.op(
-        f"call {v} @{name}({p} {pointers}, i32 {d.itemsize}, {vector('i1', lanes)} {e.mask or _all(lanes)}, "
-        f"{v} zeroinitializer)"
-    )
-    return widen(e.code, d, raw, lanes)
+    return widen(e.code, d, access.gather(e.code, stored(d), e.lanes, pointer, offsets, d.itemsize, e.mask), e.lanes)
 
 
 def _clamped(e: NestValues, index: str, limit: str, lanes: int) -> str:
@@ -133,13 +112,13 @@ def gather(e: NestValues, value: Gather, u: int) -> str:
             return widen(
                 e.code, value.dtype, e.code.op(f"load {t}, ptr {pointer}, align {value.dtype.itemsize}"), 1
             )
-        if lane == 1:
-            return widen(e.code, value.dtype, _load_vector(e, value.dtype, pointer), e.lanes)
+        if lane == 1 or e.lanes == 1:
+            return _load_vector(e, value.dtype, pointer)
         return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, source, index))
     wide = vector("i64", e.lanes)
     rows = _clamped(e, e.vector_value(row, u), limit, e.lanes)
     offsets = e.code.op(f"mul nsw {wide} {rows}, {broadcast(e.code, pace, 'i64', e.lanes)}")
-    if lane:
+    if lane and e.lanes > 1:
         apart = (
             ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">")
             if lane == 1
@@ -153,7 +132,7 @@ def gather(e: NestValues, value: Gather, u: int) -> str:
 def coordinate(e: NestValues, value: Coordinate, u: int) -> str:
     at, lane = place(e, value, value.index)
     at = moved(e, at, u, value, value.index, lane)
-    if lane == 0:
+    if lane == 0 or e.lanes == 1:
         return at
     steps = (
         ("<" + ", ".join(f"i64 {k}" for k in range(e.lanes)) + ">")
@@ -174,25 +153,12 @@ def store(e: NestValues, s: Store, u: int) -> None:
         name = narrow(e.code, d, e.value(s.value, 0), 1)
         e.code.do(f"store {t} {name}, ptr {pointer}, align {d.itemsize}")
         return
-    v = vector(t, e.lanes)
     name = narrow(e.code, d, e.vector_value(s.value, u), e.lanes)
-    bits = vector("i1", e.lanes)
-    if lane == 2:
-        p = vector("ptr", e.lanes)
-        pointers = e.code.op(
-            f"getelementptr {t}, ptr {pointer}, {vector('i64', e.lanes)} {lanes_apart(e, s.buffer, s.index)}"
-        )
-        f = f"llvm.masked.scatter.{suffix(t, e.lanes)}.v{e.lanes}p0"
-        e.module.declare(f, f"declare void @{f}({v}, {p}, i32, {bits})")
-        e.code.do(
-            f"call void @{f}({v} {name}, {p} {pointers}, i32 {d.itemsize}, {bits} {e.mask or _all(e.lanes)})"
-        )
-    elif e.mask is None:
-        e.code.do(f"store {v} {name}, ptr {pointer}, align {d.itemsize}")
+    if lane == 2 and e.lanes > 1:
+        apart = lanes_apart(e, s.buffer, s.index)
+        access.scatter(e.code, t, e.lanes, name, pointer, apart, d.itemsize, e.mask)
     else:
-        f = f"llvm.masked.store.{suffix(t, e.lanes)}.p0"
-        e.module.declare(f, f"declare void @{f}({v}, ptr, i32, {bits})")
-        e.code.do(f"call void @{f}({v} {name}, ptr {pointer}, i32 {d.itemsize}, {bits} {e.mask})")
+        access.store(e.code, t, e.lanes, name, pointer, d.itemsize, e.mask)
 
 
 def over_reduced(e: NestValues, index: Index, name: str) -> str:
@@ -200,7 +166,7 @@ def over_reduced(e: NestValues, index: Index, name: str) -> str:
     at = "0"
     for k, (axis, stride) in enumerate(index.terms, 1):
         step = "1" if k == len(index.terms) else e.argument(stride, (name, axis))
-        at = e.add(at, e.mul(e.vector_at if axis is e.program.vector else e.coordinates[axis], step))
+        at = e.add(at, e.mul(e.vector_at if axis is e.vector else e.coordinates[axis], step))
     return at
 
 
@@ -210,12 +176,14 @@ def over_reduced(e: NestValues, index: Index, name: str) -> str:
 def _scratch(e: NestValues, slot: Slot, value: Value, u: int) -> tuple[str, str]:
     """Pointer to a kept vector, and its type in scratch (a bool is a byte)."""
     at = over_reduced(e, slot.index, "scratch")
+    if slot.start is not None:
+        at = e.code.op(f"sub nsw i64 {at}, {e.intervals[slot.start][0]}")
     if slot.vectors:
-        at = e.mul(at, str(e.lanes))
+        at = e.add(e.mul(at, str(e.program.lanes)), e.lane)
     at = e.add(at, str(u * e.lanes))
     base = "%scratch"
     if slot.offset:
-        base = e.code.op(f"getelementptr i8, ptr %scratch, i64 {e.argument(slot.offset, ('kept', slot))}")
+        base = e.code.op(f"getelementptr i8, ptr %scratch, i64 {e.argument(slot.offset, ('kept', slot.number))}")
     t = "i8" if value.dtype is bool_ else element(value.dtype)
     return e.code.op(f"getelementptr {t}, ptr {base}, i64 {at}"), t
 
@@ -224,27 +192,12 @@ def store_scratch(e: NestValues, slot: Slot, value: Value, u: int, name: str) ->
     pointer, t = _scratch(e, slot, value, u)
     if value.dtype is bool_:
         name = narrow(e.code, bool_, name, e.lanes)
-
-    v = vector(t, e.lanes)
     size = 1 if t == "i8" else value.dtype.compute.itemsize
-    if e.mask is None:
-        e.code.do(f"store {v} {name}, ptr {pointer}, align {size}")
-        return
-    f = f"llvm.masked.store.{suffix(t, e.lanes)}.p0"
-    bits = vector("i1", e.lanes)
-    e.module.declare(f, f"declare void @{f}({v}, ptr, i32, {bits})")
-    e.code.do(f"call void @{f}({v} {name}, ptr {pointer}, i32 {size}, {bits} {e.mask})")
+    access.store(e.code, t, e.lanes, name, pointer, size, e.mask)
 
 
 def load_scratch(e: NestValues, value: Kept, u: int) -> str:
     pointer, t = _scratch(e, value.slot, value, u)
-    v = vector(t, e.lanes)
     size = 1 if t == "i8" else value.dtype.compute.itemsize
-    if e.mask is None:
-        raw = e.code.op(f"load {v}, ptr {pointer}, align {size}")
-    else:
-        f = f"llvm.masked.load.{suffix(t, e.lanes)}.p0"
-        bits = vector("i1", e.lanes)
-        e.module.declare(f, f"declare {v} @{f}(ptr, i32, {bits}, {v})")
-        raw = e.code.op(f"call {v} @{f}(ptr {pointer}, i32 {size}, {bits} {e.mask}, {v} zeroinitializer)")
+    raw = access.load(e.code, t, e.lanes, pointer, size, e.mask)
     return widen(e.code, bool_, raw, e.lanes) if value.dtype is bool_ else raw

@@ -6,15 +6,16 @@ declarations; a `Block` hands out names and appends instructions to the function
 
 from __future__ import annotations
 
+from facula.engine.compiler.instructions import COMMON, Instructions
+
 
 class Module:
-    """The text of one LLVM module. Definitions are keyed by name, so asking twice is free.
-
-    `vector_bytes`: of the target's widest registers, if the text may use instructions of such a target alone.
+    """The text of one LLVM module, for a target with the instructions of `table`. Definitions are keyed by name, so
+    asking twice is free.
     """
 
-    def __init__(self, vector_bytes: int = 0) -> None:
-        self.vector_bytes = vector_bytes
+    def __init__(self, table: Instructions = COMMON) -> None:
+        self.table = table
         self.definitions: dict[str, str] = {}
 
     def declare(self, name: str, text: str) -> None:

@@ -19,6 +19,7 @@ from facula.engine.compiler.program.statements import (
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     Part,
     Start,
@@ -44,24 +45,28 @@ class NestEmitter(NestValues):
             match s:
                 case Loop():
                     self._loop(s)
+                case Lines():
+                    self._lines(s)
                 case Vectors():
-                    for u in range(s.count):
-                        self.lane_block(u)
-                        for one in s.body:
-                            self._vector(one, u)
-                    self.mask = None
+                    self.vectors(s)
                 case Let():
                     self.value(s.value, 0)
                 case Start():
                     self.start(s.accumulators, s.vectors)
                 case Flush():
-                    for a in s.accumulators:
-                        for u in range(s.vectors):
-                            reductions.flush(self, a, self.accumulators[a, u])
+                    self.flush(s.accumulators, s.vectors)
                 case Finish():
                     self.finish(s.accumulators, s.vectors)
                 case _:
                     raise AssertionError(f"{s!r} stands outside of Vectors")
+
+    def vectors(self, s: Vectors) -> None:
+        self.vector = s.axis
+        for u in range(s.count):
+            self.lane_block(u)
+            for one in s.body:
+                self._vector(one, u)
+        self.mask = None
 
     def _vector(self, s: Statement, u: int) -> None:
         match s:
@@ -96,7 +101,7 @@ class NestEmitter(NestValues):
             self.rests[root] = middle, end
             end = middle
         with self.loop(start, end, str(axis.size)) as i:
-            if any(isinstance(s, Loop) and s.axis.root is root for s in loop.body):
+            if any(isinstance(s, Loop | Lines) and s.axis.root is root for s in loop.body):
                 once = loop.part is Part.REST and axis.size == loop.unit
                 upto = end if once else self.code.least(self.add(i, str(axis.size)), end)
                 with self._left(root, i, upto):
@@ -106,7 +111,7 @@ class NestEmitter(NestValues):
                     self._enter(loop, i, self.ends.get(root, end))
                     self._statements(loop.body)
                     if loop.masked:
-                        self.masks = []
+                        self.unmask()
 
     @contextmanager
     def _left(self, root: Axis, start: str, end: str) -> Iterator[None]:
@@ -122,15 +127,16 @@ class NestEmitter(NestValues):
     def _enter(self, loop: Loop, i: str, end: str) -> None:
         """The loop that says where an axis stands."""
         axis, root = loop.axis, loop.axis.root
-        if root.parts or not root.reduced and root is not self.program.vector:
-            self._decode(root, i)
-        elif root is self.program.vector:
+        if _lanes_along(root, loop.body):
             self.vector_at = i
-        else:
+        elif root.reduced:
             self.coordinates[root] = i
+        else:
+            self.bases.clear()
+            self.row_depth = len(self.scopes)
+            self._decode(root.parts, i)
         if loop.masked:
-            count = axis.size // self.lanes
-            self.masks = [self._mask(self.add(i, str(u * self.lanes)), end) for u in range(count)]
+            self.mask_from(i, end, axis.size)
 
     def _tiles(self, loop: Loop) -> None:
         """The loops that threads share out, as one over all their tiles: the last one's lie side by side."""
@@ -188,6 +194,13 @@ class NestEmitter(NestValues):
             del self.ends[root]
             advance[0] = code.op(f"sub nsw i64 {upto}, {block}")
 
+    def mask_from(self, first: str, end: str, points: int) -> None:
+        """Of `points` from the first on, those from the end on do nothing."""
+        self.masks = [self._mask(self.add(first, str(at)), end) for at in range(0, points, self.lanes)]
+
+    def unmask(self) -> None:
+        self.masks = []
+
     def _mask(self, at: str, end: str) -> str:
         code, lanes = self.code, self.lanes
         left = code.op(f"sub nsw i64 {end}, {at}")
@@ -197,17 +210,35 @@ class NestEmitter(NestValues):
         steps = ", ".join(f"i8 {k}" for k in range(lanes))
         return code.op(f"icmp sgt {vector('i8', lanes)} {every}, <{steps}>")
 
-    def _decode(self, axis: Axis, row: str) -> None:
+    def _lines(self, lines: Lines) -> None:
+        """One loop over the lines that the interval touches, the first and the last of them perhaps in part."""
+        code, parts = self.code, lines.axis.parts
+        start, end = self._interval(lines.axis)
+        length = self.size(parts[-1])
+        first = code.op(f"udiv i64 {start}, {length}")
+        after = code.op(f"udiv i64 {self.add(end, code.op(f'sub nsw i64 {length}, 1'))}, {length}")
+        with self.loop(first, after, "1") as line, self.scope():
+            self._decode(parts[:-1], line)
+            base = self.mul(line, length)
+            before = code.op(f"sub nsw i64 {start}, {base}")
+            lower = code.op(f"select i1 {code.op(f'icmp sgt i64 {before}, 0')}, i64 {before}, i64 0")
+            upper = code.least(code.op(f"sub nsw i64 {end}, {base}"), length)
+            with self._left(parts[-1], lower, upper):
+                self._statements(lines.body)
+
+    def _decode(self, parts: Sequence[Axis], number: str) -> None:
         """Coordinates of a linear number along the axes it is made of."""
-        code = self.code
-        self.bases.clear()
-        self.row_depth = len(self.scopes)
-        rest = row
-        sizes = [self.argument(p.extent, "chunks") if p.of is not None else self.size(p) for p in axis.parts]
+        code, rest = self.code, number
+        sizes = [self.argument(p.extent, "chunks") if p.of is not None else self.size(p) for p in parts]
         for k in range(len(sizes) - 1, -1, -1):
             if k == 0:
-                self.coordinates[axis.parts[k]] = rest
+                self.coordinates[parts[k]] = rest
                 break
             above = code.op(f"udiv i64 {rest}, {sizes[k]}")
-            self.coordinates[axis.parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
+            self.coordinates[parts[k]] = code.op(f"sub nsw i64 {rest}, {self.mul(above, sizes[k])}")
             rest = above
+
+
+def _lanes_along(axis: Axis, body: Sequence[Statement]) -> bool:
+    return any(s.axis is axis if isinstance(s, Vectors) else isinstance(s, Loop | Lines) and _lanes_along(axis, s.body)
+               for s in body)

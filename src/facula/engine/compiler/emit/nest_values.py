@@ -13,6 +13,7 @@ from facula.engine.compiler.emit.kernel_builder import KernelBuilder
 from facula.engine.compiler.emit.types import broadcast, element, number, rounded
 from facula.engine.compiler.kernel import Machine
 from facula.engine.compiler.program.formulas import (
+    POINT,
     Apply,
     Axis,
     Coordinate,
@@ -31,12 +32,15 @@ from facula.engine.compiler.program.statements import Accumulator, LoopProgram
 class NestValues(KernelBuilder):
     """Writes what is computed at one point of a LoopProgram: values, accumulators and stores."""
 
-    vector_at: str  # where the step's first vector begins, along the vector's axis
+    vector: Axis  # that the lanes run along here
+    lane = "0"  # the first one of what is being computed, where they go one by one
+    vector_at: str  # where the step's first vector begins, along `vector`
 
     def __init__(self, program: LoopProgram, machine: Machine) -> None:
         super().__init__(machine)
         self.program = program
         self.lanes = program.lanes
+        self.vector = POINT
         self.memo: dict[tuple[object, int], str] = {}
         self.scopes: list[list[tuple[object, int]]] = [[]]
         self.row_depth = 0  # number of scopes inside of a row, and of no loop below it
@@ -121,6 +125,11 @@ class NestValues(KernelBuilder):
         for a in accumulators:
             for u in range(vectors):
                 self.accumulators[a, u] = reductions.start(self, a)
+
+    def flush(self, accumulators: Sequence[Accumulator], vectors: int) -> None:
+        for a in accumulators:
+            for u in range(vectors):
+                reductions.flush(self, a, self.accumulators[a, u])
 
     def finish(self, accumulators: Sequence[Accumulator], vectors: int) -> None:
         for a in accumulators:

@@ -18,7 +18,7 @@ from facula.engine.compiler.program.statements import Accumulator
 if TYPE_CHECKING:
     from facula.engine.compiler.emit.nest_values import NestValues
 
-_STEP = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and"}
+STEP = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and"}
 
 
 def _least(d: dtype, low: bool) -> object:
@@ -43,18 +43,23 @@ def _neutral(a: Accumulator) -> object:
     return {"sum": 0, "prod": 1, "any": False, "all": True}[name]
 
 
-def start(e: NestValues, a: Accumulator) -> list[str]:
+def fields(a: Accumulator) -> list[tuple[dtype, object]]:
+    """What an accumulator has for each lane, and begins with: the partial result; then the total, or the index."""
     d = a.element.dtype
-    t = register(d, e.lanes)
-    slots = [e.slot(t)]
-    e.code.do(f"store {t} {constant(_neutral(a), d, e.lanes)}, ptr {slots[0]}")
+    found = [(d, _neutral(a))]
     if a.levels == 2:
-        slots.append(e.slot(t))
-        e.code.do(f"store {t} {constant(0, d, e.lanes)}, ptr {slots[1]}")
+        found.append((d, 0))
     if a.is_arg:
-        wide = vector("i64", e.lanes)
-        slots.append(e.slot(wide))
-        e.code.do(f"store {wide} {constant(-1, int64, e.lanes)}, ptr {slots[1]}")
+        found.append((int64, -1))
+    return found
+
+
+def start(e: NestValues, a: Accumulator) -> list[str]:
+    slots = []
+    for d, first in fields(a):
+        t = register(d, e.lanes)
+        slots.append(e.slot(t))
+        e.code.do(f"store {t} {constant(first, d, e.lanes)}, ptr {slots[-1]}")
     return slots
 
 
@@ -72,7 +77,7 @@ def accumulate(e: NestValues, a: Accumulator, slots: list[str], name: str, u: in
         code.do(f"store {wide} {index}, ptr {slots[1]}")
     else:
         # the new value first: of max and min, only its NaN has to be looked for, off the chain of accumulations
-        best = scalar.emit(code, _STEP[a.name], d, lanes, [name, old])
+        best = scalar.emit(code, STEP[a.name], d, lanes, [name, old])
         if e.mask is not None:
             best = scalar.select(code, e.mask, d, lanes, best, old)
     code.do(f"store {t} {best}, ptr {slots[0]}")
@@ -103,7 +108,7 @@ def finish(e: NestValues, a: Accumulator, groups: list[list[str]]) -> str:
     if a.is_arg:
         return _finish_arg(e, a, groups)
     parts = [result(e, a, slots) for slots in groups]
-    step = _STEP[a.name]
+    step = STEP[a.name]
     while len(parts) > 1:
         half = len(parts) // 2  # the same halving as among the lanes below
         parts = [scalar.emit(code, step, d, lanes, [parts[k], parts[half + k]]) for k in range(half)]
@@ -174,7 +179,7 @@ def better(e: NestValues, of: Accumulator, lanes: int, a: tuple[str, str], b: tu
 def _index(e: NestValues, a: Accumulator, u: int) -> str:
     """The flat number of the current element among the reduced ones, in every lane."""
     at = over_reduced(e, a.position, "flat")
-    if not a.across:
+    if not a.across or e.lanes == 1:
         return broadcast(e.code, at, "i64", e.lanes)
     first = broadcast(e.code, e.add(at, str(u * e.lanes)), "i64", e.lanes)
     steps = ", ".join(f"i64 {k}" for k in range(e.lanes))

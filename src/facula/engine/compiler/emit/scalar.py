@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from facula.dtypes import BOOL, FLOAT, UNSIGNED, bool_, dtype, float64
-from facula.engine.compiler.emit import integers
+from facula.engine.compiler.emit import integers, rounding
 from facula.engine.compiler.emit.module import Code
 from facula.engine.compiler.emit.types import call, constant, element, register, suffix, vector
 from facula.engine.compiler.emit.vecmath import MATH_FUNCTIONS, emit_math
@@ -50,6 +50,13 @@ def _intrinsic(name: str) -> Row:
             return args[0]
         t = register(d, lanes)
         return call(code, f"llvm.{name}.{suffix(element(d), lanes)}", t, [(t, a) for a in args])
+
+    return row
+
+
+def _rounding(name: str) -> Row:
+    def row(code: Code, d: dtype, lanes: int, args: list[str]) -> str:
+        return args[0] if d.category != FLOAT else rounding.emit(code, name, element(d), lanes, args[0])
 
     return row
 
@@ -230,10 +237,10 @@ _rows: dict[str, Row] = {
     "fmod": _fmod,
     "maximum": _extreme("gt"),
     "minimum": _extreme("lt"),
-    "floor": _intrinsic("floor"),
-    "ceil": _intrinsic("ceil"),
-    "trunc": _intrinsic("trunc"),
-    "round": _intrinsic("roundeven"),
+    "floor": _rounding("floor"),
+    "ceil": _rounding("ceil"),
+    "trunc": _rounding("trunc"),
+    "round": _rounding("roundeven"),
     "sqrt": _intrinsic("sqrt"),
     "copysign": _intrinsic("copysign"),
     "rsqrt": _rsqrt,

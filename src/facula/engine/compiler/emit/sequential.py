@@ -10,17 +10,17 @@ from __future__ import annotations
 import functools
 
 from facula.dtypes import dtype
-from facula.engine.compiler.emit import casts, scalar
+from facula.engine.compiler.emit import access, casts, scalar
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.types import (
     narrow,
     register,
     rounded,
     stored,
-    suffix,
     vector,
     widen,
 )
+from facula.engine.compiler.instructions import Instructions
 from facula.engine.compiler.kernel import Kernel
 
 _HEAD = ("(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 "
@@ -40,8 +40,8 @@ _STEP = {
 class Writer:
     """Loops with counters in stack slots, as in kernel_builder.py."""
 
-    def __init__(self) -> None:
-        self.module = Module()
+    def __init__(self, table: Instructions) -> None:
+        self.module = Module(table)
         self.code = Code(self.module)
         self.slots: list[str] = []
 
@@ -75,12 +75,12 @@ class Writer:
 
 
 @functools.cache
-def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
+def scan_kernel(op: str, source: dtype, to: dtype, table: Instructions) -> Kernel:
     """args: x, out, lines, n, inner, lines of a tile.
 
     Line l starts at l / inner * n * inner + l % inner.
     """
-    w = Writer()
+    w = Writer(table)
     code = w.code
     x, out = w.pointer(0), w.pointer(1)
     lines, n, inner, tile = w.word(2), w.word(3), w.word(4), w.word(5)
@@ -120,11 +120,11 @@ def scan_kernel(op: str, source: dtype, to: dtype) -> Kernel:
 
 
 @functools.cache
-def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel:
+def scatter_kernel(op: str, d: dtype, single: bool, table: Instructions) -> Kernel:
     """args: out, index, source, count, rows, columns, columns of a tile. An index that is no row writes nothing."""
-    w = Writer()
+    w = Writer(table)
     code = w.code
-    lanes = 1 if single else max(2, vector_bytes // max(4, d.itemsize))
+    lanes = 1 if single or not table.vectors else max(2, table.vector_bytes // max(4, d.itemsize))
     out, index, source = w.pointer(0), w.pointer(1), w.pointer(2)
     count, rows, columns, tile = w.word(3), w.word(4), w.word(5), w.word(6)
     left = code.op(f"mul i64 %lo, {tile}")
@@ -136,40 +136,25 @@ def scatter_kernel(op: str, d: dtype, single: bool, vector_bytes: int) -> Kernel
     start = code.op(f"mul i64 {i[0]}, {columns}")
     wrong = code.op(f"icmp uge i64 {row}, {rows}")  # must not touch foreign memory
     j = w.begin(left, code.op(f"select i1 {wrong}, i64 {left}, i64 {right}"))
-    mask = None if single else _mask(code, j[0], right, lanes)
-    memory_type, size = vector(stored(d), lanes), d.itemsize
+    mask = None if lanes == 1 else _mask(code, j[0], right, lanes)
+    size = d.itemsize
 
     def pointer(base: str, line: str) -> str:
         return code.op(f"getelementptr {stored(d)}, ptr {base}, i64 "
                        f"{code.op(f'add i64 {line}, {j[0]}')}")
 
     def load(p: str) -> str:
-        if mask is None:
-            return widen(code, d, code.op(f"load {memory_type}, ptr {p}, align {size}"), lanes)
-        f = f"llvm.masked.load.{suffix(stored(d), lanes)}.p0"
-        w.module.declare(f, f"declare {memory_type} @{f}(ptr, i32, {vector('i1', lanes)}, "
-                            f"{memory_type})")
-        raw = code.op(
-            f"call {memory_type} @{f}(ptr {p}, i32 {size}, {vector('i1', lanes)} {mask}, "
-            f"{memory_type} zeroinitializer)"
-        )
-        return widen(code, d, raw, lanes)
+        return widen(code, d, access.load(code, stored(d), lanes, p, size, mask), lanes)
 
     new = load(pointer(source, start))
     target = pointer(out, to)
     if op != "set":
         new = rounded(code, d, scalar.emit(code, _STEP[op], d, lanes, [load(target), new]), lanes)
     raw = narrow(code, d, new, lanes)
-    if mask is None:
-        code.do(f"store {memory_type} {raw}, ptr {target}, align {size}")
-    else:
-        f = f"llvm.masked.store.{suffix(stored(d), lanes)}.p0"
-        w.module.declare(f, f"declare void @{f}({memory_type}, ptr, i32, {vector('i1', lanes)})")
-        code.do(f"call void @{f}({memory_type} {raw}, ptr {target}, i32 {size}, "
-                f"{vector('i1', lanes)} {mask})")
+    access.store(code, stored(d), lanes, raw, target, size, mask)
     w.end(j, str(lanes))
     w.end(i)
-    return w.kernel(f"scatter {op} {d.name}{' single' if single else ''}", 8 * vector_bytes)
+    return w.kernel(f"scatter {op} {d.name}{' single' if single else ''}", 8 * table.vector_bytes)
 
 
 def _mask(code: Code, at: str, end: str, lanes: int) -> str:

@@ -6,9 +6,9 @@ A value has two forms: in memory (`stored`; a bool is a byte, a bfloat16 sixteen
 
 from __future__ import annotations
 
-import struct
-
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float16, float32, float64
+from facula.engine.compiler.emit import halves
+from facula.engine.compiler.emit.literals import hex_real, to_single
 from facula.engine.compiler.emit.module import Code
 
 
@@ -45,11 +45,8 @@ def number(value: object, d: dtype) -> str:
     if d.category == FLOAT:
         x = float(value)  # type: ignore[arg-type]
         if d is not float64:
-            try:
-                x = struct.unpack("f", struct.pack("f", x))[0]
-            except OverflowError:
-                x = float("inf") if x > 0 else float("-inf")
-        return f"0x{struct.unpack('Q', struct.pack('d', x))[0]:016X}"
+            x = to_single(x)
+        return hex_real(x)
     if d is bool_:
         return "true" if value else "false"
     bits = 8 * d.itemsize
@@ -95,6 +92,8 @@ def call(code: Code, name: str, result: str, arguments: list[tuple[str, str]]) -
 def widen(code: Code, d: dtype, name: str, lanes: int) -> str:
     """From the form in memory to the form in a register."""
     if d is float16:
+        if not code.module.table.halves:
+            return halves.widen(code, name, lanes)
         return code.op(f"fpext {vector('half', lanes)} {name} to {vector('float', lanes)}")
     if d is bfloat16:
         wide = vector("i32", lanes)
@@ -109,6 +108,8 @@ def widen(code: Code, d: dtype, name: str, lanes: int) -> str:
 def narrow(code: Code, d: dtype, name: str, lanes: int) -> str:
     """From the form in a register to the form in memory, rounding to nearest even."""
     if d is float16:
+        if not code.module.table.halves:
+            return halves.narrow(code, name, lanes)
         return code.op(f"fptrunc {vector('float', lanes)} {name} to {vector('half', lanes)}")
     if d is bfloat16:  # by hand: the AVX-512 instruction flushes denormals to zero
         i32, f32 = vector("i32", lanes), vector("float", lanes)

@@ -25,6 +25,7 @@ from facula.engine.compiler.emit import (
 )
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.vecmath_lanes import Kind, Lanes, Value
+from facula.engine.compiler.instructions import Instructions
 
 # Small functions are inlined: their constants then stay in registers around the caller's loop. The others
 # would cost more time to compile at every use than a call costs to run.
@@ -74,7 +75,7 @@ def emit_math(code: Code, fn: str, dtype: str, lanes: int, args: Sequence[str],
     """
     if fn == "random_bits":
         dtype = "double"
-    for key, text in _definitions(fn, dtype, lanes, vector_bits, code.module.vector_bytes).items():
+    for key, text in _definitions(fn, dtype, lanes, vector_bits, code.module.table).items():
         code.module.declare(key, text)
     t = _element(fn, dtype, lanes)
     return code.op(f"call {t} @{_name(fn, dtype, lanes)}({', '.join(f'{t} {a}' for a in args)})")
@@ -90,9 +91,9 @@ def _name(fn: str, dtype: str, lanes: int) -> str:
 
 
 @functools.cache
-def _definitions(fn: str, dtype: str, lanes: int, vector_bits: int, vector_bytes: int) -> Mapping[str, str]:
+def _definitions(fn: str, dtype: str, lanes: int, vector_bits: int, table: Instructions) -> Mapping[str, str]:
     """The text of the function and of what it calls. Callees come first."""
-    module = Module(vector_bytes)
+    module = Module(table)
     code = Code(module)
     b = Lanes(code, dtype, lanes, functools.partial(emit_math, vector_bits=vector_bits))
     kind: Kind = "int" if fn == "random_bits" else "real"

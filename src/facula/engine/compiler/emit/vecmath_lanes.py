@@ -9,31 +9,14 @@ whatever the width, since LLVM may neither contract nor reorder what is written.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from facula.engine.compiler.emit import rounding
+from facula.engine.compiler.emit.literals import hex_real, to_single
 from facula.engine.compiler.emit.module import Code
 
 Kind = Literal["real", "int", "mask"]
-
-
-def hex_real(x: float) -> str:
-    """`x` as an exact IR constant: the bits of the double (also for `float`, whose values are doubles).
-
-    >>> hex_real(1.5)
-    '0x3FF8000000000000'
-    """
-    return f"0x{struct.unpack('<Q', struct.pack('<d', x))[0]:016X}"
-
-
-def to_single(x: float) -> float:
-    """`x` rounded to float32 (overflow to inf), as a Python float."""
-    try:
-        rounded: float = struct.unpack("<f", struct.pack("<f", x))[0]
-    except OverflowError:
-        rounded = float("inf") if x > 0 else float("-inf")
-    return rounded
 
 
 class Value:
@@ -208,13 +191,16 @@ class Lanes:
 
     def rint(self, a: Value) -> Value:
         """To the nearest integer, halves to even."""
-        return self._intrinsic("roundeven", a)
+        return self._rounded("roundeven", a)
 
     def trunc(self, a: Value) -> Value:
-        return self._intrinsic("trunc", a)
+        return self._rounded("trunc", a)
 
     def floor(self, a: Value) -> Value:
-        return self._intrinsic("floor", a)
+        return self._rounded("floor", a)
+
+    def _rounded(self, name: str, a: Value) -> Value:
+        return Value(self, rounding.emit(self.code, name, self.dtype, self.lanes, a.text), "real")
 
     def select(self, mask: Value, a: Value | float, b: Value | float) -> Value:
         model = a if isinstance(a, Value) else b if isinstance(b, Value) else self.real(0.0)
@@ -270,14 +256,15 @@ class Lanes:
 
     @property
     def scales(self) -> bool:
-        """Can `times_power` be used? AVX-512 has an instruction for it."""
-        return self.code.module.vector_bytes == 64 and self.lanes * self.bits == 512
+        """Can `times_power` be used?"""
+        table = self.code.module.table
+        return table.times_power is not None and self.lanes * self.bits == 8 * table.power_bytes
 
     def times_power(self, a: Value, n: Value) -> Value:
         """a * 2**n for whole numbers n (as reals), rounded once."""
-        t, letter = self.type("real"), "s" if self.single else "d"
-        return self.new(f"call {t} @llvm.x86.avx512.mask.scalef.p{letter}.512({t} {a.text}, {t} {n.text}, "
-                        f"{t} poison, i{self.lanes} -1, i32 4)", "real")
+        times_power = self.code.module.table.times_power
+        assert times_power is not None
+        return Value(self, times_power(self.code, self.dtype, self.lanes, a.text, n.text), "real")
 
     # --- other functions, other types, branches
 

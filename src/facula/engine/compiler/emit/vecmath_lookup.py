@@ -7,36 +7,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from facula.engine.compiler.emit.module import Code
-from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value, hex_real
+from facula.engine.compiler.emit.literals import hex_real
+from facula.engine.compiler.emit.vecmath_lanes import Lanes, Value
 
 
 def lookup(b: Lanes, table: Sequence[float], index: Value) -> Value:
     """table[index % 16] in float lanes, for 16 floats."""
-    vector_bytes = b.code.module.vector_bytes
-    if vector_bytes == 64:
-        return _in_registers(b, index, 16, lambda places: _of_one_register(b.code, table, places))
-    if vector_bytes == 32:
-        return _in_registers(b, index, 8, lambda places: _of_two_registers(b.code, table, places))
-    return _in_memory(b, table, index)
-
-
-def _floats(table: Sequence[float]) -> str:
-    return f"<{len(table)} x float> <{', '.join(f'float {hex_real(x)}' for x in table)}>"
-
-
-def _of_one_register(code: Code, table: Sequence[float], places: str) -> str:
-    """AVX-512 has room for 16 floats in a register."""
-    return code.op(f"call <16 x float> @llvm.x86.avx512.permvar.sf.512({_floats(table)}, <16 x i32> {places})")
-
-
-def _of_two_registers(code: Code, table: Sequence[float], places: str) -> str:
-    """AVX2 has room for 8; its instruction looks at three bits of a place, and the fourth says which register."""
-    low, high = (code.op(f"call <8 x float> @llvm.x86.avx2.permps({_floats(half)}, <8 x i32> {places})")
-                 for half in (table[:8], table[8:]))
-    fourth = code.op(f"shl <8 x i32> {places}, splat (i32 28)")
-    upper = code.op(f"icmp slt <8 x i32> {fourth}, zeroinitializer")
-    return code.op(f"select <8 x i1> {upper}, <8 x float> {high}, <8 x float> {low}")
+    found = b.code.module.table.lookup
+    if found is None:
+        return _in_memory(b, table, index)
+    return _in_registers(b, index, found.at_once, lambda places: found.pick(b.code, table, places))
 
 
 def _in_registers(b: Lanes, index: Value, at_once: int, pick: Callable[[str], str]) -> Value:
@@ -67,7 +47,7 @@ def _in_registers(b: Lanes, index: Value, at_once: int, pick: Callable[[str], st
 
 def _in_memory(b: Lanes, table: Sequence[float], index: Value) -> Value:
     op, n = b.code.op, b.lanes
-    text = _floats(table)
+    text = f"<{len(table)} x float> <{', '.join(f'float {hex_real(x)}' for x in table)}>"
     name = f"@table{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
     b.code.module.declare(name, f"{name} = private unnamed_addr constant {text}, align 64")
     places, found = index & 15, "poison"

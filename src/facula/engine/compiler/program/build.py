@@ -6,33 +6,32 @@ there twice, without masks for the bulk and with masks for the rest, unless its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from facula.engine.compiler.kernel import VECTOR_BYTES
 from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest
-from facula.engine.compiler.loops import Store as NestStore
-from facula.engine.compiler.program.formulas import Axis, Index
+from facula.engine.compiler.program.formulas import Axis
 from facula.engine.compiler.program.statements import (
     Accumulate,
-    Accumulator,
     Binding,
     Finish,
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     LoopProgram,
     Part,
     Start,
     Statement,
-    Store,
     Vectors,
 )
-from facula.engine.compiler.program.translate import Translation
+from facula.engine.compiler.program.straight import Straight
+from facula.engine.compiler.program.translate import BATCH, BLOCK, PIECE
+from facula.engine.compiler.program.walks import Walk
+from facula.engine.compiler.values import Val
 from facula.engine.graph.node import size_of
 
-BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
-MOST_COST = 48.0  # of the operations in a loop body, unrolled
 BIG = 90  # operations from which on only the masked form is written, to keep compile times low
 
 
@@ -52,21 +51,13 @@ def build_program(nest: Nest, title: str, tiles: Tiles) -> tuple[LoopProgram, li
     body = build.column_tiles() if nest.columns else build.row_tiles()
     prelude = tuple([build.values.value(v) for v in build.order if v.level == KERNEL and v.op != "reduce"])
     buffers = tuple(build.values.buffers.values())
-    return LoopProgram(title, tuple(build.axes), nest.lanes, build.vector, buffers, prelude, body), build.values.keys
+    return LoopProgram(title, tuple(build.axes), nest.lanes, buffers, prelude, body), build.values.keys
 
 
-class _Build:
+class _Build(Straight):
     def __init__(self, nest: Nest, tiles: Tiles) -> None:
-        self.nest = nest
+        super().__init__(nest)
         self.tiles = tiles
-        self.axes = [Axis(f"i{d}", n, r) for d, (n, r) in enumerate(zip(nest.sizes, nest.reduced, strict=True))]
-        self.order = nest.order
-        self.values = Translation(nest, self.order, self.axes)
-        self.vector = self.axes[-1] if self.axes else Axis("point", 1, fixed=True)
-        self.chunk: Axis | None = None
-        if nest.chunk:
-            first = self.axes[nest.inner[0]]
-            self.chunk = Axis("chunk", -(-first.extent // nest.chunk), of=first, size=nest.chunk)
         parts = [self.axes[d] for d in nest.outer] + ([self.chunk] if self.chunk else [])
         self.rows = Axis("row", size_of(tuple([p.extent for p in parts])), parts=tuple(parts))
         self.small = len(self.order) < BIG
@@ -100,7 +91,7 @@ class _Build:
         for phase in range(len(nest.phases)):
             accumulators = self._accumulators(phase)
             out.append(Start(accumulators, unroll))
-            out += self._reduced(0, phase, unroll)
+            out += self._reduced(phase, unroll, self._element(phase, unroll), len(nest.runs))
             out += [Finish(accumulators, unroll), *self._lets(COLUMN, phase + 1, unroll)]
         return (*out, *self._stores(nest.outer_stores, len(nest.phases), unroll))
 
@@ -110,91 +101,100 @@ class _Build:
         nest = self.nest
         out: list[Statement] = self._lets(ROW, 0)
         # from the type alone: the order of a sum does not depend on what it was fused with
-        unroll = max(1, VECTOR_BYTES // nest.lanes)
+        unroll = self.values.step // nest.lanes
         for phase in range(len(nest.phases)):
             accumulators = self._accumulators(phase)
             out.append(Start(accumulators, unroll))
-            out += self._reduced(0, phase, unroll)
+            out += self._reduced(phase, unroll, self._along_run(phase, unroll), len(nest.runs) - 1)
             out += [Finish(accumulators, unroll), *self._lets(ROW, phase + 1)]
         out += self._stores(nest.outer_stores, len(nest.phases), 1)
         return self._row_tiles_of(Loop(self.rows, tuple(out)))
 
     # ---- reduced axes
 
-    def _reduced(self, depth: int, phase: int, unroll: int) -> list[Statement]:
-        """Loops over the reduced axes; the innermost in blocks: accuracy."""
+    def _reduced(self, phase: int, unroll: int, body: list[Statement], runs: int) -> list[Statement]:
+        """Loops over the first so many runs of reduced dimensions; along the last of all in blocks: accuracy."""
         nest = self.nest
-        dims = [d for d in nest.inner if nest.columns or d != nest.vector_dim]
-        if depth == len(dims):
-            body = self._element(phase, unroll)
-            return self._vectors_along(body, phase, unroll) if not nest.columns else body
-        axis = self.axes[dims[depth]]
-        inner = Loop(axis, tuple(self._reduced(depth + 1, phase, unroll)))
-        if depth < len(dims) - 1 or not nest.columns:
-            return [inner]
-        block = Axis("block", -(-axis.extent // BLOCK), of=axis, size=BLOCK)
-        return [Loop(block, (inner, Flush(self._accumulators(phase), unroll)))]
+        for k in reversed(range(runs)):
+            run, axis = nest.runs[k], self.values.flats[k]
+            last = k == len(nest.runs) - 1
+            flush = Flush(self._accumulators(phase), unroll)
+            chunked = self.chunk is not None and k == 0
+            blocks = last and (axis.extent > BLOCK or len(run) == 1 or chunked)
+            if len(run) > 1 and (blocks or chunked):
+                body = [Lines(axis, (Loop(self.axes[run[-1]], tuple(body)),))]
+            else:
+                for d in reversed(run):
+                    body = [Loop(self.axes[d], tuple(body))]
+            if blocks:
+                body = [Loop(Axis("block", -(-axis.extent // BLOCK), of=axis, size=BLOCK), (*body, flush))]
+            elif last:
+                body.append(flush)
+        return body
 
-    def _vectors_along(self, body: list[Statement], phase: int, unroll: int) -> list[Statement]:
-        """Whole steps in blocks, then the rest masked.
+    def _along_run(self, phase: int, unroll: int) -> list[Statement]:
+        """Over the last run of reduced dimensions, which the lanes run along."""
+        walk, axis = self.values.walks[phase], self.values.flats[-1]
+        if walk is Walk.FLAT:
+            return self._in_steps(axis, self._element(phase, unroll), phase, unroll)
+        if walk is Walk.BY_PARTS:
+            chunked = self.chunk is not None and len(self.nest.runs) == 1
+            return self._by_parts(self._in_steps(self.axes[-1], self._element(phase, unroll), phase, unroll), chunked)
+        out: list[Statement] = []
+        reductions = self.nest.phases[phase]
+        for start in range(0, len(reductions), BATCH):
+            batch = reductions[start:start + BATCH]
+            accumulators = tuple([self.values.accumulators[v] for v in batch])
+            lines = self._by_parts(self._staged(phase, batch, start == 0), self.values.in_pieces)
+            body = [Vectors(axis, unroll, tuple([Let(a.element) for a in accumulators])),
+                    Vectors(axis, unroll, tuple([Accumulate(a) for a in accumulators]))]
+            if self.values.in_pieces:
+                out += self._in_steps(axis, body, phase, unroll, lines)
+            else:
+                out += [*lines, *self._in_steps(axis, body, phase, unroll)]
+        return out
+
+    def _by_parts(self, body: list[Statement], within: bool) -> list[Statement]:
+        """`body`, which goes along the last part of the last run, for all of it or what is left `within` a loop."""
+        if within:
+            return [Lines(self.values.flats[-1], tuple(body))]
+        for d in reversed(self.nest.runs[-1][:-1]):
+            body = [Loop(self.axes[d], tuple(body))]
+        return body
+
+    def _in_steps(self, axis: Axis, body: Sequence[Statement], phase: int, unroll: int,
+                  before: Sequence[Statement] = ()) -> list[Statement]:
+        """Whole steps in blocks, then the rest masked; `before` the steps of each piece of a block something else.
 
         The element at distance i from the start goes to partial sum i mod step, whether the text is one or two.
         """
-        axis, step = self.vector, self.nest.lanes * unroll
+        step = self.values.step
         steps = Axis("step", -(-axis.extent // step), of=axis, size=step)
         blocks = Axis("block", -(-axis.extent // (step * BLOCK)), of=axis, size=step * BLOCK)
         flush = Flush(self._accumulators(phase), unroll)
         bulk, rest = Loop(steps, tuple(body)), Loop(steps, tuple(body), masked=True)
+        if before:
+            pieces = Axis("piece", -(-axis.extent // (step * PIECE)), of=axis, size=step * PIECE)
+            bulk, rest = Loop(pieces, (*before, bulk)), Loop(pieces, (*before, rest))
         if not self.small:
             return [Loop(blocks, (rest, flush), part=Part.BOTH, unit=step)]
         return [Loop(blocks, (bulk, flush), part=Part.WHOLE, unit=step),
                 Loop(steps, (rest, flush), part=Part.REST, unit=step)]
 
-    # ---- straight lines
+    def _staged(self, phase: int, reductions: list[Val], first: bool) -> list[Statement]:
+        """The elements of `reductions` along a line, left in scratch memory; for the `first` of them, what else the
+        phase does."""
+        axis, lanes = self.axes[-1], self.nest.lanes
+        steps = 2 if self.small and axis.extent >= 4 * lanes else 1
 
-    def _accumulators(self, phase: int) -> tuple[Accumulator, ...]:
-        return tuple([self.values.accumulators[v] for v in self.nest.phases[phase]])
+        def body(unroll: int) -> tuple[Statement, ...]:
+            made = [(self.values.staging(v, flat=False), self.values.value(v.args[0], phase)) for v in reductions]
+            out: list[Statement] = [Vectors(axis, unroll, tuple([Keep(slot, value) for slot, value in made]))]
+            return (*out, *self._left_behind(phase, unroll)) if first else tuple(out)
 
-    def _lets(self, level: int, phase: int, unroll: int = 0) -> list[Statement]:
-        """The values of `level` that are known after `phase` reductions."""
-        values = [self.values.value(v, phase) for v in self.order
-                  if v.level == level and v.phase == phase and v.op != "reduce"]
-        return [Vectors(unroll, (Let(v),)) if unroll else Let(v) for v in values]
-
-    def _element(self, phase: int, unroll: int) -> list[Statement]:
-        """The body of the innermost loop."""
-        nest = self.nest
-        accumulators = self._accumulators(phase)
-        kept = [v for v in nest.kept if nest.kept_from[v] == phase]
-        out: list[Statement] = [
-            Vectors(unroll, tuple([Let(a.element) for a in accumulators])),
-            Vectors(unroll, tuple([Keep(self.values.slots[v], self.values.value(v, phase)) for v in kept])),
-            *self._stores(nest.element_stores[phase], phase, unroll),
-            Vectors(unroll, tuple([Accumulate(a) for a in accumulators]))]
-        return [s for s in out if not isinstance(s, Vectors) or s.body]
-
-    def _stores(self, stores: list[NestStore], phase: int, unroll: int) -> list[Statement]:
-        made = [self._store(s, phase) for s in stores]
-        values = tuple([Let(s.value) for s in made if s.vector])
-        return [Vectors(unroll, body) for body in (values, tuple(made)) if body]
-
-    def _store(self, store: NestStore, phase: int) -> Store:
-        nest, value = self.nest, self.values.value(store.value, phase)
-        index = self.values.index(store.map)
-        vector = bool(nest.sizes) and index.stride(self.vector) != 0
-        if self.chunk is not None and store in nest.outer_stores:  # partial results: one set of rows for each chunk
-            index = Index(index.const, index.nums, (*index.terms, (self.chunk, nest.rows)))
-        return Store(self.values.buffer(store.node, store.dtype), index, value, store.dtype, vector)
-
-    def _unroll(self) -> int:
-        nest = self.nest
-        if not nest.sizes:
-            return 1
-        # by cost, since math functions are inlined: the unrolled body should stay small to compile
-        heavy = sum(v.cost - sum(a.cost for a in v.args) for v in self.order if v.level >= COLUMN)
-        most = 2 if not nest.phases else 4
-        while most > 1 and heavy * most > MOST_COST:
-            most //= 2
-        if nest.columns and nest.kept:
-            return 1
-        return most
+        vectors = Axis("vector", -(-axis.extent // lanes), of=axis, size=lanes)
+        if steps == 1:
+            return [Loop(vectors, body(1), masked=True)]
+        whole = Axis("step", -(-axis.extent // (steps * lanes)), of=axis, size=steps * lanes)
+        return [Loop(whole, body(steps), part=Part.WHOLE, unit=steps * lanes),
+                Loop(vectors, body(1), part=Part.REST, unit=steps * lanes, masked=True)]

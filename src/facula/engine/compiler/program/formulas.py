@@ -49,6 +49,9 @@ class Axis:
         return self.name if self.of is None else f"{self.name} (pieces of {self.size})"
 
 
+POINT = Axis("point", 1, fixed=True)  # lanes run along this one where there is no other
+
+
 class Index(NamedTuple):
     """const + sum(factor * number[at]) + sum(stride * point of axis)."""
 
@@ -74,15 +77,18 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Slot:
-    """Scratch memory for one value at all points of the reduced axes, from byte `offset` on.
+    """Scratch memory for one value at points of the reduced axes, from byte `offset` on. Loops that go through the
+    points by other axes have a Slot each, of the same number.
 
     index   position of a lane's element; counted in vectors (of `lanes` elements) where the lanes run along a kept axis
+    start   counted from where the loops around stand of this axis
     """
 
     number: int
     offset: int
     index: Index
     vectors: bool
+    start: Axis | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -5,8 +5,8 @@
 Scan      (source, result)        along the middle of (outer, n, inner), in order; the first element is itself
 Scatter   (result, index, source) result[index[i]] = op(result[index[i]], source[i]) for i in order, rows of columns;
                                   an index that is no row writes nothing
-Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j]. The order of the sum is not
-                                  said: the emitter's blocks decide it
+Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j], in the order that an
+                                  Order says
 Alike     (inputs.., result)      the primitive's own meaning in NumPy (engine/graph/primitives/): of kernels that add
                                   nothing up, so that there is no order to keep to
 Nothing                           part of a later step
@@ -58,7 +58,31 @@ class Matrix:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """How the products of one sum are added, each by x * y + z.
+
+    piece   so many products are a sum of their own, and these sums are added in order, to 0 first. 0: there is one
+    blocks  of a piece: as many whole blocks of the first size as there are, then of the next; of the last size the last
+            block may be shorter. A block's products are added up from 0, and blocks' sums in order. (): one block
+    zero    the first block's sum is added to 0
+    lanes   of a block: as long as there are as many products as the first number says, each goes to a partial sum of
+            its own. Then partial sums are added, the first half and the second, until they are as many as the next
+            number says, and so on; in the end until there is one
+    padded  what is left for the last number of lanes, less than a product each and perhaps none, is filled up with
+            products of zeros
+    """
+
+    piece: int = 0
+    blocks: tuple[int, ...] = ()
+    zero: bool = False
+    lanes: tuple[int, ...] = (1,)
+    padded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
+    """`fused`: is x * y + z rounded once?"""
+
     dtype: dtype
     batch: int
     m: int
@@ -66,6 +90,8 @@ class Product:
     k: int
     a: Matrix
     b: Matrix
+    order: Order
+    fused: bool
 
 
 @dataclass(frozen=True, slots=True)

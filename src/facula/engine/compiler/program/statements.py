@@ -6,7 +6,15 @@ through its piece. Threads take the pieces of the outermost loops. Below, `Vecto
 vectors of `lanes` lanes: each of its statements is done for `count * lanes` consecutive points, from where
 the innermost loop over that axis stands.
 
+Reduced dimensions with no kept one between them are one axis to a sum, however many the values are read along: its
+elements are numbered row by row, and the sum's order is told by these numbers. Where the values cannot be read so,
+either the loops go through the parts in that order (`Lines` where a block ends within a line), or, where lanes run
+along the axis, a block of elements is left in scratch memory by lines and added up from there.
+
     Loop, Vectors                    as above
+    Lines      axis                  what the loops around have left of `axis`, which is made of parts, in lines along
+                                     the last of these: the body is done once for each, with the others standing still
+                                     and the line's points left of the last
     Let        value                 compute it here, for all that follows in this loop; what is not named is computed
                                      where it is first asked for
     Store      buffer, index, value  in `vector` form an element for each lane
@@ -61,7 +69,14 @@ class Loop(Statement):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Lines(Statement):
+    axis: Axis
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Vectors(Statement):
+    axis: Axis
     count: int
     body: tuple[Statement, ...]
 
@@ -133,14 +148,12 @@ class Finish(Statement):
 @dataclass(frozen=True, eq=False, slots=True)
 class LoopProgram:
     """axes      of the nest, outermost first
-    vector    the axis that lanes run along: the last of them, if there is one
     prelude   values that are the same everywhere
     """
 
     title: str
     axes: tuple[Axis, ...]
     lanes: int
-    vector: Axis
     buffers: tuple[Buffer, ...]
     prelude: tuple[Value, ...]
     body: tuple[Statement, ...]

@@ -25,6 +25,7 @@ from facula.engine.compiler.program.statements import (
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     LoopProgram,
     Part,
@@ -39,7 +40,7 @@ def program_text(program: LoopProgram) -> str:
     """Loops by indentation, a line a statement; values get names where they are first used."""
     space = "x".join(f"{a.extent}{'(reduced)' if a.reduced else ''}" for a in program.axes) or "one point"
     text = _Text()
-    text.lines.append(f"loops of [{program.title}]: over {space}, vectors of {program.lanes} along {program.vector!r}")
+    text.lines.append(f"loops of [{program.title}]: over {space}, vectors of {program.lanes}")
     for b in program.buffers:
         text.lines.append(f"b{b.number}: {b.size} {b.dtype.name}")
     for v in program.prelude:
@@ -70,8 +71,11 @@ class _Text:
                     of = "" if s.axis.of is None else f" of {s.axis.of.name} in {s.axis.size}s"
                     self.say(f"for {s.axis.name}{of} in {s.axis.extent}{by}{parts}{which}{', masked' * s.masked}:")
                     self.inside(s.body)
+                case Lines():
+                    self.say(f"for lines of {s.axis.name}, along {s.axis.parts[-1].name}:")
+                    self.inside(s.body)
                 case Vectors():
-                    self.say(f"{s.count} vectors:")
+                    self.say(f"{s.count} vectors along {s.axis.name}:")
                     self.inside(s.body)
                 case Let():
                     if s.value in self.names:

@@ -22,6 +22,7 @@ from facula.engine.compiler.program.statements import (
     Flush,
     Keep,
     Let,
+    Lines,
     Loop,
     LoopProgram,
     Part,
@@ -68,6 +69,8 @@ class _Walk:
                 case Loop():
                     self._pairs(body, k, s)
                     self._loop(s)
+                case Lines():
+                    self._lines(s)
                 case Vectors():
                     self._vectors(s)
                 case Let():
@@ -104,7 +107,7 @@ class _Walk:
         if loop.unit < 1 or loop.part is not Part.ALL and axis.size % loop.unit and loop.unit % axis.size:
             raise VerifyError(f"{axis!r} and units of {loop.unit} do not fit into each other")
         outer = self.pieces.get(root)
-        if axis is not root and root is not self.program.vector and not _cut_further(loop):
+        if axis is not root and not _cut_further(loop):
             raise VerifyError(f"nobody goes through the points of {axis!r}")
         before = self.known, self.masked, self.whole
         units = loop.unit if loop.part is Part.WHOLE else self.whole.get(root, 1)
@@ -121,37 +124,48 @@ class _Walk:
             self.pieces[root] = outer
         self.known, self.masked, self.whole = before
 
+    def _lines(self, lines: Lines) -> None:
+        """Of a line any number of points may be left."""
+        *parts, last = lines.axis.parts
+        if not any(isinstance(s, Loop) and s.axis.root is last for s in lines.body):
+            raise VerifyError(f"nobody goes along the lines of {lines.axis!r}")
+        before = self.known, self.whole
+        self.known, self.whole = self.known.copy(), {**self.whole, last: 1}
+        self.known.axes.update(parts)
+        self._statements(lines.body)
+        self.known, self.whole = before
+
     # ---- lanes
 
     def _vectors(self, s: Vectors) -> None:
-        vector, points = self.program.vector, s.count * self.program.lanes
+        vector, points = s.axis, s.count * self.program.lanes
         loop = self.pieces.get(vector)
         here = loop is not None and loop.axis.size == points
         if here and not self.masked and self.whole.get(vector, 1) % points:
             raise VerifyError(f"{points} points of {vector!r} at a time, without a mask, where fewer may be left")
         before, self.known = self.known, self.known.copy()
         if here:
-            self.known.axes.add(vector)
+            self.known.axes.update((vector, *vector.parts))
         for one in s.body:
             match one:
                 case Let():
                     verify_value(one.value, self.known, here)
                 case Store():
-                    self._store(one, here)
+                    self._store(one, vector, here)
                 case Keep():
                     verify_value(one.value, self.known, here)
-                    self.known.kept.add(one.slot)
+                    self.known.kept.add(one.slot.number)
                 case Accumulate():
                     self._accumulate(one.accumulator, s.count, here)
                 case _:
                     raise VerifyError(f"{one!r} in Vectors")
         self.known = before
 
-    def _store(self, s: Store, here: bool) -> None:
+    def _store(self, s: Store, vector: Axis, here: bool) -> None:
         verify_value(s.value, self.known, here)
         if s.vector and not here:
             raise VerifyError(f"a vector is stored to buffer {s.buffer.number} where no lanes are")
-        if s.vector != bool(s.index.stride(self.program.vector)):
+        if s.vector != bool(s.index.stride(vector)):
             raise VerifyError(f"a store to buffer {s.buffer.number} mistakes vectors for scalars")
         if not s.dtype is s.buffer.dtype is s.value.dtype:
             raise VerifyError(f"{s.value.dtype} is stored as {s.dtype} to a buffer of {s.buffer.dtype}")
@@ -193,19 +207,20 @@ class _Walk:
 
 def _cut_further(loop: Loop) -> bool:
     """Is there a loop inside that takes smaller pieces?"""
-    return any(isinstance(s, Loop) and (s.axis.root is loop.axis.root or _goes_over(s, loop.axis.root))
-               for s in loop.body)
+    return any(_goes_over(s, loop.axis.root) for s in loop.body)
 
 
-def _goes_over(loop: Loop, root: Axis) -> bool:
-    return any(isinstance(s, Loop) and (s.axis.root is root or _goes_over(s, root)) for s in loop.body)
+def _goes_over(s: Statement, root: Axis) -> bool:
+    if isinstance(s, Vectors):
+        return s.axis is root
+    return isinstance(s, Loop | Lines) and (s.axis.root is root or any(_goes_over(inner, root) for inner in s.body))
 
 
 def _reduced(body: Sequence[Statement]) -> set[Axis]:
     """The reduced axes that loops go over."""
     found: set[Axis] = set()
     for s in body:
-        if isinstance(s, Loop):
-            found |= {s.axis.root} if s.axis.root.reduced else set()
+        if isinstance(s, Loop | Lines):
+            found |= {p for p in s.axis.root.parts or (s.axis.root,) if p.reduced}
             found |= _reduced(s.body)
     return found

@@ -14,7 +14,6 @@ from facula.engine.compiler.program.formulas import (
     Index,
     Kept,
     Load,
-    Slot,
     Total,
     Value,
     arguments,
@@ -28,12 +27,12 @@ from facula.errors import VerifyError
 class Known:
     """axes     that stand somewhere here
     totals   accumulators that are finished
-    kept     scratch that has been filled
+    kept     numbers of scratch slots that have been filled
     """
 
     axes: set[Axis]
     totals: set[Accumulator]
-    kept: set[Slot]
+    kept: set[int]
 
     def copy(self) -> Known:
         return Known(set(self.axes), self.totals, self.kept)
@@ -74,7 +73,7 @@ def _verify_one(v: Value, known: Known) -> None:
             if v.of not in known.totals:
                 raise VerifyError(f"the {v.of.name} is asked for before it is finished")
         case Kept():
-            if v.slot not in known.kept or v.dtype is not v.of.dtype:
+            if v.slot.number not in known.kept or v.dtype is not v.of.dtype:
                 raise VerifyError(f"slot {v.slot.number} is read before it is filled")
 
 

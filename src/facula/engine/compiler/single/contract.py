@@ -13,7 +13,7 @@ from facula.engine.compiler.loops import Store
 from facula.engine.compiler.lower_loops import Temporary
 from facula.engine.compiler.operands import matrix_of
 from facula.engine.compiler.plan import Made, Work
-from facula.engine.compiler.program.ordered import Matrix, Nothing, Product
+from facula.engine.compiler.program.ordered import Matrix, Nothing, Order, Product
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.single.lowering import Lowering, Slots, builder_of, one_store, real
 from facula.engine.graph.node import Node, size_of
@@ -76,7 +76,7 @@ def _product(
     def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
         c = matmul.Operand(slots[target], 0, (m * n, n, 1))
         x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
-        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.vector_bytes, temp)
+        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.table, temp)
 
     def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
         if x.map is not None:
@@ -99,7 +99,10 @@ def _product(
             part.program = Nothing()
         if made:  # the last one stands for all
             (_, x), (_, y) = sources
-            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)))
+            order = made[-1].program
+            assert isinstance(order, Order)
+            made[-1].program = Product(of, batch, m, n, k, meaning(x, (batch, m, k)), meaning(y, (batch, k, n)), order,
+                                       machine.table.fma)
             made[-1].slots = slots[a], slots[b], slots[target]
         return [*made]
 

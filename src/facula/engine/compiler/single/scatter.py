@@ -20,7 +20,7 @@ def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine
     copy = copy_of(node, base, graph, formats, machine)
     count = size_of(index.shape)
     op = node.op.name.removeprefix("scatter_")
-    kernel = scatter_kernel(op, node.dtype, columns == 1, machine.vector_bytes)
+    kernel = scatter_kernel(op, node.dtype, columns == 1, machine.table)
     block = max(256, columns if count * columns < 65536 else -(-columns // 16))
     tiles = -(-columns // block)
     constant = source.op is CONST and source not in graph.leaves

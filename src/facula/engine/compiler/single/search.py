@@ -8,6 +8,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.emit import scalar
 from facula.engine.compiler.emit.sequential import Writer
 from facula.engine.compiler.emit.types import stored, widen
+from facula.engine.compiler.instructions import Instructions
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.plan import Made, Work
 from facula.engine.compiler.program.ordered import alike
@@ -19,9 +20,9 @@ TILE = 4096  # elements
 
 
 @functools.cache
-def _kernel(of: dtype, right: bool) -> Kernel:
+def _kernel(of: dtype, right: bool, table: Instructions) -> Kernel:
     """args: edges, x, out, elements, elements of a row, edges of a row, halvings, elements of a tile."""
-    w = Writer()
+    w = Writer(table)
     code = w.code
     edges, x, out = w.pointer(0), w.pointer(1), w.pointer(2)
     total, wide, n, halvings, tile = (w.word(k) for k in range(3, 8))
@@ -62,7 +63,7 @@ def _search(node: Node, graph: Graph, formats: dict[int, str], machine: Machine)
     (right,) = node.attrs or (False,)
     total, (wide, n) = size_of(node.shape), (x.shape[1], edges.shape[1])
     halvings = n.bit_length()
-    kernel = _kernel(x.dtype, bool(right))
+    kernel = _kernel(x.dtype, bool(right), machine.table)
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         places = slots[edges], slots[x], slots[node]

@@ -16,6 +16,7 @@ import struct
 from facula.engine.runtime.buffer import allocate
 from facula.engine.runtime.cpu import jit, launch, limits, object_cache, processor, target
 from facula.engine.runtime.cpu.pool import workers
+from facula.errors import BackendUnavailable
 
 COPY_BYTES = 128 << 20  # far beyond most caches
 _COPY_TILES, _FMA_TILES = 256, 64
@@ -27,7 +28,7 @@ def report(measure: bool = True) -> dict[str, object]:
     """Everything, section by section. `measure=False` leaves out what takes time."""
     found: dict[str, object] = {"machine": machine(), "versions": versions(), "threads": threads(),
                                 "cache": object_cache.statistics(), "jit": dict(jit.statistics)}
-    if measure and target.available():
+    if measure and _host() is not None:
         found["speed"] = speed()
     return found
 
@@ -36,8 +37,8 @@ def machine() -> dict[str, object]:
     """Processor and vector width. Without llvmlite, only what the system tells."""
     found: dict[str, object] = {"system": platform.platform(), "processor": processor.name(),
                                 "cpus": os.cpu_count(), "memory": _memory_bytes()}
-    if target.available():
-        host = target.host()
+    host = _host()
+    if host is not None:
         found["llvm_cpu"] = host.cpu
         found["vector_bits"] = host.vector_bytes * 8
         found["features"] = [f[1:] for f in host.features.split(",") if f.startswith("+")]
@@ -52,8 +53,17 @@ def versions() -> dict[str, object]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
-    found["llvm"] = target.host().llvm_version if target.available() else None
+    host = _host()
+    found["llvm"] = host.llvm_version if host is not None else None
     return found
+
+
+def _host() -> target.Target | None:
+    """None where no kernels are compiled: llvmlite is missing, or LLVM cannot serve this machine."""
+    try:
+        return target.host() if target.available() else None
+    except BackendUnavailable:
+        return None
 
 
 def threads() -> dict[str, object]:

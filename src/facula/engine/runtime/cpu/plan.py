@@ -75,6 +75,9 @@ class Plan:
                              for step in spec.steps)
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
+        if self._execute is not None and self._program is not None and not self._offsets and not self._parallel:
+            # `execute` itself, with nothing of Python's in between
+            self.execute = functools.partial(self._execute, self._program, b"")  # type: ignore[method-assign]
         self.weight = 2000 + 1500 * len(spec.steps) + (self._arena_bytes if self._arena_bytes <= KEEP_ARENA else 0)
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
@@ -116,10 +119,10 @@ class Plan:
         if self._parallel and not workers.running:
             workers.start()
         if not self._offsets:
-            self._execute(recipe, self._program, nodes, leaves, numbers, results, b"")  # type: ignore[misc]
+            self._execute(self._program, b"", recipe, nodes, leaves, numbers, results)  # type: ignore[misc]
             return
         arena = self._take_arena()
-        self._execute(recipe, self._program, nodes, leaves, numbers, results, arena.table)  # type: ignore[misc]
+        self._execute(self._program, arena.table, recipe, nodes, leaves, numbers, results)  # type: ignore[misc]
         if self._arena_bytes <= KEEP_ARENA:
             self._spare.append(arena)
 
@@ -212,7 +215,7 @@ def _executes(text: str) -> bool:
     numbers = [7, 2.5, -1, -1.0]
     words = [3, 2, 3, 1, id(BUFFER), id(_NOTHING), 2, 0, 1, 2, 0, 1 << 2 | execute_code.FLOAT,
              2 << 2 | execute_code.INTEGER, 3 << 2 | execute_code.FLOAT]
-    run(struct.pack(f"={len(words)}q", *words), b"abc", nodes, leaves, numbers, results, struct.pack("=q", 99))
+    run(b"abc", struct.pack("=q", 99), struct.pack(f"={len(words)}q", *words), nodes, leaves, numbers, results)
     memory = [leaves[k].buffer.ptr for k in (2, 0, 1)]  # type: ignore[union-attr]
     expected = struct.pack("=6Q", *memory, *map(_address, results), 99), struct.pack("=dqd", 2.5, -1, -1.0)
     leaf = [(n.op, n.inputs, n.attrs, n.scalars, n.buffer) for n in nodes]

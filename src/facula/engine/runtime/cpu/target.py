@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from facula.config import VECTOR_BYTES
-from facula.engine.compiler.kernel import Machine
 from facula.engine.runtime.cpu import object_cache, probe, processor
 from facula.errors import BackendUnavailable
 
@@ -46,13 +45,6 @@ class Target:
         tune = f'"tune-cpu"="{self.tune}" ' if self.tune else ""
         return (f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" '
                 f'"target-cpu"="{self.cpu}" {tune}"target-features"="{self.features}"')
-
-    def machine(self) -> Machine:
-        """What the compiler is told of it."""
-        features = frozenset(f[1:] for f in self.features.split(",") if f.startswith("+"))
-        many = "avx512vl" in features or not self.triple.startswith(("x86", "i686"))
-        first, second, third = (told or usual for told, usual in zip(self.caches, Machine().caches, strict=True))
-        return Machine(self.vector_bytes, 32 if many else 16, (first, second, third), features)
 
     @property
     def fingerprint(self) -> str:
