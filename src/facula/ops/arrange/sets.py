@@ -38,7 +38,7 @@ def _parts(shape: tuple[int, ...], dim: int) -> int:
 
 def _outermost(values: Tensor, dim: int | None) -> Tensor:
     """The parts along `dim` lie one after another, as those that were compared."""
-    if dim is None:
+    if dim is None or 0 in values.shape:
         return values
     n = len(values.shape)
     d = wrap_dim(dim, n)

@@ -17,6 +17,7 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.engine.threads import turn
+from facula.layouts import contiguous_format
 from facula.ops.arguments import wrap_dim
 from facula.ops.arrange.joining import cat, stack
 from facula.ops.arrange.padding import constant_pad_nd
@@ -243,7 +244,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
     if is_meta(input):
         return new(meta_node((size, len(input.shape)), int64))
-    found = nonzero(input).contiguous()
+    found = nonzero(input).clone(memory_format=contiguous_format)
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
     return constant_pad_nd(
