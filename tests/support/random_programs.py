@@ -10,7 +10,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-SHAPES = [(), (3,), (4,), (2, 3), (3, 4), (4, 1), (2, 3, 4), (1, 2, 2), (0,), (2, 0)]
+SHAPES = [(), (3,), (4,), (2, 3), (3, 4), (4, 1), (2, 3, 4), (1, 2, 2), (0,), (2, 0), (2, 3, 2, 2)]
 DTYPES = ["float32", "float64", "int64", "int32", "bool"]
 NUMBERS = [0, 1, 2, -1, 0.5, -1.5, True]
 
@@ -209,15 +209,30 @@ def a_value(drawn, shape):
         "where",
         "clamp",
         "sub",
+        "turned clone",
+        "turned clone",
+        "plain clone",
+        "zeros_like",
+        "ravel",
     ]
+    if len(shape) == 4:
+        kinds += ["channels_last", "channels_last", "to plain", "contiguous channels_last"]
     if shape:
         kinds += ["cumsum", "sum0", "amax", "index_select", "roll", "sort"]
     kind = drawn.one_of(kinds)
     d = drawn.between(0, len(shape) - 1) if shape else 0
     number = drawn.one_of(NUMBERS)
     dtype = drawn.one_of(DTYPES)
+    order = drawn.data.draw(st.permutations(range(len(shape))))
     return kind, {
         "clone": lambda x, _: x.clone(),
+        "turned clone": lambda x, _: x.permute(order).clone(),
+        "plain clone": lambda x, lib: x.clone(memory_format=lib.contiguous_format),
+        "zeros_like": lambda x, lib: lib.zeros_like(x) + x,
+        "ravel": lambda x, _: x.ravel(),
+        "channels_last": lambda x, lib: x.to(memory_format=lib.channels_last),
+        "to plain": lambda x, lib: x.to(memory_format=lib.contiguous_format),
+        "contiguous channels_last": lambda x, lib: x.contiguous(memory_format=lib.channels_last),
         "contiguous": lambda x, _: x.contiguous() * 1,
         "neg": lambda x, _: -x,
         "add": lambda x, _: x + number,

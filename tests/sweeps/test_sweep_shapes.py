@@ -64,7 +64,8 @@ def test_extreme_shapes(name, change, oracle):
 
 def transposed(library, array):
     """Column-major."""
-    return single(library, array.T).permute(tuple(reversed(range(array.ndim))))
+    turned = single(library, np.ascontiguousarray(array.T))  # from_numpy would keep array.T's strides
+    return turned.permute(tuple(reversed(range(array.ndim)))) if array.ndim else single(library, array)
 
 
 def strided(library, array):
@@ -108,6 +109,7 @@ LAID_OUT = [name for name in OPERATIONS if name not in OF_LAYOUT]
 # Chance fills elements in the order of memory: compared with PyTorch, which does so too.
 BY_CHANCE = {
     "bernoulli",
+    "multinomial",
     "normal",
     "poisson",
     "rand_like",

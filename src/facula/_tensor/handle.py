@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facula._tensor.layout import Layout, dense_order, of_order, preserved, seen_from, seen_in
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.devices import CPU, device
@@ -145,6 +146,21 @@ def new(node: Node) -> Tensor:
     return t
 
 
+def laid(node: Node, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    """A fresh tensor of another layout than row-major: `node` has its elements in the order of their memory."""
+    t = blank(Tensor)
+    t._node = None
+    t._storage = Storage(node, 0, False)
+    t.shape = shape if type(shape) is Size else _size(Size, shape)
+    t.dtype = node.dtype
+    t._rg = False
+    t._grad_fn = t._base = t._cached = None
+    t._strides = strides
+    t._offset = 0
+    t._seen = -1
+    return t
+
+
 def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
     """A saved value as a tensor again, with its place on the tape."""
     if isinstance(edge, Tensor) and edge._storage is None and edge._node is node:
@@ -159,6 +175,17 @@ def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
 
 
 graph.restored = restored
+
+
+def restored_in(node: Node, order: tuple[int, ...], shape: tuple[int, ...], edge: Any, requires_grad: bool) -> Tensor:
+    """As `restored`, of a value that was read by `read_in`."""
+    t = laid(node, shape, seen_from(node.shape, order, len(shape)))
+    t._rg = requires_grad
+    if type(edge) is tuple:
+        t._grad_fn, t._output_nr = edge
+    else:
+        t._grad_fn = edge
+    return t
 
 
 def read(t: Tensor) -> Node:
@@ -194,6 +221,62 @@ def read_view(t: Tensor, alone: bool = False) -> Node:
     t._cached = node
     t._seen = storage.version
     return node
+
+
+def read_in(t: Tensor, order: tuple[int, ...]) -> Node:
+    """The current value of `t` with its dimensions in `order`; where that is the order of its memory, nothing moves.
+    Of fewer dimensions than `order` has, the first are of length 1."""
+    storage = t._storage
+    if storage is None:
+        node, strides, offset = t._node, contiguous_strides(t.shape), 0
+    elif storage.shared and storage.pinned():
+        node, strides, offset = read_view(t), contiguous_strides(t.shape), 0
+    else:
+        node, strides, offset = storage.node, t._strides, t._offset
+    return view_node(node, *seen_in(t.shape, strides, order), offset, t.dtype)
+
+
+def copied(t: Tensor, layout: Layout | None) -> Tensor:
+    """The current value of `t` as a fresh tensor of that layout, without history."""
+    if layout is None:
+        return new(read(t))
+    return laid(read_in(t, layout[0]), t.shape, layout[1])
+
+
+def lay(t: Tensor, layout: Layout | None) -> Tensor:
+    """Have the elements of `t`, a result that nobody else holds yet, lie in that layout. Returns `t`."""
+    if (layout[1] if layout else contiguous_strides(t.shape)) == strides_of(t):
+        return t
+    if layout is None:
+        t._node = read_view(t)
+        t._storage = t._cached = None
+        t._seen = 0
+    else:
+        t._storage = Storage(read_in(t, layout[0]), 0, False)
+        t._node = t._cached = None
+        t._strides = layout[1]
+        t._offset = 0
+        t._seen = -1
+    t._base = None
+    return t
+
+
+def lay_in(t: Tensor, order: tuple[int, ...]) -> Tensor:
+    """`lay`, with the dimensions in that order."""
+    return lay(t, of_order(t.shape, order))
+
+
+def share_nothing(t: Tensor, x: Tensor) -> None:
+    """Let `t` have the strides and offset of `x`, in a memory of its own that has the same elements."""
+    t._storage = Storage(x._storage.node, 0, False)
+    t._node = t._cached = None
+    t._strides, t._offset = x._strides, x._offset
+    t._seen = -1
+
+
+def layout_of(t: Tensor) -> Layout | None:
+    """The layout of a copy of `t` that preserves its own."""
+    return None if t._storage is None else preserved(t.shape, t._strides)
 
 
 def retyped(flat: np.ndarray, of: dtype) -> np.ndarray:
@@ -327,7 +410,15 @@ def assign(t: Tensor, node: Node, alone: bool = False) -> None:
     elif t._offset == 0 and size_of(shape) == size_of(base.shape) and t._strides == contiguous_strides(shape):
         storage.node = node if shape == base.shape else view_node(
             node, base.shape, contiguous_strides(base.shape), 0, base.dtype)
-    elif 0 not in shape:
+    elif 0 in shape:
+        pass
+    elif t._offset == 0 and (order := _covers(t, base)) is not None:
+        storage.node = view_node(node, *seen_in(shape, contiguous_strides(shape), order), 0, base.dtype)
+        storage.version += 1
+        t._cached = None  # held, it would be computed beside the memory
+        t._seen = -1
+        return
+    else:
         # the base's old node must not be held here any longer than needed: then the write is in place
         t._cached = None
         t._seen = -1
@@ -336,6 +427,48 @@ def assign(t: Tensor, node: Node, alone: bool = False) -> None:
     if t.dtype is storage.node.dtype and storage.node.shape != shape:
         t._cached = node
         t._seen = storage.version
+
+
+def _covers(t: Tensor, base: Node) -> tuple[int, ...] | None:
+    """The order in which `t`, which begins where its memory `base` does, lies there; None if it is not all of it."""
+    return dense_order(t.shape, t._strides) if size_of(t.shape) == size_of(base.shape) else None
+
+
+def memory_of(t: Tensor) -> Node | None:
+    """The node of the elements of `t` in the order of their memory, if that holds no others."""
+    storage = t._storage
+    if storage is None:
+        return t._node  # type: ignore[no-any-return]
+    node = storage.node
+    if storage.shared or t._offset or t.dtype is not node.dtype or _covers(t, node) is None:
+        return None
+    return node  # type: ignore[no-any-return]
+
+
+def put_memory(t: Tensor, node: Node) -> None:
+    """Overwrite the elements of `t`, which `memory_of` has a node of, with one that is laid out like that."""
+    storage = t._storage
+    if storage is None:
+        t._node = node
+        t._seen += 1
+    else:
+        storage.node = node
+        storage.version += 1
+        t._cached = None
+        t._seen = -1
+
+
+def take_elements(t: Tensor, result: Tensor, alone: bool = False) -> None:
+    """`assign` of another tensor's elements, of the same shape and dtype: memory laid out alike is taken as it is."""
+    if others and not alone:
+        with session.lock:
+            take_elements(t, result, True)
+        return
+    if t._storage is not None and result._storage is not None and t._strides == result._strides and not elsewhere \
+            and session.traced is None and memory_of(t) is not None and (node := memory_of(result)) is not None:
+        put_memory(t, node)
+    else:
+        assign(t, read(result), True)
 
 
 def _count_write(t: Tensor, storage: Storage | None) -> None:
@@ -515,7 +648,6 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     if others and not alone:
         with session.lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
             return update(t, result, True)
-    node = read(result)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
@@ -527,17 +659,22 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     if history and base is not None:
         if base._rg and base._grad_fn is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
-        if strides_of(base) != contiguous_strides(base.shape):  # write_rule's geometry is that of a row-major base
+        order, retyped_view = dense_order(base.shape, strides_of(base)), t.dtype is not base.dtype
+        if order is None or retyped_view and strides_of(base) != contiguous_strides(base.shape):
+            # write_rule's geometry is that of a dense base, retyped_write's of a row-major one
             raise NotImplementedError(
-                "in-place operation on a view, under autograd: its base must be contiguous; got strides "
-                f"{strides_of(base)}. Write to a clone of the base instead.")
+                "in-place operation on a view, under autograd: its base must be dense, and contiguous if it is of "
+                f"another dtype; got strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
         edges = (edge_of(base), edge_of(result))
         at = strides_offset(base)
-        if t.dtype is not base.dtype:
+        geometry: tuple[Any, ...]
+        if retyped_view:
             at = at * base.dtype.itemsize // t.dtype.itemsize
-        geometry = (t.shape, t._strides, t._offset - at, base.shape)
-        assign(t, node, True)
-        rule = rules.write if t.dtype is base.dtype else rules.retyped_write
+            geometry = (t.shape, t._strides, t._offset - at, base.shape)
+        else:
+            geometry = (t.shape, t._strides, t._offset - at, base.shape, order)
+        take_elements(t, result, True)
+        rule = rules.retyped_write if retyped_view else rules.write
         place_of(base, grad_node(rule, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype)))
         base._rg = True
         base._grad_version = t._storage.version
@@ -545,7 +682,7 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
         refresh(t)
         return t
     edge = edge_of(result if result._rg else t) if history else None
-    assign(t, node, True)
+    take_elements(t, result, True)
     if history and result._rg:
         assert edge is not None
         if isinstance(edge, Tensor):

@@ -22,7 +22,9 @@ from facula._tensor.handle import (
     retyped,
     share,
     strided,
+    strides_of,
 )
+from facula._tensor.layout import suggested
 from facula._tensor.outside import pin
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
@@ -307,8 +309,9 @@ def to(self: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_bloc
     result = self
     if of is not None and of is not self.dtype:
         result = to_dtype(self, of)
-    if memory_format is not None and memory_format is not layouts.preserve_format:
-        result = result.contiguous(memory_format=memory_format)
+    if memory_format is not None and memory_format is not layouts.preserve_format and (
+            copy or result is not self or suggested(self.shape, strides_of(self)) is not memory_format):
+        result = result.clone(memory_format=memory_format)
     if place is not None and place is not device_of(self):
         result = transferred(result, place, non_blocking)
     if copy and result is self:
@@ -344,7 +347,8 @@ def _on(kind: str, t: Tensor, device: Any, non_blocking: bool, memory_format: An
 
 def _caster(public: str, of: dtype) -> None:
     def cast(self: Tensor, memory_format: Any = None) -> Tensor:
-        return to_dtype(self, of)
+        out = to_dtype(self, of)
+        return out if memory_format is None else to(out, memory_format=memory_format)  # type: ignore[no-any-return]
     cast.__name__ = public
     cast.__doc__ = f"The tensor as {of.name}."
     method(cast)

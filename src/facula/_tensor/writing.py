@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, strides_of, update
+from facula._tensor.layout import order_of_format, strides_in, suggested
 from facula._tensor.outside import grow, take_shape
 from facula._tensor.tape_methods import take_over
 from facula.autograd.graph import mode
@@ -16,6 +17,7 @@ from facula.devices import CPU
 from facula.dtypes import CPP_NAMES
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.threads import others
+from facula.layouts import contiguous_format, preserve_format
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.create.transfers import transferred
@@ -134,17 +136,26 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
 def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     """Take another shape in place: elements are kept in the order of memory, new ones are not set."""
     shape = sizes_of(size, "resize_")
+    if memory_format is preserve_format:
+        raise RuntimeError("Unsupported memory formatPreserve")
     if shape != self.shape:
         if self._rg:
             raise RuntimeError("cannot resize variables that require grad")
         take_shape(self, shape)
+    elif memory_format is None:
+        return self
+    strides = strides_in(shape, order_of_format(shape, memory_format or contiguous_format))
+    share(self)
+    take_over(self, alias(self, shape, strides, self._offset, self.dtype))
     return self
 
 
 @method
 def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
-    """Take the shape of another tensor in place."""
-    return resize_(self, the_template.shape)
+    """Take the shape of another tensor in place, and its memory format if that is to be preserved."""
+    if memory_format is preserve_format:
+        memory_format = suggested(the_template.shape, strides_of(the_template))
+    return resize_(self, the_template.shape, memory_format=memory_format)
 
 
 @method

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from facula._tensor.handle import assign, device_of, new
+from facula._tensor.handle import device_of, laid, layout_of, memory_of, new, put_memory
 from facula.autograd import partial
 from facula.autograd.graph import mode
 from facula.autograd.survey import Survey, survey, use_machine_code
@@ -83,6 +83,8 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         del nodes, leaves, found
         settle(walk(roots, keep, False, None), False, None)
         entry = capture(scene, [_gradient(t._grad) for t in tensors], session.looks == looks)
+        if type(entry) is Replay:
+            entry.layouts = [layout_of(t._grad) for t in tensors]
         session.seen.keep(key, entry)
         if session.survey is None:
             use_machine_code()
@@ -141,17 +143,15 @@ def _run(entry: Replay, found: Survey, nodes: list[Node], leaves: list[Node], nu
             step._saved = None
     leaves += entry.tables
     realize.run_step(entry.step, nodes, leaves, numbers)
-    for t, (pending, place) in zip(found.leaves, entry.grads, strict=True):
+    for t, (pending, place), layout in zip(found.leaves, entry.grads, entry.layouts, strict=True):
         node = nodes[place] if pending else leaves[place]
         if t._grad is None:
-            t._grad = new(node)
+            t._grad = new(node) if layout is None else laid(node, t.shape, layout[1])
         else:
-            assign(t._grad, node)
+            put_memory(t._grad, node)
 
 
 def _gradient(grad: Any) -> int | None:
-    """The id of the node that a leaf's gradient is, None if it is only part of one."""
-    if grad._node is not None:
-        return id(grad._node)
-    node = grad._storage.node
-    return id(node) if node.shape == grad.shape and grad._cached is node else None
+    """The id of the node that a leaf's gradient is, None if there is none, or it is only part of one."""
+    node = None if grad is None else memory_of(grad)
+    return None if node is None else id(node)

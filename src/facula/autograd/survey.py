@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import read
+from facula._tensor.handle import memory_of, read
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node
 from facula.devices import META as META_DEVICE
@@ -164,12 +164,14 @@ def survey(roots: Sequence[tuple[Any, Any]], keep: bool) -> Survey | None:
         if others:
             found.sums.append(_sum_of(t))
         if grad is None:
-            parts += (t.shape, t.dtype, None)
+            parts += (t.shape, t.dtype, None if t._storage is None else t._strides)
         else:
             if grad._rg or grad.dtype is not t.dtype or grad._storage is not None and grad._storage.shared:
                 return None
             parts += (t.shape, t.dtype, type(grad))
-            values.append(grad._node or read(grad))
+            if grad._storage is not None:
+                parts.append(grad._strides)
+            values.append(grad._node or memory_of(grad) or read(grad))
     for node in values:
         if node.op is CONST:  # a rule may have folded it
             parts.append(str(node.scalars))

@@ -10,11 +10,23 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from facula._tensor.handle import Tensor, assign, device_of, edge_of, new, read
+from facula._tensor.handle import (
+    Tensor,
+    assign,
+    copied,
+    device_of,
+    edge_of,
+    layout_of,
+    new,
+    read,
+    strides_of,
+    take_elements,
+)
+from facula._tensor.layout import dense_order, lies_in
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
-from facula.engine.graph.node import CONST, elsewhere
+from facula.engine.graph.node import CONST, contiguous_strides, elsewhere
 from facula.engine.moving import moved
 from facula.engine.placing import running
 from facula.engine.session import session
@@ -286,9 +298,9 @@ def expands(shape: Sequence[int], to: Sequence[int]) -> bool:
     return len(shape) <= len(to) and all(a == b or a == 1 for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
-def own(g: Any) -> Any:
-    """`g` as a tensor that nobody else holds, with `g`'s history if that is being recorded."""
-    t = new(read(g))
+def own(g: Any, layout: Any) -> Any:
+    """`g` as a tensor that nobody else holds, of that layout, with `g`'s history if that is being recorded."""
+    t = copied(g, layout)
     if mode.grad:
         edge = edge_of(g)
         if edge is not None:
@@ -297,11 +309,26 @@ def own(g: Any) -> Any:
     return t
 
 
+def layout_of_gradient(t: Any, g: Any) -> Any:
+    """A leaf's gradient lies as the leaf does, if that is without gaps, else row-major. Strides along dimensions of
+    length 1 stay those of `g`."""
+    if t._storage is None and g._storage is None:
+        return None
+    shape, own, given = tuple(t.shape), strides_of(t), strides_of(g)
+    if 0 in shape:
+        return layout_of(t)
+    order = dense_order(shape, own) or tuple(range(len(shape)))
+    if lies_in(shape, given, order):
+        return None if given == contiguous_strides(shape) else (order, given)
+    return layout_of(t) if lies_in(shape, own, order) else None
+
+
 def _store(t: Any, g: Any) -> None:
     """`retain_grad`: the gradient of a tensor inside the graph."""
     with turn():
         old = t._grad
-        t._grad = own(g) if old is None else own(old + g)
+        g = g if old is None else old + g
+        t._grad = own(g, layout_of(g))
 
 
 def _is_zero(t: Any) -> bool:
@@ -331,7 +358,7 @@ def _add(t: Any, g: Any) -> None:
     """`accumulate`, once there is something to add."""
     old = t._grad
     if old is None:
-        t._grad = own(g)
+        t._grad = own(g, layout_of_gradient(t, g))
     elif mode.grad:
         t._grad = old + g
     elif _is_zero(old) and g.dtype is old.dtype:  # after zero_(): no sum (a -0.0 in `g` stays what it is)
@@ -341,7 +368,7 @@ def _add(t: Any, g: Any) -> None:
         if getattr(old, "is_sparse", False) or getattr(total, "is_sparse", False) or total.dtype is not old.dtype:
             t._grad = total
         else:
-            assign(old, read(total))
+            take_elements(old, total)
 
 
 def beside(t: Any, g: Any) -> Any:

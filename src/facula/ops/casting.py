@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, new, read
+from facula._tensor.handle import Tensor, edge_of, laid, layout_of, new, read, read_in
 from facula.autograd.graph import grad_node, mode
 from facula.devices import CPU
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype
@@ -36,7 +36,8 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
     """`t` converted; `t` itself if it has that dtype already."""
     if t.dtype is of:
         return t
-    node = read(t)
+    layout = layout_of(t)
+    node = read(t) if layout is None else read_in(t, layout[0])
     value = node.scalars[0] if node.op is CONST and node.scalars else None
     if t.dtype.category >= FLOAT and value is not None:
         value = held(value, t.dtype)
@@ -44,9 +45,10 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
             value = value != 0 if of is bool_ else value.real
     # What a float that no integer can hold becomes is for the machine to say, as in tensors that are no constants.
     if value is not None and (of.category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
-        result = new(constant(value, t.shape, of))
+        node = constant(value, node.shape, of)
     else:
-        result = new(record(_CAST, (node,), None, None, t.shape, of))
+        node = record(_CAST, (node,), None, None, node.shape, of)
+    result = new(node) if layout is None else laid(node, t.shape, layout[1])
     if (t._rg or t._base is not None) and mode.grad and of.category >= FLOAT:
         edge = edge_of(t)
         if edge is not None:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, attach, lay_in, new, read, strides_of
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_
-from facula.engine.graph.node import CALL, PICK, size_of
+from facula.engine.graph.node import CALL, PICK, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arguments import wrap_dim
@@ -141,6 +141,19 @@ def _dims(x: Tensor, s: Any, dim: Any) -> tuple[list[int], list[int]]:
     return dims, sizes
 
 
+def _laid(out: Tensor, x: Tensor, dims: list[int], sizes: list[int], last: int | None = None) -> Tensor:
+    """The transform of `x` over `dims`, of which `last` is half a spectrum on one side, laid out as torch's: what is
+    transformed lies innermost, the others around it, each in the order of the strides. x comes in at `sizes`."""
+    whole = list(x.shape)
+    for d, n in zip(dims, sizes, strict=True):
+        whole[d] = n
+    longer = any(n > old for n, old in zip(whole, x.shape, strict=True))
+    strides = contiguous_strides(tuple(whole)) if longer else strides_of(x)
+    outer = sorted((d for d in range(len(whole)) if d not in dims), key=lambda d: -strides[d])
+    inner = sorted((d for d in dims if d != last), key=lambda d: -strides[d])
+    return lay_in(out, (*outer, *inner, *(() if last is None else (last,))))
+
+
 # ---- one dimension ----------------------------------------------------------------------------------------
 
 def _single(name: str, kind: str, run: Any, doc: str) -> None:
@@ -153,16 +166,18 @@ def _single(name: str, kind: str, run: Any, doc: str) -> None:
 
 
 def _fft1(x: Tensor, n: int | None, d: int, norm: str, forward: bool) -> Tensor:
-    return _complex(_resized(x, d, _points(x.shape[d] if n is None else n)), d, norm, forward)
+    n = _points(x.shape[d] if n is None else n)
+    return _laid(_complex(_resized(x, d, n), d, norm, forward), x, [d], [n])
 
 
 def _rfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
-    return _half(_resized(x, d, _points(x.shape[d] if n is None else n)), d, norm)
+    n = _points(x.shape[d] if n is None else n)
+    return _laid(_half(_resized(x, d, n), d, norm), x, [d], [n], d)
 
 
 def _irfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
     n = _points(2 * (x.shape[d] - 1) if n is None else n)
-    return _real(_resized(x, d, n // 2 + 1), n, d, norm)
+    return _laid(_real(_resized(x, d, n // 2 + 1), n, d, norm), x, [d], [n // 2 + 1], d)
 
 
 def _hfft1(x: Tensor, n: int | None, d: int, norm: str) -> Tensor:
@@ -184,9 +199,12 @@ _single("ihfft", "real", _ihfft1, "The inverse of `hfft`.")
 # ---- several dimensions -----------------------------------------------------------------------------------
 
 def _each(x: Tensor, dims: list[int], sizes: list[int], norm: str, forward: bool) -> Tensor:
+    if not dims:
+        return x
+    out = x
     for d, n in zip(dims, sizes, strict=True):
-        x = _fft1(x, n, d, norm, forward)
-    return x
+        out = _complex(_resized(out, d, _points(n)), d, norm, forward)
+    return _laid(out, x, dims, sizes)
 
 
 def _last_size(x: Tensor, s: Any, dims: list[int], sizes: list[int]) -> list[int]:
@@ -213,7 +231,8 @@ def _many(name: str, kind: str, run: Any, doc: str) -> None:
 
 
 def _rfft_many(x: Tensor, s: Any, dims: list[int], sizes: list[int], norm: str) -> Tensor:
-    return _each(_rfft1(x, sizes[-1], dims[-1], norm), dims[:-1], sizes[:-1], norm, True)
+    half = _rfft1(x, sizes[-1], dims[-1], norm)
+    return _laid(_each(half, dims[:-1], sizes[:-1], norm, True), x, dims, sizes, dims[-1])
 
 
 def _irfft_many(x: Tensor, s: Any, dims: list[int], sizes: list[int], norm: str) -> Tensor:
@@ -346,7 +365,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
     out = out.transpose(1, 2)
     if len(input.shape) == 1:
         out = out.squeeze(0)
-    return out if return_complex else view_as_real(out.contiguous())
+    return out if return_complex else view_as_real(out)
 
 
 @op

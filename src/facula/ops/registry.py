@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, read, update
+from facula._tensor.handle import Tensor, device_of, layout_of, read, update
 from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import can_cast
@@ -25,6 +25,7 @@ from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.result_layouts import ruled
 from facula.ops.spelling import respelled
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
     (type_rules.py; a formula's body brings its own), `rules` are those of its gradient."""
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         public = name or body.__name__
+        full = f"{namespace}.{public}" if namespace else public if function else f"Tensor.{public}"
+        body = ruled(body, full)
         if isinstance(body, FunctionType):
             body.__name__ = public  # errors speak of it
         form = with_out(body) if out else body
@@ -111,6 +114,7 @@ def also(form: Form, *spellings: str) -> None:
     """Further names of a form: `linalg.matmul`, `Tensor.inverse`. A form of no operation begins one."""
     operation = operation_of(form)
     if operation is None:
+        form = ruled(form, spellings[0])
         operation = Operation(spellings[0], inspect.unwrap(form))
     for spelling in spellings:
         offer(operation, spelling, form)
@@ -281,4 +285,7 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
                  f"which does not match the required output shape {list(result.shape)}. This behavior is "
                  "deprecated.", UserWarning)
         take_shape(out, result.shape)  # a view stays one: what is written goes to its base
+        layout = layout_of(result)
+        if layout is not None:
+            out._strides = layout[1]
     return update(out, result)

@@ -27,7 +27,7 @@ MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a
 class Replay:
     """A step that computes what is pending together with the gradients."""
 
-    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight", "used")
+    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight", "used", "layouts")
 
     def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int]],
                  constants: Sequence[Any], tables: list[Node]) -> None:
@@ -37,6 +37,7 @@ class Replay:
         self.constants = constants
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
         self.used = False  # since it was last asked whether it is to be kept
+        self.layouts: Sequence[Any] = ()  # of the gradients, where they are new: autograd/replay.py fills it in
         self.weight = step.weight + 200 * len(grads) + 20 * len(constants) + sum(map(bytes_of, tables))
 
 

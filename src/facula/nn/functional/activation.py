@@ -244,10 +244,10 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
 
     Source: Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016.
     """
-    gumbels = -facula.empty_like(logits).exponential_().log()
+    gumbels = -facula.empty_like(logits, memory_format=facula.contiguous_format).exponential_().log()
     soft = ((logits + gumbels) / tau).softmax(dim)
     if not hard:
         return soft
     index = soft.max(dim, keepdim=True)[1]
-    one_hot = facula.zeros_like(logits).scatter_(dim, index, 1.0)
+    one_hot = facula.zeros_like(logits, memory_format=facula.contiguous_format).scatter_(dim, index, 1.0)
     return one_hot - soft.detach() + soft

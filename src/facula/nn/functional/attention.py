@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import facula
+from facula._tensor.handle import lay, layout_of
 from facula.ops.arrange.padding import pad
 from facula.ops.product.linear import linear
 from facula.ops.registry import functional
@@ -55,7 +56,11 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     weights = _weights(scores, nothing)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
-    return weights @ value
+    out = weights @ value
+    if query._storage is not None and out.shape == query.shape and len(out.shape) == 4 and dropout_p == 0.0 \
+            and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
+        lay(out, layout_of(query))  # so that heads are joined without a copy
+    return out
 
 
 def _nothing(mask: Any) -> Any:

@@ -15,12 +15,19 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
+def _drawn(input: Any, shape: Any, keep: float) -> Any:
+    """Ones with probability `keep`, else zeros. No shape: one for each element, in the order of the input's memory."""
+    mask = facula.empty_like(input) if shape is None else \
+        facula.empty(shape, dtype=input.dtype, device=input.device)
+    return mask.bernoulli_(keep)
+
+
 def _apply(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     """Multiply by a mask of `shape` that is 0 with probability p and 1 / (1 - p) else."""
     if p == 1:
         return input.zero_() if inplace else input * facula.zeros((), dtype=input.dtype, device=input.device)
     keep = 1 - p
-    noise = facula.empty(shape, dtype=input.dtype, device=input.device).bernoulli_(keep).div_(keep)
+    noise = _drawn(input, shape, keep).div_(keep)
     return input.mul_(noise) if inplace else input * noise
 
 
@@ -39,7 +46,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     _check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    return _apply(input, p, input.shape, inplace)
+    return _apply(input, p, None, inplace)
 
 
 def _channel_shape(input: Any) -> Any:
@@ -119,7 +126,7 @@ def _alpha_dropout(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     if p == 1:
         return _apply(input, 1, shape, inplace)
     scale = 1.0 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    noise = facula.empty(shape, dtype=input.dtype, device=input.device).bernoulli_(1 - p)
+    noise = _drawn(input, shape, 1 - p)
     shift = noise.add(-1).mul_(_ALPHA * scale).add_(_ALPHA * scale * p)
     noise = noise.mul_(scale)
     return input.mul_(noise).add_(shift) if inplace else input * noise + shift
@@ -131,7 +138,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
     _check_probability(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    return _alpha_dropout(input, p, input.shape, inplace)
+    return _alpha_dropout(input, p, None, inplace)
 
 
 @functional(also=("feature_alpha_dropout",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from facula.ops.registry import also, functional
+from facula.ops.view.value_views import reshape_value
 
 
 @functional(also=("pixel_shuffle",))
@@ -28,7 +29,7 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     n = len(batch)
     split = input.reshape(*batch, channels // (r * r), r, r, height, width)
     order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return split.permute(order).reshape(*batch, channels // (r * r), height * r, width * r)
+    return reshape_value(split.permute(order), (*batch, channels // (r * r), height * r, width * r))
 
 
 @functional(also=("pixel_unshuffle",))
@@ -48,7 +49,7 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     n = len(batch)
     split = input.reshape(*batch, channels, height // r, r, width // r, r)
     order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)
-    return split.permute(order).reshape(*batch, channels * r * r, height // r, width // r)
+    return reshape_value(split.permute(order), (*batch, channels * r * r, height // r, width // r))
 
 
 @functional(also=("channel_shuffle",))
@@ -68,7 +69,8 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     if channels % groups != 0:
         raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} channels and "
                            f"{groups} groups.")
-    return input.reshape(batch, groups, channels // groups, *rest).transpose(1, 2).reshape(input.shape)
+    dealt = input.reshape(batch, groups, channels // groups, *rest).transpose(1, 2)
+    return reshape_value(dealt, tuple(input.shape))
 
 
 also(channel_shuffle, "nn.functional.native_channel_shuffle", "native_channel_shuffle")

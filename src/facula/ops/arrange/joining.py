@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, attach, lay, new, read, strides_of
+from facula._tensor.layout import dense_order, preserved
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
@@ -14,6 +15,7 @@ from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
+from facula.ops.result_layouts import same_format
 from facula.ops.view.regions import region_put, region_view
 from facula.ops.view.reshaping import at_least_2d, atleast_1d, atleast_2d, atleast_3d, reshape
 
@@ -41,8 +43,15 @@ def _cat_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
             out.append(new(constant(0, shape, of)))
         else:
             part = region_view(g, tuple(shape), strides, start * strides[dim], "SliceBackward0")
+            _as_view(part, strides_of(g))
             out.append(_cast_back(part, of))
     return tuple(out)
+
+
+def _as_view(part: Tensor, strides: tuple[int, ...]) -> None:
+    """torch's part of a gradient is a view of it: as long as that has no gaps, it lies as a view would."""
+    if dense_order(part.shape, strides) is not None:
+        lay(part, preserved(part.shape, strides))
 
 
 def _cast_back(g: Tensor, of: dtype) -> Tensor:
@@ -98,7 +107,10 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
         else:
             at = starts[k] * strides[d]
             node = record(WRITE, (node, value), (strides,), (at,), node.shape, of)
-    return attach(new(node), _CAT, tuple(items), (d, tuple(starts)))
+    out = new(node)
+    if items[real[0]]._storage is not None:
+        lay(out, same_format(out.shape, [items[k] for k in real]))
+    return attach(out, _CAT, tuple(items), (d, tuple(starts)))
 
 
 alias_of("cat", "concat", "concatenate")
@@ -112,6 +124,7 @@ def _stack_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     for k, (need, shape, of) in enumerate(zip(ctx.needs, ctx.shapes, ctx.dtypes, strict=False)):
         if need:
             part = region_view(g, tuple(shape), rest, k * strides[dim], "SelectBackward0")
+            _as_view(part, tuple([s for d, s in enumerate(strides_of(g)) if d != dim]))
             out.append(_cast_back(part, of))
         else:
             out.append(None)
@@ -142,7 +155,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         for k, x in enumerate(items):
             value = read(x) if x.dtype is of else read(to_dtype(x, of))
             node = record(WRITE, (node, value), (rest,), (k * strides[d],), node.shape, of)
-    return attach(new(node), _STACK, tuple(items), (d,))
+    out = new(node)
+    if items[0]._storage is not None and d < len(shape):  # as `cat` along that dimension, which is split then
+        joined = same_format((*shape[:d], shape[d] * len(items), *shape[d + 1:]), items)
+        if joined is not None:
+            steps = joined[1]
+            lay(out, preserved(out.shape, (*steps[:d], steps[d] * shape[d], *steps[d:])))
+    return attach(out, _STACK, tuple(items), (d,))
 
 
 def _column(t: Tensor) -> Tensor:

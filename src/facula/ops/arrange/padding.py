@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, attach, lay, new, read, strides_of, view_node
+from facula._tensor.layout import preserved
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import WRITE, contiguous_strides
 from facula.engine.recorder import record
@@ -16,6 +17,7 @@ from facula.ops.casting import constant
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.masking import scalar_value
 from facula.ops.registry import functional, op
+from facula.ops.result_layouts import format_of
 from facula.ops.severing import leaned
 
 
@@ -67,7 +69,12 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
             node = record(WRITE, (base, node), (to,), (at,), base.shape, input.dtype)
     else:
         node = constant(filling, tuple(full), input.dtype)
-    return attach(new(node), _PAD, (input,), (pads,))
+    out = new(node)
+    if max(pads, default=0) <= 0:  # a copy of what is left
+        lay(out, preserved(out.shape, strides_of(input)))
+    elif input._storage is not None:
+        lay(out, format_of(out.shape, [input]))
+    return attach(out, _PAD, (input,), (pads,))
 
 
 @functional
@@ -100,7 +107,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    sides = len(amounts) // 2
+    sides, given = len(amounts) // 2, input
     if mode != "circular":
         input = leaned(input)
     if sides not in (1, 2, 3) or dims not in (sides + 1, sides + 2):
@@ -110,7 +117,11 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         before, after = amounts[2 * i], amounts[2 * i + 1]
         if before or after:
             input = _pad_dim(input, dims - 1 - i, before, after, mode)
-    return input if any(amounts) else input.clone()
+    if not any(amounts):
+        return input.clone()
+    if mode != "circular":
+        lay(input, format_of(input.shape, [given]))
+    return input
 
 
 def _pad_dim(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:

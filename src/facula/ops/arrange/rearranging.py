@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
+from facula._tensor.handle import Tensor, attach, copied, is_meta, lay, layout_of, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
+from facula.layouts import contiguous_format
 from facula.ops.arguments import ints, wrap_dim
 from facula.ops.casting import constant
 from facula.ops.registry import op
+from facula.ops.result_layouts import format_of
 from facula.ops.view.broadcasting import expand
 from facula.ops.view.copying import clone
 from facula.ops.view.permuting import transpose
@@ -99,7 +101,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         zeros = constant(0, shape, node.dtype)
         whole = record(WRITE, (zeros, tail), (strides,), (0,), node.shape, node.dtype)
         node = record(WRITE, (whole, head), (strides,), (s * strides[d],), node.shape, node.dtype)
-    return attach(new(node), _ROLL, (input,), (by, along))
+    return attach(lay(new(node), format_of(input.shape, [input])), _ROLL, (input,), (by, along))
 
 
 _ROLL = Rule("RollBackward0", lambda ctx, g: (
@@ -109,7 +111,8 @@ _ROLL = Rule("RollBackward0", lambda ctx, g: (
 @op
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """The plane `dims` turned by 90 degrees, `k` times."""
-    return attach(new(read(_turned(input, k, dims))), _ROT90, (input,), (k, tuple(dims)))
+    turned = _turned(input, k, dims)
+    return attach(copied(turned, layout_of(turned)), _ROT90, (input,), (k, tuple(dims)))
 
 
 _ROT90 = Rule("Rot90Backward0", lambda ctx, g: (rot90(g, -ctx.saved[0], ctx.saved[1]),))
@@ -128,10 +131,10 @@ def _turned(input: Tensor, k: int, dims: Any) -> Tensor:
                            f"dim1 = {dims[1]}")
     k %= 4
     if k == 1:
-        return clone(transpose(flip(input, (b,)), a, b))
+        return transpose(flip(input, (b,)), a, b)
     if k == 2:
         return flip(input, (a, b))
-    return clone(transpose(flip(input, (a,)), a, b)) if k == 3 else clone(input)
+    return transpose(flip(input, (a,)), a, b) if k == 3 else clone(input, memory_format=contiguous_format)
 
 
 # ---- repetition ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach
+from facula._tensor.handle import Tensor, attach, lay_in
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of
@@ -49,6 +49,15 @@ def _parts(shape: tuple[int, ...], dim: int) -> int:
     return d
 
 
+def _outermost(values: Tensor, dim: int | None) -> Tensor:
+    """The parts along `dim` lie one after another, as those that were compared."""
+    if dim is None or 0 in values.shape:
+        return values
+    n = len(values.shape)
+    d = wrap_dim(dim, n)
+    return lay_in(values, (d, *[k for k in range(n) if k != d]))
+
+
 @op
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
            return_counts: bool = False, dim: int | None = None) -> Any:
@@ -61,7 +70,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=d,
                                             equal_nan=False)
     inverse = np.asarray(inverse).reshape(input.shape if d is None else (-1,))
-    out = [attach(from_array(values, input.dtype), _UNIQUE if dim is None else _ALONG, (input,))]
+    out = [attach(_outermost(from_array(values, input.dtype), dim), _UNIQUE if dim is None else _ALONG, (input,))]
     if return_inverse:
         out.append(from_array(inverse, int64))
     if return_counts:
@@ -88,7 +97,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
     values = moved[starts]
     if dim is not None:
         values = np.moveaxis(values, 0, d)
-    out = [attach(from_array(values, input.dtype), _CONSECUTIVE, (input,))]
+    out = [attach(_outermost(from_array(values, input.dtype), dim), _CONSECUTIVE, (input,))]
     if return_inverse:
         inverse = np.cumsum(starts) - 1
         out.append(from_array(inverse.reshape(input.shape) if dim is None else inverse, int64))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from operator import index as as_int
 from typing import Any
 
-from facula._tensor.handle import Tensor, new
-from facula.engine.graph.node import contiguous_strides
+from facula._tensor.handle import Tensor, lay, new
+from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.casting import constant
 from facula.ops.conv.correlation import correlate, spread
 from facula.ops.conv.windows import Geometry
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
+from facula.ops.result_layouts import format_of, line_layout
 from facula.ops.view.regions import region_put, region_view
 from facula.ops.view.value_views import reshape_value
 
@@ -114,10 +115,25 @@ def _positive(stride: Ints, padding: Ints, dilation: Ints) -> None:
         raise RuntimeError("dilation should be greater than zero")
 
 
-def _with_bias(out: Tensor, bias: Tensor | None, n: int, batched: bool) -> Tensor:
+def _finished(out: Tensor, bias: Tensor | None, n: int, x: Tensor, w: Tensor, groups: int) -> Tensor:
+    """The result for the input `x` (given with or without a batch), laid out as torch's."""
+    batched = len(x.shape) == n + 2
     if bias is not None:
         out = out + reshape_value(bias, (1, bias.shape[0], *[1] * n))
-    return out if batched else reshape_value(out, tuple(out.shape[1:]))
+    if not batched:
+        out = reshape_value(out, tuple(out.shape[1:]))
+    if x._storage is not None or w._storage is not None:
+        if n == 1:
+            lay(out, line_layout(out.shape, [x, w]))
+        elif batched and (n == 2 or _large(x, w, groups)):
+            lay(out, format_of(out.shape, [x, w]))
+    return out
+
+
+def _large(x: Tensor, w: Tensor, groups: int) -> bool:
+    """Does torch compute this convolution of 3 dimensions by a routine that knows channels_last_3d?"""
+    return x.dtype.itemsize <= 4 and (groups > 1 or min(w.shape[-2:]) > 3 or x.shape[0] > 1
+                                      or size_of(x.shape[:4]) > 20480)
 
 
 def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any,
@@ -139,8 +155,8 @@ def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, pa
     else:
         before = after = several(padding, n, what, "padding")
     _positive(stride, before, dilation)
-    batched = len(x.shape) == n + 2
-    if not batched:
+    given = x
+    if len(x.shape) == n + 1:
         x = reshape_value(x, (1, *x.shape))
     size = tuple([s + a + b for s, a, b in zip(x.shape[2:], before, after, strict=True)])
     if any(s < reach(k, 1, d) for s, k, d in zip(size, kernel, dilation, strict=True)):
@@ -149,7 +165,7 @@ def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, pa
                            "size can't be greater than actual input size")
     out = tuple([(s - reach(k, 1, d)) // t + 1 for s, k, t, d in zip(size, kernel, stride, dilation, strict=True)])
     at = Geometry(tuple(x.shape[2:]), kernel, out, stride, before, dilation, groups)
-    return _with_bias(correlate(x, w, at), bias, n, batched)
+    return _finished(correlate(x, w, at), bias, n, given, w, groups)
 
 
 def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, extra: Any,
@@ -164,8 +180,8 @@ def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: An
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding: "
                            f"{list(extra)} stride: {list(stride)} dilation: {list(dilation)}")
-    batched = len(x.shape) == n + 2
-    if not batched:
+    given = x
+    if len(x.shape) == n + 1:
         x = reshape_value(x, (1, *x.shape))
     whole = tuple([(s - 1) * t + reach(k, 1, d) + e for s, t, k, d, e in zip(
         x.shape[2:], stride, w.shape[2:], dilation, extra, strict=True)])
@@ -174,7 +190,7 @@ def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: An
         raise RuntimeError(f"Given input size per channel: {list(x.shape[2:])}. Calculated output size per channel: "
                            f"{list(size)}. Output size is too small")
     at = Geometry(size, tuple(w.shape[2:]), tuple(x.shape[2:]), stride, padding, dilation, groups)
-    return _with_bias(spread(x, w, at), bias, n, batched)
+    return _finished(spread(x, w, at), bias, n, given, w, groups)
 
 
 # ---- the public functions ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from facula import defaults
 from facula._tensor.handle import Tensor, alias, is_meta, leaf_beside, new, read, share
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
+from facula.engine.graph.node import contiguous_strides
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
 from facula.engine.session import session
@@ -240,7 +241,8 @@ def from_numpy(ndarray: Any) -> Tensor:
 def sharing(array: np.ndarray, of: dtype) -> Tensor:
     """A tensor over an array's own memory."""
     shape, step = tuple(array.shape), array.itemsize
-    if array.flags.c_contiguous:
+    if array.flags.c_contiguous and (tuple([s // step for s in array.strides])
+                                     == contiguous_strides(shape)):  # where a length is 1, NumPy keeps any stride
         t = new(leaf(array, shape, of))
         share(t).shared = True
         return t

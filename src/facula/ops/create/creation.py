@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Storage, Tensor, alias, device_of, new
+from facula._tensor.handle import Storage, Tensor, alias, device_of, laid, layout_of, new
+from facula._tensor.layout import Layout, in_memory_format, strides_in
 from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
-from facula.engine.graph.node import contiguous_strides
 from facula.engine.moving import moved
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.errors import warn
-from facula.layouts import channels_last, channels_last_3d
 from facula.layouts import preserve_format as _preserve
 from facula.ops.casting import constant
 from facula.ops.create.pinned import as_told
@@ -93,34 +92,11 @@ def _dtype(of: Any, what: str) -> dtype:
 _PYTHON_TYPES = {float: float64, int: int64, bool: bool_, complex: complex128}
 
 
-def _order(t: Tensor, memory_format: Any, like: Tensor | None = None) -> Tensor:
-    """`t` in another order in memory, if one is asked for: the dimensions as of channels_last, or of `like`."""
-    n = len(t.shape)
-    if memory_format is channels_last and n == 4:
-        order = [0, 2, 3, 1]
-    elif memory_format is channels_last_3d and n == 5:
-        order = [0, 2, 3, 4, 1]
-    elif memory_format in (channels_last, channels_last_3d):
-        raise RuntimeError(f"required rank {4 if memory_format is channels_last else 5} tensor to use "
-                           f"{str(memory_format)[6:]} format")
-    elif like is not None and like._storage is not None:
-        old = like._strides
-        if old == contiguous_strides(like.shape):
-            return t
-        order = sorted(range(n), key=lambda d: -old[d])
-        dense, step = [0] * n, 1
-        for d in reversed(order):
-            dense[d] = step
-            step *= t.shape[d]
-        if any(s == 0 for s in old) or tuple(dense) != tuple(old) and sorted(old) != sorted(dense):
-            return t
-    else:
-        return t
-    strides, step = [0] * n, 1
-    for d in reversed(order):
-        strides[d] = step
-        step *= t.shape[d] or 1
-    return alias(t, t.shape, tuple(strides), 0)
+def everywhere(value: Any, shape: Size, of: dtype, layout: Layout | None) -> Tensor:
+    """A tensor of that layout with `value` everywhere."""
+    if layout is None:
+        return new(constant(value, shape, of))
+    return laid(constant(value, tuple([shape[d] for d in layout[0]]), of), shape, layout[1])
 
 
 # ---- one value everywhere -------------------------------------------------------------------------------
@@ -142,10 +118,9 @@ def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dty
     if what == "full":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    t = new(constant(value, sizes_of(places, what), of))
-    if memory_format is not None:
-        t = _order(t, memory_format)
-    return finish(t, device, requires_grad, out, what, pin_memory)
+    shape = sizes_of(places, what)
+    layout = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
+    return finish(everywhere(value, shape, of, layout), device, requires_grad, out, what, pin_memory)
 
 
 @op(method=False)
@@ -199,9 +174,9 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     if what == "full_like":
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
-    t = new(constant(value, input.shape, of))
-    if memory_format is not None or input._storage is not None:
-        t = _order(t, memory_format, None if memory_format not in (None, _preserve) else input)
+    kept = memory_format is None or memory_format is _preserve
+    t = everywhere(value, input.shape, of,
+                   layout_of(input) if kept else in_memory_format(input.shape, memory_format))
     if device is None:
         device = device_of(input)
     return finish(t, device, requires_grad, out, what, pin_memory)
@@ -280,10 +255,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
 @op(method=False)
 def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
     """A tensor whose dimensions lie in memory in the order of `physical_layout`."""
-    strides, step = [0] * len(size), 1
-    for d in reversed(physical_layout):
-        strides[d] = step
-        step *= size[d]
+    strides = strides_in(tuple(size), tuple(physical_layout))
     return empty_strided(size, strides, **options)
 
 

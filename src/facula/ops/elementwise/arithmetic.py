@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, read
+from facula._tensor.handle import Tensor, lay, read
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, Formula
@@ -244,7 +244,8 @@ def pow(input: Any, exponent: Any) -> Tensor:
                 return reciprocal(input)
         if of.category < FLOAT and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return _pow(input, exponent)
+    out = _pow(input, exponent)
+    return out if isinstance(input, Tensor) else lay(out, None)
 
 
 # ---- combinations --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
@@ -17,6 +17,7 @@ from facula.engine.realize import leaf, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.engine.threads import turn
+from facula.layouts import contiguous_format
 from facula.ops.arguments import wrap_dim
 from facula.ops.arrange.joining import cat, stack
 from facula.ops.arrange.padding import constant_pad_nd
@@ -63,7 +64,7 @@ def angle(input: Tensor) -> Tensor:
         out = where(isnan(plain), plain, where(plain < 0, pi, 0.0))
         return severed(to_dtype(out, x.dtype), x, name="AngleBackward0")
     plain = input.detach()
-    return attach(atan2(plain.imag, plain.real), _ANGLE, (input,), (input,))
+    return attach(lay(atan2(plain.imag, plain.real), None), _ANGLE, (input,), (input,))
 
 
 @op(types=TRUTH_OF_ONE)
@@ -243,7 +244,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
     if is_meta(input):
         return new(meta_node((size, len(input.shape)), int64))
-    found = nonzero(input)
+    found = nonzero(input).clone(memory_format=contiguous_format)
     if found.shape[0] >= size:
         return found[:size].clone()  # type: ignore[no-any-return]
     return constant_pad_nd(

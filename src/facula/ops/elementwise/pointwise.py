@@ -10,22 +10,37 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, blank, edge_of, read_view, restored
+from facula._tensor.handle import (
+    Tensor,
+    blank,
+    edge_of,
+    laid,
+    new,
+    read,
+    read_in,
+    read_view,
+    restored,
+    restored_in,
+    strides_of,
+)
+from facula._tensor.layout import pointwise
 from facula.autograd.graph import GradNode, mode, next_seq
 from facula.dtypes import FLOAT, dtype
-from facula.engine.graph.node import Formula, Node
+from facula.engine.graph.node import Formula, Node, contiguous_strides
 from facula.engine.recorder import record
 from facula.size import Size
 
 
 class FormulaRule:
-    """Gradients of a formula, derived when first asked for."""
+    """Gradients of a formula, derived when first asked for. `order`: in which the values that it reads have their
+    dimensions, None for row-major."""
 
-    __slots__ = ("name", "formula", "table", "reads")
+    __slots__ = ("name", "formula", "order", "table", "reads")
 
-    def __init__(self, name: str, formula: Formula) -> None:
+    def __init__(self, name: str, formula: Formula, order: tuple[int, ...] | None = None) -> None:
         self.name = name
         self.formula = formula
+        self.order = order
         self.table: dict[int, tuple[Formula | None, tuple[int, ...]]] = {}
         # which operands need a gradient (bits, the last operand lowest) -> whose values the rule reads
         self.reads: dict[int, tuple[int, ...]] = {}
@@ -70,8 +85,9 @@ class FormulaRule:
             else:
                 operands = [seed]
                 for k in reads:
-                    operands.append(restored(values[k], ctx, True) if k < 0 else
-                                    restored(values[k], edges[k], edges[k] is not None))
+                    edge, live = (ctx, True) if k < 0 else (edges[k], edges[k] is not None)
+                    operands.append(restored(values[k], edge, live) if self.order is None else restored_in(
+                        values[k], self.order, g.shape if k < 0 or shapes is None else shapes[k], edge, live))
                 grad = apply(formula, operands, scalars, g.dtype)
                 if conjugate:
                     grad = grad.conj()
@@ -91,6 +107,15 @@ def rule_of(formula: Formula) -> FormulaRule:
         name = formula.name[:1].upper() + formula.name[1:] + "Backward0"
         rule = formula.rule = FormulaRule(name, formula)
     return rule  # type: ignore[no-any-return]
+
+
+@lru_cache(4096)
+def _rule_in(formula: Formula, order: tuple[int, ...]) -> FormulaRule:
+    """The rule for values whose dimensions are in `order`."""
+    plain = rule_of(formula)
+    rule = FormulaRule(plain.name, formula, order)
+    rule.table, rule.reads = plain.table, plain.reads
+    return rule
 
 
 @lru_cache(4096)
@@ -121,7 +146,11 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
     nodes = []
     for t in tensors:
         node = t._node
-        nodes.append(node if node is not None else read_view(t))
+        if node is None:
+            if t._strides != contiguous_strides(t.shape):
+                return _in_order(formula, tensors, scalars, out)
+            node = read_view(t)
+        nodes.append(node)
         other = t.shape
         if other is not shape and other != shape:
             shape = broadcast(shape, other)  # type: ignore[assignment]  # a Size, as these are
@@ -136,7 +165,33 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
     t._grad_fn = t._storage = t._base = None
     t._seen = 0
     if graded and mode.grad and out.category >= FLOAT:
-        _attach(t, formula, tensors, scalars, nodes)
+        _attach(t, formula, tensors, scalars, nodes, node, None)
+    return t
+
+
+# Formulas whose numbers are parameters, not operands: a matter of dimensions of length 1 only.
+_PARAMETERS = frozenset(("leakyRelu", "elu", "celu", "selu", "threshold", "softplus", "hardshrink", "softshrink", "pow",
+                         "lerp", "addcmul", "addcdiv"))
+
+
+def _in_order(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
+    """`apply` where operands are not row-major: recorded over the order in which the result's elements are to lie."""
+    shape: tuple[int, ...] = tensors[0].shape
+    for t in tensors:
+        shape = broadcast(shape, t.shape)
+    numbers = bool(scalars) and formula.name not in _PARAMETERS
+    layout = pointwise(shape, tuple([(t.shape, strides_of(t)) for t in tensors]), numbers)
+    if layout is None:
+        nodes = [read(t) for t in tensors]
+        node = record(formula, tuple(nodes), None, scalars or None, shape, out)
+        t, order = new(node), None
+    else:
+        order, strides = layout
+        nodes = [read_in(t, order) for t in tensors]
+        node = record(formula, tuple(nodes), None, scalars or None, tuple([shape[d] for d in order]), out)
+        t = laid(node, shape, strides)
+    if mode.grad and out.category >= FLOAT:
+        _attach(t, formula, tensors, scalars, nodes, node, order)
     return t
 
 
@@ -144,9 +199,13 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
     """`apply` for two tensors and no numbers, which is what most operators come to: no loops, no lists."""
     x = a._node
     if x is None:
+        if a._strides != contiguous_strides(a.shape):
+            return _in_order(formula, (a, b), None, out)
         x = read_view(a)
     y = b._node
     if y is None:
+        if b._strides != contiguous_strides(b.shape):
+            return _in_order(formula, (a, b), None, out)
         y = read_view(b)
     shape = a.shape
     other = b.shape
@@ -199,6 +258,8 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
     """`apply` for one tensor."""
     x = a._node
     if x is None:
+        if a._strides != contiguous_strides(a.shape):
+            return _in_order(formula, (a,), scalars, out)
         x = read_view(a)
     shape = a.shape
     node = record(formula, (x,), None, scalars, shape, out)
@@ -237,8 +298,9 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
 
 
 def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None,
-            nodes: list[Node]) -> None:
-    """Put the result `t` on the tape: edges, and of the operands only the values that a gradient reads."""
+            nodes: list[Node], node: Node, order: tuple[int, ...] | None) -> None:
+    """Put the result `t`, which is `node`, on the tape: edges, and of the operands only the values that a gradient
+    reads. `order`: of the dimensions of all these nodes, None for row-major."""
     shape = t.shape
     edges = []
     mask = 0
@@ -262,14 +324,14 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
             same = False
     if not mask:
         return
-    rule = formula.rule or rule_of(formula)
+    rule = (formula.rule or rule_of(formula)) if order is None else _rule_in(formula, order)
     used = rule.reads.get(mask)
     if used is None:
         used = rule.reading(mask, len(edges))
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
-    fn._saved = (scalars, *[nodes[k] if k >= 0 else t._node for k in used])
+    fn._saved = (scalars, *[nodes[k] if k >= 0 else node for k in used])
     fn.shapes = None if same else tuple([x.shape for x in tensors])
     fn.dtypes = used
     fn._cold = None

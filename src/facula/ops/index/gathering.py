@@ -37,6 +37,7 @@ from facula.ops.index.index_nodes import (
 from facula.ops.index.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
+from facula.ops.result_layouts import by_column
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -204,7 +205,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     array = truth(input)
     if as_tuple:
         return tuple(new(index_leaf(a)) for a in np.nonzero(array.reshape(array.shape or (1,))))
-    return new(index_leaf(np.argwhere(array)))
+    return by_column(new(index_leaf(np.argwhere(array))))
 
 
 @op

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, new, read, update
+from facula._tensor.handle import Tensor, lay, new, read, strides_of, update
+from facula._tensor.layout import Layout, pointwise
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
-from facula.engine.graph.node import BATCHED, Node, size_of
+from facula.engine.graph.node import BATCHED, Node, contiguous_strides, size_of
 from facula.engine.realize import leaf, value_of
 from facula.engine.threads import turn
 from facula.errors import warn
@@ -240,7 +241,33 @@ def getitem(self: Tensor, key: Any) -> Tensor:
     if not advanced:
         return alias_view(self) if view is self else view
     index, v, d, shape = resolve(view, advanced)
-    return rows(view, index, v, d, shape, INDEX_RULE)
+    out = rows(view, index, v, d, shape, INDEX_RULE)
+    if view._storage is not None or any(isinstance(i, Tensor) and i._storage is not None for i in advanced.values()):
+        lay(out, _layout(view, advanced, out))
+    return out
+
+
+def _layout(view: Tensor, advanced: Indices, out: Tensor) -> Layout | None:
+    """As of an elementwise operation on what is indexed, which stands still along an index, and on the indices."""
+    covered: list[int] = []
+    indices: list[tuple[Any, Any]] = []
+    for dim, item in advanced.items():
+        mask = isinstance(item, Tensor) and (item.dtype is bool_ or item.dtype is uint8)
+        covered += range(dim, dim + (len(item.shape) if mask else 1))
+        if isinstance(item, Tensor) and not mask:
+            indices.append((tuple(item.shape), strides_of(item)))
+        elif isinstance(item, np.ndarray):
+            indices.append((item.shape, contiguous_strides(item.shape)))
+    strides = strides_of(view)
+    rest = [strides[k] for k in range(len(view.shape)) if k not in covered]
+    rank = len(out.shape) - len(rest)
+    first = min(covered) if covered == list(range(min(covered), min(covered) + len(covered))) else 0
+    if not indices:  # masks alone
+        indices.append((out.shape[first:first + rank], (1,) * rank))
+    after = len(rest) - first
+    operands: list[tuple[Any, Any]] = [(out.shape, (*rest[:first], *(0,) * rank, *rest[first:]))]
+    operands += [((*s, *(1,) * after), (*st, *(0,) * after)) for s, st in indices]
+    return pointwise(out.shape, tuple(operands))
 
 
 @op(name="__len__", function=False)

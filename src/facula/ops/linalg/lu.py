@@ -198,9 +198,8 @@ def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     m, n = data.shape[-2:]
     k = min(m, n)
     ones = np.ones((m, n))
-    below = (data * constant_like(np.tril(ones, -1), data))[..., :k]
-    lower = below + constant_like(np.eye(m, k), data)
-    upper = (data * constant_like(np.triu(ones), data))[..., :k, :]
+    lower = data[..., :k] * constant_like(np.tril(ones, -1)[:, :k], data) + constant_like(np.eye(m, k), data)
+    upper = data[..., :k, :] * constant_like(np.triu(ones)[:k], data)
     if is_meta(pivots):
         p = new(meta_node((*pivots.shape[:-1], m, m), data.dtype))
     elif traced(pivots):

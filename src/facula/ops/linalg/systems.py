@@ -31,6 +31,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
+from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import reshape_value, transposed
 
@@ -122,11 +123,11 @@ _SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
 def solved(a: Tensor, b: Tensor) -> Tensor:
     if is_meta(a) and is_meta(b):
         out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
-        return attach(out, _SOLVE, (a, b), (a, out))
+        return by_column(attach(out, _SOLVE, (a, b), (a, out)))
     if traced(a, b):
         shape = (*broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2])), *b.shape[-2:])
         out = host_call("solve", (a, b), (), ((shape, a.dtype),))[0]
-        return attach(out, _SOLVE, (a, b), (a, out))
+        return by_column(attach(out, _SOLVE, (a, b), (a, out)))
     array = value_of(read(a))
     try:
         result = ROUTINES["solve"](array, value_of(read(b)))[0]
@@ -135,7 +136,7 @@ def solved(a: Tensor, b: Tensor) -> Tensor:
         raise LinAlgError(f"torch.linalg.solve: {where}The solver failed because the input matrix "
                           "is singular.") from None
     out = tensor_of(result, a.dtype)
-    return attach(out, _SOLVE, (a, b), (a, out))
+    return by_column(attach(out, _SOLVE, (a, b), (a, out)))
 
 
 def _is_vector(a: Tensor, b: Tensor) -> bool:

@@ -9,6 +9,8 @@ from facula.engine.graph.node import size_of
 from facula.ops.product.contraction import product
 from facula.ops.product.product_checks import check_mm
 from facula.ops.registry import op
+from facula.ops.view.permuting import permute
+from facula.ops.view.reshaping import unsqueeze
 from facula.ops.view.value_views import VIEW_RULE, permute_value, reshape_value
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -99,7 +101,16 @@ def _sum_over(x: Tensor, labels: Labels, dropped: list[Any]) -> tuple[Tensor, La
     return x.sum(dims), [m for m in labels if m not in dropped]
 
 
-def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any]) -> tuple[Tensor, Labels]:
+def _aligned(x: Tensor, labels: Labels, to: Labels) -> Tensor:
+    """A view of `x` with the dimensions `to`, of length 1 where it has none."""
+    x = permute(x, [labels.index(m) for m in to if m in labels])
+    for d, m in enumerate(to):
+        if m not in labels:
+            x = unsqueeze(x, d)
+    return x
+
+
+def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any], output: Labels) -> tuple[Tensor, Labels]:
     """Two operands into one whose labels are those in `kept`."""
     # a dimension of size 1 against a longer one: as if it were not there
     for m in [m for m in la if m in lb]:
@@ -117,14 +128,13 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any]) -> tuple
     rows = [m for m in la if m not in lb]
     columns = [m for m in lb if m not in la]
     size = {m: s for labels, x in ((la, a), (lb, b)) for m, s in zip(labels, x.shape, strict=False)}
+    out = [*batch, *rows, *columns]
+    if not inner:  # no sum: a broadcast product
+        out = [*[m for m in output if m in out], *[m for m in out if m not in output]]
+        return _aligned(a, la, out) * _aligned(b, lb, out), out
     x = permute_value(a, tuple([la.index(m) for m in (*batch, *rows, *inner)]))
     y = permute_value(b, tuple([lb.index(m) for m in (*batch, *inner, *columns)]))
-    out = [*batch, *rows, *columns]
     shape = tuple([size[m] for m in out])
-    if not inner:  # no sum: a broadcast product
-        x = reshape_value(x, tuple([size[m] for m in (*batch, *rows)]) + (1,) * len(columns))
-        y = reshape_value(y, tuple([size[m] for m in batch]) + (1,) * len(rows) + tuple([size[m] for m in columns]))
-        return x * y, out
     nb, nr, ni, nc = (size_of(tuple([size[m] for m in part])) for part in (batch, rows, inner, columns))
     lead = (nb,) if batch else ()
     result = product(reshape_value(x, (*lead, nr, ni)), reshape_value(y, (*lead, ni, nc)))
@@ -172,9 +182,9 @@ def einsum(*args: Any) -> Tensor:
     for i in range(1, len(operands)):
         b, lb = _diagonals(operands[i], labels[i])
         kept = {*output, *[m for later in labels[i + 1:] for m in later]}
-        a, la = _pair(a, la, b, lb, kept)
+        a, la = _pair(a, la, b, lb, kept, output)
     a, la = _sum_over(a, la, [m for m in la if m not in output])
-    a = permute_value(a, tuple([la.index(m) for m in output if m in la]))
-    return a
+    order = tuple([la.index(m) for m in output if m in la])
+    return a if order == tuple(range(len(order))) else permute(a, order)
 
 

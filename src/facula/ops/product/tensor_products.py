@@ -11,6 +11,7 @@ from facula.ops.product.contraction import product
 from facula.ops.product.matrix_products import dot
 from facula.ops.product.product_checks import check_mm, need_tensors
 from facula.ops.registry import alias_of, op
+from facula.ops.view.reshaping import reshape
 from facula.ops.view.value_views import VIEW_RULE, permute_value, reshape_value
 
 
@@ -92,6 +93,6 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     rank = max(len(input.shape), len(other.shape))
     a = (1,) * (rank - len(input.shape)) + tuple(input.shape)
     b = (1,) * (rank - len(other.shape)) + tuple(other.shape)
-    x = reshape_value(input, tuple([s for n in a for s in (n, 1)]))
-    y = reshape_value(other, tuple([s for n in b for s in (1, n)]))
+    x = reshape(input, tuple([s for n in a for s in (n, 1)]))
+    y = reshape(other, tuple([s for n in b for s in (1, n)]))
     return reshape_value(x * y, tuple([p * q for p, q in zip(a, b, strict=False)]))

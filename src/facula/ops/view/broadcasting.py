@@ -38,11 +38,13 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
         )
     strides, offset = geometry(input)
     shape, to = list(target), [0] * len(target)
-    for k, s in enumerate(target):
+    for k, s in reversed(list(enumerate(target))):
         if k < extra:
             if s < 0:
                 raise RuntimeError(f"The expanded size of the tensor ({s}) isn't allowed in a "
                                    f"leading, non-existing dimension {k}")
+            if s == 1 and old:
+                to[k] = shape[k + 1] * to[k + 1]
             continue
         have = old[k - extra]
         if s == -1:

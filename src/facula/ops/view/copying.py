@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, attach, new, place_of, read, share
+from facula._tensor.handle import Tensor, alias, attach, copied, layout_of, new, place_of, read, share, strides_of
+from facula._tensor.layout import in_memory_format, lies_in, order_of_format
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
 from facula.engine.session import session
+from facula.layouts import contiguous_format, preserve_format
 from facula.ops.registry import METHODS, also, method, op
 from facula.ops.view.broadcasting import expand
 from facula.ops.view.diagonals import diagonal
@@ -19,6 +21,7 @@ from facula.ops.view.slicing import as_strided, narrow, select, unfold
 from facula.ops.view.splitting import split, split_with_sizes, unbind
 from facula.ops.view.views import geometry, is_contiguous_geometry
 
+_PRESERVED = (None, preserve_format)
 _CLONE = Rule("CloneBackward0", lambda ctx, g: (g,))
 
 
@@ -28,13 +31,21 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError("clone(): argument 'input' (position 1) must be Tensor, not "
                         f"{type(input).__name__}")
-    return attach(new(read(input)), _CLONE, (input,))
+    layout = layout_of(input) if memory_format in _PRESERVED else in_memory_format(input.shape, memory_format)
+    return attach(copied(input, layout), _CLONE, (input,))
 
 
 @op(function=False)
-def contiguous(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """`input` if its elements lie row-major, otherwise a copy."""
-    return input if is_contiguous_geometry(input) else clone(input)
+def contiguous(input: Tensor, *, memory_format: Any = contiguous_format) -> Tensor:
+    """`input` if its elements lie row-major (or as `memory_format` has it), otherwise a copy."""
+    if memory_format is contiguous_format:
+        return input if is_contiguous_geometry(input) else clone(input, memory_format=contiguous_format)
+    if memory_format is preserve_format:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    order = order_of_format(input.shape, memory_format)
+    if lies_in(input.shape, strides_of(input), order):
+        return input
+    return clone(input, memory_format=memory_format)
 
 
 @op
@@ -69,6 +80,8 @@ def detach_(input: Tensor) -> Tensor:
 
 def _copying(body: Callable[..., Any], name: str, *also_named: str) -> None:
     def copied(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if name == "view_copy" and input._storage is not None and args and isinstance(args[0], (int, tuple, list)):
+            input = input.contiguous()  # a copy has any shape
         out = body(input, *args, **kwargs)
         if isinstance(out, tuple):
             return tuple([o.clone() for o in out])

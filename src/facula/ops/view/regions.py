@@ -101,11 +101,15 @@ def region_put(base: Tensor, value: Tensor, strides: Ints, offset: int, name: st
 
 
 def _write_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    shape, strides, offset, _base_shape = ctx.saved
+    shape, strides, offset, base_shape, *order = ctx.saved
     needs = ctx.needs
+    if order and order[0] != tuple(range(len(base_shape))):  # where the base's memory has its dimensions otherwise
+        g = g.permute(order[0])
     to_base = to_value = None
     if needs[0]:
         to_base = region_put(g, new(constant(0, shape, g.dtype)), strides, offset)
+        if order:
+            to_base = to_base.permute(tuple(sorted(range(len(base_shape)), key=order[0].__getitem__)))
     if needs[1]:
         to_value = region_view(g, shape, strides, offset)
     return to_base, to_value

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.layout import is_row_major, view_strides
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
@@ -14,6 +15,7 @@ from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.registry import op
 from facula.ops.view.dtype_views import view_dtype
 from facula.ops.view.regions import Ints
+from facula.ops.view.value_views import reshape_value
 from facula.ops.view.views import geometry, make_view
 from facula.size import Size
 
@@ -52,35 +54,6 @@ def infer_shape(shape: Ints, n: int) -> Ints:
     if not known or n % known:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {n}")
     return (*shape[:free], n // known, *shape[free + 1:])
-
-
-@lru_cache(4096)
-def view_strides(old: Ints, strides: Ints, shape: Ints) -> Ints | None:
-    """Strides by which a tensor (old, strides) is seen in `shape`; None if there are none."""
-    n = size_of(old)
-    if not n:
-        return tuple(strides) if old == shape else contiguous_strides(shape)
-    if strides == contiguous_strides(old):
-        return contiguous_strides(shape)
-    if not old:
-        return (1,) * len(shape)
-    out = [0] * len(shape)
-    at = len(shape) - 1
-    chunk = strides[-1]
-    have = seen = 1
-    for d in range(len(old) - 1, -1, -1):
-        have *= old[d]
-        if d == 0 or (old[d - 1] != 1 and strides[d - 1] != have * chunk):
-            while at >= 0 and (seen < have or shape[at] == 1):
-                out[at] = seen * chunk
-                seen *= shape[at]
-                at -= 1
-            if seen != have:
-                return None
-            if d > 0:
-                chunk = strides[d - 1]
-                have = seen = 1
-    return tuple(out) if at == -1 else None
 
 
 _DTYPE = dtype
@@ -157,7 +130,9 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @op
 def ravel(input: Tensor) -> Tensor:
-    """All elements in one dimension."""
+    """All elements in one dimension, row after row: a view if they lie so without gaps."""
+    if input._storage is not None and not is_row_major(input.shape, input._strides):
+        return reshape_value(input, (size_of(input.shape),))
     return reshape(input, (size_of(input.shape),))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, attach, lay, new, read, view_node
+from facula._tensor.layout import viewed
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import Node, contiguous_strides
 
@@ -38,7 +39,10 @@ def reshape_value(t: Tensor, shape: tuple[int, ...], rule: Rule = UNSAFE_VIEW_RU
     """The elements of `t` in another shape: a value of its own, whatever happens to `t` later."""
     if t.shape == shape and rule is not VIEW_RULE:
         return t
-    return attach(new(reshaped(read(t), shape)), rule, (t,))
+    out = new(reshaped(read(t), shape))
+    if t._storage is not None:
+        lay(out, viewed(t.shape, t._strides, shape))
+    return attach(out, rule, (t,))
 
 
 def _permute_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
