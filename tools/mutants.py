@@ -173,8 +173,8 @@ MUTANTS = {
         "ops/elementwise/activations.py", r"where\(x <= 0, 0, x\)", "where(x < 0, 0, x)",
         "test_nn_layers::test_gradient_at_the_kink_is_torchs"),
     "of two equal values one gets all of max's gradient": (
-        "ops/elementwise/derivatives.py", r"where\(a > b, 1.0, where\(F\[\"eq\"\]\(a, b\), 0.5, 0.0\)\)",
-        "where(a >= b, 1.0, 0.0)", "test_kinks"),
+        "ops/elementwise/derivatives.py", r"where\(a < b, 0.0, where\(F\[\"eq\"\]\(a, b\), 0.5, 1.0\)\)",
+        "where(a < b, 0.0, 1.0)", "test_kinks"),
     "abs has a slope at 0": (
         "ops/elementwise/derivatives.py", r'"abs": lambda a, r: \(F\["sign"\]\(a\),\)',
         '"abs": lambda a, r: (where(a >= 0.0, 1.0, -1.0),)', "test_kinks"),

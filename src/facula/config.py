@@ -124,7 +124,8 @@ DEBUG = Setting(
     "engine/debug.py")
 VERIFY = Setting(
     "FACULA_VERIFY", False, _flag,
-    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError).",
+    "1 checks between the compiler's passes what each hands on; a violation is an error (VerifyError), and so is "
+    "whatever else the compiler fails of.",
     "engine/compiler/pipeline.py")
 
 SAVE_PLANS = Setting(
@@ -152,7 +153,11 @@ THRESHOLDS: dict[str, Threshold] = {
                                "which it is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
-    "kept_bytes": Threshold(512 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),
+    "new_graphs": Threshold(2, 0, "graphs never seen before, in a row, after which such are run in pieces"),
+    "piece_sights": Threshold(8, 1, "runs of such a piece, in pieces of its own, before it is compiled"),
+    "large_nodes": Threshold(1024, 2, "nodes from which a graph is run in pieces the first time"),
+    "whole_nodes": Threshold(16, 2, "nodes below which a graph is compiled as a whole, however new it is"),
+    "kept_bytes": Threshold(64 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/
     "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),
@@ -167,6 +172,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "tile_ns": Threshold(2500, 1, "work of a tile of a loop"),
     "tile_points": Threshold(256, 1, "points of a tile of a loop, at least"),
     "scratch_bytes": Threshold(256 << 10, 0, "bytes of values that a row keeps instead of computing them again"),
+    "printed_bytes": Threshold(64 << 20, 1, "bytes of kernels' texts that are kept for the next nest of their kind"),
     "product_flops": Threshold(2e6, 1000, "operations of a tile of a matrix product"),
     "product_bytes": Threshold(1 << 20, 1024, "bytes of a tile of a matrix product that reads more than it computes"),
 }

@@ -12,6 +12,8 @@ import warnings
 from types import FrameType
 from typing import cast
 
+_OURS = frozenset(("facula", "llvmlite", "numpy", *sys.stdlib_module_names))
+
 
 class CompileError(RuntimeError):
     """A kernel could not be turned into machine code: a defect of Facula, not of the program that met it."""
@@ -41,3 +43,17 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "facula":
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def of_our_making(error: BaseException) -> bool:
+    """Has the code that was called raised this itself? Signal handlers (a time limit) run in the midst of whatever is
+    running, and other threads can raise in this one: what they raise is for the program, which is waiting for it."""
+    if type(error).__module__.partition(".")[0] not in _OURS:
+        return False
+    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None  # the catcher's own frame is first
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__") or ""
+        if name.partition(".")[0] not in _OURS:
+            return False
+        trace = trace.tb_next
+    return True

@@ -1,5 +1,6 @@
 """Gradients where a function has a kink, or where a branch that is not taken has no finite slope."""
 
+import numpy as np
 import pytest
 
 import facula as F
@@ -49,3 +50,62 @@ def test_an_infinite_gradient_comes_through_the_branch_taken_only():
     a, b = F.tensor([1.0, 2.0], requires_grad=True), F.tensor([2.0, 1.0], requires_grad=True)
     F.maximum(a, b).backward(F.tensor([float("inf"), float("inf")]))
     assert a.grad.tolist() == [0, float("inf")] and b.grad.tolist() == [float("inf"), 0]
+
+
+POINTS = [float("nan"), 1.0, 0.0, -0.0, float("inf"), -float("inf"), 2.0]
+PAIRS = [[a, b] for a in POINTS for b in POINTS]
+OF_TWO = {
+    "maximum": lambda m, a, b: m.maximum(a, b), "minimum": lambda m, a, b: m.minimum(a, b),
+    "fmax": lambda m, a, b: m.fmax(a, b), "fmin": lambda m, a, b: m.fmin(a, b),
+    "max": lambda m, a, b: m.max(a, b), "xlogy": lambda m, a, b: m.xlogy(a, b),
+    "xlog1py": lambda m, a, b: m.special.xlog1py(a, b), "number xlogy": lambda m, a, b: m.xlogy(0.0, b) + a,
+    "xlogy number": lambda m, a, b: m.xlogy(a, 0.0) + b, "clamp from": lambda m, a, b: a.clamp(min=b),
+    "clamp to": lambda m, a, b: a.clamp(max=b), "clamp both": lambda m, a, b: a.clamp(b, b + 1),
+    "clamp crossed": lambda m, a, b: a.clamp(b, b - 1), "clamp_min": lambda m, a, b: a.clamp_min(b),
+}
+OF_ONE = {
+    "clamp": lambda m, x: x.clamp(0, 1), "clamp from": lambda m, x: x.clamp(min=0),
+    "clamp to": lambda m, x: x.clamp(max=1),
+    "amax": lambda m, x: x.amax(), "amin": lambda m, x: x.amin(0), "aminmax": lambda m, x: sum(x.aminmax()),
+    "max": lambda m, x: x.max(), "entr": lambda m, x: m.special.entr(x), "logit": lambda m, x: m.logit(x),
+    "xlogx": lambda m, x: m.xlogy(x, x), "hardtanh": lambda m, x: m.nn.functional.hardtanh(x),
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OF_TWO)
+def test_slopes_at_nan_zero_and_infinity(oracle, name, dtype):
+    def run(m):
+        a, b = (m.tensor([p[k] for p in PAIRS], dtype=getattr(m, dtype), requires_grad=True) for k in (0, 1))
+        OF_TWO[name](m, a, b).sum().backward()
+        return [a.grad, b.grad]
+
+    mine, theirs = oracle.both(run)
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-6)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", OF_ONE)
+def test_slopes_of_one_at_nan_zero_and_infinity(oracle, name):
+    def run(m):
+        found = []
+        for values in (POINTS, [1.0, 0.5, 0.0, -1.0, 3.0, 3.0], [[1.0, 1.0], [0.0, -2.0]]):
+            x = m.tensor(values, requires_grad=True)
+            OF_ONE[name](m, x).sum().backward()
+            found.append(x.grad)
+        return found
+
+    mine, theirs = oracle.both(run)
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py", "clamp both", "clamp from", "maximum"])
+def test_own_slopes_in_forward_mode_and_twice(name):
+    def fn(a, b):
+        return OF_TWO[name](F, a, b)
+
+    a, b = (F.tensor(v, dtype=F.float64, requires_grad=True) for v in ([0.5, 2.0, 3.0], [1.5, 1.25, 4.0]))
+    assert F.autograd.gradcheck(fn, (a, b), check_forward_ad=True) and F.autograd.gradgradcheck(fn, (a, b))

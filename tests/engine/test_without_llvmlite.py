@@ -32,14 +32,24 @@ PROGRAMS = {
         "print(w.tolist())",
         "[1.0]",
     ),
+    "a backward pass that is replayed": (
+        "w = f.tensor([4.], requires_grad=True)\n"
+        "for _ in range(8):\n    w.grad = None\n    (w.sqrt() * w).sum().backward()\nprint(w.grad.tolist())",
+        "[3.0]",
+    ),
 }
 
 
+# So that it is not even found: what FACULA_BACKEND=auto goes by.
+MISSING = "import sys\nsys.modules['llvmlite'] = None"
+
+
 @pytest.mark.processes
+@pytest.mark.parametrize("backend, way", [("interpreter", BLOCKED), ("auto", MISSING)], ids=["asked for", "missing"])
 @pytest.mark.parametrize("program, said", PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_run_on_the_interpreter(program, said, python_environment):
-    python_environment["FACULA_BACKEND"] = "interpreter"
-    code = f"{BLOCKED}\nimport facula as f\n{program}\nassert 'llvmlite' not in sys.modules"
+def test_programs_run_on_the_interpreter(program, said, backend, way, python_environment):
+    python_environment["FACULA_BACKEND"] = backend
+    code = f"{way}\nimport facula as f\n{program}\nassert not sys.modules.get('llvmlite')"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=python_environment, capture_output=True, text=True, timeout=120,

@@ -123,9 +123,7 @@ def memory(x: Array, d: dt.dtype) -> Array:
 
 def bfloat16_bits(x: Array) -> Array:
     bits = x.view(np.uint32).astype(np.uint64)
-    out = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    out[np.isnan(x)] = 0x7FC0
-    return out
+    return np.where(np.isnan(x), 0x7FC0, (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
 def from_memory(x: Array, d: dt.dtype) -> Array:
@@ -239,7 +237,7 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
                 "scatter_max": np.maximum,
                 "scatter_min": np.minimum,
             }.get(op.name)
-            rows = inputs[2].reshape(-1, out.shape[1])
+            rows = inputs[2].reshape(inputs[1].size, out.shape[1])
             for k, i in enumerate(inputs[1].reshape(-1)):
                 out[i] = rows[k] if ufunc is None else ufunc(out[i], rows[k])
             return out
@@ -272,7 +270,7 @@ def _reduce(op: g.Primitive, x: Array, node: Node) -> Array:
     dims: tuple[int, ...] = node.attrs[0]  # type: ignore[index,assignment]
     if op in (g.ARGMAX, g.ARGMIN):
         rest = [d for d in range(x.ndim) if d not in dims]
-        moved = np.transpose(x, (*rest, *dims)).reshape(*node.shape, -1)
+        moved = np.transpose(x, (*rest, *dims)).reshape(*node.shape, g.size_of(tuple(x.shape[d] for d in dims)))
         return (np.argmax if op is g.ARGMAX else np.argmin)(moved, axis=-1)  # type: ignore[return-value]
     if op is g.SUM or op is g.PROD:
         f = np.sum if op is g.SUM else np.prod

@@ -327,7 +327,7 @@ def assign(t: Tensor, node: Node, alone: bool = False) -> None:
     elif t._offset == 0 and size_of(shape) == size_of(base.shape) and t._strides == contiguous_strides(shape):
         storage.node = node if shape == base.shape else view_node(
             node, base.shape, contiguous_strides(base.shape), 0, base.dtype)
-    else:
+    elif 0 not in shape:
         # the base's old node must not be held here any longer than needed: then the write is in place
         t._cached = None
         t._seen = -1
@@ -355,6 +355,8 @@ class _Rules:
 
     as_strided: Rule
     write: Rule
+    retyped_view: Rule  # of a complex base through its real numbers, or the other way round: ops/view/dtype_views.py
+    retyped_write: Rule
     alias: Rule
 
 
@@ -381,13 +383,27 @@ def refresh(t: Tensor) -> None:
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
     if base._rg and base._grad_fn is not None:
-        t._grad_fn = grad_node(
-            rules.as_strided, (edge_of(base),),
+        place_of(t, grad_node(
+            rules.as_strided if t.dtype is base.dtype else rules.retyped_view, (edge_of(base),),
             (base.shape, strides_of(base), base._offset, t.shape, t._strides, t._offset), (base.shape,),
-            (base.dtype,))
-        t._output_nr = 0
+            (base.dtype,)))
         t._rg = True
     t._grad_version = t._storage.version
+
+
+def place_of(t: Tensor, step: GradNode, number: int = 0) -> None:
+    """The history of `t` is now `step`: what `retain_grad` is to store goes along."""
+    if t._retains:
+        old = t._grad_fn
+        kept = (old._cold or {}).get("retain") if old is not None else None
+        reference = kept.pop((t._output_nr, id(t)), None) if kept else None
+        if reference is not None:
+            if step._cold is None:
+                step._cold = {}
+            step._cold.setdefault("retain", {})[number, id(t)] = reference
+    t._grad_fn = step
+    if t._output_nr != number:
+        t._output_nr = number
 
 
 def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...] = ()) -> Tensor:
@@ -511,16 +527,18 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     if history and base is not None:
         if base._rg and base._grad_fn is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
-        if t.dtype is not base.dtype or strides_of(base) != contiguous_strides(base.shape):
-            # write_rule's geometry is that of a row-major base of the view's own dtype
+        if strides_of(base) != contiguous_strides(base.shape):  # write_rule's geometry is that of a row-major base
             raise NotImplementedError(
-                "in-place operation on a view, under autograd: its base must be contiguous and of the same dtype; got "
-                f"strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
+                "in-place operation on a view, under autograd: its base must be contiguous; got strides "
+                f"{strides_of(base)}. Write to a clone of the base instead.")
         edges = (edge_of(base), edge_of(result))
-        geometry = (t.shape, t._strides, t._offset - strides_offset(base), base.shape)
+        at = strides_offset(base)
+        if t.dtype is not base.dtype:
+            at = at * base.dtype.itemsize // t.dtype.itemsize
+        geometry = (t.shape, t._strides, t._offset - at, base.shape)
         assign(t, node, True)
-        base._grad_fn = grad_node(rules.write, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype))
-        base._output_nr = 0
+        rule = rules.write if t.dtype is base.dtype else rules.retyped_write
+        place_of(base, grad_node(rule, edges, geometry, (base.shape, t.shape), (base.dtype, t.dtype)))
         base._rg = True
         base._grad_version = t._storage.version
         t._grad_version = -1
@@ -529,18 +547,16 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     edge = edge_of(result if result._rg else t) if history else None
     assign(t, node, True)
     if history and result._rg:
-        t._grad_fn = edge if not isinstance(edge, tuple) else edge[0]
-        if isinstance(edge, tuple):
-            t._output_nr = edge[1]
-        elif t._output_nr:
-            t._output_nr = 0
+        assert edge is not None
         if isinstance(edge, Tensor):
-            t._grad_fn = grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,))
+            place_of(t, grad_node(rules.alias, (edge,), (), (t.shape,), (t.dtype,)))
+        elif isinstance(edge, tuple):
+            place_of(t, *edge)
+        else:
+            place_of(t, edge)
         t._rg = True
     elif history:  # the old value no longer counts: its gradient is zero
-        t._grad_fn = grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,))
-        if t._output_nr:
-            t._output_nr = 0
+        place_of(t, grad_node(_OVERWRITTEN, (edge,), (), (t.shape,), (t.dtype,)))
     return t
 
 

@@ -220,7 +220,7 @@ def retain_grad(t: Any) -> None:
     node = node_of(edge)
     if node is not None:
         t._retains = True
-        _cold(node, "retain")[t._output_nr] = ref(t)
+        _cold(node, "retain")[t._output_nr, id(t)] = ref(t)
 
 
 def register_post_accumulate_grad_hook(t: Any, hook: Callable[[Any], Any]) -> Any:

@@ -58,13 +58,15 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)
         try:
-            entry = session.seen.get(key, 0)
+            # of what has been seen once only the hash is kept
+            entry = session.seen.get(key, 0) or session.seen.get(("walked", hash(key)), 0)
         except TypeError:  # something saved has no hash
             entry = NEVER
         if type(entry) is Replay:
             try:
                 recorder.taken(nodes)
                 numbers += found.numbers
+                entry.used = True
                 _run(entry, found, nodes, leaves, numbers, keep)
             except BaseException as error:
                 recorder.put_back(nodes, error)
@@ -72,7 +74,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
             return
         if entry != 1 or not recorder.READY.issuperset(map(_op, leaves)):
             if entry == 0:  # a key that never comes back is not worth a plan
-                session.seen.keep(key, 1)
+                session.seen.keep(("walked", hash(key)), 1)
             del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)
             return
@@ -104,11 +106,11 @@ def _through_functions(found: Survey, roots: Sequence[tuple[Any, Any]], keep: bo
     structure, leaves, _ = signature([], found.values)
     key = (*found.parts, structure)
     try:
-        entry = session.seen.get(key, 0)
+        entry = session.seen.get(key, 0) or session.seen.get(("walked", hash(key)), 0)
     except TypeError:
         entry = NEVER
     if entry == 0:
-        session.seen.keep(key, 1)
+        session.seen.keep(("walked", hash(key)), 1)
     recording = mode.grad
     mode.grad = False
     try:

@@ -47,6 +47,7 @@ class Targets:
         self.found: dict[Any, Any] = {}  # a leaf or (GradNode, output number) -> its gradient
         self.wanted = {edge_key(e) for e in edges}
         self.captured = {k[0] for k in self.wanted if type(k) is tuple}
+        self.ends: set[GradNode] = set()  # captured, and leading no further: their rules and hooks are not run
         self.useful = self._leading(roots)
 
     def _leading(self, roots: Sequence[Any]) -> set[GradNode]:
@@ -60,14 +61,15 @@ class Targets:
         useful: set[GradNode] = set()
         wanted = self.wanted
         for node in sorted(seen, key=_seq):
-            if node in self.captured:
-                useful.add(node)
-                continue
             for e in node.edges:
                 if e is not None and (e in useful if type(e) is GradNode else e[0] in useful
                                       if type(e) is tuple else e in wanted):
                     useful.add(node)
                     break
+            else:
+                if node in self.captured:
+                    useful.add(node)
+                    self.ends.add(node)
         return useful
 
 
@@ -142,9 +144,14 @@ class Walk:
             edges = node.edges
             cold = node._cold
             if cold is not None:
-                g = _before_rule(cold, node, g)
+                g = _tensor_hooks(cold, node, g)
             if targets is not None and node in targets.captured:
                 _capture(targets, node, g)
+                if node in targets.ends:
+                    results = ()
+                    continue
+            if cold is not None and "pre" in cold:
+                g = _before_rule(cold, node, g)
             if node.outputs == 1:
                 if g is None:
                     results = ()
@@ -194,17 +201,23 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
             graph.a_walk_ends(outer)
 
 
-def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
-    """Hooks on the results of a step, `retain_grad`, and the step's own pre-hooks."""
+def _tensor_hooks(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
+    """Hooks on the results of a step, and `retain_grad`."""
     several = g if node.outputs != 1 else [g]
     for number, hooks in cold.get("tensor", {}).items():
         if several[number] is not None:
             several[number] = run_hooks(hooks, several[number])
-    for number, reference in cold.get("retain", {}).items():
+    for (number, _), reference in cold.get("retain", {}).items():
         t = reference()
         if t is not None and several[number] is not None:
             _store(t, several[number])
-    for hook in list(cold.get("pre", {}).values()):
+    return several if node.outputs != 1 else several[0]
+
+
+def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
+    """The step's own pre-hooks."""
+    several = g if node.outputs != 1 else [g]
+    for hook in list(cold["pre"].values()):
         changed = hook(tuple(several))
         if changed is not None:
             several = list(changed) if isinstance(changed, (tuple, list)) else [changed]

@@ -29,6 +29,7 @@ from facula.engine.graph.node import (
     elsewhere,
     size_of,
 )
+from facula.engine.pieces import held_below, held_views, is_deferred, novelty, pieces_of, with_sources
 from facula.engine.placing import running, upload
 from facula.engine.recorder import READY, SMALL, lock, pending
 from facula.engine.runtime import interpreter
@@ -36,7 +37,7 @@ from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR, target_of
 from facula.engine.trace.kept import Key
-from facula.engine.trace.signature import described
+from facula.engine.trace.signature import described, signature
 from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
 from facula.engine.trace.work import Work, held_of
 from facula.size import Size
@@ -222,8 +223,46 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
         if not READY.issuperset(map(_op, leaves)):
             run(_closure(leaves) + nodes, target)
             return
+        if target is PROCESSOR and novelty.in_pieces(key, nodes):
+            del leaves
+            views = held_views(nodes, held_of(nodes))
+            _run_pieces(nodes, 0)
+            while views:  # last: their readers have looked through them
+                _run_piece(with_sources(views.pop()), 0)
+            return
         step = step_of(target, nodes, leaves, held_of(nodes))
         session.seen.keep(key, step)
+    elif not step.used:
+        step.used = True
+        novelty.met_again(nodes)
+    if step.results:
+        run_step(step, nodes, leaves, numbers)
+
+
+def _run_pieces(nodes: list[Node], level: int) -> None:
+    for piece in pieces_of(nodes, level):
+        _run_piece(piece, level)
+        piece.clear()
+
+
+def _run_piece(nodes: list[Node], level: int) -> None:
+    """As `run`, of a piece of a graph. What its readers look through is not computed, unless it is all there is."""
+    key, leaves, numbers = signature(nodes, [])
+    alone = all(map(is_deferred, nodes))
+    key = alone, *key
+    step = session.seen.get(key)
+    if step is None:
+        if not alone and novelty.goes_finer(key, nodes, level):
+            del leaves
+            _run_pieces(nodes, level + 1)
+            return
+        held, read_later = held_of(nodes), set[int]()
+        if not alone:
+            held, read_later = held_below(nodes, held)
+        step = step_of(PROCESSOR, nodes, leaves, held)
+        step.written = [(place, uses) for place, uses in step.written if id(leaves[place]) not in read_later]
+        session.seen.keep(key, step)
+    step.used = True
     if step.results:
         run_step(step, nodes, leaves, numbers)
 

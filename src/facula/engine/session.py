@@ -22,6 +22,7 @@ from facula.engine.graph.node import Node
 from facula.engine.trace.kept import Kept
 
 MOST_KEPT = threshold("kept_bytes")
+FEW = 8  # a few large graphs must not drive each other out, whatever they weigh
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
         self.looks = 0
         # By signature: what the same graph came to before. A Step, of a backward pass a Replay or Notes, or how often
         # that was walked.
-        self.seen = Kept(MOST_KEPT)
+        self.seen = Kept(MOST_KEPT, FEW)
         # By the live part's structure: several signatures share a plan. It lives as long as one of them is kept.
         self.plans: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         # When to look for a loop that asks for no value (recorder.py). `record` in machine code reads `due`.

@@ -55,6 +55,11 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
     return result
 
 
+def cast_node(node: Node, of: dtype) -> Node:
+    """A value converted, without history."""
+    return node if node.dtype is of else read(to_dtype(new(node), of))
+
+
 def held(number: Any, of: dtype) -> Any:
     """A Python number as an element of type `of` holds it: rounded."""
     if isinstance(number, complex):

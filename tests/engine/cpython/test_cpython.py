@@ -2,20 +2,24 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 
 import numpy as np
 import pytest
 
 import facula
+from facula import config
 from facula.engine import realize
 from facula.engine.cpython import liveness
 from facula.engine.graph import node as graph
 from facula.engine.targets import host
 from facula.engine.trace import work
+from facula.errors import CompileError
 from fresh import nothing_seen
 
 PROGRAMS = textwrap.dedent("""
@@ -237,25 +241,87 @@ def test_a_compilation_leaves_no_node_in_a_circle(monkeypatch):
         assert not left
 
 
+FAILS = """
+def fail(which):
+    if which < 2:
+        raise ValueError(f"one {which}")
+    raise ValueError("two")
+"""
+
+
 @pytest.mark.compiled
-def test_why_the_compiler_failed_is_told_once_for_each_reason(monkeypatch):
+def test_why_the_compiler_failed_is_told_once_for_each_kind(monkeypatch):
     from facula.engine.compiler import pipeline
-    reasons = iter(["one", "one", "two"])
-
-    def fail(*args):
-        raise ValueError(next(reasons))
-
-    monkeypatch.setattr(pipeline, "compile_plan", fail)
+    engine = {"__name__": "facula.engine.compiler.pipeline"}
+    exec(compile(FAILS, "pipeline.py", "exec"), engine)
+    which = iter(range(3))
+    monkeypatch.setitem(engine, "which", which)
+    exec("def compile_plan(*args): return fail(next(which))", engine)
+    monkeypatch.setattr(pipeline, "compile_plan", engine["compile_plan"])
     monkeypatch.setattr(host, "failures", {})
+    monkeypatch.setattr(config.VERIFY, "value", False)
     nothing_seen(monkeypatch)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")  # which hides what was shown for a line before
         for n in (3, 4, 5):
             assert (facula.ones(n) + facula.arange(n)).tolist() == [1.0 + k for k in range(n)]
     assert [("one" in str(w.message), "two" in str(w.message)) for w in told] == [(True, False), (False, True)]
-    assert told[0].filename == __file__
-    assert list(host.failures) == ["ValueError('one')", "ValueError('two')"]
-    assert "in fail" in host.failures["ValueError('one')"]
+    assert told[0].filename == "pipeline.py"
+    assert list(host.failures) == ["ValueError at pipeline.py:4", "ValueError at pipeline.py:5"]
+    assert "in fail" in host.failures["ValueError at pipeline.py:4"]
+
+
+@pytest.mark.compiled
+def test_a_failure_is_an_error_in_the_tests_on_every_road(monkeypatch):
+    """Also where warnings are ignored, in other threads, and in the processes that tests start (by the environment)."""
+    from facula.engine.compiler import pipeline
+    assert config.VERIFY.value and os.environ["FACULA_VERIFY"] == "1"
+
+    def fail(*args):
+        raise CompileError("no")
+
+    monkeypatch.setattr(pipeline, "compile_plan", fail)
+    nothing_seen(monkeypatch)
+    raised = []
+
+    def look():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                (facula.ones(3) + facula.arange(3)).tolist()
+            except CompileError as error:
+                raised.append(error)
+
+    look()
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert len(raised) == 2
+
+
+@pytest.mark.compiled
+def test_what_a_signal_handler_raises_while_a_graph_is_compiled_arrives(monkeypatch):
+    """Whatever it is: a class of its own, or one that the compiler might raise itself."""
+    from facula.engine.compiler import pipeline
+
+    class TimeUp(Exception):
+        pass
+
+    engine = {"__name__": "facula.engine.compiler.pipeline", "signal": signal}
+    exec("def compile_plan(*args): signal.raise_signal(signal.SIGUSR1)", engine)
+    monkeypatch.setattr(pipeline, "compile_plan", engine["compile_plan"])
+    monkeypatch.setattr(config.VERIFY, "value", False)
+    nothing_seen(monkeypatch)
+    for kind in (TimeUp, ValueError, KeyError):
+        def up(*args, kind=kind):
+            raise kind("time is up")
+
+        before = signal.signal(signal.SIGUSR1, up)
+        try:
+            with pytest.raises(kind, match="time is up"):
+                (facula.ones(3) + facula.arange(3)).tolist()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
 
 WRONG = """

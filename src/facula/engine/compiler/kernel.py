@@ -30,10 +30,13 @@ class Machine:
 
     table   its instructions
     caches  bytes of the first, second and third level
+    programs  are steps to carry what they mean, as data? The evaluator and devices that run it need it, machine code
+            does not
     """
 
     table: Instructions = COMMON
     caches: tuple[int, int, int] = (32 << 10, 1 << 20, 16 << 20)
+    programs: bool = True
 
 
 ANY = Machine()

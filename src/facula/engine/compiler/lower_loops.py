@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from typing import Any
 
 from facula import config
 from facula.config import threshold
@@ -15,6 +17,7 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
+from facula.engine.compiler.printed import Description, Printed, Traced, formula, memo
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import LoopProgram
@@ -24,6 +27,7 @@ from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.errors import VerifyError
 
 CHUNK = threshold("chunk_elements")  # reduced elements of a chunk
 TILE_NS = threshold("tile_ns")  # work of a tile: large against handing it to a thread, small against the whole
@@ -52,7 +56,7 @@ class Launch:
         nbytes: int,
         flops: int,
         writes: list[object],
-        program: LoopProgram,
+        program: LoopProgram | None,
         keys: list[object],
     ) -> None:
         self.writes = writes
@@ -176,7 +180,7 @@ def _split(
 
 
 def launch(nest: Nest, title: str, machine: Machine) -> Launch:
-    """The nest cut into tiles, as a loop program, and that as a kernel."""
+    """The nest cut into tiles, as a loop program, and that as a kernel: unless one of its kind has been printed."""
     order = nest.order
     points = size_of(nest.sizes)
     nbytes = _traffic(nest, order)
@@ -184,28 +188,52 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     work = sum(_own_cost(v) for v in order if v.level >= 2)
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
-    program, keys = build_program(nest, title, sizes)
-    if config.VERIFY.value:
-        verify_program(program)
-    if debug.wants(3):
-        debug.say(program_text(program))
+    known = Description(nest, machine, sizes)
+    found = memo.known.get(known.key)
+    if found is None:
+        if known.exact:
+            kernel, words, _, _ = _printed(nest, title, machine, sizes, known)
+        else:
+            with Traced(nest, sizes) as traced:
+                kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
+        found = Printed(kernel, formula(words))
+        memo.keep(known.key, found)
+    program, keys = None, list(known.buffers)
+    if machine.programs or config.VERIFY.value or debug.wants(3):
+        made, fresh, program, keys = _printed(nest, title, machine, sizes, known)
+        if made.ir != found.kernel.ir or tuple(fresh) != found.words(known.integers):
+            raise VerifyError(f"{title}: nests with one description give two kernels")
+        if config.VERIFY.value:
+            verify_program(program)
+        if debug.wants(3):
+            debug.say(program_text(program))
+    kernel = found.kernel if found.kernel.title == title else Kernel(found.kernel.name, found.kernel.ir, title)
+    buffers, numbers = list(known.buffers), list(known.numbers)
+    words = [w if isinstance(w, int) else ("buf", buffers[w[1]]) if w[0] == "buf" else ("num", numbers[w[1]])
+             for w in found.words(known.integers)]
+    return Launch(kernel, words, tiles, points * each, nbytes, operations * points,
+                  list(dict.fromkeys(s.node for s in nest.stores)), program, keys)
+
+
+def _printed(
+    nest: Nest, title: str, machine: Machine, tiles: Tiles, known: Description
+) -> tuple[Kernel, list[Any], LoopProgram, list[object]]:
+    """The nest's kernel and words, which count buffers and numbers as its description does; its program, and what the
+    program's buffers are."""
+    program, keys = build_program(nest, title, tiles)
     emitter = (NestEmitter if machine.table.vectors else LaneEmitter)(program, machine)
     text = emitter.run()
     name = "k" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
-    kernel = Kernel(name, text.replace("KERNEL_NAME", name), title)
-    words = [("buf", keys[w[1].number]) if isinstance(w, tuple) and isinstance(w[1], Buffer) else w
-             for w in emitter.words]
-    return Launch(
-        kernel,
-        words,
-        tiles,
-        points * each,
-        nbytes,
-        operations * points,
-        list(dict.fromkeys(s.node for s in nest.stores)),
-        program,
-        keys,
-    )
+    words: list[object] = []
+    for w in emitter.words:
+        if isinstance(w, int):
+            words.append(w)
+        elif isinstance(w[1], Buffer):
+            words.append(("buf", known.buffers[keys[w[1].number]]))
+        else:
+            words.append(("num", known.numbers[w[1]]))  # type: ignore[index]
+    text = sys.intern(text.replace("KERNEL_NAME", name))  # printed for many sizes, it is one text
+    return Kernel(name, text, title), words, program, keys
 
 
 def _own_cost(v: Val) -> float:

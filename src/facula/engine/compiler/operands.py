@@ -150,6 +150,8 @@ def _through_padding(write: Node, map: Affine, graph: Graph) -> tuple[Node, Affi
     assert write.attrs is not None
     if base.op is not CONST or base in graph.leaves or len(write.attrs) == 1 or value.dtype is not write.dtype:
         return None
+    if not size_of(value.shape):
+        return None
     plain = contiguous_strides(base.shape)
     strides: tuple[int, ...] = write.attrs[0]  # type: ignore[assignment]
     if len(value.shape) != len(base.shape) or max(base.shape, default=0) >= MOST_ELEMENTS \

@@ -14,6 +14,7 @@ from facula.engine.compiler.emit.scalar import can_emit
 from facula.engine.compiler.operands import product_operands, resolve
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.single import fills, is_native
+from facula.engine.compiler.spaces import cut_of
 from facula.engine.compiler.values import Read, steps_of
 from facula.engine.graph.expr import LEAVES
 from facula.engine.graph.node import CONST, CONTRACT, INDEX, VIEW, WRITE, Formula, Node, size_of
@@ -47,8 +48,8 @@ def simplify(
                 pending.append(graph.reads[node][1][0])
         else:
             graph.reads[node] = _operands(node, graph)
-            for source, _ in graph.reads[node]:
-                if source not in graph.leaves and not (source.op is CONST and fills(node)):
+            for place, (source, _) in enumerate(graph.reads[node]):
+                if source not in graph.leaves and not (source.op is CONST and fills(node, place)):
                     graph.kept.add(source)
                     pending.append(source)
     _share_memory(graph, needed)
@@ -68,6 +69,8 @@ def _share_memory(graph: Graph, needed: set[Node]) -> None:
             continue
         source, map = graph.reads[view][0]
         if source in graph.leaves or source in outputs or source in graph.loops or source in graph.same:
+            continue
+        if source not in needed:  # a constant: there is no step that could write it there
             continue
         if size_of(source.shape) == size_of(view.shape) and is_identity(map, size_of(view.shape)):
             graph.same[source] = view
@@ -125,7 +128,12 @@ def _operands(node: Node, graph: Graph) -> list[Read]:
     """What a step of its own reads: memory, through maps where its lowering can."""
     direct = [(source, identity(source.shape)) for source in node.inputs]
     if node.op is WRITE and is_native(node):
-        return [resolve(source, map, graph) for source, map in direct]
+        (base, over), (value, region) = direct
+        read = resolve(value, region, graph)
+        if cut_of(read[1], value.shape) is None and size_of(value.shape):
+            graph.notes.append(f"{value!r}: kept, its layout does not go with the region it is written to")
+            read = value, region
+        return [resolve(base, over, graph), read]
     if node.op is not CONTRACT or not is_native(node):
         return direct
     found = product_operands(node, graph)

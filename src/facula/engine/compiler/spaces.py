@@ -7,7 +7,7 @@ it is reduced.
 from __future__ import annotations
 
 from facula.config import threshold
-from facula.engine.compiler.affine import Affine
+from facula.engine.compiler.affine import Affine, joined
 from facula.engine.graph.node import Node, contiguous_strides, size_of
 
 Dims = tuple[int, ...]
@@ -49,6 +49,12 @@ def splits(dims: Dims, flags: Flags) -> bool:
 
 def without_ones(shape: Dims) -> Dims:
     return tuple(n for n in shape if n != 1)
+
+
+def cut_of(map: Affine, shape: Dims) -> Dims | None:
+    """A space for reading by `map` and writing to a region of `shape`; None if they cut the elements in ways that have
+    no common refinement."""
+    return joined([without_ones(map.dims), without_ones(shape)])
 
 
 def reduced_flags(dims: Dims, space: Dims, reduced: set[int]) -> Flags:

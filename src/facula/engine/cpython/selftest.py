@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.engine.runtime.cpu import object_cache, target
-from facula.errors import warn
+from facula.errors import of_our_making, warn
 
 _AGREES, _DIFFERS = b"agrees", b"differs"
 _WORD = ctypes.sizeof(ctypes.c_void_p)
@@ -38,7 +38,9 @@ def trusted(name: str, text: str, made: Callable[..., Any],
 def _holds(agrees: Callable[[], bool]) -> bool:
     try:
         return agrees()
-    except Exception:  # whatever it is that a wrong offset leads to
+    except Exception as error:  # whatever it is that a wrong offset leads to
+        if not of_our_making(error):
+            raise
         return False
 
 

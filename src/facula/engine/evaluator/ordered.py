@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from facula.engine.compiler.program.ordered import Matrix, Product, Scan, Scatter
+from facula.engine.compiler.program.ordered import GROUP, Matrix, Product, Scan, Scatter
 from facula.engine.evaluator.products import ordered_product
 from facula.engine.graph.primitives.elements import convert, load, store
+from facula.engine.graph.primitives.scan import carried
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 
 Array = np.ndarray[Any, Any]
@@ -22,11 +23,33 @@ def scan(s: Scan, buffers: Sequence[Array]) -> None:
     count = s.outer * s.n * s.inner
     x = convert(load(buffers[0][:count], s.source), s.source, s.dtype).reshape(s.outer, s.n, s.inner)
     step, out = FUNCTIONS[_STEP[s.op]], np.empty(x.shape, x.dtype)
-    so_far = x[:, :1]
+    goes_on = carried(s.op, s.dtype).numpy if s.dtype.compute is s.dtype else x.dtype
+    if s.grouped:
+        out[:, :, 0] = _grouped(x[:, :, 0].astype(goes_on), step)
+        buffers[1][:count] = store(out, s.dtype).reshape(-1)
+        return
+    so_far = x[:, :1].astype(goes_on, copy=False)
     for k in range(s.n):
-        so_far = np.asarray(step(so_far, x[:, k:k + 1])).astype(x.dtype, copy=False) if k else so_far
+        if k:
+            so_far = np.asarray(step(so_far, x[:, k:k + 1].astype(goes_on, copy=False))).astype(goes_on, copy=False)
         out[:, k:k + 1] = so_far
     buffers[1][:count] = store(out, s.dtype).reshape(-1)
+
+
+def _grouped(x: Array, step: Any) -> Array:
+    """The scan of each line of x, four elements at a time."""
+    lines, n = x.shape
+    whole = n - n % GROUP
+    four = x[:, :whole].reshape(lines, -1, GROUP).copy()
+    for away in (1, 2):
+        four[:, :, away:] = step(four[:, :, away:], four[:, :, :-away])
+    out = x.copy()
+    out[:, :whole] = four.reshape(lines, whole)
+    for k in range(GROUP, n, GROUP):
+        out[:, k:k + GROUP] = step(out[:, k - 1:k], out[:, k:k + GROUP]) if k < whole else out[:, k:k + GROUP]
+    for k in range(max(whole, 1), n):
+        out[:, k] = step(out[:, k - 1], out[:, k])
+    return out
 
 
 def scatter(s: Scatter, buffers: Sequence[Array]) -> None:

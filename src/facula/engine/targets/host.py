@@ -22,13 +22,13 @@ from facula.engine.runtime.buffer import Buffer, allocate
 from facula.engine.targets import interpreter
 from facula.engine.targets.protocol import Program, Target
 from facula.engine.trace.signature import use_machine_code
-from facula.errors import BackendUnavailable, CompileError, VerifyError
+from facula.errors import BackendUnavailable, CompileError, of_our_making
 
 if TYPE_CHECKING:  # loaded with the first plan
     from facula.engine.compiler.kernel import Machine
     from facula.engine.compiler.plan import PlanSpec
 
-MOST_FAILURES = 256  # reasons that are kept; of more, each is told each time
+MOST_FAILURES = 256  # kinds that are kept; of more, each is told each time
 failures: dict[str, str] = {}  # why the compiler has failed in this process, each with its traceback
 
 
@@ -72,7 +72,7 @@ class Processor(Target):
                 plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
             return plan  # type: ignore[no-any-return]
         except Exception as error:
-            if config.DEBUG.value or isinstance(error, VerifyError):
+            if config.DEBUG.value or config.VERIFY.value or isinstance(error, MemoryError) or not of_our_making(error):
                 raise
             _report(error, len(order), saved)
             return None
@@ -151,22 +151,22 @@ def speed() -> dict[str, float]:
 
 
 def _report(error: Exception, nodes: int, saved: str) -> None:
-    """The graph's plan is remembered as None, so the reason is told here or never: once each, whatever Python has
-    shown before (hence no registry), as of the line that gave up."""
-    reason = repr(error)
-    if reason in failures:
-        return
+    """The graph's plan is remembered as None, so the reason is told here or never: once a kind, whatever Python has
+    shown before (hence no registry), as of the line that gave up. What differs from graph to graph makes no kind."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = ("facula", 1) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({reason}); it runs on "
+    kind = f"{type(error).__name__} at {where[0]}:{where[1]}"
+    if kind in failures:
+        return
+    warnings.warn_explicit(f"facula: the compiler failed on a graph of {nodes} nodes ({error!r}); it runs on "
                            "the NumPy interpreter instead. Please report this; FACULA_DEBUG=1 shows where. "
                            + (f"The graph is in {saved}." if saved else
                               "FACULA_SAVE_PLANS=folder saves the graph as a file."),
                            RuntimeWarning, *where)
     if len(failures) < MOST_FAILURES:
-        failures[reason] = "".join(traceback.format_exception(error))
+        failures[kind] = "".join(traceback.format_exception(error))
 
 
 def _save(order: list[Node], leaves: list[Node], outputs: list[Node], donated: frozenset[Node]) -> str:

@@ -64,4 +64,4 @@ def instructions(target: Target) -> Instructions:
 def machine(target: Target) -> Machine:
     """What the compiler is told of `target`."""
     first, second, third = (told or usual for told, usual in zip(target.caches, Machine().caches, strict=True))
-    return Machine(instructions(target), (first, second, third))
+    return Machine(instructions(target), (first, second, third), programs=False)

@@ -9,13 +9,15 @@ Key = tuple[object, ...]
 
 
 class Kept(dict[Key, Any]):
-    """A cache of about `most` bytes: the oldest entries go first, the newest stays in any case. Values have a `weight`,
-    their bytes and those of all that lives with them (plans, tables); or they are integers, which weigh nothing."""
+    """A cache of about `most` bytes: the oldest entries go first, except that those which say that they have been
+    `used` since stay for another round, and that the `few` newest stay in any case. Values have a `weight`, their bytes
+    and those of all that lives with them (plans, tables); or they are integers, which weigh nothing."""
 
-    __slots__ = ("most", "held")
+    __slots__ = ("most", "few", "held")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, few: int = 1) -> None:
         self.most = most
+        self.few = few
         self.held = 0
 
     def keep(self, key: Key, value: Any) -> None:
@@ -36,9 +38,16 @@ class Kept(dict[Key, Any]):
         self.held = 0
 
     def _shrink(self) -> None:
-        while self.held > self.most and len(self) > 1:
+        spared = 0
+        while self.held > self.most and len(self) > self.few:
             oldest = next(iter(self))
-            self.held -= _weight(oldest, self.pop(oldest))
+            value = self.pop(oldest)
+            if spared < len(self) and getattr(value, "used", False):
+                spared += 1
+                value.used = False
+                self[oldest] = value
+                continue
+            self.held -= _weight(oldest, value)
 
 
 def _weight(key: Key, value: Any) -> int:

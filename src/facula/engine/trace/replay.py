@@ -27,7 +27,7 @@ MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a
 class Replay:
     """A step that computes what is pending together with the gradients."""
 
-    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight")
+    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight", "used")
 
     def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int]],
                  constants: Sequence[Any], tables: list[Node]) -> None:
@@ -36,6 +36,7 @@ class Replay:
         self.grads = grads  # per leaf tensor: is it among `nodes` (else among `leaves`), and where
         self.constants = constants
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
+        self.used = False  # since it was last asked whether it is to be kept
         self.weight = step.weight + 200 * len(grads) + 20 * len(constants) + sum(map(bytes_of, tables))
 
 

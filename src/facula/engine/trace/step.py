@@ -30,7 +30,7 @@ class Step:
     """How to run a list of nodes with a known signature. Indices count `nodes`, `leaves` and `numbers`."""
 
     __slots__ = ("held", "order", "results", "sizes", "classes", "reads", "picks", "written", "ready", "only", "kept",
-                 "target", "allocate", "weight")
+                 "target", "allocate", "weight", "used")
 
     def __init__(self, target: Target, held: bytes, order: Sequence[int], results: Sequence[tuple[int, int, int]],
                  reads: Sequence[int], picks: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
@@ -46,6 +46,7 @@ class Step:
         self.written = written  # (leaf, references from the nodes): its memory may become that of a result
         self.ready: dict[tuple[int, ...], Ready] = {}  # by donated leaves
         self.only: Ready | None = None  # ready[()], when nothing can be donated
+        self.used = False  # has it been met again?
         self.kept: object = None  # whatever must not die before the key this is found under
         self.weight = 1000 + 80 * len(order) + 150 * (len(results) + len(reads))  # bytes, about
 

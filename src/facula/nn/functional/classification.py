@@ -11,6 +11,7 @@ from facula.autograd.graph import Rule
 from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
 from facula.ops.registry import functional
+from facula.ops.severing import leaned
 
 from .._reduction import reduce_values
 from .loss import _chosen
@@ -97,7 +98,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, size_average: Any = No
     """
     reduction = _chosen(reduction, size_average, reduce)
     _check_classes(input, target, weight)
-    losses, factors, _ = _picked(input, target, weight, ignore_index)
+    losses, factors, _ = _picked(leaned(input), target, weight, ignore_index)
     if reduction == "mean":
         return _average(losses, factors)
     return reduce_values(losses, reduction)

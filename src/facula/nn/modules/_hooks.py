@@ -5,7 +5,9 @@ A call without hooks never comes here: see `Module.__call__`.
     forward pre-hooks -> [mark inputs] -> forward -> forward hooks -> [mark outputs]
 
 The marks are identities in the graph. In backward, the mark at the outputs sees the gradients first (it runs
-the pre-hooks and remembers them), and the mark at the inputs sees what comes out (it runs the full hooks).
+the pre-hooks and remembers them), and the mark at the inputs sees what comes out (it runs the full hooks). A
+gradient that came in past the outputs' mark (what double backward or a captured activation sends) is no concern
+of the hooks: they are left out, as in torch.
 """
 
 from __future__ import annotations
@@ -192,14 +194,16 @@ def _identity_function() -> Any:
     if _identity is None:
         class BackwardHookFunction(facula.autograd.Function):
             @staticmethod
-            def forward(ctx: Any, callback: Any, *tensors: Any) -> Any:
+            def forward(ctx: Any, callback: Any, zeros: bool, *tensors: Any) -> Any:
                 ctx.callback = callback
-                ctx.mark_non_differentiable(*[t for t in tensors if not t.requires_grad])
-                return tuple(t.view_as(t) for t in tensors)
+                ctx.set_materialize_grads(zeros)
+                marked = tuple(t.view_as(t) for t in tensors)
+                ctx.mark_non_differentiable(*[m for m, t in zip(marked, tensors, strict=True) if not t.requires_grad])
+                return marked
 
             @staticmethod
             def backward(ctx: Any, *gradients: Any) -> Any:
-                return (None, *ctx.callback(gradients))
+                return (None, None, *ctx.callback(gradients))
         _identity = BackwardHookFunction
     return _identity
 
@@ -215,27 +219,28 @@ class BackwardMarks:
         self.output_places: tuple[list[int], int] = ([], 0)
 
     def mark_inputs(self, args: Any) -> Any:
-        args, self.inputs_marked, self.input_places = self._mark(args, self._at_inputs)
+        args, self.inputs_marked, self.input_places = self._mark(args, self._at_inputs, True)
         return args
 
     def mark_outputs(self, result: Any) -> Any:
         if isinstance(result, facula.Tensor):
-            marked, _, self.output_places = self._mark((result,), self._at_outputs)
+            marked, _, self.output_places = self._mark((result,), self._at_outputs, False)
             return marked[0]
         if not isinstance(result, tuple):
             warn("For backward hooks to be called, module output should be a Tensor or a tuple of "
                  f"Tensors but received {type(result)}")
             return result
-        marked, _, self.output_places = self._mark(result, self._at_outputs)
+        marked, _, self.output_places = self._mark(result, self._at_outputs, False)
         return type(result)(*marked) if hasattr(result, "_fields") else marked
 
-    def _mark(self, values: Any, callback: Any) -> Any:
+    def _mark(self, values: Any, callback: Any, zeros: bool) -> Any:
+        """`values` with marks in place of tensors. `zeros`: what has no gradient is shown as zeros, else as None."""
         places = [i for i, value in enumerate(values) if isinstance(value, facula.Tensor)]
         tensors = [values[i] for i in places]
         if not (facula.is_grad_enabled() and any(t.requires_grad for t in tensors)):
             return values, False, (places, len(values))
         values = list(values)
-        for i, tensor in zip(places, _identity_function().apply(callback, *tensors), strict=False):
+        for i, tensor in zip(places, _identity_function().apply(callback, zeros, *tensors), strict=False):
             values[i] = tensor
         return tuple(values), True, (places, len(values))
 
@@ -255,11 +260,8 @@ class BackwardMarks:
         return tuple(full[i] for i in self.output_places[0])
 
     def _at_inputs(self, gradients: Any) -> Any:
-        if self.gradients_out is None:
-            raise RuntimeError("Module backward hook for grad_input is called before the grad_output one. "
-                               "This happens because the gradient in your nn.Module flows to the Module's "
-                               "input without passing through the Module's output. Make sure that the output "
-                               "depends on the input and that the loss is computed based on the output.")
+        if self.gradients_out is None:  # of what was taken from inside: double backward, an activation, a list
+            return gradients
         full = self._run_hooks(_spread(gradients, self.input_places))
         return tuple(full[i] for i in self.input_places[0])
 

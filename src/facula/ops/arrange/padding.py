@@ -16,6 +16,7 @@ from facula.ops.casting import constant
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.masking import scalar_value
 from facula.ops.registry import functional, op
+from facula.ops.severing import leaned
 
 
 def _pad_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -100,6 +101,8 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     sides = len(amounts) // 2
+    if mode != "circular":
+        input = leaned(input)
     if sides not in (1, 2, 3) or dims not in (sides + 1, sides + 2):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for "
                                   "now")

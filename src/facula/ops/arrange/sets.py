@@ -9,12 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor
+from facula._tensor.handle import Tensor, attach
+from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of
 from facula.ops.arguments import check_tensor, wrap_dim
 from facula.ops.create.conversion import from_array, host_array
 from facula.ops.registry import op
+
+
+def _refusing(rule: str, name: str) -> Rule:
+    """On the tape, as in torch, and no further."""
+    def backward(ctx: Any, g: Tensor) -> Any:
+        raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
+    return Rule(rule, backward)
+
+
+_UNIQUE = _refusing("Unique2Backward0", "_unique2")
+_ALONG = _refusing("UniqueDimBackward0", "unique_dim")
+_CONSECUTIVE = _refusing("UniqueConsecutiveBackward0", "unique_consecutive")
 
 
 def _parts(shape: tuple[int, ...], dim: int) -> int:
@@ -48,7 +61,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=d,
                                             equal_nan=False)
     inverse = np.asarray(inverse).reshape(input.shape if d is None else (-1,))
-    out = [from_array(values, input.dtype)]
+    out = [attach(from_array(values, input.dtype), _UNIQUE if dim is None else _ALONG, (input,))]
     if return_inverse:
         out.append(from_array(inverse, int64))
     if return_counts:
@@ -75,7 +88,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
     values = moved[starts]
     if dim is not None:
         values = np.moveaxis(values, 0, d)
-    out = [from_array(values, input.dtype)]
+    out = [attach(from_array(values, input.dtype), _CONSECUTIVE, (input,))]
     if return_inverse:
         inverse = np.cumsum(starts) - 1
         out.append(from_array(inverse.reshape(input.shape) if dim is None else inverse, int64))

@@ -19,7 +19,7 @@ from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.conv.windows import Geometry, Ints, correlation_node, in_zeros, reached, spread_node, times
-from facula.ops.severing import severed
+from facula.ops.severing import leaning, severed
 from facula.ops.view.value_views import reshaped
 
 
@@ -83,9 +83,9 @@ def _compare_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None
     return spread(y, g, at) if ctx.needs[0] else None, correlate(x, g, at) if ctx.needs[1] else None
 
 
-_CORRELATE = Rule("ConvolutionBackward0", _correlate_backward)
-_SPREAD = Rule("ConvolutionBackward0", _spread_backward)
-_COMPARE = Rule("ConvolutionBackwardBackward0", _compare_backward)
+_CORRELATE = Rule("ConvolutionBackward0", leaning(_correlate_backward, False))
+_SPREAD = Rule("ConvolutionBackward0", leaning(_spread_backward, False))
+_COMPARE = Rule("ConvolutionBackwardBackward0", leaning(_compare_backward, False))
 
 
 def _empty(a: Tensor, b: Tensor, shape: Ints) -> bool:

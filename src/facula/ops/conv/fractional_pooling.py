@@ -18,6 +18,7 @@ from facula.ops.conv.convolutions import several
 from facula.ops.create.creation import arange, full
 from facula.ops.random.sampling import rand
 from facula.ops.registry import op
+from facula.ops.severing import leaned
 from facula.ops.view.value_views import reshape_value
 
 Ints = tuple[int, ...]
@@ -61,7 +62,7 @@ def _pooled(x: Tensor, kernel: Ints, out: Ints, samples: Tensor) -> tuple[Tensor
         )
         place = place * size[k] + line
     windows = place.flatten(2 + n).flatten(2, 1 + n)  # (N, C, out, kernel)
-    plane = x.flatten(2)
+    plane = leaned(x).flatten(2)
     values = plane.detach().gather(2, windows.flatten(2)).reshape(windows.shape)
     chosen = windows.gather(-1, values.argmax(-1, True)).squeeze(-1)
     shape_out = (*lead, *out)

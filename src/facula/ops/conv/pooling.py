@@ -21,10 +21,11 @@ from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
 from facula.ops.elementwise.arithmetic import div
+from facula.ops.elementwise.comparison import maximum, minimum
 from facula.ops.index.index_nodes import checked, index_leaf
-from facula.ops.index.indexed_rows import add_rows, rows, set_rows
+from facula.ops.index.indexed_rows import add_rows, set_rows
 from facula.ops.registry import DTYPE_NAMES, also, op
-from facula.ops.severing import severed
+from facula.ops.severing import leaned, leaning, severed
 from facula.ops.view.value_views import reshape_value
 from facula.size import Size
 
@@ -107,7 +108,7 @@ def _sums_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     return (window_sums(wide, size, kernel, (1,) * len(kernel)),)
 
 
-_SUMS = Rule("AvgPoolBackward0", _sums_backward)
+_SUMS = Rule("AvgPoolBackward0", leaning(_sums_backward))
 
 
 def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints) -> Tensor:
@@ -199,6 +200,7 @@ def _adaptive_avg_pool(n: int) -> Any:
             kernel = tuple([s // o for s, o in zip(size, out, strict=True)])
             x = window_sums(x, out, kernel, kernel) / float(size_of(kernel))
         else:
+            x = leaned(x)
             for k, (s, o) in enumerate(zip(size, out, strict=True)):
                 x = taps(x, 2 + k, *_averaging(s, o)) if o else x.narrow(2 + k, 0, 0)
         x = to_dtype(x, of)
@@ -249,17 +251,18 @@ def _max_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     return (add_rows(new(constant(0, shape, g.dtype)), at, g, total, 1),)
 
 
-_MAX_POOL = Rule("MaxPoolBackward0", _max_backward)
+_MAX_POOL = Rule("MaxPoolBackward0", leaning(_max_backward))
 
 
-def chosen(x: Tensor, window: Any, n: int, tables: list[Any]) -> tuple[Tensor, Tensor]:
+def chosen(x: Tensor, window: Any, n: int, lines: list[tuple[Any, int, Any, Any]]) -> tuple[Tensor, Tensor]:
     """Largest element and its place in the plane, for a node (N, C, *out, *kernel) of windows on x.
 
-    `tables[k][o, j]` is the coordinate in dimension k of element j of window o.
+    `lines[k]` is (first, step, lowest, highest): the coordinate in dimension k of element j of window o is
+    first[o] + step * j, but lowest[o] or highest[o] if it is beyond. None for a bound that it never passes.
     """
     dims = tuple(range(2 + n, 2 + 2 * n))
     shape = tuple.__new__(Size, window.shape[:2 + n])
-    kernel, out = window.shape[2 + n:], window.shape[2:2 + n]
+    kernel = window.shape[2 + n:]
     values = new(record(MAX, (window,), (dims,), None, shape, window.dtype))
     at = new(record(ARGMAX, (window,), (dims,), None, shape, int64))
     place: Any = 0
@@ -268,10 +271,14 @@ def chosen(x: Tensor, window: Any, n: int, tables: list[Any]) -> tuple[Tensor, T
     for k in reversed(range(n)):
         j = at % kernel[k] if inner == 1 else at // inner % kernel[k]
         inner *= kernel[k]
-        lines = np.arange(out[k], dtype=np.int64).reshape([-1 if d == 2 + k else 1 for d in range(2 + n)])
-        table = new(index_leaf(np.array(tables[k], np.int64).reshape(-1)))
-        row = read(j + new(index_leaf(lines * kernel[k])))
-        place = place + rows(table, row, out[k] * kernel[k], 1, row.shape) * step
+        first, apart, lowest, highest = lines[k]
+        along = [-1 if d == 2 + k else 1 for d in range(2 + n)]
+        j = (j if apart == 1 else j * apart) + new(index_leaf(np.array(first, np.int64).reshape(along)))
+        if lowest is not None:
+            j = maximum(j, new(index_leaf(np.array(lowest, np.int64).reshape(along))))
+        if highest is not None:
+            j = minimum(j, new(index_leaf(np.array(highest, np.int64).reshape(along))))
+        place = place + j * step
         step *= x.shape[2 + k]
     return attach(values, _MAX_POOL, (x,), (place,)), place
 
@@ -294,11 +301,12 @@ def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, pa
         empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0")
         return empty, new(constant(0, shape, int64))
     wide = _around(x.detach(), need, pad, _lowest(x))
-    tables = [np.arange(o)[:, None] * t - p + np.arange(k) * d
-              for o, k, t, p, d in zip(out, kernel, step, pad, dil, strict=True)]
-    # a window of nothing but -inf takes its first element that is not padding
-    tables = [np.clip(t, 0, s - 1) for t, s in zip(tables, size, strict=True)]
-    values, at = chosen(x, windows(wide, out, kernel, step, dil), n, tables)
+    lines: list[tuple[Any, int, Any, Any]] = []
+    for s, o, k, t, p, d in zip(size, out, kernel, step, pad, dil, strict=True):
+        first = np.arange(o) * t - p
+        # a window of nothing but -inf takes its first element that is not padding
+        lines.append((first, d, first % d if p else None, np.full(o, s - 1) if first[-1] + d * (k - 1) >= s else None))
+    values, at = chosen(x, windows(wide, out, kernel, step, dil), n, lines)
     if batched:
         return values, at
     return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))
@@ -336,18 +344,19 @@ def _adaptive_max_pool(n: int) -> Any:
             shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
             empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0")
             return empty, new(constant(0, shape, int64))
-        tables = []
+        lines: list[tuple[Any, int, Any, Any]] = []
+        kernel = []
         part = x.detach()
         for k, (s, o) in enumerate(zip(x.shape[2:], out, strict=True)):
             start, end = shares(s, o)
             longest = int((end - start).max())
             table = np.minimum(start[:, None] + np.arange(longest), end[:, None] - 1)  # the last one again
-            tables.append(table)
+            lines.append((start, 1, None, end - 1))
+            kernel.append(longest)
             part = part.index_select(2 + k, new(index_leaf(table.reshape(-1))))
-        kernel = [t.shape[1] for t in tables]
         split = reshape_value(part, (*x.shape[:2], *[v for o, k in zip(out, kernel, strict=True) for v in (o, k)]))
         order = (0, 1, *range(2, 2 + 2 * n, 2), *range(3, 3 + 2 * n, 2))
-        values, at = chosen(x, read(split.permute(order)), n, tables)
+        values, at = chosen(x, read(split.permute(order)), n, lines)
         if batched:
             return values, at
         return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))

@@ -26,7 +26,7 @@ from facula.ops.index.indexed_rows import rows
 from facula.ops.index.masking import where
 from facula.ops.product.matrix_products import matmul
 from facula.ops.registry import DTYPE_NAMES, alias_of, op
-from facula.ops.severing import severed
+from facula.ops.severing import leaned, severed
 from facula.ops.view.regions import region_add, region_view
 from facula.ops.view.value_views import reshape_value
 
@@ -306,6 +306,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if not size_of(input.shape) or not size_of(grid.shape):
         shape = (*input.shape[:2], *grid.shape[1:-1])
         return severed(new(constant(0, shape, input.dtype)), input, grid, name="GridSamplerBackward0")
+    input = leaned(input, False)
     sizes = input.shape[2:]
     parts = [grid.select(-1, n - 1 - k) for k in range(n)]
     if mode == "bicubic":

@@ -20,6 +20,7 @@ from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.registry import DTYPE_NAMES, method, op
+from facula.ops.severing import leaned
 from facula.ops.view.dtype_views import view_as_complex
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
@@ -355,6 +356,7 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 @op(method=False)
 def polar(abs: Tensor, angle: Tensor, *, out: Any = None) -> Tensor:
     """Complex numbers from their absolute values and angles."""
+    abs = leaned(abs)
     return complex_(abs * angle.cos(), abs * angle.sin(), out=out)
 
 

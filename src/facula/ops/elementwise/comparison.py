@@ -10,6 +10,7 @@ from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.casting import held, to_dtype
+from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import truth_values
 from facula.ops.elementwise.pointwise import apply, apply1
@@ -140,7 +141,7 @@ for _name, _wins in (("fmax", "ge"), ("fmin", "le")):
 
 
 def _clamp_expr(x: Expr, low: Expr | None, high: Expr | None) -> Expr:
-    """The bounds themselves pass the gradient, as in torch: written as selections."""
+    """Written as selections: a NaN stays what it is."""
     out = x
     if low is not None:
         out = where(x < low, low, x)
@@ -154,6 +155,18 @@ _CLAMPS = {
     (False, True): Formula("clamp", _clamp_expr(operand(0), None, scalar(0))),
     (True, True): Formula("clamp", _clamp_expr(operand(0), scalar(0), scalar(1))),
 }
+# The bounds themselves pass the gradient, NaN does not: as in torch.
+slopes[_CLAMPS[True, False]] = (where(operand(0) >= scalar(0), 1.0, 0.0),)
+slopes[_CLAMPS[False, True]] = (where(operand(0) <= scalar(0), 1.0, 0.0),)
+slopes[_CLAMPS[True, True]] = (where((operand(0) >= scalar(0)) & (operand(0) <= scalar(1)), 1.0, 0.0),)
+_x, _low, _high = operand(0), operand(1), operand(2)
+_BETWEEN = Formula("clamp", function("minimum")(function("maximum")(_x, _low), _high))
+slopes[_BETWEEN] = (where((_x >= _low) & (_x <= _high), 1.0, 0.0), where((_x < _low) & (_low < _high), 1.0, 0.0),
+                    where((_x > _high) | (_high < _low), 1.0, 0.0))
+_AT_LEAST = Binary("clampMin", function("maximum"), partials=lambda x, low: (
+    where(x >= low, 1.0, 0.0), where(x < low, 1.0, 0.0)))
+_AT_MOST = Binary("clampMax", function("minimum"), partials=lambda x, high: (
+    where(x <= high, 1.0, 0.0), where(x > high, 1.0, 0.0)))
 
 
 def _bound_fits(bound: Any, of: dtype) -> None:
@@ -183,10 +196,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         for b in bounds:
             _bound_fits(b, of)
         return apply(formula, (x,), tuple(number_for(b, of) for b in bounds), of)
+    if isinstance(min, Tensor) and isinstance(max, Tensor):
+        return apply(_BETWEEN, (x, to_dtype(min, of), to_dtype(max, of)), None, of)
     if min is not None:
-        x = x.maximum(to_dtype(min, of)) if isinstance(min, Tensor) else clamp(x, min)
+        x = _AT_LEAST(x, to_dtype(min, of)) if isinstance(min, Tensor) else clamp(x, min)
     if max is not None:
-        x = x.minimum(to_dtype(max, of)) if isinstance(max, Tensor) else clamp(x, None, max)
+        x = _AT_MOST(x, to_dtype(max, of)) if isinstance(max, Tensor) else clamp(x, None, max)
     return x
 
 

@@ -12,6 +12,7 @@ from facula.engine.graph.expr import Expr, operand
 from facula.engine.graph.expr import scalar as scalar_expr
 from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
+from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.pointwise import apply1, apply2
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.type_rules import FLOATING, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH, TRUTH_OF_ONE, TypeRule
@@ -35,17 +36,25 @@ def unary(name: str, expr: Callable[[Expr], Expr], kind: str = "float", result: 
 
 
 class Binary:
-    """The formulas of a two-argument operation: tensor-tensor, tensor-number, number-tensor."""
+    """The formulas of a two-argument operation: tensor-tensor, tensor-number, number-tensor.
+
+    `partials`: its slopes where they are not those of the chain rule (derivatives.slopes).
+    """
 
     __slots__ = ("name", "tt", "ts", "st", "kind", "result")
 
-    def __init__(self, name: str, expr: Callable[[Expr, Expr], Expr], kind: str = "any", result: str = "same") -> None:
+    def __init__(self, name: str, expr: Callable[[Expr, Expr], Expr], kind: str = "any", result: str = "same",
+                 partials: Callable[[Expr, Expr], tuple[Expr, Expr]] | None = None) -> None:
         self.name = name
         self.tt = Formula(name, expr(operand(0), operand(1)))
         self.ts = Formula(name, expr(operand(0), scalar_expr(0)))
         self.st = Formula(name, expr(scalar_expr(0), operand(0)))
         self.kind = kind
         self.result = result
+        if partials is not None:
+            slopes[self.tt] = partials(operand(0), operand(1))
+            slopes[self.ts] = partials(operand(0), scalar_expr(0))[:1]
+            slopes[self.st] = partials(scalar_expr(0), operand(0))[1:]
 
     @property
     def types(self) -> TypeRule:

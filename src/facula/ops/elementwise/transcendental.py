@@ -9,9 +9,10 @@ from typing import Any
 from facula import defaults
 from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
-from facula.engine.graph.expr import Expr, function, where
+from facula.engine.graph.expr import Expr, function, operand, where
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.comparison import clamp, isinf
+from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.refusals import real_only, refuse_complex
 from facula.ops.index.masking import where as choose
@@ -62,16 +63,21 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
         input = clamp(input, eps, 1 - eps)
     if input.dtype.category < FLOAT:
         input = to_dtype(input, defaults.get_default_dtype())
-    return (input / (1 - input)).log()
+    return _logit(input)
+
+
+_logit = unary("logit", lambda x: _log(x / (1.0 - x)))
+slopes[_logit.formula] = (where((operand(0) >= 0.0) & (operand(0) <= 1.0),  # type: ignore[attr-defined]
+                                      1.0 / (function("abs")(operand(0)) * (1.0 - operand(0))), math.nan),)
 
 
 # ---- two arguments -------------------------------------------------------------------------------
 
 atan2, hypot = [op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
                 for _name in ("atan2", "hypot")]
-# At input 0 the slope is log(other) wherever that is finite: only what would be 0 * inf or NaN is masked.
 _xlogy = Binary("xlogy", lambda a, b: where(
-    _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float")
+    _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float", "same",
+    lambda a, b: (where(_eq(a, 0.0) & (b <= 0.0), 0.0, _log(b)), a / b))
 
 
 @op(inplace=True, out=True, types=PROMOTED_FLOATING, rules=(_xlogy,))

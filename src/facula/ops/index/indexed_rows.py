@@ -30,7 +30,7 @@ from facula.engine.graph.node import (
     size_of,
 )
 from facula.engine.recorder import record
-from facula.ops.casting import constant, to_dtype
+from facula.ops.casting import cast_node, constant, to_dtype
 from facula.ops.elementwise.arithmetic import scaled
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.view.value_views import reshape_value, reshaped
@@ -69,8 +69,16 @@ def rows(src: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...],
 def _write(kind: Primitive, base: Tensor, index: Node, src: Tensor, v: int, d: int) -> Tensor:
     if size_of(index.shape) * d == 0:
         return new(read(base))
-    inputs = (reshaped(read(base), (v, d)), index, reshaped(read(src), (*index.shape, d)))
-    return new(reshaped(record(kind, inputs, None, None, (v, d), base.dtype), base.shape))
+    of = base.dtype
+    nodes = read(base), read(src)
+    if of.compute is not of and kind in _SUMMING:  # a sum in 16 bits sticks where what is added is half an ulp
+        nodes = cast_node(nodes[0], of.compute), cast_node(nodes[1], of.compute)
+    inputs = (reshaped(nodes[0], (v, d)), index, reshaped(nodes[1], (*index.shape, d)))
+    out = record(kind, inputs, None, None, (v, d), nodes[0].dtype)
+    return new(reshaped(cast_node(out, of), base.shape))
+
+
+_SUMMING = (SCATTER_ADD, SCATTER_MUL)
 
 
 def _add_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -307,7 +307,7 @@ def _fill_view(view: Tensor, value: Any) -> None:
             value = value.expand(shape)
     else:
         value = new(constant(scalar_value(value, view.dtype), shape, view.dtype))
-    if size_of(shape):  # nothing to write otherwise
+    if size_of(shape) or value.requires_grad:  # nothing to write otherwise, and nothing to remember
         update(view, value)
 
 
@@ -315,7 +315,7 @@ def put_into(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> T
     """Index tensors applied to `view` in place."""
     with turn():
         result = _put(view, advanced, value, accumulate)
-        return update(view, result) if size_of(view.shape) else view
+        return update(view, result) if size_of(view.shape) or result.requires_grad else view
 
 
 def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:

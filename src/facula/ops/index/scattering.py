@@ -29,6 +29,7 @@ from facula.ops.index.index_nodes import (
 from facula.ops.index.indexed_rows import SET_RULE, add_rows, adding, reduce_rows, set_rows, setting
 from facula.ops.index.masking import scalar_value
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.severing import untouched
 from facula.size import Size
 
 _SET_VALUE = setting("ScatterBackward1")
@@ -67,7 +68,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
         src = value
     want_tensor(index, "scatter", "index")
     if size_of(index.shape) == 0:
-        return new(read(input)) if not input._rg else input.clone()
+        return untouched(input, src, f"ScatterBackward{int(not isinstance(src, Tensor))}")
     if reduce is not None and reduce not in _REDUCE:
         raise RuntimeError("reduce argument must be either add or multiply.")
     number = None if isinstance(src, Tensor) else scalar_value(src, input.dtype)
@@ -87,7 +88,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     want_tensor(src, "scatter_add", "src")
     want_tensor(index, "scatter_add", "index")
     if size_of(index.shape) == 0:
-        return input.clone()
+        return untouched(input, src, "ScatterAddBackward0")
     flat, v, part = _place("scatter_add", input, dim, index, src)
     assert part is not None
     return add_rows(input, flat, part, v, 1)
@@ -102,7 +103,7 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
                            "got " + str(reduce))
     want_tensor(index, "scatter_reduce", "index")
     if size_of(index.shape) == 0:
-        return input.clone()
+        return untouched(input, src, "ScatterReduceBackward0")
     flat, v, part = _place("scatter", input, dim, index, src)
     assert part is not None
     return reduce_rows(input, flat, part, v, 1, reduce, include_self)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, attach_many, new, read
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import bool_
-from facula.engine.graph.node import ARGMAX, ARGMIN, MAX, MIN, Primitive
+from facula.engine.graph.expr import function, operand, where
+from facula.engine.graph.node import ARGMAX, ARGMIN, MAX, MIN, Formula, Primitive
 from facula.ops.arguments import (
     check_tensor,
     dims_of,
@@ -36,6 +38,22 @@ def shared_evenly(g: Tensor, x: Tensor, extreme: Tensor, dims: tuple[int, ...]) 
     return mask(same, g / count)
 
 
+def shared_plainly(g: Tensor, x: Tensor, extreme: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """As `shared_evenly`, but nothing equals an extreme that is NaN: every element's share is NaN then."""
+    same = x == extreme
+    share = apply(_SHARE, (g, to_dtype(summed(same, dims or None, True, None), g.dtype)), None, g.dtype)
+    return mask(same | (share != share), share)  # type: ignore[operator]
+
+
+_SHARE = Formula("share", where(function("eq")(operand(1), 0.0), math.nan, operand(0) / operand(1)))
+
+
+def _plain_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    x, out, dims = ctx.saved
+    shape = x.shape
+    return (shared_plainly(spread(g, shape, dims), x, spread(out, shape, dims), dims),)
+
+
 def _even_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     x, out, dims = ctx.saved
     shape = x.shape
@@ -49,8 +67,8 @@ def _index_back(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor]:
     return (put_along(g.reshape(k), indices.reshape(k), dim, shape),)
 
 
-EVEN = {n: Rule(n, _even_back) for n in ("MaxBackward1", "MinBackward1", "AmaxBackward0",
-                                          "AminBackward0", "MedianBackward0", "NanmedianBackward0")}
+EVEN = {n: Rule(n, _even_back) for n in ("MaxBackward1", "MinBackward1", "MedianBackward0", "NanmedianBackward0")}
+_PLAIN = {n: Rule(n, _plain_back) for n in ("AmaxBackward0", "AminBackward0")}
 AT = {n: Rule(n, _index_back) for n in ("MaxBackward0", "MinBackward0", "MedianBackward1",
                                          "NanmedianBackward1", "KthvalueBackward0",
                                          "ModeBackward0")}
@@ -110,9 +128,9 @@ def _am(name: str, primitive: Primitive) -> Callable[..., Any]:
                                    "argument.")
             nonempty(input, dims, False, name)
         out = new(reduce_node(primitive, read(input), dims, keepdim, input.dtype))
-        return attach(out, EVEN[name.capitalize() + "Backward0"], (input,), (input, out, dims))
+        return attach(out, _PLAIN[name.capitalize() + "Backward0"], (input,), (input, out, dims))
     body.__name__ = body.__qualname__ = name
-    return op(out=True, types=REDUCED, rules=(EVEN[name.capitalize() + "Backward0"],))(numpy_names(body))
+    return op(out=True, types=REDUCED, rules=(_PLAIN[name.capitalize() + "Backward0"],))(numpy_names(body))
 
 
 amax = _am("amax", MAX)
@@ -124,7 +142,7 @@ def _aminmax_back(ctx: Any, low: Any, high: Any) -> tuple[Tensor | None]:
     total = None
     for g, r in ((low, a), (high, b)):
         if g is not None:
-            part = shared_evenly(spread(g, x.shape, dims), x, spread(r, x.shape, dims), dims)
+            part = shared_plainly(spread(g, x.shape, dims), x, spread(r, x.shape, dims), dims)
             total = part if total is None else total + part
     return (total,)
 

@@ -149,6 +149,8 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *,
 
 def _prod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     x, dims = ctx.saved
+    if not x.shape:
+        return (g,)
     if x.dtype.is_complex:  # g * conj(f'), and f' is made of x
         x = x.conj()
     shape = x.shape

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
-from facula.autograd.graph import Rule
+from facula._tensor.handle import Tensor, attach, edge_of, new, read, view_node
+from facula.autograd.graph import Rule, mode
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.graph.node import (
@@ -82,6 +82,8 @@ def _cumprod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
         return (g,)
     if x.dtype.is_complex:  # g * conj(f'), and f' is made of these two
         x, out = x.conj(), out.conj()
+    if mode.grad and edge_of(x) is not None:
+        return (_differentiable_slopes(x, g, d),)
     # before the first zero: the quotient; at it: the products without it; behind it: nothing
     zeros = cumsum(x == 0, d)
     first = apply(_FIRST, (zeros, x), None, bool_)
@@ -89,6 +91,33 @@ def _cumprod_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     at = reversed_sum(g * cumprod(without, d), d)
     before = reversed_sum(g * out, d) / mask_zero(x)
     return (mask(zeros == 0, before) + mask(first, at),)
+
+
+def _ahead(x: Tensor, d: int, step: int) -> Tensor:
+    """What stands `step` places on along `d`; zeros where there is nothing."""
+    n = x.shape[d]
+    gap = [min(step, n) if k == d else s for k, s in enumerate(x.shape)]
+    return cat([x.narrow(d, min(step, n), n - min(step, n)), zeros(gap, dtype=x.dtype, device=x.device)], d)
+
+
+def _differentiable_slopes(x: Tensor, g: Tensor, d: int) -> Tensor:
+    """The gradient of cumprod without quotients and cases, so that its own derivatives are exact where x is 0.
+
+    It is (the product before i) * r(i) with r(i) = g(i) + x(i+1) * r(i+1). The steps of this recurrence are put
+    together in twos, fours, ...: log2(n) rounds.
+    """
+    n = x.shape[d]
+    if not x.numel():
+        return g
+    first = zeros([1 if k == d else s for k, s in enumerate(x.shape)], dtype=x.dtype, device=x.device) + 1
+    before = cumprod(cat([first, x.narrow(d, 0, n - 1)], d), d)
+    total, factor = g, _ahead(x, d, 1)
+    step = 1
+    while step < n:
+        total = total + factor * _ahead(total, d, step)
+        factor = factor * _ahead(factor, d, step)
+        step *= 2
+    return before * total
 
 
 _a, _b, _c = operand(0), operand(1), operand(2)
@@ -141,7 +170,10 @@ cummin = _cumulative("cummin", CUMMIN)
 @register("logcumsumexp")
 def _logcumsumexp(x: Any, dim: int) -> tuple[Any, ...]:
     with np.errstate(all="ignore"):
-        return (np.logaddexp.accumulate(x, axis=dim) if x.ndim and x.size else x,)
+        if not (x.ndim and x.size):
+            return (x,)
+        wide = np.logaddexp.accumulate(x, axis=dim, dtype=np.float64)  # as torch's: in float32 every step loses an ulp
+        return (wide.astype(x.dtype, copy=False),)
 
 
 def _logcumsumexp_back(ctx: Any, g: Tensor) -> tuple[Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new
 from facula.autograd.graph import Rule
-from facula.engine.graph.expr import function, where
+from facula.engine.graph.expr import function, operand, where
 from facula.engine.session import session
 from facula.ops.casting import constant
 from facula.ops.create.creation import arange
@@ -22,6 +22,7 @@ from facula.ops.elementwise import (
     rounding,  # noqa: F401  (functions of theirs are named here too)
     transcendental,  # noqa: F401  (functions of theirs are named here too)
 )
+from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import sum_to
 from facula.ops.elementwise.rounding import sgn
@@ -56,10 +57,13 @@ def _xlog1py(x: Any, y: Any) -> Any:
     return where(_isnan(y), y, where(undefined, 0.0, x * _log1p(y)))
 
 
-op(unary("entr", _entr), namespace="special", method=False, out=True)
+_entropy = unary("entr", _entr)
+slopes[_entropy.formula] = (-_log(operand(0)) - 1.0,)  # type: ignore[attr-defined]
+op(_entropy, namespace="special", method=False, out=True)
 op(unary("ndtr", lambda x: 0.5 * _erfc(x * -0.7071067811865476)), namespace="special", method=False, out=True)
-op(Binary("xlog1py", _xlog1py, "float").__call__, name="xlog1py", namespace="special", method=False, out=True,
-   types=PROMOTED_FLOATING)
+op(Binary("xlog1py", _xlog1py, "float", "same", lambda x, y: (
+       where(_eq(x, 0.0) & (y <= -1.0), 0.0, _log1p(y)), x / (y + 1.0))).__call__,
+   name="xlog1py", namespace="special", method=False, out=True, types=PROMOTED_FLOATING)
 
 
 # ---- functions on the host --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, attach, new, read, share
+from facula._tensor.handle import Tensor, alias, attach, new, place_of, read, share
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
 from facula.engine.session import session
@@ -96,9 +96,7 @@ def _reshaped(body: Callable[..., Tensor], name: str) -> None:
         self._seen = -1
         self._cached = None
         if result._grad_fn is not None:
-            self._grad_fn = result._grad_fn
-            if self._output_nr:
-                self._output_nr = 0
+            place_of(self, result._grad_fn)
         return self
     written.__name__ = written.__qualname__ = name
     method(written)

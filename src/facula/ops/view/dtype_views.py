@@ -7,25 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, alias, attach, new, read, rules, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.ops.casting import constant, to_dtype
 from facula.ops.registry import DTYPE_NAMES, alias_of, op
-from facula.ops.view.views import alias_rule, geometry, make_view
+from facula.ops.view.regions import region_add, region_put, region_view
+from facula.ops.view.views import geometry, make_view
 
 
 def view_dtype(t: Tensor, of: dtype) -> Tensor:
-    """The bytes of `t` as elements of dtype `of`: `t.view(of)`."""
+    """The bytes of `t` as elements of dtype `of`: `t.view(of)`. Not differentiable, as in torch: it has no history."""
     strides, offset = geometry(t)
     a, b = t.dtype.itemsize, of.itemsize
     shape = tuple(t.shape)
-    if of is t.dtype:
-        return make_view(t, shape, strides, offset, alias_rule)
     if a == b:
-        return make_view(t, shape, strides, offset, alias_rule, (), of)
+        return alias(t, t.shape, strides, offset, of)
     names = DTYPE_NAMES[t.dtype.name], DTYPE_NAMES[of.name]
     what = f"to view {names[0]} as {names[1]} (different element sizes)"
     if not shape:
@@ -35,7 +34,7 @@ def view_dtype(t: Tensor, of: dtype) -> Tensor:
     if b < a:
         k = a // b
         to = (*[s * k for s in strides[:-1]], 1)
-        return make_view(t, (*shape[:-1], shape[-1] * k), to, offset * k, alias_rule, (), of)
+        return alias(t, (*shape[:-1], shape[-1] * k), to, offset * k, of)
     k = b // a
     if shape[-1] % k:
         raise RuntimeError(f"self.size(-1) must be divisible by {k} {what}, but got {shape[-1]}")
@@ -46,7 +45,7 @@ def view_dtype(t: Tensor, of: dtype) -> Tensor:
         if s % k:
             raise RuntimeError(f"self.stride({d}) must be divisible by {k} {what}, but got {s}")
     to = (*[s // k for s in strides[:-1]], 1)
-    return make_view(t, (*shape[:-1], shape[-1] // k), to, offset // k, alias_rule, (), of)
+    return alias(t, (*shape[:-1], shape[-1] // k), to, offset // k, of)
 
 
 @op
@@ -83,6 +82,44 @@ def view_as_complex(input: Tensor) -> Tensor:
 
 _AS_REAL = Rule("ViewAsRealBackward0", lambda ctx, g: (view_as_complex(g.contiguous()),))
 _AS_COMPLEX = Rule("ViewAsComplexBackward0", lambda ctx, g: (view_as_real(g),))
+
+# ---- writes through them -------------------------------------------------------------------------
+
+
+def _retyped(g: Tensor, of: dtype) -> Tensor:
+    """The numbers of `g` as a vector of another dtype: complex ones as real pairs, or the other way round."""
+    if not of.is_complex:
+        return view_as_real(g.contiguous()).reshape(-1)
+    if size_of(g.shape) % 2:
+        raise NotImplementedError("facula: the gradient of a complex view of an odd number of real elements is not "
+                                  "implemented")
+    return view_as_complex(g.reshape(-1, 2))
+
+
+def _write_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    shape, strides, offset, base_shape = ctx.saved
+    mine, of = ctx.dtypes
+    flat = _retyped(g, of)
+    to_base = None
+    if ctx.needs[0]:
+        left = region_put(flat, new(constant(0, shape, of)), strides, offset)
+        to_base = _retyped(left, mine).reshape(base_shape)
+    return to_base, region_view(flat, shape, strides, offset) if ctx.needs[1] else None
+
+
+def _view_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    base_shape, base_strides, base_offset, _, strides, offset = ctx.saved
+    base = ctx.dtypes[0]
+    if base_strides != contiguous_strides(base_shape):
+        raise NotImplementedError("facula: the gradient of a view in another dtype, of a base that is not contiguous "
+                                  "and has been written since, is not implemented")
+    count = size_of(base_shape) * base.itemsize // g.dtype.itemsize
+    flat = region_add(g, (count,), strides, offset - base_offset * base.itemsize // g.dtype.itemsize)
+    return (_retyped(flat, base).reshape(base_shape),)
+
+
+rules.retyped_write = Rule("CopySlices", _write_backward)
+rules.retyped_view = Rule("AsStridedBackward0", _view_backward)
 
 # ---- real and imaginary parts --------------------------------------------------------------------
 

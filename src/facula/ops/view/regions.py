@@ -17,7 +17,7 @@ from facula.dtypes import int64
 from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, inside, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
-from facula.ops.casting import constant
+from facula.ops.casting import cast_node, constant
 
 Ints = tuple[int, ...]
 
@@ -71,9 +71,10 @@ def region_add(g: Tensor, shape: Ints, strides: Ints, offset: int) -> Tensor:
         n = where.size
         total = size_of(shape)
         at = leaf(where.reshape(-1), (n,), int64)
-        value = view_node(read(g), (n, 1), (1, 1), 0, g.dtype)
-        zeros = constant(0, (total, 1), g.dtype)
-        flat = record(SCATTER_ADD, (zeros, at, value), None, None, (total, 1), g.dtype)
+        wide = g.dtype.compute  # 16 bits are no room for a sum
+        value = view_node(cast_node(read(g), wide), (n, 1), (1, 1), 0, wide)
+        zeros = constant(0, (total, 1), wide)
+        flat = cast_node(record(SCATTER_ADD, (zeros, at, value), None, None, (total, 1), wide), g.dtype)
         node = view_node(flat, tuple(shape), contiguous_strides(tuple(shape)), 0, g.dtype)
     return attach(new(node), _REGION_ADD, (g,), (strides, offset))
 

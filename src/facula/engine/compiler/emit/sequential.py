@@ -13,6 +13,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.emit import access, casts, scalar
 from facula.engine.compiler.emit.module import Code, Module
 from facula.engine.compiler.emit.types import (
+    constant,
     narrow,
     register,
     rounded,
@@ -22,6 +23,8 @@ from facula.engine.compiler.emit.types import (
 )
 from facula.engine.compiler.instructions import Instructions
 from facula.engine.compiler.kernel import Kernel
+from facula.engine.compiler.program.ordered import GROUP
+from facula.engine.graph.primitives.scan import carried
 
 _HEAD = ("(ptr noalias readonly %args, ptr noalias readonly %bufs, ptr noalias readonly %nums, i64 "
          "%lo, i64 %hi, ptr noalias %scratch) #0 {\nentry:\n")
@@ -75,10 +78,11 @@ class Writer:
 
 
 @functools.cache
-def scan_kernel(op: str, source: dtype, to: dtype, table: Instructions) -> Kernel:
+def scan_kernel(op: str, source: dtype, to: dtype, grouped: bool, table: Instructions) -> Kernel:
     """args: x, out, lines, n, inner, lines of a tile.
 
-    Line l starts at l / inner * n * inner + l % inner.
+    Line l starts at l / inner * n * inner + l % inner. `grouped`: inner is 1, and elements are taken in by GROUPs
+    (program/ordered.py says how), so that one addition in four waits for the one before.
     """
     w = Writer(table)
     code = w.code
@@ -86,7 +90,10 @@ def scan_kernel(op: str, source: dtype, to: dtype, table: Instructions) -> Kerne
     lines, n, inner, tile = w.word(2), w.word(3), w.word(4), w.word(5)
     first = code.op(f"mul i64 %lo, {tile}")
     end = code.least(code.op(f"mul i64 %hi, {tile}"), lines)
-    t = register(to, 1)
+    wide = carried(op, to)
+    if wide is to.compute:  # 16-bit types: registers hold them in float32 as it is
+        wide = to
+    t = register(wide, 1)
     total = w.slot(t)
     line = w.begin(first, end)
     above = code.op(f"udiv i64 {line[0]}, {inner}")
@@ -94,14 +101,49 @@ def scan_kernel(op: str, source: dtype, to: dtype, table: Instructions) -> Kerne
     size = code.op(f"mul i64 {n}, {inner}")
     place = code.op(f"add i64 {code.op(f'mul i64 {above}, {size}')}, {rest}")
 
-    def element(position: str) -> str:
+    def element(position: str, lanes: int = 1) -> str:
         at = code.op(f"getelementptr {stored(source)}, ptr {x}, i64 {position}")
-        raw = code.op(f"load {stored(source)}, ptr {at}, align {source.itemsize}")
-        return casts.cast(code, widen(code, source, raw, 1), source, to, 1)
+        raw = code.op(f"load {vector(stored(source), lanes)}, ptr {at}, align {source.itemsize}")
+        # first to `to`, then to what goes on: a scan with a dtype is one of converted elements
+        value = casts.cast(code, widen(code, source, raw, lanes), source, to, lanes)
+        return casts.cast(code, value, to, wide, lanes)
 
-    def put(position: str, name: str) -> None:
+    def put(position: str, name: str, lanes: int = 1) -> None:
         at = code.op(f"getelementptr {stored(to)}, ptr {out}, i64 {position}")
-        code.do(f"store {stored(to)} {narrow(code, to, name, 1)}, ptr {at}, align {to.itemsize}")
+        raw = narrow(code, to, casts.cast(code, name, wide, to, lanes), lanes)
+        code.do(f"store {vector(stored(to), lanes)} {raw}, ptr {at}, align {to.itemsize}")
+
+    def step(a: str, b: str, lanes: int = 1) -> str:
+        return scalar.emit(code, _STEP[op], wide, lanes, [a, b])
+
+    if grouped:
+        whole, pick = register(wide, GROUP), f"<{GROUP} x i32> <i32 "
+        nothing = constant(-0.0 if op == "cumsum" else 1.0, wide, GROUP)
+        so_far = w.slot(whole)  # the same in every lane
+        code.do(f"store {whole} {nothing}, ptr {so_far}")
+        groups = code.op(f"and i64 {n}, -{GROUP}")
+        k = w.begin("0", groups)
+        position = code.op(f"add i64 {place}, {k[0]}")
+        value = element(position, GROUP)
+        for away in (1, 2):
+            lanes = ", i32 ".join(str(GROUP if i < away else i - away) for i in range(GROUP))
+            value = step(value, code.op(f"shufflevector {whole} {value}, {whole} {nothing}, {pick}{lanes}>"), GROUP)
+        every = code.op(f"load {whole}, ptr {so_far}")
+        put(position, step(every, value, GROUP), GROUP)
+        lanes = ", i32 ".join([str(GROUP - 1)] * GROUP)
+        last = code.op(f"shufflevector {whole} {value}, {whole} poison, {pick}{lanes}>")
+        code.do(f"store {whole} {step(every, last, GROUP)}, ptr {so_far}")  # not of the sum: no shuffle waits for it
+        w.end(k, str(GROUP))
+        every = code.op(f"load {whole}, ptr {so_far}")
+        code.do(f"store {t} {code.op(f'extractelement {whole} {every}, i64 0')}, ptr {total}")
+        k = w.begin(groups, n)
+        position = code.op(f"add i64 {place}, {k[0]}")
+        value = step(code.op(f"load {t}, ptr {total}"), element(position))
+        code.do(f"store {t} {value}, ptr {total}")
+        put(position, value)
+        w.end(k)
+        w.end(line)
+        return w.kernel(f"{op} {source.name} {to.name} grouped", 256)
 
     some = w.begin("0", code.least(n, "1"))  # the first element is itself
     start = element(place)
@@ -111,7 +153,7 @@ def scan_kernel(op: str, source: dtype, to: dtype, table: Instructions) -> Kerne
     k = w.begin("1", n)
     position = code.op(f"add i64 {place}, {code.op(f'mul i64 {k[0]}, {inner}')}")
     so_far = code.op(f"load {t}, ptr {total}")
-    value = scalar.emit(code, _STEP[op], to, 1, [so_far, element(position)])
+    value = step(so_far, element(position))
     code.do(f"store {t} {value}, ptr {total}")
     put(position, value)
     w.end(k)

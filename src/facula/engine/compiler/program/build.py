@@ -7,7 +7,7 @@ there twice, without masks for the bulk and with masks for the rest, unless its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from facula.engine.compiler.loops import COLUMN, KERNEL, ROW, Nest
 from facula.engine.compiler.program.formulas import Axis
@@ -35,8 +35,7 @@ from facula.engine.graph.node import size_of
 BIG = 90  # operations from which on only the masked form is written, to keep compile times low
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """What a thread takes at a time: `rows` rows, and of these `columns` columns where lanes run along a kept axis;
     `across` tiles lie beside each other."""
 

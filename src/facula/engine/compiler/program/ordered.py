@@ -2,7 +2,9 @@
 
 `Step.slots` says where their buffers lie.
 
-Scan      (source, result)        along the middle of (outer, n, inner), in order; the first element is itself
+Scan      (source, result)        along the middle of (outer, n, inner), in order; the first element is itself. If it
+                                  is `grouped`, four elements at a time, as many as there are whole fours: a, b, c, d
+                                  become a, b+a, (c+b)+a, (d+c)+(b+a), and the sum so far is added to each
 Scatter   (result, index, source) result[index[i]] = op(result[index[i]], source[i]) for i in order, rows of columns;
                                   an index that is no row writes nothing
 Product   (a, b, result)          result[b, i, j] = sum over k of a[b, i, k] * b[b, k, j], in the order that an
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facula.dtypes import dtype
+from facula.dtypes import dtype, float32
 from facula.engine.graph.node import Node, Primitive
 
 
@@ -28,6 +30,14 @@ class Scan:
     outer: int
     n: int
     inner: int
+
+    @property
+    def grouped(self) -> bool:
+        """Doubles have room for any product of four floats: no group overflows that would not one by one."""
+        return self.inner == 1 and self.dtype is float32 and self.op in ("cumsum", "cumprod")
+
+
+GROUP = 4
 
 
 @dataclass(frozen=True, slots=True)

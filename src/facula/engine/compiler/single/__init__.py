@@ -24,9 +24,9 @@ def is_native(node: Node) -> bool:
     return lowering is not None and lowering.native(node)
 
 
-def fills(node: Node) -> bool:
-    """Does its lowering take constants as numbers, not as memory?"""
-    return is_native(node) and LOWERINGS[node.op.kind].fills
+def fills(node: Node, place: int) -> bool:
+    """Does its lowering take a constant as this operand without having it in memory?"""
+    return is_native(node) and place in LOWERINGS[node.op.kind].fills
 
 
 def lower_single(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:

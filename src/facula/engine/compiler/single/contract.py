@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from facula.dtypes import dtype
+from facula.dtypes import FLOAT, dtype
 from facula.engine.compiler import matmul
 from facula.engine.compiler.affine import identity
 from facula.engine.compiler.kernel import Machine, Step
@@ -24,6 +24,10 @@ Source = tuple[object, matmul.Operand]  # a value, and where in it a matrix is; 
 def _contract(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     """The product; 16-bit floats are widened before and rounded after it."""
     sources: list[Source] = []
+    if not size_of(node.inputs[0].shape):  # sums over nothing
+        builder, over = builder_of(node.shape, graph, formats), identity(node.shape)
+        zero = builder.make("lit", (), node.dtype, 0.0 if node.dtype.category == FLOAT else 0)
+        return [one_store(Store(node, zero, over, node.dtype), "zeros", machine)]
     if node.dtype.compute is node.dtype:
         for place, ((source, map), i) in enumerate(zip(graph.reads[node], node.inputs, strict=True)):
             padding = graph.padding.get((node, place))

@@ -12,7 +12,8 @@ from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import Launch, launch
 from facula.engine.compiler.plan import Work
 from facula.engine.compiler.reads import Graph
-from facula.engine.compiler.values import Builder, Read, Val
+from facula.engine.compiler.spaces import without_ones
+from facula.engine.compiler.values import Builder, Read, Refine, Val
 from facula.engine.graph.node import CONST, Node
 
 Slots = dict[object, int]
@@ -29,12 +30,12 @@ class Lowering:
 
     work    of a node: what reads and writes values in memory
     native  for which nodes there is any; the host computes the others
-    fills   does it take constants as numbers, not as memory?
+    fills   which of its operands may be constants that are not in memory
     """
 
     work: Callable[[Node, Graph, dict[int, str], Machine], list[Work]]
     native: Callable[[Node], bool] = real
-    fills: bool = False
+    fills: tuple[int, ...] = ()
 
 
 def one_store(store: Store, title: str, machine: Machine) -> Work:
@@ -46,14 +47,21 @@ def builder_of(dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> 
     return Builder(dims, {}, set(), graph.leaves, graph.numbers_at, formats)
 
 
-def value_read(read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, str]) -> Val:
-    return builder_of(dims, graph, formats).read(read[0], refine(read[1], dims))
+def value_read(
+    read: Read, dims: tuple[int, ...], graph: Graph, formats: dict[int, str]
+) -> tuple[tuple[int, ...], Builder, Val]:
+    """What `read` gives over `dims` (without ones), or over a finer cut of them where its coordinates ask for one."""
+    while True:
+        builder = builder_of(dims, graph, formats)
+        try:
+            return dims, builder, builder.read(read[0], refine(read[1], dims))
+        except Refine as finer:
+            dims = without_ones(finer.dims)
 
 
 def copy_of(node: Node, read: Read, graph: Graph, formats: dict[int, str], machine: Machine) -> Launch:
     """The base of a write or scatter, copied to where the result will be."""
-    dims = read[1].dims
-    value = value_read(read, dims, graph, formats)
+    dims, _, value = value_read(read, without_ones(read[1].dims), graph, formats)
     nest = build_nest(
         dims, (False,) * len(dims), [Store(node, value, identity(dims), node.dtype)], machine)
     return launch(nest, f"copy for {node.op.name}", machine)

@@ -18,9 +18,9 @@ def _scan(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -
     if not shape:
         shape, dim = (1,), 0
     outer, n, inner = size_of(shape[:dim]), shape[dim], size_of(shape[dim + 1 :])
-    kernel = scan_kernel(node.op.name, node.inputs[0].dtype, node.dtype, machine.table)
     source = node.inputs[0]
     program = Scan(node.op.name, source.dtype, node.dtype, outer, n, inner)
+    kernel = scan_kernel(node.op.name, source.dtype, node.dtype, program.grouped, machine.table)
     total = outer * inner
     rows = max(1, min(total, 16384 // max(1, n)))
 

@@ -8,7 +8,8 @@ from facula.engine.compiler.loops import Store, build_nest
 from facula.engine.compiler.lower_loops import launch
 from facula.engine.compiler.plan import Made, Work
 from facula.engine.compiler.reads import Graph
-from facula.engine.compiler.single.lowering import Lowering, Slots, builder_of, copy_of, in_memory
+from facula.engine.compiler.single.lowering import Lowering, Slots, copy_of, in_memory, value_read
+from facula.engine.compiler.spaces import cut_of
 from facula.engine.graph.node import Node, offset_of, size_of
 
 
@@ -21,13 +22,14 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
     if len(node.attrs) == 1:  # the offset is no constant
         nums = (graph.numbers_at[node], 1),
         formats[nums[0][0]] = "q"
-    dims = value[1].dims
     copy = copy_of(node, base, graph, formats, machine)
     store = None
     if size_of(shape):
-        region = _refined(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
-        builder = builder_of(dims, graph, formats)
-        x = builder.round(builder.cast(builder.read(value[0], value[1]), node.dtype))
+        cut = cut_of(value[1], shape)
+        assert cut is not None, "simplify keeps such a value"
+        dims, builder, x = value_read(value, cut, graph, formats)
+        region = refine(Affine(shape, strides, 0 if nums else offset_of(node), nums), dims)
+        x = builder.round(builder.cast(x, node.dtype))
         nest = build_nest(dims, (False,) * len(dims), [Store(node, x, region, node.dtype)], machine)
         store = launch(nest, "write", machine)
 
@@ -41,15 +43,4 @@ def _write(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
     return [Work(reads, [node], make, overwrites)]
 
 
-def _refined(map: Affine, dims: tuple[int, ...]) -> Affine:
-    """`map` over `dims`, which may be cut finer and keep ones."""
-    ones = tuple(n for n in map.dims if n != 1) == dims or map.dims == dims
-    return map if map.dims == dims else refine(map, dims) if not ones else _drop_ones(map)
-
-
-def _drop_ones(map: Affine) -> Affine:
-    pairs = [(n, s) for n, s in zip(map.dims, map.strides, strict=True) if n != 1]
-    return Affine(tuple(n for n, _ in pairs), tuple(s for _, s in pairs), map.const, map.nums)
-
-
-LOWERING = Lowering(_write, fills=True)
+LOWERING = Lowering(_write, fills=(0, 1))

@@ -29,7 +29,7 @@ from typing import Any
 
 from facula.config import threshold
 from facula.engine.cpython import liveness
-from facula.engine.runtime.cpu import jit, launch_code, pool
+from facula.engine.runtime.cpu import jit, launch_code, pool, target
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD
 
 Run = Callable[[bytes, bytes, bytes], None]
@@ -67,8 +67,8 @@ def threads_wanted(tiles: int, cost: float) -> int:
 
 
 def can_emit_builtin() -> bool:
-    """Does liveness.py know this Python's objects, on a system whose mmap takes the flags we pass?"""
-    return liveness.known() and sys.platform in ("linux", "darwin")
+    """Does liveness.py know this Python's objects, on a system whose mmap takes the flags we pass, with a compiler?"""
+    return liveness.known() and sys.platform in ("linux", "darwin") and target.usable()
 
 
 @functools.cache

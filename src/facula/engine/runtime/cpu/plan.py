@@ -72,6 +72,7 @@ class Plan:
         if config.VERIFY.value:
             verify_arena(spec.temporaries, self._offsets, self._arena_bytes)
         self._spare: list[_Arena] = []
+        self._keeps = False  # from the second run on: of plans that run once the memory would lie about
         self._parallel = any(isinstance(step, Step) and launch.threads_wanted(step.tiles, step.cost) > 1
                              for step in spec.steps)
         only = self._segments[0] if len(self._segments) == 1 else None
@@ -112,8 +113,8 @@ class Plan:
             if self._parallel and not workers.running:
                 workers.start()
             done.extend(map(_call, todo[len(done):]))  # each is done, and noted, without a place for signals between
-            if arena is not None and self._arena_bytes <= KEEP_ARENA:
-                self._spare.append(arena)
+            if arena is not None:
+                self._leave(arena)
         return go_on
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
@@ -139,8 +140,16 @@ class Plan:
             return
         arena = self._take_arena()
         self._execute(self._program, arena.table, recipe, nodes, leaves, numbers, results)  # type: ignore[misc]
-        if self._arena_bytes <= KEEP_ARENA:
+        if self._keeps:
             self._spare.append(arena)
+        else:
+            self._keeps = self._arena_bytes <= KEEP_ARENA
+
+    def _leave(self, arena: _Arena) -> None:
+        if self._keeps:
+            self._spare.append(arena)
+        else:
+            self._keeps = self._arena_bytes <= KEEP_ARENA
 
     def _take_arena(self) -> _Arena:
         try:

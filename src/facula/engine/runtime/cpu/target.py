@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from facula.config import VECTOR_BYTES
+from facula.config import BACKEND, VECTOR_BYTES
 from facula.engine.runtime.cpu import object_cache, probe, processor
 from facula.errors import BackendUnavailable
 
@@ -120,9 +120,18 @@ def narrowed(full: Target, most: int) -> Target:
     return replace(full, features=features, vector_bytes=most)
 
 
+@functools.cache
 def available() -> bool:
     """Can machine code be made and run here? Cheap: does not import llvmlite."""
     return sys.maxsize > 2**32 and importlib.util.find_spec("llvmlite") is not None
+
+
+def usable() -> bool:
+    """Are kernels compiled here? Not if none are wanted, without llvmlite, or where LLVM cannot serve the machine."""
+    try:
+        return BACKEND.value != "interpreter" and available() and host() is not None
+    except BackendUnavailable:
+        return False
 
 
 def _machine_id() -> str:

@@ -1,0 +1,240 @@
+"""Kernels that have been printed before: nests that differ in sizes alone are printed once.
+
+A kernel's text follows from a nest's structure: types, formulas, which strides are 0 or 1, which of its buffers,
+run-time numbers and maps are the same. Sizes, strides and offsets are its arguments. The `Description` of a nest is
+that structure as a key, and the arguments' sources as a list of integers. When a nest is printed its integers are
+`Quantity`s, which remember how they came about: so what each word of the launch is made of is known, and a nest
+described before gets its words by arithmetic alone. The layers of a network, the steps of an unrolled loop and the
+next batch's sizes ask for the same few kernels again and again; to print one costs ten times what a description does.
+
+The loops of sums depend on sizes in many places (program/walks.py): their kernels are found again for equal sizes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from facula.config import threshold
+from facula.dtypes import dtype
+from facula.engine.compiler.affine import Affine
+from facula.engine.compiler.kernel import Kernel, Machine
+from facula.engine.compiler.loops import Nest
+from facula.engine.compiler.values import Val
+from facula.engine.graph.node import Node
+
+KEPT_BYTES = threshold("printed_bytes")  # of texts and descriptions; the oldest go
+ENTRY_BYTES = 4000  # of an entry without its text, about
+
+
+class Quantity(int):
+    """An integer that says in Python what it was computed from: `q[k]`, the description's k-th. It belongs to a
+    kernel's arguments: one that gets into its text would make the text one for this nest alone."""
+
+    source: str
+
+    def __new__(cls, value: int, source: str) -> Quantity:
+        made = super().__new__(cls, value)
+        made.source = source
+        return made
+
+    def __format__(self, spec: str) -> str:
+        raise AssertionError(f"{self.source} gets into a kernel's text")
+
+    __str__ = __repr__ = lambda self: format(self)
+
+    def __neg__(self) -> Quantity:
+        return Quantity(-int(self), f"-({self.source})")
+
+    def __add__(self, other: int) -> Quantity:
+        return Quantity(int(self) + int(other), f"({self.source} + {_source(other)})")
+
+    def __sub__(self, other: int) -> Quantity:
+        return Quantity(int(self) - int(other), f"({self.source} - {_source(other)})")
+
+    def __mul__(self, other: int) -> Quantity:
+        return Quantity(int(self) * int(other), f"{self.source} * {_source(other)}")
+
+    def __floordiv__(self, other: int) -> Quantity:
+        return Quantity(int(self) // int(other), f"({self.source} // {_source(other)})")
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _source(value: int) -> str:
+    return value.source if isinstance(value, Quantity) else str(value)
+
+
+class Printed(NamedTuple):
+    """The kernel of nests with one description. words(q) are its words, given their integers; ("buf", k) and ("num", k)
+    count as the description does."""
+
+    kernel: Kernel
+    words: Callable[[Sequence[int]], tuple[Any, ...]]
+
+
+class Description:
+    """What a nest's kernel follows from (`key`), what its words are made of (`integers`), and what its buffers (values
+    in memory) and run-time numbers are."""
+
+    def __init__(self, nest: Nest, machine: Machine, tiles: Sequence[int]) -> None:
+        self.buffers: dict[object, int] = {}
+        self.numbers: dict[int, int] = {}
+        self._last = nest.last
+        self._maps: dict[object, int] = {}
+        self._kinds: list[object] = []
+        self.integers: list[int] = [*tiles, nest.chunk, *nest.sizes]
+        place = {v: k for k, v in enumerate(nest.order)}
+        parts: list[object] = [machine, nest.reduced, nest.chunk > 0]
+        for v in nest.order:
+            parts += (v.op, v.dtype, self._payload(v))
+            parts += [place[a] for a in v.args]
+        for s in nest.stores:
+            buffer = self._buffer(s.node, s.dtype)
+            parts += (place[s.value], s.dtype, buffer, self._map(s.map, buffer))
+        if nest.kept:
+            parts.append(tuple([(place[v], nest.kept_from[v]) for v in nest.kept]))
+        # How a sum is walked and staged depends on sizes in many places: such kernels are kept for their sizes alone.
+        self.exact = bool(nest.runs)
+        if self.exact:
+            parts += (tuple(nest.runs), tuple(self.integers))
+        self.key = (*parts, *self._kinds)
+
+    def _payload(self, v: Val) -> object:
+        op, payload = v.op, v.payload
+        if payload is None:
+            return None
+        if op == "load":
+            buffer = self._buffer(payload[0], v.dtype)  # type: ignore[index]
+            return buffer, self._map(payload[1], buffer)  # type: ignore[index]
+        if op == "num":
+            return self.numbers.setdefault(payload, len(self.numbers))  # type: ignore[arg-type]
+        if op == "coord":
+            return self._map(payload, None)  # type: ignore[arg-type]
+        if op == "gather":
+            source, map, step, rows = payload  # type: ignore[misc]
+            buffer = self._buffer(source, v.dtype)  # type: ignore[has-type]
+            return buffer, self._map(map, buffer), self._pair(buffer, step, rows)  # type: ignore[has-type]
+        return repr(payload)  # 0.0 is not -0.0, nor 1 True
+
+    def _map(self, map: Affine, buffer: object) -> int:
+        """The number of the map among those that are different for this buffer: they share arguments."""
+        strides = tuple([map.strides[k] for k in self._last])
+        key = buffer, strides, map.const, map.nums
+        found = self._maps.get(key)
+        if found is None:
+            found = self._maps[key] = len(self._maps)
+            numbers, integers = self.numbers, self.integers
+            self._kinds += [s if s == 0 or s == 1 else 2 for s in strides]
+            self._kinds.append(map.const != 0)
+            for at, factor in map.nums:
+                self._kinds.append((numbers.setdefault(at, len(numbers)), factor == 1))
+            integers += strides
+            integers.append(map.const)
+            integers += [factor for _, factor in map.nums]
+        return found
+
+    def _pair(self, buffer: object, step: int, rows: int) -> int:
+        key = "rows", buffer, step, rows
+        found = self._maps.get(key)
+        if found is None:
+            found = self._maps[key] = len(self._maps)
+            self.integers += (step, rows)
+        return found
+
+    def _buffer(self, key: object, of: dtype) -> object:
+        number = self.buffers.setdefault(key, len(self.buffers))
+        return number, key.dtype if isinstance(key, Node) else of
+
+
+class Traced:
+    """While it is entered, the nest's integers are Quantities, named as its Description lists them."""
+
+    def __init__(self, nest: Nest, tiles: Sequence[int]) -> None:
+        self.nest = nest
+        self._count = 0
+        self.tiles = self._named(tiles)
+        self._maps: dict[object, Affine | tuple[int, int]] = {}
+        self._buffers: dict[object, int] = {}
+        self._before: list[tuple[Any, str, object]] = []
+
+    def _named(self, values: Sequence[int]) -> list[Quantity]:
+        start = self._count
+        self._count += len(values)
+        return [Quantity(n, f"q[{start + k}]") for k, n in enumerate(values)]
+
+    def _set(self, thing: Any, name: str, value: object) -> None:
+        self._before.append((thing, name, getattr(thing, name)))
+        setattr(thing, name, value)
+
+    def __enter__(self) -> Traced:
+        nest = self.nest
+        chunk, *sizes = self._named([nest.chunk, *nest.sizes])
+        if nest.chunk:
+            self._set(nest, "chunk", chunk)
+        self._set(nest, "sizes", tuple(sizes))
+        for v in nest.order:
+            if v.op == "load":
+                source, map = v.payload  # type: ignore[misc]
+                self._set(v, "payload", (source, self._map(map, source)))  # type: ignore[has-type]
+            elif v.op == "coord":
+                self._set(v, "payload", self._map(v.payload, None))  # type: ignore[arg-type]
+            elif v.op == "gather":
+                source, map, step, rows = v.payload  # type: ignore[misc]
+                there = self._map(map, source)  # type: ignore[has-type]
+                self._set(v, "payload", (source, there, *self._pair(source, step, rows)))  # type: ignore[has-type]
+        for s in nest.stores:
+            self._set(s, "map", self._map(s.map, s.node))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for thing, name, value in reversed(self._before):
+            setattr(thing, name, value)
+
+    def _map(self, map: Affine, source: object) -> Affine:
+        last = self.nest.last
+        key = source, tuple([map.strides[k] for k in last]), map.const, map.nums
+        found = self._maps.get(key)
+        if found is None:
+            strides: list[int] = list(map.strides)
+            for k, name in zip(last, self._named([strides[k] for k in last]), strict=True):
+                strides[k] = name
+            const, = self._named([map.const])
+            factors = self._named([factor for _, factor in map.nums])
+            nums = tuple([(at, f) for (at, _), f in zip(map.nums, factors, strict=True)])
+            found = self._maps[key] = Affine(map.dims, tuple(strides), const, nums)
+        return found  # type: ignore[return-value]
+
+    def _pair(self, source: object, step: int, rows: int) -> tuple[int, int]:
+        key = "rows", source, step, rows
+        found = self._maps.get(key)
+        if found is None:
+            a, b = self._named([step, rows])
+            found = self._maps[key] = a, b
+        return found  # type: ignore[return-value]
+
+
+def formula(words: Sequence[object]) -> Callable[[Sequence[int]], tuple[Any, ...]]:
+    """A function that gives these words for any nest of the description, from its integers."""
+    parts = [_source(w) if isinstance(w, int) else repr(w) for w in words]
+    made: Callable[[Sequence[int]], tuple[Any, ...]] = eval(f"lambda q: ({''.join(p + ', ' for p in parts)})")
+    return made
+
+
+class _Memo:
+    def __init__(self) -> None:
+        self.known: dict[tuple[object, ...], Printed] = {}
+        self.nbytes = 0
+
+    def keep(self, key: tuple[object, ...], printed: Printed) -> None:
+        self.known[key] = printed
+        self.nbytes += _weight(printed)
+        while self.nbytes > KEPT_BYTES:
+            self.nbytes -= _weight(self.known.pop(next(iter(self.known))))
+
+
+def _weight(printed: Printed) -> int:
+    return ENTRY_BYTES + len(printed.kernel.ir)
+
+
+memo = _Memo()
