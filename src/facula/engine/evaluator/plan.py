@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ class EvaluatedPlan:
 
     def run(self, leaves: Sequence[Buffer], numbers: Sequence[Any], outputs: Sequence[Buffer]) -> None:
         run(self.spec, [*map(np.asarray, leaves)], numbers, [*map(np.asarray, outputs)])
+
+    def start(self, leaves: Sequence[Buffer], numbers: Sequence[Any], outputs: Sequence[Buffer]) -> Callable[[], None]:
+        """`run`, to be called: for tests, which do not interrupt it."""
+        return partial(self.run, leaves, numbers, outputs)
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> None:
         """There is no quicker way than `run`."""
