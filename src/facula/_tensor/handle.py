@@ -664,7 +664,7 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
             # write_rule's geometry is that of a dense base, retyped_write's of a row-major one
             raise NotImplementedError(
                 "in-place operation on a view, under autograd: its base must be dense, and contiguous if it is of "
-                f"another dtype; got strides {strides_of(base)} and {base.dtype}. Write to a clone of the base instead.")
+                f"another dtype; got strides {strides_of(base)} and {base.dtype}. Write to a clone of it instead.")
         edges = (edge_of(base), edge_of(result))
         at = strides_offset(base)
         geometry: tuple[Any, ...]
