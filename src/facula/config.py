@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Setting(Generic[T]):
     """One environment variable. `owner` is the file, below src/facula, that gives it effect."""
 
-    __slots__ = ("name", "default", "doc", "owner", "value")
+    __slots__ = ("name", "default", "doc", "owner", "value", "at_start")
 
     def __init__(self, name: str, default: T, parse: Callable[[str], T], doc: str, owner: str) -> None:
         self.name = name
@@ -30,6 +30,7 @@ class Setting(Generic[T]):
                 self.value = parse(text)
             except ValueError as error:
                 raise ValueError(f"environment variable {name}={text!r}: {error}. {doc}") from None
+        self.at_start = self.value
         SETTINGS[name] = self  # type: ignore[assignment]
 
 

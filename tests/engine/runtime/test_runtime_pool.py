@@ -157,8 +157,9 @@ def test_ctypes_path(threads):
     assert results == [True] * 6
 
 
-def test_wrong_arguments_raise():
-    run = launch.run()
+@pytest.mark.parametrize("run", [launch.run, lambda: launch._through_ctypes("walk")])
+def test_wrong_arguments_raise(run):
+    run = run()
     with pytest.raises((SystemError, TypeError)):
         run(b"")
     with pytest.raises((TypeError, ctypes.ArgumentError)):

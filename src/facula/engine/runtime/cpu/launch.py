@@ -118,7 +118,10 @@ def _through_ctypes(name: str) -> Callable[..., None]:
         scratch = getattr(own, "scratch", None)
         if scratch is None:
             scratch = own.scratch = _Lent(pool.take_scratch())
-        # c_char_p gives a bytes object's own memory, without a copy
+        if {type(program), type(bufs), type(nums)} != {bytes}:
+            raise TypeError(f"expected bytes, got {type(program).__name__}, {type(bufs).__name__} and "
+                            f"{type(nums).__name__}")
+        # c_char_p gives a bytes object's own memory, without a copy. Of an integer it would make an address.
         call(*(ctypes.cast(ctypes.c_char_p(part), ctypes.c_void_p) for part in (program, bufs, nums)),
              scratch.address, times)
 

@@ -127,9 +127,10 @@ def available() -> bool:
 
 
 def usable() -> bool:
-    """Are kernels compiled here? Not if none are wanted, without llvmlite, or where LLVM cannot serve the machine."""
+    """Are kernels compiled in this process? Not if it was started to compile none, without llvmlite, or where LLVM cannot
+    serve the machine. What is decided by it is decided once: it does not follow BACKEND while that is exchanged."""
     try:
-        return BACKEND.value != "interpreter" and available() and host() is not None
+        return BACKEND.at_start != "interpreter" and available() and host() is not None
     except BackendUnavailable:
         return False
 
