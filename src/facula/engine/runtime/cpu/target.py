@@ -127,8 +127,8 @@ def available() -> bool:
 
 
 def usable() -> bool:
-    """Are kernels compiled in this process? Not if it was started to compile none, without llvmlite, or where LLVM cannot
-    serve the machine. What is decided by it is decided once: it does not follow BACKEND while that is exchanged."""
+    """Are kernels compiled in this process? Not if it was started to compile none, without llvmlite, or where LLVM
+    cannot serve the machine. What is decided by it is decided once: it does not follow BACKEND while that is exchanged."""
     try:
         return BACKEND.at_start != "interpreter" and available() and host() is not None
     except BackendUnavailable:
