@@ -150,7 +150,7 @@ THRESHOLDS: dict[str, Threshold] = {
     # engine/session.py, recorder.py, trace/
     "look_nodes": Threshold(256, 8, "pending nodes after which a loop that asks for no value is looked for"),
     "pending_nodes": Threshold(8192, 64, "pending nodes after which everything is computed"),
-    "pending_bytes": Threshold(64 << 20, 1 << 12, "bytes of new arrays, made while the same work is pending, after "
+    "pending_bytes": Threshold(64 << 20, 1 << 20, "bytes of new arrays, made while the same work is pending, after "
                                "which it is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
