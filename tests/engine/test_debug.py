@@ -11,7 +11,7 @@ from fresh import nothing_seen
 pytestmark = pytest.mark.compiled
 PROGRAM = """
 import facula as F
-x = F.arange(24).reshape(4, 6).float()
+x = F.arange(240).reshape(4, 60).float()
 for _ in range(2):
     y = (x - x.amax(1, keepdim=True)).exp()
     z = (y / y.sum(1, keepdim=True)).t().cumsum(0)
@@ -63,7 +63,7 @@ def test_3_says_what_was_fused_and_the_loops(said):
     text = said[3].stderr
     assert re.search(r"^facula: \d+ groups$", text, re.M)
     assert "(row)" in text  # the sums of softmax stand in one group with the exponentials
-    loops = re.search(r"^facula: loops of \[.*exp.*\]: over 4x6\(reduced\), vectors of \d+", text, re.M)
+    loops = re.search(r"^facula: loops of \[.*exp.*\]: over 4x60\(reduced\), vectors of \d+", text, re.M)
     assert loops
     assert re.search(r"^ +r\d+ = start sum of \d+ vectors:float32$", text, re.M)
     assert re.search(r"^ +store b\d+\[.*\] = v\d+$", text, re.M)

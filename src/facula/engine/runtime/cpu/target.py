@@ -128,7 +128,7 @@ def available() -> bool:
 
 def usable() -> bool:
     """Are kernels compiled in this process? Not if it was started to compile none, without llvmlite, or where LLVM
-    cannot serve the machine. What is decided by it is decided once: it does not follow BACKEND while that is exchanged."""
+    cannot serve the machine. What is decided by it is decided once: it does not follow BACKEND where that changes."""
     try:
         return BACKEND.at_start != "interpreter" and available() and host() is not None
     except BackendUnavailable:
