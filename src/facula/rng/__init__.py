@@ -8,7 +8,7 @@ filled from it in `ops/random/sampling.py`.
     rounding.py        fused multiply-add, float16 / bfloat16 rounding: what NumPy lacks
     functions.py       float64 log, exp, sin...: the C library's, or NumPy's
     cephes.py          float32 log, sin and cos with the rounding errors that PyTorch's have
-    native.py          the same as machine code
+    native.py          the same as machine code, whose text is in native_code.py
     engine.py          Engine: one method per distribution
     combinatorial.py   permutations, multinomial and Poisson samples
 """

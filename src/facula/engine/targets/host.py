@@ -6,7 +6,6 @@ processor is asked here.
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -166,6 +165,7 @@ def _report(error: Exception, nodes: int, saved: str) -> None:
                               "FACULA_SAVE_PLANS=folder saves the graph as a file."),
                            RuntimeWarning, *where)
     if len(failures) < MOST_FAILURES:
+        import traceback  # late: `import facula` need not load it
         failures[kind] = "".join(traceback.format_exception(error))
 
 

@@ -7,8 +7,8 @@ above this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,8 +74,7 @@ def elements_read(node: Node) -> int:
     return sum(size_of(i.shape) for i in node.inputs)
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):  # no dataclass: `import facula` would load and run what makes one
     """An entry of the vocabulary.
 
     inputs    their number
@@ -93,7 +92,7 @@ class Kind:
     meaning: Callable[[Node, list[Array]], Any]
     numbers: Callable[[Node], int] = lambda node: 0
     cost: Callable[[Node], tuple[int, int]] = moving
-    tangents: Mapping[Primitive, Tangent | None] = field(default_factory=dict)
+    tangents: Mapping[Primitive, Tangent | None] = MappingProxyType({})
     batching: Batching | None = None
 
 
