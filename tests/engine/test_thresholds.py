@@ -39,7 +39,7 @@ MUTANTS = {
         "engine/trace/step.py", r"^(liveness.calibrate\(globals\(\), (\"_LONE_MEMORY\").*)", r"\1\nglobals()[\2] += 2",
         ["tests/engine/test_thresholds.py", "-k", "test_memory_that_only_an_array_holds"]),
     "a rule that looked at values is replayed": (
-        "autograd/replay.py", r"if blind and \[", "if [", ["tests/autograd/test_replay.py", "-k", "rule_looks"]),
+        "engine/trace/replay.py", r"if blind and \[", "if [", ["tests/autograd/test_replay.py", "-k", "rule_looks"]),
 }
 
 

@@ -75,7 +75,8 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
                            f"input, but got: {list(x.shape)}")
     of = x.dtype
     if not of.is_floating_point and not (of is int64 and what.startswith("avg")) and not (
-            what in ("max_pool2d", "max_pool3d") and not of.is_complex and of.category != BOOL):
+            what.startswith("max") and not of.is_complex and of.category != BOOL) and not (
+            what.startswith("adaptive_avg") and of.is_complex):
         raise NotImplementedError(f"\"{what}\" not implemented for '{DTYPE_NAMES[of.name]}'")
     batched = len(x.shape) == n + 2
     return (x if batched else reshape_value(x, (1, *x.shape))), batched
@@ -194,6 +195,8 @@ def _adaptive_avg_pool(n: int) -> Any:
         x, batched = _batched(what, n, input)
         out = _adaptive_sizes(what, n, x, output_size)
         of = x.dtype
+        if of.is_complex and any(o != 1 for o in out):  # one part is a mean, as of all elements
+            raise NotImplementedError(f"\"{what}\" not implemented for '{DTYPE_NAMES[of.name]}'")
         x = to_dtype(x, of.compute)
         size = tuple(x.shape[2:])
         if size_of(out) and all(s % o == 0 for s, o in zip(size, out, strict=True)):
@@ -317,6 +320,8 @@ def _max_pool(n: int) -> Any:
 
     def body(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
              ceil_mode: bool = False, return_indices: bool = False) -> Any:
+        if n == 1 and not return_indices and isinstance(input, Tensor) and not input.dtype.is_floating_point:
+            raise NotImplementedError(f"\"max_pool1d_impl\" not implemented for '{DTYPE_NAMES[input.dtype.name]}'")
         both = max_pool(what, n, input, kernel_size, stride, padding, dilation, ceil_mode)
         return both if return_indices else both[0]
 

@@ -210,7 +210,7 @@ def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
 @op
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     check_tensor(input, "histogram")
-    if input.dtype not in (float32, float64):
+    if not input.dtype.is_floating_point:
         raise NotImplementedError(f'"histogramdd" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
     if isinstance(bins, Tensor) and bins.shape == (0,):
         raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
