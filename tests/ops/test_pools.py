@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import facula
+from facula import config
 from facula.engine.runtime import buffer
 
 
@@ -42,6 +43,7 @@ def test_largest_and_where(oracle, seed):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.skipif(config.EAGER.value, reason="a view that is computed at its call is written out")
 def test_memory_does_not_grow_with_the_window():
     x = facula.randn(1, 1, 50_000)
     x.sum().item()
