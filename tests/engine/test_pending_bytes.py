@@ -32,8 +32,8 @@ def test_what_is_pending_holds_few_bytes(make, keep, monkeypatch):
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # of 40. The interpreter has each operation's result in memory, in double precision some of them.
-    arrays = 16 if config.BACKEND.value == "interpreter" else 4
+    # of 40 turns with three arrays each: the interpreter has every result in memory, some in double precision
+    arrays = 24 if config.BACKEND.value == "interpreter" else 4
     assert most < (1 << 21) + arrays * nbytes + (1 << 20)
 
 
