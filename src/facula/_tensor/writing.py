@@ -34,6 +34,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         if not isinstance(src, (int, float, complex, np.number, bool)):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
         return fill_(self, src)
+    if src is self:
+        return self
     if src.dtype is not self.dtype:
         src = to_dtype(src, self.dtype)
     if src.shape != self.shape:
