@@ -11,6 +11,7 @@ from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
 from facula.engine.graph.expr import cast, function, make, operand, scalar, where
 from facula.engine.graph.node import CONST, MAX, META, VIEW, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.primitives.scan import flat_index
 from facula.engine.placing import meta_node
 from facula.engine.realize import at_hand, expect, leaf, looking, value_of
 from facula.engine.recorder import record
@@ -207,20 +208,9 @@ def _flat(operands: int, places: tuple[int, ...]) -> Formula:
     return Formula("flat", total)
 
 
-_linear: dict[tuple[int, int], Formula] = {}
-
-
 def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
     """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
-    rank = len(shape)
-    formula = _linear.get((rank, dim))
-    if formula is None:
-        total = operand(0) * scalar(dim)
-        for k in range(rank):
-            if k != dim:
-                total = total + make("index", value=k) * scalar(k)
-        formula = _linear[rank, dim] = Formula("linear", total)
-    return record(formula, (indices,), None, contiguous_strides(shape), indices.shape, int64)
+    return record(flat_index(dim, len(shape)), (indices,), None, contiguous_strides(shape), indices.shape, int64)
 
 
 def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:
