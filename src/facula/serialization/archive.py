@@ -157,7 +157,8 @@ def _may_end(block: bytes, place: int, record: int) -> bool:
     head = block[place:place + _END_LENGTH]
     if len(head) < _END_LENGTH or place < 76 or block[place - 76:place - 72] == b"PK\x06\x06":
         return True
-    return sum(struct.unpack("<12xLL2x", head)) == record
+    length, offset = struct.unpack("<12xLL2x", head)
+    return bool(offset + length == record)
 
 
 def _is_end(file: IO[bytes], start: int, record: int) -> bool:

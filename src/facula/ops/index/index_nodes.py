@@ -11,7 +11,7 @@ from facula._tensor.handle import Tensor, read
 from facula.dtypes import int64
 from facula.engine.graph.expr import cast, function, make, operand, scalar, where
 from facula.engine.graph.node import CONST, MAX, META, VIEW, Formula, Node, contiguous_strides, size_of
-from facula.engine.graph.primitives.scan import flat_index
+from facula.engine.graph.primitives.scan import linear_formula
 from facula.engine.placing import meta_node
 from facula.engine.realize import at_hand, expect, leaf, looking, value_of
 from facula.engine.recorder import record
@@ -210,7 +210,7 @@ def _flat(operands: int, places: tuple[int, ...]) -> Formula:
 
 def linear_index(indices: Node, dim: int, shape: tuple[int, ...]) -> Node:
     """Positions in the flat array of `shape`; `indices` may differ from it only along `dim`."""
-    return record(flat_index(dim, len(shape)), (indices,), None, contiguous_strides(shape), indices.shape, int64)
+    return record(linear_formula(dim, len(shape)), (indices,), None, contiguous_strides(shape), indices.shape, int64)
 
 
 def along(shape: tuple[int, ...], dim: int, node: Node) -> tuple[Node, int]:

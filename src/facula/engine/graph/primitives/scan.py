@@ -66,7 +66,7 @@ def _product(do: Recording, op: Primitive, primals: list[Node], tangents: list[N
 _flat: dict[tuple[int, int], Formula] = {}
 
 
-def flat_index(dim: int, rank: int) -> Formula:
+def linear_formula(dim: int, rank: int) -> Formula:
     """Positions in the flat array from the coordinates along `dim`."""
     found = _flat.get((rank, dim))
     if found is None:
@@ -88,7 +88,7 @@ def _extremum(do: Recording, op: Primitive, primals: list[Node], tangents: list[
         return do.zeros(out)
     along = do.record(g.INDEX, (), (dim,), None, shape, int64)
     at = do.record(g.CUMMAX, (do.formula(PLACE, x, out, along, of=int64),), attrs, None, shape, int64)
-    flat = do.record(flat_index(dim, len(shape)), (at,), None, contiguous_strides(tuple(shape)), shape, int64)
+    flat = do.record(linear_formula(dim, len(shape)), (at,), None, contiguous_strides(tuple(shape)), shape, int64)
     rows = do.record(g.GATHER, (do.reshaped(t, (size_of(shape), 1)), flat), None, None, sized((*shape, 1)), out.dtype)
     return do.reshaped(rows, shape)
 
