@@ -174,6 +174,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "tile_points": Threshold(256, 1, "points of a tile of a loop, at least"),
     "scratch_bytes": Threshold(256 << 10, 0, "bytes of values that a row keeps instead of computing them again"),
     "printed_bytes": Threshold(64 << 20, 1, "bytes of kernels' texts that are kept for the next nest of their kind"),
+    "template_bytes": Threshold(16 << 20, 1 << 16, "bytes, about, of plans that are kept for other sizes"),
     "product_flops": Threshold(2e6, 1000, "operations of a tile of a matrix product"),
     "product_bytes": Threshold(1 << 20, 1024, "bytes of a tile of a matrix product that reads more than it computes"),
 }

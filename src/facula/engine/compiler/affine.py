@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from facula.engine.graph.node import Node, contiguous_strides, offset_of, size_of
+from facula.engine.compiler.symbols import row_major
+from facula.engine.graph.node import Node, offset_of, size_of
 
 
 class Affine(NamedTuple):
@@ -29,13 +30,13 @@ class Affine(NamedTuple):
 
 def identity(shape: tuple[int, ...]) -> Affine:
     """Point number i reads position i."""
-    return Affine(shape, contiguous_strides(shape))
+    return Affine(shape, row_major(shape))
 
 
 def broadcast(shape: tuple[int, ...], to: tuple[int, ...]) -> Affine:
     """How an operand of `shape` is read at the points of `to`, as NumPy broadcasts."""
     lead = len(to) - len(shape)
-    own = contiguous_strides(shape)
+    own = row_major(shape)
     strides = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(shape, own, strict=True))
     return Affine(to, strides)
 
@@ -124,7 +125,7 @@ def decode(
     """
     if map.nums:
         return None
-    steps = contiguous_strides(shape)
+    steps = row_major(shape)
     dims, strides = _split(map, shape, steps)
     starts: list[int] = []
     rest = map.const

@@ -72,7 +72,7 @@ class Legality:
             if rows is None:
                 return "the shapes cut the rows differently"
             return self._why_not_read(node, group, rows, row=True)
-        return f"{size} elements, the kernel has {group.size}"
+        return f"{size!r} elements, the kernel has {group.size!r}"
 
     def _why_no_reduction(self, node: Node, group: Group, space: tuple[int, ...],
                           reduced: set[int]) -> str:

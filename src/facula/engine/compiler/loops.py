@@ -22,8 +22,9 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import VECTOR_BYTES, Machine
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import recut, row_map
+from facula.engine.compiler.symbols import row_major
 from facula.engine.compiler.values import Builder, Refine, Val
-from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.engine.graph.node import Node, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
 SHORT = 16  # of a run of reduced dimensions: shorter than vectors, which then lie across the rows
@@ -135,7 +136,7 @@ def values_of(
         )
         flags = group.reduced or (False,) * len(group.dims)
         rows = row_map(group.dims, flags)
-        whole = Affine(group.dims, contiguous_strides(group.dims))
+        whole = Affine(group.dims, row_major(group.dims))
         try:
             found = {node: builder.read(node, rows if node in group.rows else whole) for node in roots}
             return found, builder

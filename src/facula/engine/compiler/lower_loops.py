@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from typing import Any
 
@@ -25,8 +26,9 @@ from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
+from facula.engine.compiler.symbols import Untraceable, row_major, tracing
 from facula.engine.compiler.values import Builder, Val
-from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.engine.graph.node import Node, size_of
 from facula.errors import VerifyError
 
 CHUNK = threshold("chunk_elements")  # reduced elements of a chunk
@@ -149,13 +151,13 @@ def _split(
 
     dims = (chunks, *group.row_dims)
     kept = [d for d, r in enumerate(group.reduced) if not r]
-    row_strides = (0, *contiguous_strides(group.row_dims))
+    row_strides = (0, *row_major(group.row_dims))
     again = Builder(dims, {}, set(), set(), {}, builder.formats)
     moved: dict[Val, Val] = {}
     for v in order:
         map = affine_of(v)
         if v.op == "reduce":
-            partials = Affine(dims, (count, *contiguous_strides(group.row_dims)))
+            partials = Affine(dims, (count, *row_major(group.row_dims)))
             element = again.make("load", (), v.dtype, (markers[v], partials))
             moved[v] = again.make("reduce", (element,), v.dtype, v.payload)
         elif (
@@ -191,6 +193,8 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     known = Description(nest, machine, sizes)
     found = memo.known.get(known.key)
     if found is None:
+        if tracing:
+            raise Untraceable("a kernel that has not been printed")
         if known.exact:
             kernel, words, _, _ = _printed(nest, title, machine, sizes, known)
         else:
@@ -199,7 +203,7 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
         found = Printed(kernel, formula(words))
         memo.keep(known.key, found)
     program, keys = None, list(known.buffers)
-    if machine.programs or config.VERIFY.value or debug.wants(3):
+    if not tracing and (machine.programs or config.VERIFY.value or debug.wants(3)):
         made, fresh, program, keys = _printed(nest, title, machine, sizes, known)
         if made.ir != found.kernel.ir or tuple(fresh) != found.words(known.integers):
             raise VerifyError(f"{title}: nests with one description give two kernels")
@@ -258,7 +262,7 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
 
 def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
-    points = max(TILE_POINTS, int(TILE_NS / each))
+    points = max(TILE_POINTS, math.floor(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:

@@ -6,6 +6,7 @@ The order of every sum depends on shapes and strides alone, never on the number 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -80,7 +81,7 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
     def blocked(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
         return lower_blocked(t, batch * pieces, m, n, k, step, a, b, to, temp, then)
 
-    wanted = int(2 * m * n * k // TILE_FLOPS)
+    wanted = math.floor(2 * m * n * k // TILE_FLOPS)
     have = max(1, m // 16) * -(-n // (t.whole.lanes * t.vectors))
     pieces = wanted // have if k >= 4 * PIECE else 1
     return _in_pieces(t, batch, m, n, k, pieces, c, temp, epilogue, "column", blocked)

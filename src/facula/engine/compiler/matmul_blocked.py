@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 from facula.config import threshold
@@ -12,6 +13,7 @@ from facula.engine.compiler.emit.gemm_map import MapLayout
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.matmul_operand import Epilogue, Map, Operand, gflops, split
 from facula.engine.compiler.program.ordered import Order
+from facula.engine.compiler.symbols import called
 
 # One panel of B (512 x 48 float32, 96 KB) and one block of A (128 x 512, 256 KB) stay in a 1 MB L2 cache.
 KC, MC, PANELS_PER_BLOCK = 512, 128, 16
@@ -75,12 +77,10 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
         b = Operand(slot, 0, (step * padded if step else k * padded if copies > 1 else 0, padded, 1))
     elif step:
         b = b.with_strides(step * b.strides[1], *b.strides[1:])
-    counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
     a_layout = _layout(m, k, *a.strides[1:])
-    layout = gemm.Layout(
-        t, _map_layout(a.map) or (a_layout if pack_a else "any"),
-        _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
-        (small + 1, small) if bigger else (small,))
+    kernel = called(_product_kernel, t, _map_layout(a.map) or (a_layout if pack_a else "any"),
+                    _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, m, small,
+                    bigger > 0, epilogue)
     args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
     if epilogue is not None:
         args += epilogue.args
@@ -91,7 +91,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     flops = 2 * batch * m * n * length
     order = Order(blocks=(kc,))
     steps.append(Step(
-        _product_kernel(layout, epilogue), args, batch * m_blocks * n_blocks,
+        kernel, args, batch * m_blocks * n_blocks,
         flops / gflops(t.itemsize, t.lanes * t.itemsize) + 20 * batch,
         bytes=t.itemsize * (batch * m * n + _read(a, batch * m * length) + _read(b, batch * length * n)), flops=flops,
         program=order))
@@ -126,7 +126,7 @@ def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> 
 
 def _tiles_wanted(flops: float, batch: int) -> int:
     """How many tiles a batch entry's product is worth."""
-    return max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
+    return max(1, min(MOST_TILES, math.floor(flops / TILE_FLOPS)) // batch)
 
 
 def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:
@@ -143,7 +143,11 @@ def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch
 _kernels: dict[tuple[gemm.Layout, str], Kernel] = {}
 
 
-def _product_kernel(layout: gemm.Layout, epilogue: Epilogue | None) -> Kernel:
+def _product_kernel(t: Target, a: str | MapLayout, b: str | MapLayout, pack_a: bool, mode: str, m: int, small: int,
+                    bigger: bool, epilogue: Epilogue | None) -> Kernel:
+    """For `m` rows, and panels of `small` vectors, some of one more if there are `bigger` ones."""
+    counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
+    layout = gemm.Layout(t, a, b, pack_a, mode, counts, (small + 1, small) if bigger else (small,))
     key = epilogue.key if epilogue else ""
     found = _kernels.get((layout, key))
     if found is None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from facula.engine.compiler.affine import Affine, compose, decode, identity, joined, normal, view_map
 from facula.engine.compiler.matmul_operand import Map, Operand
+from facula.engine.compiler.symbols import row_major
 from facula.engine.compiler.values import Read, coordinate_map, steps_of
-from facula.engine.graph.node import CONST, INDEX, VIEW, WRITE, Node, contiguous_strides, offset_of, size_of
+from facula.engine.graph.node import CONST, INDEX, VIEW, WRITE, Node, offset_of, size_of
 
 if TYPE_CHECKING:
     from facula.engine.compiler.reads import Graph
@@ -152,7 +153,7 @@ def _through_padding(write: Node, map: Affine, graph: Graph) -> tuple[Node, Affi
         return None
     if not size_of(value.shape):
         return None
-    plain = contiguous_strides(base.shape)
+    plain = row_major(base.shape)
     strides: tuple[int, ...] = write.attrs[0]  # type: ignore[assignment]
     if len(value.shape) != len(base.shape) or max(base.shape, default=0) >= MOST_ELEMENTS \
             or any(n > 1 and s != p for n, s, p in zip(value.shape, strides, plain, strict=True)):
@@ -167,7 +168,7 @@ def _through_padding(write: Node, map: Affine, graph: Graph) -> tuple[Node, Affi
     source, inner = resolve(value, identity(value.shape), graph)
     steps = steps_of(inner, value.shape)
     if steps is None:
-        source, inner, steps = value, identity(value.shape), contiguous_strides(value.shape)
+        source, inner, steps = value, identity(value.shape), row_major(value.shape)
     if found is None:
         return None
     dims, coordinates = found

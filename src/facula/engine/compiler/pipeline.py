@@ -21,6 +21,7 @@ from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.report import groups_text
 from facula.engine.compiler.simplify import simplify
 from facula.engine.compiler.single import lower_single
+from facula.engine.compiler.symbols import tracing
 from facula.engine.compiler.verify import verify_graph, verify_groups
 from facula.engine.compiler.verify_memory import verify_memory
 from facula.engine.graph.node import Node, size_of
@@ -48,7 +49,7 @@ def compile_plan(
     if debug.wants(4):
         debug.nodes_given(nodes, leaves)
     graph = simplify(nodes, leaves, outputs, numbers_at)
-    verify = config.VERIFY.value
+    verify = config.VERIFY.value and not tracing
     if verify:
         verify_graph(graph, nodes)
     groups = fuse(graph)

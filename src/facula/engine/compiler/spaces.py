@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from facula.config import threshold
 from facula.engine.compiler.affine import Affine, joined
-from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.engine.compiler.symbols import row_major
+from facula.engine.graph.node import Node, size_of
 
 Dims = tuple[int, ...]
 Flags = tuple[bool, ...]
@@ -32,7 +33,7 @@ def is_reduction(node: Node) -> bool:
 
 def row_map(dims: Dims, reduced: Flags) -> Affine:
     """The row number of every point."""
-    kept = contiguous_strides(tuple(n for n, r in zip(dims, reduced, strict=True) if not r))
+    kept = row_major(tuple(n for n, r in zip(dims, reduced, strict=True) if not r))
     steps = iter(kept)
     return Affine(dims, tuple(0 if r else next(steps) for r in reduced))
 

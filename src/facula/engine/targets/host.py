@@ -59,12 +59,12 @@ class Processor(Target):
             if config.BACKEND.value == "cpu":
                 raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
             return None
-        from facula.engine.compiler.pipeline import compile_plan
+        from facula.engine.compiler.template import plan_for
         saved = ""
         try:
             saved = _save(order, leaves, outputs, donated)
             start = time.perf_counter()
-            spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine())
+            spec = plan_for(order, leaves, outputs, numbers_at, donated, machine())
             plan = loaded(spec)
             use_machine_code()
             if debug.wants(1):
