@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from typing import Any
 
@@ -27,7 +26,7 @@ from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.quantities import condition, formula
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
-from facula.engine.compiler.symbols import Untraceable, row_major, tracing
+from facula.engine.compiler.symbols import Untraceable, called, row_major, tracing
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, size_of
 from facula.errors import VerifyError
@@ -260,31 +259,39 @@ def _traffic(nest: Nest, order: list[Val]) -> int:
 
 def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     """Number of tiles, and their extents: from shapes and the kernel, never from the number of threads."""
-    points = max(TILE_POINTS, math.floor(TILE_NS / each))
     reduced = size_of(tuple(nest.sizes[d] for d in nest.inner))
     outer = size_of(tuple(nest.sizes[d] for d in nest.outer))
     if nest.chunk:
         chunks = -(-nest.extent(nest.runs[0]) // nest.chunk)
         outer *= chunks
         reduced = -(-reduced // chunks)
-    if not nest.columns:
+    width = nest.sizes[-1] if nest.sizes and nest.columns else 1
+    lies_across = nest.columns and bool(nest.outer) and any(_lies_across(nest, m) for m in map(affine_of, nest.order))
+    count, *tiles = called(_cut, 4, each, reduced, outer, width, nest.columns, lies_across, nest.lanes)
+    return count, Tiles(*tiles)
+
+
+def _cut(each: float, reduced: int, outer: int, width: int, in_columns: bool, lies_across: bool,
+         lanes: int) -> tuple[int, int, int, int]:
+    """Number of tiles, then a `Tiles`."""
+    points = max(TILE_POINTS, int(TILE_NS / each))
+    if not in_columns:
         rows = _evenly(outer, max(1, min(outer, points // max(1, reduced))))
-        return -(-outer // rows), Tiles(rows)
-    width = nest.sizes[-1] if nest.sizes else 1
+        return -(-outer // rows), rows, 0, 1
     columns = max(1, points // max(1, reduced))
-    if nest.outer and any(_lies_across(nest, m) for m in map(affine_of, nest.order)):
+    if lies_across:
         rows = _evenly(outer, max(1, min(outer, columns // ACROSS)))
         across = -(-width // ACROSS)
-        return -(-outer // rows) * across, Tiles(rows, ACROSS, across)
-    step = 4 * nest.lanes
+        return -(-outer // rows) * across, rows, ACROSS, across
+    step = 4 * lanes
     columns = -(-columns // step) * step
     if columns >= width:
         rows = _evenly(outer, max(1, min(outer, columns // max(1, width))))
-        return -(-outer // rows), Tiles(rows, width)
+        return -(-outer // rows), rows, width, 1
     if outer == 1:
         columns = -(-_evenly(width, columns) // step) * step
     across = -(-width // columns)
-    return outer * across, Tiles(1, columns, across)
+    return outer * across, 1, columns, across
 
 
 def _evenly(total: int, size: int) -> int:

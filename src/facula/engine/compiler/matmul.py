@@ -6,7 +6,6 @@ The order of every sum depends on shapes and strides alone, never on the number 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from facula.engine.compiler.matmul_blocked import lower_blocked
 from facula.engine.compiler.matmul_operand import Epilogue, Operand, split
 from facula.engine.compiler.matmul_vector import lower_vector, vector_form
 from facula.engine.compiler.program.ordered import Order
+from facula.engine.compiler.symbols import called
 
 __all__ = ["Epilogue", "Operand", "lower_contract", "supported"]
 
@@ -81,10 +81,13 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
     def blocked(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
         return lower_blocked(t, batch * pieces, m, n, k, step, a, b, to, temp, then)
 
-    wanted = math.floor(2 * m * n * k // TILE_FLOPS)
-    have = max(1, m // 16) * -(-n // (t.whole.lanes * t.vectors))
-    pieces = wanted // have if k >= 4 * PIECE else 1
+    pieces = called(_pieces, 0, m, n, k, t.whole.lanes * t.vectors) if k >= 4 * PIECE else 1
     return _in_pieces(t, batch, m, n, k, pieces, c, temp, epilogue, "column", blocked)
+
+
+def _pieces(m: int, n: int, k: int, width: int) -> int:
+    """How many products a long sum is worth."""
+    return int(2 * m * n * k // TILE_FLOPS) // (max(1, m // 16) * -(-n // width))
 
 
 def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Operand,
@@ -93,7 +96,7 @@ def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Op
     """The steps of `product`, or, if few outputs have long sums, of `pieces` products and their sum."""
     step = k
     if batch == 1 and pieces > 1:
-        step = split(k, -(-k // min(pieces, MOST_PIECES)), PIECE)[0]
+        step = called(_step, 0, k, pieces)
         pieces = -(-k // step)
     if batch > 1 or pieces <= 1:
         return product(1, 0, c, epilogue)
@@ -102,7 +105,7 @@ def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Op
     steps = product(pieces, step, parts, None)
     order = steps[-1].program
     assert isinstance(order, Order)
-    rows, blocks = split(m, max(1, COMBINED // n))
+    rows, blocks = called(_combined, 2, m, n)
     args = [0] * gemm.EXTRA
     args[gemm.A:gemm.A + 6] = parts.words()
     args[gemm.C:gemm.C + 6] = c.words()
@@ -114,6 +117,16 @@ def _in_pieces(t: Target, batch: int, m: int, n: int, k: int, pieces: int, c: Op
                       bytes=(pieces + 1) * m * n * t.itemsize, flops=pieces * m * n,
                       program=replace(order, piece=step)))
     return steps
+
+
+def _step(k: int, pieces: int) -> int:
+    """How long each piece of a sum is."""
+    return split(k, -(-k // min(pieces, MOST_PIECES)), PIECE)[0]
+
+
+def _combined(m: int, n: int) -> tuple[int, int]:
+    """(rows, blocks) of what adds the pieces."""
+    return split(m, max(1, COMBINED // n))
 
 
 _kernels: dict[tuple[Target, str, str], Kernel] = {}

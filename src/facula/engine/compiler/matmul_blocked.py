@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 from facula.config import threshold
@@ -39,7 +38,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     With `step` (a multiple of KC), the batch is made of pieces of one sum of length k, `step` long each.
     """
     length = step or k
-    kc, k_blocks = (KC, -(-step // KC)) if step else split(k, KC)
+    kc, k_blocks = (KC, -(-step // KC)) if step else called(split, 2, k, KC)
     vectors = -(-n // t.lanes)
     panels = -(-vectors // t.vectors)
     small, bigger = divmod(vectors, panels)
@@ -47,18 +46,18 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     flops = 2.0 * batch * m * n * length
     pack_a = a.map is not None or m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
     if b.map is not None:
-        mc, m_blocks = split(m, MC_MAPPED, t.rows)
-        per_block, n_blocks = split(panels, max(1, min(PANELS_PER_BLOCK,
-                                                       panels * m_blocks // _tiles_wanted(flops, batch))))
+        mc, m_blocks = called(split, 2, m, MC_MAPPED, t.rows)
+        wanted = called(_tiles_wanted, 0, flops, batch)
+        per_block, n_blocks = called(_panels, 2, panels, m_blocks, wanted)
     elif b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
         # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
         panels += panels % 2
         small, bigger = divmod(vectors, panels)
         # every tile packs A: no more of them than are worth it
-        per_block, n_blocks = split(panels, max(1, panels // _tiles_wanted(flops, batch)) if pack_a else 1)
-        mc, m_blocks = split(m, m, t.rows)[0], 1
+        per_block, n_blocks = called(_panels_alone, 2, panels, flops, batch) if pack_a else called(split, 2, panels, 1)
+        mc, m_blocks = called(split, 2, m, m, t.rows)[0], 1
     else:
-        mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, length, panels, flops)
+        mc, m_blocks, per_block, n_blocks = called(_tiles, 4, t, batch, m, length, panels, flops)
     mode = "local" if b.map is not None else _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
     steps = []
     shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
@@ -78,7 +77,7 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     elif step:
         b = b.with_strides(step * b.strides[1], *b.strides[1:])
     a_layout = _layout(m, k, *a.strides[1:])
-    kernel = called(_product_kernel, t, _map_layout(a.map) or (a_layout if pack_a else "any"),
+    kernel = called(_product_kernel, 0, t, _map_layout(a.map) or (a_layout if pack_a else "any"),
                     _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, m, small,
                     bigger > 0, epilogue)
     args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
@@ -124,9 +123,19 @@ def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> 
     return mc, m_blocks, per_block, n_blocks
 
 
+def _panels(panels: int, m_blocks: int, wanted: int) -> tuple[int, int]:
+    """(panels, panel blocks) of a tile, of so many that the product is worth."""
+    return split(panels, max(1, min(PANELS_PER_BLOCK, panels * m_blocks // wanted)))
+
+
+def _panels_alone(panels: int, flops: float, batch: int) -> tuple[int, int]:
+    """The same where all rows are one block."""
+    return split(panels, max(1, panels // _tiles_wanted(flops, batch)))
+
+
 def _tiles_wanted(flops: float, batch: int) -> int:
     """How many tiles a batch entry's product is worth."""
-    return max(1, min(MOST_TILES, math.floor(flops / TILE_FLOPS)) // batch)
+    return max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
 
 
 def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:

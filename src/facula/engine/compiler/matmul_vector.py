@@ -6,6 +6,7 @@ from facula.engine.compiler.emit.gemm_base import Target
 from facula.engine.compiler.emit.gemm_vector import VectorLayout, vector_kernel, vector_order
 from facula.engine.compiler.kernel import Kernel, Step
 from facula.engine.compiler.matmul_operand import Epilogue, Operand, split
+from facula.engine.compiler.symbols import called
 
 BYTES_PER_NS = 20.0  # of one core, from memory; only for Step.cost
 TILE_BYTES = 1 << 18
@@ -39,7 +40,7 @@ def lower_vector(t: Target, form: str, axis: str, batch: int, outputs: int, k: i
         per_tile, blocks = outputs, 1
     else:
         least, multiple = (4, 4) if form == "dots" else (1024, 4 * t.lanes)
-        per_tile, blocks = split(outputs, max(least, TILE_BYTES // max(1, length * t.itemsize)), multiple)
+        per_tile, blocks = called(_tiles, 2, outputs, length * t.itemsize, least, multiple)
     layout = VectorLayout(t, form, x.strides[1] == 1 or form != "dots", form == "dots" and outputs == 1, axis)
     y = y.with_strides(outputs, 0, 1)
     shape = [outputs, length, k, step, per_tile, blocks]
@@ -47,6 +48,11 @@ def lower_vector(t: Target, form: str, axis: str, batch: int, outputs: int, k: i
     nbytes = batch * length * outputs * t.itemsize
     return [Step(_kernel(layout, epilogue), args, batch * blocks, nbytes / BYTES_PER_NS + 20 * batch,
                  bytes=nbytes, flops=2 * batch * length * outputs, program=vector_order(layout))]
+
+
+def _tiles(outputs: int, nbytes: int, least: int, multiple: int) -> tuple[int, int]:
+    """(outputs, blocks) of a tile, where each output reads `nbytes`."""
+    return split(outputs, max(least, TILE_BYTES // max(1, nbytes)), multiple)
 
 
 _kernels: dict[tuple[VectorLayout, str], Kernel] = {}

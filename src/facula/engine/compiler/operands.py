@@ -70,7 +70,7 @@ def product_operands(product: Node, graph: Graph) -> list[tuple[Node, Affine, Pa
     found = [_operand(source, graph) or as_it_is for source, as_it_is in zip(product.inputs, direct, strict=True)]
     plain = [padding is None and steps_of(map, source.shape) is not None
              for source, (_, map, padding) in zip(product.inputs, found, strict=True)]
-    if min(product.shape[-2:]) < MAPPED_SIDE and not any(
+    if any(n < MAPPED_SIDE for n in product.shape[-2:]) and not any(
             padding is not None or not is_plain and size_of(source.shape) > size_of(node.shape)
             for source, (node, _, padding), is_plain in zip(product.inputs, found, plain, strict=True)):
         return [one if is_plain else as_it_is for one, is_plain, as_it_is in zip(found, plain, direct, strict=True)]

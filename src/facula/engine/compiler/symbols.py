@@ -92,19 +92,24 @@ def text_of(value: Any, constants: dict[str, Any]) -> str:
         return repr(value)
     if type(value) is float and math.isfinite(value):
         return repr(value)
+    for name, one in constants.items():
+        if one is value:
+            return name
     name = f"c{len(constants)}"
     constants[name] = value
     return name
 
 
-def called(function: Callable[..., Any], *given: Any) -> Any:
-    """function(*given), of symbols too: asked again for other sizes, so what it asks itself is no condition. Its answer
-    is a symbol then, whatever it is: to be handed on, not looked at. It must depend on nothing else."""
+def called(function: Callable[..., Any], count: int, *given: Any) -> Any:
+    """function(*given), of symbols too: asked again for other sizes, so what it asks itself is no condition. It gives
+    a tuple of `count`, each of which is a symbol then; or something (0) that is to be handed on, not looked at. It
+    must depend on nothing else."""
     if not tracing or not any([type(x) is Symbol for x in given]):
         return function(*given)
     trace = tracing[-1]
-    names = ", ".join([text_of(x, trace.constants) for x in (function, *given)])
-    return trace.made(f"(lambda f, *x: f(*x))({names})", function(*map(_plain, given)))
+    name, *names = [text_of(x, trace.constants) for x in (function, *given)]
+    found = trace.made(f"{name}({', '.join(names)})", function(*map(_plain, given)))
+    return tuple([trace.made(f"{found.name}[{k}]", found.value[k]) for k in range(count)]) if count else found
 
 
 def _plain(value: Any) -> Any:
