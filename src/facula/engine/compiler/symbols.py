@@ -19,6 +19,7 @@ from typing import Any
 
 from facula.engine.graph.node import contiguous_strides
 
+ANY_HASH = 1_000_003  # of symbols
 MOST_LINES = 30_000  # of a trace's function: with more it costs more than it saves
 
 
@@ -33,7 +34,6 @@ class Trace:
         self.lines: list[str] = []
         self.known: dict[str, Symbol] = {}  # what has been computed, by its text
         self.asked: set[str] = set()
-        self.hashed: dict[str, int] = {}
         self.factors: dict[str, Symbol] = {}  # what is no product
         self.constants: dict[str, Any] = {}  # of the function
         self.open = True
@@ -65,14 +65,6 @@ class Trace:
         """f(q) with `count` integers: what the text `result` gives, or None where a condition does not hold. From now on
         symbols are numbers."""
         self.open = False
-        by_value: dict[int, str] = {}
-        for name, value in self.hashed.items():
-            first = by_value.setdefault(value, name)
-            if first != name:
-                self.holds(f"{name} == {first}")
-        if by_value:
-            fixed = [str(n) for n in (0, 1) if n not in by_value]
-            self.holds(f"len({{{', '.join([*fixed, *by_value.values()])}}}) == {len(fixed) + len(by_value)}")
         names = ", ".join([f"q{k}" for k in range(count)])
         body = "\n    ".join([f"{names}, = q" if count else "pass", *self.lines, f"return {result}"])
         space = {"floor": math.floor, "ceil": math.ceil, **self.constants}
@@ -304,9 +296,15 @@ class Symbol:
         return self != 0
 
     def __hash__(self) -> int:
-        if self.trace.open:
-            self.trace.hashed[self.name] = self.value
-        return hash(self.value)
+        """One for all, so that those in one dict or set are compared; 0 and 1 are met there as numbers."""
+        if not self.trace.open:
+            return hash(self.value)
+        if -1 < self.value < 2:
+            self.trace.holds(f"{self.name} == {self.value}")
+            return hash(self.value)
+        if self.least < 2:
+            self.trace.holds(f"{self.name} not in (0, 1)")
+        return ANY_HASH
 
     def __repr__(self) -> str:  # for messages
         return repr(self.value)

@@ -10,7 +10,6 @@ FACULA_VERIFY=1 has every plan made both ways and compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from sys import getsizeof
 from typing import Any
 
 from facula import config
@@ -22,7 +21,7 @@ from facula.engine.compiler.plan import HostOperand, HostStep, PlanSpec
 from facula.engine.compiler.symbols import Trace, Untraceable, text_of
 from facula.engine.graph.node import Node
 from facula.engine.trace.kept import Kept
-from facula.engine.trace.structure import FIRST, Structure, structure_of, with_sizes
+from facula.engine.trace.structure import is_one_by_one, structure_of, with_sizes
 from facula.errors import VerifyError
 
 MOST_NODES = 4096  # of a graph that templates are made of
@@ -31,11 +30,14 @@ LINE_BYTES = 150  # of a template's function, for each line
 
 
 class Template:
-    """The plan of a structure, for some of its sizes."""
+    """The plan of a structure, for some of its sizes: of these, those must be equal that were when it was made."""
 
-    def __init__(self, function: Callable[[Sequence[int]], Any], formats: list[str], notes: list[str], leaves: int,
-                 outputs: int, weight: int) -> None:
+    def __init__(self, function: Callable[[Sequence[int]], Any], sizes: Sequence[int], formats: list[str],
+                 notes: list[str], leaves: int, outputs: int, weight: int) -> None:
+        numbers = {n: k for k, n in enumerate(dict.fromkeys(sizes))}
         self.function = function
+        self.firsts = [sizes.index(n) for n in numbers]
+        self.numbers = [numbers[n] for n in sizes]
         self.formats = formats
         self.notes = notes
         self.leaves = leaves
@@ -44,8 +46,11 @@ class Template:
 
     def at(self, sizes: Sequence[int]) -> PlanSpec | None:
         """The plan; None if it is not for these sizes."""
+        different = [sizes[k] for k in self.firsts]
+        if [different[k] for k in self.numbers] != sizes:
+            return None
         try:
-            found = self.function(sizes)
+            found = self.function(different)
         except ZeroDivisionError:
             return None
         if found is None:
@@ -93,11 +98,13 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
                 _compare(spec, compile_plan(order, leaves, outputs, numbers_at, donated, machine))
             return spec
     spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine)
-    if entry.sights > 1 and sizes and entry.useless < MOST:
+    if entry.useless >= MOST:
+        is_one_by_one(structure_of(order, leaves, outputs, frozenset())[0])
+    elif entry.sights > 1 and sizes:
         entry.useless += 1
         try:  # every kernel has been printed: none is printed of symbols
             template = template_of(order, leaves, outputs, numbers_at, donated, machine, sizes)
-        except Untraceable:
+        except (Untraceable, AttributeError, TypeError):  # a symbol was asked for what it cannot do
             entry.useless = MOST
         else:
             entry.templates.insert(0, template)
@@ -111,17 +118,12 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
     return spec
 
 
-def hopeless(structure: Structure) -> bool:
-    """Have templates of it been of no use?"""
-    entry = known.get(structure)
-    return entry is not None and entry.useless >= MOST
-
-
 def template_of(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
                 donated: frozenset[Node], machine: Machine, sizes: Sequence[int]) -> Template:
     """What the passes make of these nodes, whatever the sizes."""
     trace = Trace()
-    stand_in: Any = {n: trace.symbol(k, n) for k, n in enumerate(sizes)}
+    different = list(dict.fromkeys(sizes))
+    stand_in: Any = {n: trace.symbol(k, n) for k, n in enumerate(different)}
     copies = with_sizes(order, leaves, stand_in)
     symbols.tracing.append(trace)
     try:
@@ -131,12 +133,12 @@ def template_of(order: list[Node], leaves: list[Node], outputs: list[Node], numb
         made = ", ".join([_step_text(step, constants) for step in spec.steps])
         text = f"([{made}], {text_of(spec.temporaries, constants)}, {text_of(tuple(spec.aliases.items()), constants)})"
         lines = len(trace.lines)
-        function = trace.finished(len(sizes), text)
+        function = trace.finished(len(different), text)
     finally:
         symbols.tracing.remove(trace)
         trace.open = False
-    weight = LINE_BYTES * lines + 2 * len(text) + 1000
-    return Template(function, spec.formats, spec.notes, spec.leaves, spec.outputs, weight)
+    weight = LINE_BYTES * lines + 2 * len(text) + 8 * len(sizes) + 1000
+    return Template(function, sizes, spec.formats, spec.notes, spec.leaves, spec.outputs, weight)
 
 
 def _step_text(step: Step | HostStep, constants: dict[str, Any]) -> str:
