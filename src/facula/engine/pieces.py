@@ -18,6 +18,7 @@ from zlib import crc32
 
 from facula.config import threshold
 from facula.engine.graph.node import BUFFER, CONST, INDEX, PICK, VIEW, WRITE, Node, Primitive
+from facula.engine.trace.structure import is_ready_made, name_of
 
 LEVELS = ((8, 40), (3, 9), (1, 1))  # least and most nodes of a stretch
 SMALL = threshold("whole_nodes")  # a graph of fewer nodes is compiled as a whole
@@ -25,23 +26,12 @@ STREAK = threshold("new_graphs")  # in a row, with none seen again in between, a
 REPETITIVE = 8  # a graph that consists of so few different stretches that these are this fraction of it
 MANY = 512  # nodes from which it is looked at for that
 PATIENCE = 512  # of a repetitive graph, nodes for which one more sight is asked before it is compiled as a whole
-PER_SIGHT = 64  # of a structure that comes in other sizes, nodes for which one more sight is asked
 LARGE = threshold("large_nodes")  # a graph of so many is compiled as a whole when it is seen again, not before
 DEARER = 3  # to compile so many operations together costs what one costs alone
 SIGHTS = threshold("piece_sights")  # of a piece before it is compiled: that costs what some tens of runs do
 MOST_SEEN = 1 << 14  # signatures that are remembered, as their hashes
 _READY = frozenset((BUFFER, CONST))
 _marks: dict[Primitive, int] = {}
-
-
-def is_small(nodes: list[Node]) -> bool:
-    """Is a graph of these compiled as a whole, however new it is?"""
-    return len(nodes) < SMALL
-
-
-def is_atom(nodes: list[Node], level: int) -> bool:
-    """Is a piece not cut any further?"""
-    return level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1]
 
 
 class Novelty:
@@ -52,23 +42,25 @@ class Novelty:
         self.operations: set[int] = set()  # hashes of operations with their shapes
         self.streak = 0
 
-    def in_pieces(self, key: object, structure: int, nodes: list[Node]) -> bool:
-        """Is this graph, which has no plan, to be run in pieces? `structure`: what it is known by whatever its sizes."""
+    def in_pieces(self, key: object, nodes: list[Node]) -> bool:
+        """Is this graph, which has no plan, to be run in pieces?"""
+        if len(nodes) < SMALL:
+            return False
+        if is_ready_made(name_of(nodes)):
+            return False
         name = hash(key)
         left = self.seen.get(name)
         if left is None:
             left = self._first_sight(nodes)
             self.streak += 1
         self._remember(name, left - 1)
-        if left > 0:
-            left = self.seen.get(structure, 1 + len(nodes) // PER_SIGHT)
-            self._remember(structure, left - 1)
-            if left <= 0:
-                self.streak = 0
         return left > 0
 
-    def goes_finer(self, name: int, nodes: list[Node], level: int) -> bool:
-        """Is this piece, which has no plan, to be cut again? `name` is what it is known again by."""
+    def goes_finer(self, key: object, nodes: list[Node], level: int) -> bool:
+        """Is this piece, which has no plan, to be cut again?"""
+        if level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1] or is_ready_made(name_of(nodes)):
+            return False
+        name = hash(key)
         left = self.seen.get(name, SIGHTS)
         self._remember(name, left - 1)
         return left > 0 and DEARER * self._new_operations(nodes) <= len(nodes)

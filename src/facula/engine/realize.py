@@ -29,7 +29,7 @@ from facula.engine.graph.node import (
     elsewhere,
     size_of,
 )
-from facula.engine.pieces import held_below, held_views, is_atom, is_deferred, is_small, novelty, pieces_of, with_sources
+from facula.engine.pieces import held_below, held_views, is_deferred, novelty, pieces_of, with_sources
 from facula.engine.placing import running, upload
 from facula.engine.recorder import READY, SMALL, lock, pending
 from facula.engine.runtime import interpreter
@@ -39,7 +39,7 @@ from facula.engine.targets import PROCESSOR, target_of
 from facula.engine.trace.kept import Key
 from facula.engine.trace.signature import described, signature
 from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
-from facula.engine.trace.structure import name_of
+from facula.engine.trace.structure import credit, name_of
 from facula.engine.trace.work import Work, held_of
 from facula.size import Size
 
@@ -224,17 +224,14 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
         if not READY.issuperset(map(_op, leaves)):
             run(_closure(leaves) + nodes, target)
             return
-        held = held_of(nodes)
-        work = Work(nodes, held)
-        if target is PROCESSOR and not is_small(nodes) and novelty.in_pieces(key, name_of(work, key), nodes):
-            del leaves, work
-            views = held_views(nodes, held)
+        if target is PROCESSOR and novelty.in_pieces(key, nodes):
+            del leaves
+            views = held_views(nodes, held_of(nodes))
             _run_pieces(nodes, 0)
             while views:  # last: their readers have looked through them
                 _run_piece(with_sources(views.pop()), 0)
             return
-        step = step_of(target, nodes, leaves, held, work)
-        del work  # what holds a leaf keeps it from being overwritten
+        step = step_of(target, nodes, leaves, held_of(nodes))
         session.seen.keep(key, step)
     elif not step.used:
         step.used = True
@@ -256,16 +253,14 @@ def _run_piece(nodes: list[Node], level: int) -> None:
     key = alone, *key
     step = session.seen.get(key)
     if step is None:
+        if not alone and novelty.goes_finer(key, nodes, level):
+            del leaves
+            _run_pieces(nodes, level + 1)
+            return
         held, read_later = held_of(nodes), set[int]()
         if not alone:
             held, read_later = held_below(nodes, held)
-        work = Work(nodes, held)
-        if not alone and not is_atom(nodes, level) and novelty.goes_finer(name_of(work, key), nodes, level):
-            del leaves, work
-            _run_pieces(nodes, level + 1)
-            return
-        step = step_of(PROCESSOR, nodes, leaves, held, work)
-        del work
+        step = step_of(PROCESSOR, nodes, leaves, held)
         step.written = [(place, uses) for place, uses in step.written if id(leaves[place]) not in read_later]
         session.seen.keep(key, step)
     step.used = True
@@ -328,6 +323,7 @@ def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
         work = Work(nodes, step.held)
         weight = step.weight
         found = step.prepare(plan_of(step.target, work, frozenset(leaves[k] for k in donated)), donated)
+        credit(name_of(nodes))
         session.seen.grown(step.weight - weight)
     return found
 

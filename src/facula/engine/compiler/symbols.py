@@ -34,6 +34,7 @@ class Trace:
         self.lines: list[str] = []
         self.known: dict[str, Symbol] = {}  # what has been computed, by its text
         self.asked: set[str] = set()
+        self.answers: dict[tuple[str, str, object], Any] = {}  # what each operation has given: most are done again
         self.factors: dict[str, Symbol] = {}  # what is no product
         self.constants: dict[str, Any] = {}  # of the function
         self.open = True
@@ -108,10 +109,8 @@ def _plain(value: Any) -> Any:
     return value.value if type(value) is Symbol else value
 
 
-def _name(value: Any) -> str | None:
-    if type(value) is Symbol:
-        return value.name
-    return repr(value) if type(value) in (int, bool, float) else None
+def _name(value: Any) -> str:
+    return value.name if type(value) is Symbol else repr(value)
 
 
 def _parts(value: Any) -> tuple[int, tuple[str, ...]]:
@@ -150,12 +149,29 @@ def _least(trace: Trace, number: int, factors: tuple[str, ...]) -> int:
 
 
 def _of_integers(a: Any, b: Any) -> bool:
-    return type(_plain(a)) is int and type(_plain(b)) is int
+    return type(a.value if type(a) is Symbol else a) is int and type(b.value if type(b) is Symbol else b) is int
+
+
+def _remembered(sign: str, of: Callable[[Any, Any], Any]) -> Any:
+    """A method of two numbers, whose answer of each two is kept while the trace is open. `of` gives it otherwise."""
+    def method(self: Symbol, other: Any) -> Any:
+        trace = self.trace
+        if type(other) is Symbol:
+            key = sign, self.name, other.name
+        elif type(other) in (int, float, bool):
+            key = sign, self.name, other
+        else:
+            return NotImplemented
+        if not trace.open:
+            return of(self, other)
+        found = trace.answers.get(key, trace)
+        if found is trace or type(other) is float:  # 1.0 is not 1
+            found = trace.answers[key] = of(self, other)
+        return found
+    return method
 
 
 def _times(self: Symbol, other: Any) -> Any:
-    if _name(other) is None:
-        return NotImplemented
     value = self.value * _plain(other)
     trace = self.trace
     if not trace.open:
@@ -164,14 +180,11 @@ def _times(self: Symbol, other: Any) -> Any:
         (m, over), (n, under) = self.parts, _parts(other)
         factors = tuple(sorted(over + under))
         return _product(trace, m * n, factors, value, _least(trace, m * n, factors))
-    return trace.made(" * ".join(sorted([self.name, _name(other)])), value)  # type: ignore[list-item]
+    return trace.made(" * ".join(sorted([self.name, _name(other)])), value)
 
 
 def _divided(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False) -> Any:
     def method(self: Symbol, other: Any) -> Any:
-        name = _name(other)
-        if name is None:
-            return NotImplemented
         a, b = (other, self) if swapped else (self, other)
         value = of(_plain(a), _plain(b))
         trace = self.trace
@@ -182,14 +195,11 @@ def _divided(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False) ->
             if exact is not None:
                 return _product(trace, *exact, value, _least(trace, *exact)) if sign == "//" else 0
         return trace.made(f"{_name(a)} {sign} {_name(b)}", value)
-    return method
+    return _remembered(sign + "r" * swapped, method)
 
 
 def _binary(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False, commutes: bool = False) -> Any:
     def method(self: Symbol, other: Any) -> Any:
-        name = _name(other)
-        if name is None:
-            return NotImplemented
         a, b = (_plain(other), self.value) if swapped else (self.value, _plain(other))
         value = of(a, b)
         if not self.trace.open:
@@ -197,7 +207,7 @@ def _binary(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False, com
         if type(other) is int and other == 0 and type(self.value) is int \
                 and (sign == "+" or sign == "-" and not swapped):
             return self
-        left, right = (name, self.name) if swapped else (self.name, name)
+        left, right = (_name(other), self.name) if swapped else (self.name, _name(other))
         if commutes and right < left:
             left, right = right, left
         made = self.trace.made(f"{left} {sign} {right}", value)
@@ -205,19 +215,17 @@ def _binary(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False, com
             least = other.least if type(other) is Symbol else other
             made.least = self.least + least if self.least > 0 and least > 0 else 0
         return made
-    return method
+    return _remembered(sign + "r" * swapped, method)
 
 
 def _question(sign: str, opposite: str, of: Callable[[Any, Any], bool]) -> Any:
     def method(self: Symbol, other: Any) -> Any:
         name = _name(other)
-        if name is None:
-            return NotImplemented
         answer = of(self.value, _plain(other))
         if self.trace.open and name != self.name and not _settled(self, other):
             self.trace.holds(f"{self.name} {sign if answer else opposite} {name}")
         return answer
-    return method
+    return _remembered(sign, method)
 
 
 def _settled(a: Symbol, b: Any) -> bool:
@@ -266,7 +274,7 @@ class Symbol:
         return type(self.value)
 
     __add__, __radd__ = _binary("+", operator.add, commutes=True), _binary("+", operator.add, True, True)
-    __mul__ = __rmul__ = _times
+    __mul__ = __rmul__ = _remembered("*", _times)
     __sub__, __rsub__ = _binary("-", operator.sub), _binary("-", operator.sub, True)
     __floordiv__, __rfloordiv__ = _divided("//", operator.floordiv), _divided("//", operator.floordiv, True)
     __truediv__, __rtruediv__ = _binary("/", operator.truediv), _binary("/", operator.truediv, True)

@@ -21,23 +21,26 @@ from facula.engine.compiler.plan import HostOperand, HostStep, PlanSpec
 from facula.engine.compiler.symbols import Trace, Untraceable, text_of
 from facula.engine.graph.node import Node
 from facula.engine.trace.kept import Kept
-from facula.engine.trace.structure import is_one_by_one, structure_of, with_sizes
+from facula.engine.trace.structure import MOST_NODES, Outcome, kinds_of, structure_of, with_sizes
 from facula.errors import VerifyError
 
-MOST_NODES = 4096  # of a graph that templates are made of
 MOST = 8  # templates of a structure that have not been of use: with so many no more are made
+MISS, TRACED = 8, 4  # what a plan costs that is not had at once, in plans that are; and what of that a template is worth
+PATIENCE = 6  # plans of a structure that are made before another template is, at most
 LINE_BYTES = 150  # of a template's function, for each line
 
 
 class Template:
     """The plan of a structure, for some of its sizes: of these, those must be equal that were when it was made."""
 
-    def __init__(self, function: Callable[[Sequence[int]], Any], sizes: Sequence[int], formats: list[str],
+    def __init__(self, function: Callable[[Sequence[int]], Any], kinds: list[int], formats: list[str],
                  notes: list[str], leaves: int, outputs: int, weight: int) -> None:
-        numbers = {n: k for k, n in enumerate(dict.fromkeys(sizes))}
         self.function = function
-        self.firsts = [sizes.index(n) for n in numbers]
-        self.numbers = [numbers[n] for n in sizes]
+        self.kinds = kinds
+        firsts: dict[int, int] = {}
+        for place, kind in enumerate(kinds):
+            firsts.setdefault(kind, place)
+        self.firsts = list(firsts.values())
         self.formats = formats
         self.notes = notes
         self.leaves = leaves
@@ -47,7 +50,7 @@ class Template:
     def at(self, sizes: Sequence[int]) -> PlanSpec | None:
         """The plan; None if it is not for these sizes."""
         different = [sizes[k] for k in self.firsts]
-        if [different[k] for k in self.numbers] != sizes:
+        if [different[k] for k in self.kinds] != sizes:
             return None
         try:
             found = self.function(different)
@@ -63,12 +66,13 @@ class Template:
 class _Known:
     """What has come of a structure so far."""
 
-    __slots__ = ("sights", "templates", "useless", "weight", "used")
+    __slots__ = ("sights", "templates", "useless", "missed", "weight", "used")
 
     def __init__(self) -> None:
         self.sights = 0
         self.templates: list[Template] = []
         self.useless = 0  # templates made since one served
+        self.missed = 0  # plans made without one since
         self.weight = 200
         self.used = False
 
@@ -92,22 +96,28 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
         spec = template.at(sizes)
         if spec is not None:
             entry.useless = 0
+            Outcome.gain = 1
             if k:
                 entry.templates.insert(0, entry.templates.pop(k))
             if config.VERIFY.value:
                 _compare(spec, compile_plan(order, leaves, outputs, numbers_at, donated, machine))
             return spec
     spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine)
+    Outcome.gain = -MISS
     if entry.useless >= MOST:
-        is_one_by_one(structure_of(order, leaves, outputs, frozenset())[0])
-    elif entry.sights > 1 and sizes:
+        return spec
+    entry.missed += 1
+    # to make a template takes as long as to make several plans: the next one has to be asked for more often
+    if entry.sights > 1 and sizes and entry.missed > min(len(entry.templates), PATIENCE):
         entry.useless += 1
+        entry.missed = 0
         try:  # every kernel has been printed: none is printed of symbols
-            template = template_of(order, leaves, outputs, numbers_at, donated, machine, sizes)
+            template = template_of(order, leaves, outputs, numbers_at, donated, machine)
         except (Untraceable, AttributeError, TypeError):  # a symbol was asked for what it cannot do
             entry.useless = MOST
         else:
             entry.templates.insert(0, template)
+            Outcome.gain += TRACED
             entry.weight += template.weight
             known.grown(template.weight)
             if config.VERIFY.value:
@@ -119,12 +129,15 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
 
 
 def template_of(order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
-                donated: frozenset[Node], machine: Machine, sizes: Sequence[int]) -> Template:
+                donated: frozenset[Node], machine: Machine) -> Template:
     """What the passes make of these nodes, whatever the sizes."""
     trace = Trace()
-    different = list(dict.fromkeys(sizes))
-    stand_in: Any = {n: trace.symbol(k, n) for k, n in enumerate(different)}
-    copies = with_sizes(order, leaves, stand_in)
+    kinds, listed = kinds_of(order, leaves)
+    stand_in: dict[int, Any] = {}
+    for (_, n), kind in kinds.items():
+        if kind not in stand_in:
+            stand_in[kind] = trace.symbol(kind, n)
+    copies = with_sizes(order, leaves, {one: stand_in[kind] for one, kind in kinds.items()})
     symbols.tracing.append(trace)
     try:
         spec = compile_plan([copies[n] for n in order], [copies[n] for n in leaves], [copies[n] for n in outputs],
@@ -133,12 +146,12 @@ def template_of(order: list[Node], leaves: list[Node], outputs: list[Node], numb
         made = ", ".join([_step_text(step, constants) for step in spec.steps])
         text = f"([{made}], {text_of(spec.temporaries, constants)}, {text_of(tuple(spec.aliases.items()), constants)})"
         lines = len(trace.lines)
-        function = trace.finished(len(different), text)
+        function = trace.finished(len(stand_in), text)
     finally:
         symbols.tracing.remove(trace)
         trace.open = False
-    weight = LINE_BYTES * lines + 2 * len(text) + 8 * len(sizes) + 1000
-    return Template(function, sizes, spec.formats, spec.notes, spec.leaves, spec.outputs, weight)
+    weight = LINE_BYTES * lines + 2 * len(text) + 16 * len(listed) + 1000
+    return Template(function, listed, spec.formats, spec.notes, spec.leaves, spec.outputs, weight)
 
 
 def _step_text(step: Step | HostStep, constants: dict[str, Any]) -> str:

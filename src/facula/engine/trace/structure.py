@@ -7,16 +7,21 @@ depends on them, and of another number that there is one. These numbers are its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
 
 from facula.engine.graph.node import Node
-from facula.engine.trace.work import Work
 
+_op = attrgetter("op")
 Structure = tuple[object, ...]
 REGIONS = frozenset(("view", "write"))  # kinds whose attributes are strides and offsets
 ANY = 2  # stands for a size
-MOST_ONE_BY_ONE = 1 << 14
-# Hashes of structures whose plans are not to be had for other sizes (compiler/template.py).
-one_by_one: dict[int, None] = {}
+MOST_NODES = 256  # of what plans for other sizes are made of: larger graphs are run in pieces
+MOST_KNOWN = 1 << 14
+# By name: graphs whose plans are had for other sizes (compiler/template.py). A credit, since it may be that each new
+# size asks for a new plan after all.
+credits: dict[int, int] = {}
+CREDIT = 32
 
 
 def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[Node],
@@ -52,22 +57,61 @@ def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequenc
     return tuple(parts), [n for n in sizes if not -2 < n < ANY]
 
 
-def with_sizes(order: Sequence[Node], leaves: Sequence[Node], of: dict[int, int]) -> dict[Node, Node]:
-    """Copies of the nodes, `of[n]` in place of each size n."""
+def kinds_of(order: Sequence[Node], leaves: Sequence[Node]) -> tuple[dict[tuple[Node, int], int], list[int]]:
+    """Which of the sizes are one and the same, as far as this work knows: equal ones of a node and of what it reads.
+    The kind of each (node, size), numbered in order, and of each of `sizes`."""
+    seen = set(leaves)
+    owners = [*leaves]
+    parents: dict[tuple[Node, int], tuple[Node, int]] = {}
+
+    def root(one: tuple[Node, int]) -> tuple[Node, int]:
+        while parents[one] != one:
+            parents[one] = one = parents[parents[one]]
+        return one
+
+    for node in (*leaves, *order):
+        constants = [] if node in seen else [n for n in dict.fromkeys(node.inputs) if n not in seen]
+        if node not in seen:
+            owners += [node, *constants]
+        seen.update((node, *constants))
+        for one in (node, *constants):
+            parents.update([((one, n), (one, n)) for n in _sizes(one)])
+        for source in node.inputs if node not in leaves else ():
+            for n in _sizes(source):
+                if (node, n) in parents:
+                    parents[root((node, n))] = root((source, n))
+    numbers: dict[tuple[Node, int], int] = {}
+    kinds: dict[tuple[Node, int], int] = {}
+    listed = []
+    for node in owners:
+        for n in _sizes(node):
+            top = root((node, n))
+            kinds[node, n] = numbers.setdefault(top, len(numbers))
+            listed.append(kinds[node, n])
+    return kinds, listed
+
+
+def _sizes(node: Node) -> list[int]:
+    attrs = node.attrs
+    regions: tuple[int, ...] = (*attrs[0], *attrs[1:]) if attrs and node.op.kind in REGIONS else ()  # type: ignore
+    return [n for n in (*regions, *node.shape) if not -2 < n < ANY]
+
+
+def with_sizes(order: Sequence[Node], leaves: Sequence[Node], of: dict[tuple[Node, int], Any]) -> dict[Node, Node]:
+    """Copies of the nodes, `of[node, n]` in place of each size n."""
     copies: dict[Node, Node] = {}
 
-    def sized(values: Sequence[int]) -> tuple[int, ...]:
-        return tuple([n if -2 < n < ANY else of[n] for n in values])
+    def sized(node: Node, values: Sequence[int]) -> tuple[int, ...]:
+        return tuple([n if -2 < n < ANY else of[node, n] for n in values])
 
     def copy(node: Node) -> Node:
         found = copies.get(node)
         if found is None:
-            attrs: object = node.attrs
+            attrs: Any = node.attrs
             if attrs and node.op.kind in REGIONS:
-                attrs = (sized(node.attrs[0]), *sized(node.attrs[1:]))  # type: ignore[index,arg-type]
+                attrs = (sized(node, attrs[0]), *sized(node, attrs[1:]))
             inputs = tuple([copy(source) for source in node.inputs]) if node in computed else ()
-            found = copies[node] = Node(node.op, inputs, attrs, node.scalars,  # type: ignore[arg-type]
-                                        sized(node.shape), node.dtype)
+            found = copies[node] = Node(node.op, inputs, attrs, node.scalars, sized(node, node.shape), node.dtype)
         return found
 
     computed = set(order)
@@ -76,15 +120,27 @@ def with_sizes(order: Sequence[Node], leaves: Sequence[Node], of: dict[int, int]
     return copies
 
 
-def name_of(work: Work, key: object) -> int:
-    """What a graph is known again by, before it has a plan: its structure, if plans of that serve other sizes."""
-    structure, _ = structure_of(work.order, work.leaves, work.outputs, frozenset())
-    name = hash(structure)
-    return hash(key) if name in one_by_one else name
+def name_of(nodes: list[Node]) -> int:
+    """What a graph is known by, whatever its sizes. Others may have the same name: it is for guesses."""
+    return hash(tuple(map(_op, nodes)))
 
 
-def is_one_by_one(structure: Structure) -> None:
-    """Plans of this structure are made for each of its sizes."""
-    if len(one_by_one) >= MOST_ONE_BY_ONE:
-        del one_by_one[next(iter(one_by_one))]
-    one_by_one[hash(structure)] = None
+def is_ready_made(name: int) -> bool:
+    """Is a plan for this graph, of sizes that are new, likely to be had at once?"""
+    return credits.get(name, 0) > 0
+
+
+class Outcome:
+    """What the last plan has told about those for other sizes: a gain in credit, or a loss; 0: nothing."""
+
+    gain = 0
+
+
+def credit(name: int) -> None:
+    """A plan for such a graph has just been asked for."""
+    if Outcome.gain:
+        left = credits.pop(name, CREDIT)
+        if len(credits) >= MOST_KNOWN:
+            del credits[next(iter(credits))]
+        credits[name] = max(min(left + Outcome.gain, CREDIT), -CREDIT)
+        Outcome.gain = 0
