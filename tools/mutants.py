@@ -11,6 +11,7 @@ The limits of liveness.py are measured by the very functions that use them, so t
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -227,8 +228,8 @@ def paths_of(names, folder):
 def fails(folder, cache, tests, *more):
     """What failed (the first test with -x) and how, or "" if nothing did. As in `make test` there is no torch. A mutant
     shares no kernels with others: it may write down that a builtin is off."""
-    env = {**os.environ, "COLUMNS": "200", "FACULA_TEST_NO_TORCH": "1", "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests/support'}",
-           "FACULA_CACHE_DIR": str(cache)}
+    env = {**os.environ, "COLUMNS": "200", "FACULA_TEST_NO_TORCH": "1", "FACULA_CACHE_DIR": str(cache),
+           "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder / 'tests/support'}"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, *tests]
     try:
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=LONGEST)
@@ -267,13 +268,15 @@ def written(table, rows):
     old = dict(re.findall(r"^\| (.+?) \| (.+) \|$", table.read_text(), re.M)) if table.exists() else {}
     old |= {name: f"`{MUTANTS[name][0]}` | {caught}" for name, caught in rows.items()}
     lines = [f"| {name} | {old[name]} |" for name in MUTANTS if name in old]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     table.write_text(f"""# Mutants
 
 Made by `python tools/mutants.py --table bench/results/mutants.md`: what was broken, where, and the first of the
 mutant's own tests that failed, with its error. All of them are run by `make test`.
 Before them the same tests passed with nothing broken.
 
-{len(lines)} mutants, of which {sum("SURVIVES" in line for line in lines)} survive.
+{len(lines)} mutants, of which {sum("SURVIVES" in line for line in lines)} survive. The newest rows are of commit
+{commit.strip()}, Python {platform.python_version()} on {platform.machine()}.
 
 | mutant | file | noticed by |
 |---|---|---|
