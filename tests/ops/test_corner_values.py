@@ -1,5 +1,5 @@
-"""Values and refusals in the corners: extremes, zeros, wrong targets, weights and pivots. Each line of CALLS is asked of
-both libraries: its value, or the type and the first words of its error."""
+"""Values and refusals in the corners: extremes, zeros, wrong targets, weights and pivots. Each line of CALLS is
+asked of both libraries: its value, or the type and the first words of its error."""
 
 import math
 import warnings
@@ -16,7 +16,8 @@ MASKED = ("T([[1,2,3],[4,5,7]])", "T([[True,False,True],[True,True,False]])")
 
 def of_kinds():
     """Lines for every member of a kind."""
-    ends = "[0.,1.,-1.,0.,inf,-inf,{most},3.,1e-7,{least},1.,1.],dtype=t.{of}", "[1.,2.,-2.,-1.,0.,0.,inf,3.,0.,0.,0.,nan],dtype=t.{of}"
+    ends = ("[0.,1.,-1.,0.,inf,-inf,{most},3.,1e-7,{least},1.,1.],dtype=t.{of}",
+            "[1.,2.,-2.,-1.,0.,0.,inf,3.,0.,0.,0.,nan],dtype=t.{of}")
     for of, most, least in (("float16", 65504., 2.0 ** -24), ("bfloat16", 3.3895313892515355e38, 2.0 ** -133),
                             ("float32", 3.4028234663852886e38, 1e-45), ("float64", 1.7976931348623157e308, 5e-324)):
         a, b = (e.format(of=of, most=most, least=least) for e in ends)
