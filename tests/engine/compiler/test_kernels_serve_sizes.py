@@ -14,7 +14,7 @@ from facula import config
 from facula import dtypes as dt
 from facula.engine.compiler import printed
 
-pytestmark = pytest.mark.compiled
+pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(config.THRESHOLD.value), reason="counts by the defaults")]
 REDUCTIONS = [g.SUM, g.PROD, g.MAX, g.MIN, g.ARGMAX]
 TYPES = [dt.float32, dt.float64, dt.bfloat16, dt.int32, dt.uint8]
 
