@@ -13,7 +13,7 @@ from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.elementwise.refusals import dtype_word, real_only
+from facula.ops.elementwise.refusals import dtype_word, real_only, want_operands
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
 from facula.ops.type_rules import MODULUS, PROMOTED, SAME
@@ -64,8 +64,8 @@ def sgn(input: Tensor) -> Tensor:
     return _direction(input, abs(input)) if input.dtype.is_complex else sign(input)
 
 
-for _name in ("copysign", "nextafter"):
-    op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+for _name, _tensors in (("copysign", 1), ("nextafter", 2)):
+    op(real_only(_name, Binary(_name, function(_name), "float"), _tensors), inplace=True, out=True)
 op(unary("signbit", function("signbit"), "any", "bool"), out=True)
 _isnan, _eq = function("isnan"), function("eq")
 _heaviside = Binary("heaviside", lambda a, b: where(
@@ -75,10 +75,7 @@ _heaviside = Binary("heaviside", lambda a, b: where(
 @op(inplace=True, out=True, types=PROMOTED, rules=(_heaviside,))
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below zero, 1 above, and `values` at zero."""
-    for k, x in enumerate((input, values)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"heaviside(): argument '{('input', 'values')[k]}' (position {k + 1}) "
-                            f"must be Tensor, not {type(x).__name__}")
+    want_operands("heaviside", input, values, names=("input", "values"))
     if input.dtype.is_complex or values.dtype.is_complex:
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     if input.dtype is not values.dtype:

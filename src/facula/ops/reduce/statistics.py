@@ -9,7 +9,7 @@ import numpy as np
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
 from facula.autograd.graph import Rule, by_rule
-from facula.dtypes import FLOAT, float32, float64, int64
+from facula.dtypes import BOOL, FLOAT, float32, float64, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.placing import meta_node
@@ -229,6 +229,20 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
 # ---- covariance -------------------------------------------------------------------------------------------
 
 
+def _check_weights(name: str, weights: Tensor, count: int, fits: bool, kind: str) -> None:
+    """A weight of `cov` for each of `count` observations, none of them negative."""
+    if len(weights.shape) > 1:
+        raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with "
+                           f"{len(weights.shape)} dimensions")
+    if not fits:
+        raise RuntimeError(f"cov(): expected {name} to have {kind} dtype but got {name} with "
+                           f"{DTYPE_NAMES[weights.dtype.name]} dtype")
+    if size_of(weights.shape) != count:
+        raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but "
+                           f"got {size_of(weights.shape)} != {count}")
+    require(weights, lambda x: x >= 0, RuntimeError, f"cov(): {name} cannot be negative")
+
+
 @op
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     check_tensor(input, "cov")
@@ -243,7 +257,11 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     n = x.shape[1]
     w = None
     if fweights is not None:
+        _check_weights("fweights", fweights, n, BOOL < fweights.dtype.category < FLOAT,
+                       "integral")
         w = fweights
+    if aweights is not None:
+        _check_weights("aweights", aweights, n, aweights.dtype.is_floating_point, "floating point")
     if aweights is not None:
         w = aweights if w is None else w * aweights
     total: Any = n
