@@ -16,8 +16,8 @@ import facula.nn.functional as F
 
 BINARY = """add sub mul div floor_divide remainder fmod pow float_power atan2 hypot xlogy logaddexp logaddexp2
 logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift eq ne lt le
-gt ge fmax fmin maximum minimum nextafter copysign heaviside gcd lcm ldexp rsub igamma igammac special.xlog1py special.zeta
-special.gammainc isclose dist equal allclose special.hermite_polynomial_h""".split()
+gt ge fmax fmin maximum minimum nextafter copysign heaviside gcd lcm ldexp rsub igamma igammac special.xlog1py
+special.zeta special.gammainc isclose dist equal allclose special.hermite_polynomial_h""".split()
 # Which of "t, n" and "n, t" they take; all take two tensors.
 BOTH = """add sub mul div floor_divide remainder pow float_power xlogy bitwise_and bitwise_or bitwise_xor
 bitwise_left_shift bitwise_right_shift special.xlog1py special.zeta special.hermite_polynomial_h""".split()
@@ -68,7 +68,8 @@ def test_an_operator_called_of_the_class_wants_a_tensor(name):
 
 MAKERS = {
     **dict.fromkeys("zeros ones empty rand randn eye arange".split(), (3,)), "full": ((3,), 1.0),
-    "scalar_tensor": (1.0,), "linspace": (0, 1, 3), "logspace": (0, 1, 3), "empty_strided": ((3,), (1,)), "empty_permuted": ((3,), (0,)),
+    "scalar_tensor": (1.0,),
+    "linspace": (0, 1, 3), "logspace": (0, 1, 3), "empty_strided": ((3,), (1,)), "empty_permuted": ((3,), (0,)),
     **dict.fromkeys("zeros_like ones_like empty_like rand_like randn_like".split(), "like")}
 
 
