@@ -10,7 +10,8 @@ from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
 from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
-from facula.ops.registry import functional
+from facula.ops.registry import DTYPE_NAMES, functional
+from facula.ops.requirements import require
 from facula.ops.severing import leaned
 
 from .. import _reduction
@@ -280,6 +281,9 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
     if target.dim() > 1 or target.numel() != rows.size(0):
         raise RuntimeError(f"inconsistent target size, expected {rows.size(0)} but got {list(target.shape)}")
     classes = rows.size(1)
+    if weight is not None and weight.size(0) != classes:
+        raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
+    require(target, lambda x: (x >= 0) & (x < classes), RuntimeError, "target out of range")
     index = target.reshape(-1, 1)
     values = (margin - rows.gather(1, index) + rows).clamp(min=0)
     if p == 2:
@@ -310,8 +314,11 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, re
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: "
                            f"{list(input.shape)}")
     rows = input.reshape(1, -1) if input.dim() < 2 else input
+    if target.dtype is not facula.int64:
+        raise RuntimeError(f"expected scalar type Long but found {DTYPE_NAMES[target.dtype.name]}")
     labels = target.reshape(rows.shape)
     classes = rows.size(1)
+    require(labels, lambda x: (x >= -1) & (x < classes), RuntimeError, "argument #2 'target' is out of range")
     listed = (labels < 0).to(facula.int64).cumsum(1) == 0  # labels before the first -1
     safe = facula.where(listed, labels, 0)
     matches = (safe.unsqueeze(2) == facula.arange(classes, device=input.device)) & listed.unsqueeze(2)

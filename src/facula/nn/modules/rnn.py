@@ -360,6 +360,8 @@ class RNNCellBase(Module):
                 raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {state.dim()}D instead")
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
+        if x.size(1) != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {x.size(1)} expected {self.input_size}")
         if states is None:
             zero = facula.zeros(x.size(0), self.hidden_size, dtype=x.dtype, device=x.device)
             states = (zero,) * (2 if mode == "LSTM" else 1)

@@ -354,11 +354,15 @@ def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any)
                   options.get("requires_grad", False), options.get("out"), "range", options.get("pin_memory", False))
 
 
-def _line(start: Any, end: Any, steps: int, of: dtype) -> np.ndarray:
+def _line(start: Any, end: Any, steps: int, of: dtype, what: str) -> np.ndarray:
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     if of.category < FLOAT:
+        if of.name == "bool":
+            raise NotImplementedError(f"\"{what}_cpu\" not implemented for 'Bool'")
         wide: Any = np.float64
+        if steps > 1:
+            start, end = int(start), int(end)  # as PyTorch: the ends are elements of the dtype too
     elif of.is_complex:
         wide = of.numpy
     else:
@@ -384,7 +388,7 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     of = _sequence_dtype(start, end, dtype, out, "linspace")
     if steps >= 0 and _on_meta(device, "linspace"):
         return finish(new(meta_node((int(steps),), of)), device, requires_grad, out, "linspace", pin_memory)
-    values = _line(start, end, int(steps), of)
+    values = _line(start, end, int(steps), of, "linspace")
     return finish(_numbers(values, of), device, requires_grad, out, "linspace", pin_memory)
 
 
@@ -396,9 +400,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     only_strided(layout, "logspace")
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "logspace")
-    if of.category < FLOAT:
-        start, end = int(start), int(end)  # as PyTorch: the ends are elements of the dtype too
-    line = _line(start, end, int(steps), of)
+    line = _line(start, end, int(steps), of, "logspace")
     values = np.power(line.dtype.type(base), line)
     return finish(_numbers(values, of), device, requires_grad, out, "logspace", pin_memory)
 

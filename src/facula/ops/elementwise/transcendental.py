@@ -76,7 +76,7 @@ slopes[_logit.formula] = (where((operand(0) >= 0.0) & (operand(0) <= 1.0),  # ty
 atan2, hypot = [op(real_only(_name, Binary(_name, function(_name), "float"), 2), inplace=True, out=True)
                 for _name in ("atan2", "hypot")]
 _xlogy = Binary("xlogy", lambda a, b: where(
-    _isnan(b), b, where(_eq(a, 0.0) & ((b <= 0.0) | _isinf(b)), 0.0, a * _log(b))), "float", "same",
+    _isnan(b), b, where(_eq(a, 0.0), 0.0, a * _log(b))), "float", "same",
     lambda a, b: (where(_eq(a, 0.0) & (b <= 0.0), 0.0, _log(b)), a / b))
 
 

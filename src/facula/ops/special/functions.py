@@ -54,8 +54,7 @@ def _entr(x: Any) -> Any:
 
 
 def _xlog1py(x: Any, y: Any) -> Any:
-    undefined = _eq(x, 0.0) & ((y <= -1.0) | _isinf(y))  # as in xlogy
-    return where(_isnan(y), y, where(undefined, 0.0, x * _log1p(y)))
+    return where(_isnan(y), y, where(_eq(x, 0.0), 0.0, x * _log1p(y)))  # as in xlogy
 
 
 _entropy = unary("entr", _entr)
