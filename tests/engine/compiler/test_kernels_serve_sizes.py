@@ -33,8 +33,7 @@ def sample(shape, d):
 
 
 def program(rng, sizes):
-    """A reduction (of a view, by coordinates, of gathered rows, with a second phase) over `sizes`: the same for the same
-    draws."""
+    """A reduction (of a view, by coordinates, of gathered rows, in two phases): the same for the same draws."""
     d = rng.choice(TYPES)
     x = sample(sizes, d)
     if rng.random() < 0.5:
