@@ -75,6 +75,8 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     if not isinstance(x, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
     channels_only = len(x.shape) == n + 1 and not what.startswith("adaptive")  # those take no channels at all
+    if len(x.shape) < n + 1 and what.startswith("adaptive") and n > 1:
+        raise ValueError(f"{what}: Input dimension should be at least {n + 1}, but got shape {list(x.shape)}")
     if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]) \
             or (channels_only and not x.shape[0]):
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
