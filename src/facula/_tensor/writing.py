@@ -16,6 +16,7 @@ from facula._tensor.handle import (
     new,
     onto_itself,
     refuse_leaf,
+    refuse_overlap,
     share,
     strides_of,
     update,
@@ -51,6 +52,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         return self
     if onto_itself(self, src):
         return self
+    if self._storage is not None:
+        refuse_overlap(self, (src,))
     if src.dtype is not self.dtype:
         src = to_dtype(src, self.dtype)
     if src.shape != self.shape:
