@@ -1,5 +1,5 @@
-"""Training loops in which every step meets other shapes, and how much memory they take: what is remembered of shapes must
-not grow with how many there were."""
+"""Training loops in which every step meets other shapes, and how much memory they take: what is remembered of shapes
+must not grow with how many there were."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 import facula
 
+SETTLE = 100  # steps after which memory is looked at first
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -50,12 +51,13 @@ class Loop:
         self.optimizer.zero_grad()
         loss = self.outcome(facula, self.model, [facula.from_numpy(a) for a in arrays])
         loss.backward()
-        found = before, arrays, loss.item(), [p.grad.numpy().copy() for p in self.model.parameters()] if look else []
+        value = loss.item()
+        gradients = [p.grad.numpy().copy() for p in self.model.parameters()] if look else []
         self.optimizer.step()
-        return found if look else found[2]
+        return (before, arrays, value, gradients) if look else value
 
     def disagreement(self, torch: Any, found: Any) -> float:
-        """How far the loss and the gradients of a step that was looked at lie from PyTorch's, relative to the largest."""
+        """How far loss and gradients of a step that was looked at lie from PyTorch's, relative to the largest."""
         before, arrays, loss, gradients = found
         model = self.make(torch)
         with torch.no_grad():
@@ -91,8 +93,8 @@ class Rows(Loop):
 
     def make(self, lib: Any) -> Any:
         nn = lib.nn
-        return nn.Sequential(nn.Linear(12, 32), nn.LayerNorm(32), nn.ReLU(), nn.Dropout(0.0), nn.Linear(32, 32), nn.Tanh(),
-                             nn.Linear(32, 3))
+        return nn.Sequential(nn.Linear(12, 32), nn.LayerNorm(32), nn.ReLU(), nn.Dropout(0.0), nn.Linear(32, 32),
+                             nn.Tanh(), nn.Linear(32, 3))
 
     def batch(self) -> list[np.ndarray]:
         n = self.drawn.randint(2, 4000)
@@ -130,8 +132,8 @@ class Ragged(Loop):
 
     def make(self, lib: Any) -> Any:
         nn = lib.nn
-        return nn.ModuleList([nn.Embedding(30, 16), nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True),
-                              nn.Linear(16, 30)])
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        return nn.ModuleList([nn.Embedding(30, 16), layer, nn.Linear(16, 30)])
 
     def batch(self) -> list[np.ndarray]:
         n = self.drawn.randint(2, 12)
@@ -157,7 +159,7 @@ def grown(loop: Loop, steps: int, settle: int, read: Callable[[], int] = residen
     for _ in range(settle):
         loop.step()
     sizes, looked = [read()], []
-    for k in range(10):
+    for _ in range(10):
         looked.append(loop.step(look=True))
         for _ in range(steps // 10 - 1):
             loop.step()

@@ -17,7 +17,8 @@ def difference(lines: list[str], ours: Run, theirs: Run, bits: bool = False) -> 
     for a, b in zip(ours.seen, theirs.seen, strict=False):
         if a[0] != b[0] or a[1] != b[1]:
             at = min(a[0], b[0])
-            return f"at {_line(lines, at)}: {_short(a) if a[0] == at else 'nothing'}, not {_short(b) if b[0] == at else 'nothing'}"
+            ours_there, theirs_there = (_short(one) if one[0] == at else "nothing" for one in (a, b))
+            return f"at {_line(lines, at)}: {ours_there}, not {theirs_there}"
         if a[1] == "refused":
             continue
         if a[1] != "value":

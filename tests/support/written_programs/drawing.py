@@ -9,8 +9,8 @@ from typing import Any
 
 SHAPES = [(), (1,), (3,), (4,), (33,), (2, 3), (3, 4), (4, 1), (5, 17), (2, 3, 4), (1, 2, 2), (3, 1, 5), (0,), (2, 0),
           (2, 3, 2, 2), (2, 3, 4, 5), (1, 4, 3, 3), (2, 2, 1, 3, 2)]
-DTYPES = ["float32"] * 5 + ["float64"] * 3 + ["int64"] * 2 + ["int32", "bool", "float16", "bfloat16", "uint8", "int8", "int16",
-                                                            "complex64", "complex128"]
+DTYPES = ["float32"] * 5 + ["float64"] * 3 + ["int64"] * 2 + [
+    "int32", "bool", "float16", "bfloat16", "uint8", "int8", "int16", "complex64", "complex128"]
 NUMBERS = [0, 1, 2, -1, 3, 0.5, -1.5, 0.25, True]
 
 
@@ -33,7 +33,8 @@ class Drawn:
     def ramp(self, shape: Sequence[int] | None = None, dtype: str = "") -> str:
         """Elements that are exact in every dtype (running.ramp)."""
         shape = self.one_of(SHAPES) if shape is None else shape
-        return f"ramp({tuple(shape)}, {self.between(-3, 3)}, {self.one_of([1, 2, 3, 5])}, {dtype or self.one_of(DTYPES)!r})"
+        start, step = self.between(-3, 3), self.one_of([1, 2, 3, 5])
+        return f"ramp({tuple(shape)}, {start}, {step}, {dtype or self.one_of(DTYPES)!r})"
 
     def integers(self, shape: Sequence[int], below: int) -> list[Any]:
         """Indices, with duplicates, some from the end."""
@@ -75,7 +76,8 @@ class Drawn:
         for n in shape[:self.between(1, len(shape))]:
             kind = self.one_of(["tensor", "tensor", "tensor", "slice", "int", "list", "none"])
             if kind in ("tensor", "list") and n:
-                of = self.one_of([(broadcast,), (broadcast,), (1,), (2, broadcast), ()]) if kind == "tensor" else (broadcast,)
+                of = (broadcast,) if kind == "list" else self.one_of(
+                    [(broadcast,), (broadcast,), (1,), (2, broadcast), ()])
                 index = self.integers(of, n)
                 parts.append(f"lib.tensor({index})" if kind == "tensor" else str(index))
             elif kind == "int" and n:

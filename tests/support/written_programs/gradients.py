@@ -1,4 +1,5 @@
-"""As tables.py: what programs with gradients have. Values stay small; what is undefined at equal elements is left out."""
+"""As tables.py: what programs with gradients have. Values stay small; what is undefined at equal elements is left
+out."""
 
 from written_programs.tables import table
 
@@ -132,8 +133,8 @@ TAPE = table("""
     -    {x}.sum().backward(retain_graph=True)
     -    {x}.backward(lib.ones_like({x}) * 0.5, retain_graph=True)
     -    look(lib.autograd.grad(({x} * {y}).sum(), {z}, allow_unused=True, retain_graph=True)[0])
-    -    {t} = lib.autograd.grad(({x} * {x}).sum(), {z}, create_graph=True)[0].clone(memory_format=lib.contiguous_format)
-    -    {t} = lib.autograd.grad(({x} * {y}).sum(), {z}, create_graph=True)[0].clone(memory_format=lib.contiguous_format)
+    -    {t} = lib.autograd.grad(({x} * {x}).sum(), {z}, create_graph=True)[0].flatten()
+    -    {t} = lib.autograd.grad(({x} * {y}).sum(), {z}, create_graph=True)[0].flatten()
     -    {leaf}.grad = None
     -    {leaf}.grad.zero_()
     -    {t} = {leaf}.grad

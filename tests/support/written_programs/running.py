@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError, AssertionError, BufferError,
-            OverflowError)
+REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError, AssertionError,
+            BufferError, OverflowError)
 NAME = re.compile(r"\b[ta]\d+\b")
 GIVES = re.compile(r"^([tap]\d+)(?:, ([ta]\d+))? = ")
 
 
 # What torch must refuse and Facula need not: it reads everything before it writes, and what the tape has saved is not
 # overwritten (docs/differences.md). A program with such a line is not compared.
-BEYOND_TORCH = re.compile(r"memory location|modified by an inplace operation|multiple views|function that returns multiple")
+BEYOND_TORCH = re.compile(r"memory location|modified by an inplace operation|returns multiple views")
 
 
 class Run:
@@ -31,8 +31,9 @@ class Run:
         self.line = 0
         self.seen: list[tuple[int, str, Any]] = []
         self.names: dict[str, Any] = {
-            "lib": lib, "np": np, "copy": copy, "F": lib.nn.functional, "ramp": self.ramp, "look": self.look, "note": self.note,
-            "see": self.see, "twice": self.twice, "apart": self.apart}
+            "lib": lib, "np": np, "copy": copy, "F": lib.nn.functional, "ramp": self.ramp, "look": self.look,
+            "note": self.note, "see": self.see, "twice": self.twice, "apart": self.apart,
+            "along": self.along}
 
     # ---- what lines may call
 
@@ -43,6 +44,11 @@ class Run:
     def apart(self, like: Any) -> Any:
         """A view with gaps, of the shape of a tensor."""
         return self.lib.zeros((*like.shape, 2), dtype=like.dtype)[..., 1]
+
+    def along(self, like: Any, d: int, values: list[int]) -> Any:
+        """Indices along a dimension of a tensor, none from the end; the other dimensions are 1."""
+        found = [v % like.shape[d] for v in values]
+        return self.lib.tensor(found, dtype=self.lib.int64).reshape([-1 if k == d else 1 for k in range(like.dim())])
 
     def note(self, value: Any) -> None:
         self.seen.append((self.line, "note", value))

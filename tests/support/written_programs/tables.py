@@ -1,7 +1,10 @@
-"""What lines may be, by kind. `{x}` is what a line is about, `{y}` another tensor; what else stands in braces is drawn for
-the shape of x (writing.Fields). Before each stands what x must be: `d` have dimensions, `2` two of them, `4` and `5` be
-images, `p` no images, `f` floating, `F` of 32 bits or more, `c` complex, `b` of bools, `n` not expanded, `o` belong to this program alone (threads), `v` be no tape's.
-`w`: what is written must be of x's dtype, and other memory; `i`: no bools."""
+"""What lines may be, by kind. `{x}` is what a line is about, `{y}` another tensor; what else stands in braces is drawn
+for the shape of x (writing.Fields). Before each stands what x must be (writing.Writer.template):
+
+    d has dimensions    2 two of them       4, 5 an image of so many    p no image      n not expanded
+    f floating          F 32 bits or more   c complex                   b of bools      i not of bools
+    o this program's alone (of threads)     v on no tape                w what is written has x's dtype, other memory
+"""
 
 from __future__ import annotations
 
@@ -244,7 +247,8 @@ WRITES = table("""
     d    {x}.scatter_({d}, lib.zeros_like({x}, dtype=lib.int64).narrow({d}, 0, 1), {number})
     d    {x}.scatter_add_({d}, lib.zeros_like({x}, dtype=lib.int64), {x} * 1)
     d    {x}.scatter_reduce_({d}, lib.zeros_like({x}, dtype=lib.int64), {x} * 1, 'amax')
-    d    {x}.scatter_add_({d}, lib.tensor({index}).remainder({x}.shape[{d}]).reshape([-1 if k == {d} else 1 for k in range({x}.dim())]), ramp([{nindex} if k == {d} else 1 for k in range({x}.dim())], 1, 2, {own}))
+    d    {x}.scatter_add_({d}, along({x}, {d}, {index}), along({x}, {d}, {index}).to({x}.dtype))
+    d    {x}.scatter_reduce_({d}, along({x}, {d}, {index}), along({x}, {d}, {index}).to({x}.dtype), 'prod')
     -    {x}.put_(lib.tensor({index0}), ramp(({nindex0},), 0, 2, {own}), accumulate=True)
     -    {x}.masked_scatter_({x} > 0, {x}.flatten().flip(0))
     2    {x}.fill_diagonal_({number})
@@ -277,7 +281,7 @@ OUTS = table("""
     fw   lib.sin({x}, out={z})
     w    lib.where({x} > 0, {x}, {y}, out={z})
     -    lib.eq({x}, {y}, out={z})
-    w    lib.abs({x}, out={z})
+    fw   lib.abs({x}, out={z})
     fw   lib.sigmoid({x}, out={z})
     dwi  lib.sum({x}, {d}, keepdim=True, out={z})
     dwi  lib.cumsum({x}, {d}, out={z})

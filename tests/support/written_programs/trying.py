@@ -95,7 +95,8 @@ def try_threads(torch: Any, seed: object, count: int) -> list[str]:
 
 def _pair(torch: Any, name: str, shared: bool) -> str:
     drawn = Drawn(name)
-    text = drawn.ramp(drawn.one_of([(2, 3), (2, 3, 4), (2, 2, 3, 2, 2), (2, 5, 17), (2, 4)]), "float32" if drawn.chance(0.5) else "")
+    shape = drawn.one_of([(2, 3), (2, 3, 4), (2, 2, 3, 2, 2), (2, 5, 17), (2, 4)])
+    text = drawn.ramp(shape, "float32" if drawn.chance(0.5) else "")
 
     def base(lib: Any) -> Any:
         return eval(text, {"ramp": Run(lib).ramp})
@@ -127,7 +128,9 @@ def _pair(torch: Any, name: str, shared: bool) -> str:
             thread.join(120)
     if any(thread.is_alive() for thread in threads):
         errors.append("the threads wait for each other")
-    said = errors[0] if errors else difference(programs[0], runs[0], theirs[0]) or difference(programs[1], runs[1], theirs[1])
+    said = errors[0] if errors else ""
+    for lines, a, b in zip(programs, runs, theirs, strict=True):
+        said = said or difference(lines, a, b)
     if not said and shared:
         look = [Run(lib) for lib in (facula, torch)]
         for one, t in zip(look, (ours, whole), strict=True):
@@ -135,6 +138,6 @@ def _pair(torch: Any, name: str, shared: bool) -> str:
         said = values_differ(look[0].seen[0][2], look[1].seen[0][2], False)
     if not said:
         return ""
-    alone = [wrong(torch, lines, ["compiled"]) if not shared else "" for lines in programs]
-    return "\n    ".join([f"{name} ({'parts of ' + text if shared else 'nothing shared'}):", *programs[0], "and", *programs[1],
-                          f"=> {said[:600]}", *filter(None, (f"alone too: {one[:300]}" for one in alone if one))])
+    alone = [] if shared else [wrong(torch, lines, ["compiled"]) for lines in programs]
+    return "\n    ".join([f"{name} ({'parts of ' + text if shared else 'nothing shared'}):", *programs[0], "and",
+                          *programs[1], f"=> {said[:600]}", *(f"alone too: {one[:300]}" for one in alone if one)])

@@ -12,10 +12,10 @@ from written_programs.drawing import DTYPES, NUMBERS, SHAPES, Drawn
 from written_programs.running import BEYOND_TORCH, NAME, Run, name_of
 
 LIVE = 7  # tensors that lines choose from
-PLAIN = (("view", 6), ("write", 6), ("value", 5), ("out", 3), ("array", 4), ("turn", 1), ("pointer", 1), ("new", 2), ("look", 1))
-TAPED = (("view", 4), ("write", 4), ("value", 6), ("tape", 5), ("leaf", 1), ("rebase", 2), ("unknown", 1), ("look", 1))
-OF = {"view": tables.VIEWS + tables.SEVERAL, "write": tables.WRITES, "value": tables.VALUES, "out": tables.OUTS, "array": tables.ARRAYS,
-      "turn": tables.TURNS, "pointer": tables.POINTERS}
+PLAIN = {"view": 6, "write": 6, "value": 5, "out": 3, "array": 4, "turn": 1, "pointer": 1, "new": 2, "look": 1}
+TAPED = {"view": 4, "write": 4, "value": 6, "tape": 5, "leaf": 1, "rebase": 2, "unknown": 1, "look": 1}
+OF = {"view": tables.VIEWS + tables.SEVERAL, "write": tables.WRITES, "value": tables.VALUES, "out": tables.OUTS,
+      "array": tables.ARRAYS, "turn": tables.TURNS, "pointer": tables.POINTERS}
 OF_TAPE = {"view": tables.VIEWS, "write": gradients.GRADUAL, "value": gradients.SMOOTH, "tape": gradients.TAPE,
            "unknown": gradients.UNKNOWN}
 IMAGES = [(2, 3, 2, 2), (2, 3, 4, 5), (1, 4, 3, 3), (2, 1, 3, 2), (2, 3, 1, 1)]
@@ -33,7 +33,8 @@ class Fields(dict[str, Any]):
         self["d"] = d = self.drawn.between(0, n - 1)
         size = self.shape[d] if n else 1
         self["own"] = repr(name_of(self.tensor.dtype))
-        for of, below in (("index", size), ("rows", self.shape[0] if n else 1), ("index0", math.prod(self.shape))):
+        rows = self.shape[0] if n else 1
+        for of, below in (("index", size), ("rows", rows), ("index0", math.prod(self.shape))):
             count = self.drawn.one_of([1, 2, 3]) if below else 0
             self[of], self["n" + of] = self.drawn.integers((count,), below), count
             if not below:
@@ -49,10 +50,12 @@ class Fields(dict[str, Any]):
             of = {"leaf": self.writer.leaves, "b": self.writer.arrays, "q": self.writer.pointers}[field]
             self[field] = drawn.one_of(of) if of else "missing"
             return self[field]
-        return {"e": lambda: drawn.between(0, n - 1), "u": lambda: drawn.between(0, n), "i": lambda: drawn.between(-size, size - 1),
-                "j": lambda: drawn.between(0, size), "k": lambda: drawn.between(1, 3), "o": lambda: drawn.between(-1, 1),
-                "number": lambda: drawn.one_of(NUMBERS), "dtype": lambda: drawn.one_of(DTYPES), "split": lambda: drawn.split(shape),
-                "key": lambda: drawn.key(shape), "basic": lambda: drawn.basic_key(shape), "order": lambda: drawn.order(n),
+        return {"e": lambda: drawn.between(0, n - 1), "u": lambda: drawn.between(0, n),
+                "i": lambda: drawn.between(-size, size - 1), "j": lambda: drawn.between(0, size),
+                "k": lambda: drawn.between(1, 3), "o": lambda: drawn.between(-1, 1),
+                "number": lambda: drawn.one_of(NUMBERS), "dtype": lambda: drawn.one_of(DTYPES),
+                "split": lambda: drawn.split(shape), "key": lambda: drawn.key(shape),
+                "basic": lambda: drawn.basic_key(shape), "order": lambda: drawn.order(n),
                 "channels": lambda: shape[1], "half": lambda: math.prod(shape) // 2,
                 "strided": lambda: drawn.strided(self.room())}[field]()
 
@@ -71,7 +74,7 @@ class Writer:
         self.arrays: list[str] = []
         self.pointers: list[str] = []
         self.fresh: set[str] = set()  # nothing has read these yet
-        self.hooked: set[str] = set()  # views with hooks, which PyTorch forgets when they are written
+        self.hooked: set[int] = set()  # memory of what has hooks, which PyTorch may forget when it is written
         self.count = 0
         if part is not None:
             self.run.names["t0"] = part
@@ -85,7 +88,7 @@ class Writer:
         """A live tensor, rather one that has the shape or can be broadcast to it."""
         names = self.run.names
         if self.drawn.chance(0.7):
-            fits = [t for t in self.live if tuple(names[t].shape) in (shape, (), (1,)) or tuple(names[t].shape) == shape[1:]]
+            fits = [t for t in self.live if tuple(names[t].shape) in (shape, (), (1,), shape[1:])]
             if fits:
                 return str(self.drawn.one_of(fits))
         return str(self.drawn.one_of(self.live))
@@ -98,8 +101,9 @@ class Writer:
             refused = self.run.execute(line)
         except UserWarning:  # deprecated there, refused here: docs/differences.md
             return False
-        if refused is not None and ("out=" in line or BEYOND_TORCH.search(str(refused)) or "backward(" in line or "autograd.grad" in line):
-            return False  # of the others some have done a part of their work
+        partly = any(word in line for word in ("out=", "backward(", "autograd.grad"))  # it may have done something
+        if refused is not None and (partly or BEYOND_TORCH.search(str(refused))):
+            return False
         self.lines.append(line)
         self.fresh -= set(NAME.findall(line))
         return refused is None
@@ -126,9 +130,10 @@ class Writer:
         x = self.drawn.one_of(xs)
         fields = Fields(self, x)
         t = fields.tensor
-        fits = {"d": t.dim() > 0, "2": t.dim() > 1, "4": t.dim() == 4, "5": t.dim() == 5, "p": t.dim() < 4, "f": t.is_floating_point(), "c": t.is_complex(),
-                "F": t.is_floating_point() and t.element_size() > 2,
-                "o": not self.shared, "v": not t.requires_grad, "w": True, "b": name_of(t.dtype) == "bool", "i": name_of(t.dtype) != "bool", "n": 0 not in t.stride()}
+        of_x, floating = name_of(t.dtype), t.is_floating_point()
+        fits = {"d": t.dim() > 0, "2": t.dim() > 1, "4": t.dim() == 4, "5": t.dim() == 5, "p": t.dim() < 4, "w": True,
+                "f": floating, "F": floating and t.element_size() > 2, "c": t.is_complex(), "b": of_x == "bool",
+                "i": of_x != "bool", "n": 0 not in t.stride(), "o": not self.shared, "v": not t.requires_grad}
         drawn_from = [line for line in of if all(fits[n] for n in line[0])]
         if t.dim() in (4, 5) and self.drawn.chance(0.4):
             drawn_from = [line for line in drawn_from if str(t.dim()) in line[0]] or drawn_from
@@ -148,7 +153,8 @@ class Writer:
                 self.run.names[t].untyped_storage().data_ptr() for t in self.live if t not in self.fresh}:
             return
         if "{size}" in text:
-            fields["size"], fields["stride"], fields["offset"] = re.match(r"(\(.*?\)), (\(.*?\)), (.*)", self.drawn.strided(fields.room())).groups()  # type: ignore[union-attr]
+            found = re.match(r"(\(.*?\)), (\(.*?\)), (.*)", self.drawn.strided(fields.room()))
+            fields["size"], fields["stride"], fields["offset"] = found.groups()  # type: ignore[union-attr]
         gives = ""
         if kind == "out":
             fields["z"] = z = self.destination(fields)
@@ -163,8 +169,15 @@ class Writer:
         if kind in ("view", "value"):
             self.give(line, fresh=self.taped and line.endswith((".clone()", " * 2")))
             return
-        written = fields["z"] if kind == "out" else fields["x"] if kind in ("write", "turn", "array", "unknown") else ""
-        if "detach_" in text and any(self.run.names[t]._base is fields.tensor for t in self.live):
+        written = fields["z"] if kind == "out" else ""
+        if kind in ("write", "turn", "array", "unknown"):
+            written = fields["x"]
+        if ".view(lib." in text and not exact(fields.tensor):
+            return  # of a number that may differ in its last bits
+        if "as_strided" in text and self.taped and fields.tensor._base is not None:
+            return  # what it reads beside a view has no gradient there
+        has_views = any(self.run.names[t]._base is fields.tensor for t in self.live)
+        if ("detach_" in text or "requires_grad_" in text) and has_views:
             return  # PyTorch's views of it are no views any more
         if "resize_" in text and not fields.tensor.numel():
             return  # what it grows by is not set
@@ -172,8 +185,8 @@ class Writer:
             return
         if self.say(line) and gives:
             self.hold(gives)
-        if "register_hook" in line and fields.tensor._base is not None:
-            self.hooked.add(fields["x"])
+        if "register_hook" in line:
+            self.hooked.add(fields.tensor.untyped_storage().data_ptr())
         if line.startswith("del "):
             self.arrays.remove(fields["b"])
 
@@ -185,8 +198,9 @@ class Writer:
         if kind == 1:
             return self.another(fields.shape)
         names = set(self.live)
-        self.give({2: f"apart({fields['x']})", 3: f"lib.zeros_like({fields['x']})",
-                   4: f"lib.zeros(({self.drawn.between(1, 2)}, *{fields['x']}.shape), dtype={fields['x']}.dtype)[-1]"}[kind])
+        x = fields["x"]
+        self.give({2: f"apart({x})", 3: f"lib.zeros_like({x})",
+                   4: f"lib.zeros(({self.drawn.between(1, 2)}, *{x}.shape), dtype={x}.dtype)[-1]"}[kind])
         return next((t for t in self.live if t not in names), None)
 
     def apart(self, z: str, fields: Fields) -> bool:
@@ -196,15 +210,17 @@ class Writer:
         return names[z].dtype == fields.tensor.dtype and names[z].untyped_storage().data_ptr() not in read
 
     def unsafe(self, written: str, line: str) -> bool:
-        """Is it undefined what torch does? It writes an element twice, or reads what it has written, and does not see it."""
+        """Is it undefined what torch does, as it does not see that it writes an element twice, or reads what it has
+        written?"""
         x = self.run.names[written]
-        if overlaps(x) or written in self.hooked:
+        if overlaps(x) or x.untyped_storage().data_ptr() in self.hooked:
             return True
         for name in set(NAME.findall(line)) - {written}:
             y = self.run.names.get(name)
             if not isinstance(y, self.run.lib.Tensor):
                 continue
-            if "out=" in line and x.untyped_storage().data_ptr() == y.untyped_storage().data_ptr() and not self.fits(x, line):
+            together = x.untyped_storage().data_ptr() == y.untyped_storage().data_ptr()
+            if "out=" in line and together and not self.fits(x, line):
                 return True
             if unseen(x, y, "[" in line and "= " in line or "index" in line or "scatter" in line):
                 return True
@@ -249,7 +265,7 @@ class Writer:
             for _ in range(length):
                 if not self.live:
                     start()
-                kind = self.drawn.random.choices([k for k, _ in kinds], [n for _, n in kinds])[0]
+                kind = self.drawn.random.choices([*kinds], [*kinds.values()])[0]
                 self.step(kind)
             if self.taped:
                 self.end()
@@ -262,6 +278,14 @@ class Writer:
             self.say(f"({t} * {t}).sum().backward(retain_graph=True)")
         for t in self.leaves:
             self.say(f"look({t}.grad)")
+
+
+def exact(tensor: Any) -> bool:
+    """Are its elements small multiples of 1/8? Such do not depend on the order of sums."""
+    if not tensor.is_floating_point():
+        return not tensor.is_complex()
+    eighths = tensor.detach().double() * 8
+    return bool((eighths == eighths.round()).all())
 
 
 def overlaps(tensor: Any) -> bool:
@@ -283,7 +307,8 @@ def unseen(written: Any, read: Any, partly: bool) -> bool:
         return False
     if partly:
         return True
-    if written.shape == read.shape and written.stride() == read.stride() and written.storage_offset() == read.storage_offset():
+    places = [(t.shape, t.stride(), t.storage_offset()) for t in (written, read)]
+    if places[0] == places[1]:
         return False
     extent = [sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True)) for t in (written, read)]
     return any(reach + 1 != t.numel() for reach, t in zip(extent, (written, read), strict=True))

@@ -15,7 +15,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
-from facula.engine.graph.node import CONTRACT, contiguous_strides, size_of
+from facula.engine.graph.node import CONTRACT, WINDOWS, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.conv.windows import Geometry, Ints, correlation_node, in_zeros, reached, spread_node, times
@@ -57,7 +57,7 @@ def compare(x: Tensor, y: Tensor, at: Geometry) -> Tensor:
     rows = view_node(read(y), (groups, o // groups, n, *at.out), (o // groups * g[1], g[1], g[0], *g[2:]), fixed=True)
     node = record(CONTRACT, (reshaped(rows, (groups, o // groups, n * places)),
                              reshaped(windows, (groups, n * places, c // groups * window))),
-                  None, None, (groups, o // groups, c // groups * window), x.dtype)
+                  WINDOWS, None, (groups, o // groups, c // groups * window), x.dtype)
     return attach(new(reshaped(node, shape)), _COMPARE, (x, y), (x, y, at))
 
 

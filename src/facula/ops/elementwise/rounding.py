@@ -46,7 +46,9 @@ def abs(input: Tensor) -> Tensor:
     return _abs(input)
 
 
-_unchanged = unary("unchanged", lambda x: x, "any")  # of integers: it lies as a formula's result, not as that of clone()
+# Of integers: the result lies as that of a formula, not as that of clone().
+_unchanged = unary("unchanged", lambda x: x, "any")
+
 _sign = unary("sign", function("sign"), "any")
 
 

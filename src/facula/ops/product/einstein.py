@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from facula._tensor.handle import Tensor
-from facula.dtypes import bool_
 from facula.engine.graph.node import size_of
 from facula.ops.product.contraction import product
 from facula.ops.product.product_checks import check_batch, check_mm
@@ -133,12 +132,12 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any], output: 
     if not inner:  # no sum: a broadcast product
         out = [*[m for m in output if m in out], *[m for m in out if m not in output]]
         return _aligned(a, la, out) * _aligned(b, lb, out), out
-    if a.dtype is bool_:
-        check_batch(a, b)
     x = permute_value(a, tuple([la.index(m) for m in (*batch, *rows, *inner)]))
     y = permute_value(b, tuple([lb.index(m) for m in (*batch, *inner, *columns)]))
     shape = tuple([size[m] for m in out])
     nb, nr, ni, nc = (size_of(tuple([size[m] for m in part])) for part in (batch, rows, inner, columns))
+    if ni > 1:
+        check_batch(a, b)
     lead = (nb,) if batch else ()
     result = product(reshape_value(x, (*lead, nr, ni)), reshape_value(y, (*lead, ni, nc)))
     return reshape_value(result, shape, VIEW_RULE), out
