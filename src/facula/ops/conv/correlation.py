@@ -9,7 +9,8 @@ With x (N, C, *size), w (O, C / groups, *kernel), y (N, O, *out), and 0 wherever
 The windows of x are a VIEW of x in zeros (a WRITE); the compiler reads through both, so neither is written to memory.
 
 `last`: the result is to have its channels (of a weight, dimension 1) innermost in memory. It is computed so, and what
-lies so is read as it lies. (Groups are computed row after row, and laid out after that.)
+lies so is read as it lies. (Groups are computed row after row, and laid out after that; so is what has few channels,
+which would leave most lanes of a vector empty.)
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ from facula.ops.severing import leaning, severed
 from facula.ops.view.value_views import reshaped, turned
 
 
+FEW = 8  # channels
+
+
 def correlate(x: Tensor, w: Tensor, at: Geometry, last: bool = False) -> Tensor:
     """y of x and w."""
     shape = (x.shape[0], w.shape[0], *at.out)
     if _empty(x, w, shape):
         return _nothing(shape, x, w)
-    if last and at.groups == 1:
+    if last and at.groups == 1 and shape[1] >= FEW:
         weight, steps = _as_it_lies(w)
         node = correlation_last(_read_last(x), columns_of(weight, w.shape, steps), at)
         return attach(_laid_last(node, shape), _CORRELATE, (x, w), (x, w, at))
@@ -58,7 +62,7 @@ def spread(y: Tensor, w: Tensor, at: Geometry, last: bool = False) -> Tensor:
     shape = (y.shape[0], at.groups * w.shape[1], *at.size)
     if _empty(y, w, shape):
         return _nothing(shape, y, w)
-    last = last and at.groups == 1
+    last = last and at.groups == 1 and shape[1] >= FEW
     weight, steps = _as_it_lies(w)
     node = spread_node(_read_last(y) if last else read(y), weight, w.shape, steps, at, last)
     if node is None:
@@ -73,7 +77,7 @@ def compare(x: Tensor, y: Tensor, at: Geometry, last: bool = False) -> Tensor:
     shape = (o, c // groups, *at.kernel)
     if _empty(x, y, shape):
         return _nothing(shape, x, y)
-    if last and groups == 1:
+    if last and groups == 1 and c >= FEW:
         rows = window_rows(_read_last(x), at)
         images = reshaped(_read_last(y), (rows.shape[0], o))
         node = record(CONTRACT, (turned(images, (1, 0)), rows), None, None, (o, rows.shape[1]), x.dtype)
