@@ -148,7 +148,8 @@ _IN_PLACE = _named("select_scatter slice_scatter diagonal_scatter as_strided_sca
 _PLAIN = [
     *_named("""diag tril triu renorm mvlgamma repeat_interleave masked_fill instance_norm narrow_copy
             alias_copy grid_sampler lu_unpack unfold_copy native_layer_norm"""),
-    *_named("logsigmoid rrelu grid_sample instance_norm", "nn.functional."),
+    *_named("""logsigmoid rrelu grid_sample instance_norm avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d
+            adaptive_max_pool3d_with_indices lp_pool3d""", "nn.functional."),
     *[name + "_copy" for name in _named("""view transpose t permute select squeeze unsqueeze expand diagonal as_strided
                                          detach unbind split split_with_sizes view_as_real view_as_complex narrow""")],
 ]

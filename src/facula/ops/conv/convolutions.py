@@ -28,13 +28,13 @@ def reach(size: int, stride: int, dilation: int) -> int:
     return (size - 1) * dilation + 1
 
 
-def spread_out(x: Tensor, sizes: Ints, stride: Ints, before: Ints) -> Tensor:
-    """Zeros of `sizes` in the last dimensions, with `x` from `before` on, `stride` apart."""
-    lead = len(x.shape) - len(sizes)
-    full = (*x.shape[:lead], *sizes)
+def spread_out(x: Tensor, sizes: Ints, stride: Ints, before: Ints, first: int = 2) -> Tensor:
+    """Zeros of `sizes` from dimension `first` on, with `x` from `before` on, `stride` apart."""
+    end = first + len(sizes)
+    full = (*x.shape[:first], *sizes, *x.shape[end:])
     plain = contiguous_strides(full)
-    steps = (*plain[:lead], *[a * b for a, b in zip(plain[lead:], stride, strict=True)])
-    offset = sum(a * b for a, b in zip(plain[lead:], before, strict=True))
+    steps = (*plain[:first], *[a * b for a, b in zip(plain[first:end], stride, strict=True)], *plain[end:])
+    offset = sum(a * b for a, b in zip(plain[first:end], before, strict=True))
     return region_put(new(constant(0, full, x.dtype)), x, steps, offset)
 
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 from typing import Any
 
 from facula._tensor.handle import Tensor, attach, laid, new, read, read_in, view_node
-from facula._tensor.layout import is_row_major, strides_in
+from facula._tensor.layout import strides_in
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import CONTRACT, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
+from facula.ops.conv.images import channels_inside, lies_last
 from facula.ops.conv.windows import (
     Geometry,
     Ints,
@@ -36,10 +37,8 @@ from facula.ops.conv.windows import (
     times,
     window_rows,
 )
-from facula.ops.result_layouts import format_of, line_layout
 from facula.ops.severing import leaning, severed
 from facula.ops.view.value_views import reshaped, turned
-
 
 FEW = 8  # channels
 
@@ -97,31 +96,18 @@ def compare(x: Tensor, y: Tensor, at: Geometry, last: bool = False) -> Tensor:
 
 # ---- memory -------------------------------------------------------------------------------------------------
 
-def _order(dims: int) -> Ints:
-    return (0, *range(2, dims), 1)
-
-
 def _read_last(t: Tensor) -> Node:
-    return read_in(t, _order(len(t.shape)))
+    return read_in(t, channels_inside(len(t.shape)))
 
 
 def _laid_last(node: Node, shape: Ints) -> Tensor:
-    return laid(node, shape, strides_in(shape, _order(len(shape))))
+    return laid(node, shape, strides_in(shape, channels_inside(len(shape))))
 
 
 def _as_it_lies(w: Tensor) -> tuple[Node, Ints]:
     """A node of the elements of `w`, and the strides that `w` has in it."""
     last = lies_last(w)
     return _read_last(w) if last else read(w), steps_of(w.shape, last)
-
-
-def lies_last(*tensors: Tensor) -> bool:
-    """Has one of the tensors its channels innermost in memory?"""
-    for t in tensors:
-        if t._storage is not None and not is_row_major(t.shape, t._strides):
-            if (line_layout if len(t.shape) == 3 else format_of)(t.shape, [t]) is not None:
-                return True
-    return False
 
 
 # ---- gradients --------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from facula.engine.realize import leaf
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import cropped, several, spread_out
+from facula.ops.conv.images import closed, opened
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
@@ -154,7 +155,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if not input.shape[0]:
         return severed(new(constant(0, (*input.shape[:2], *out), of)), input, name="UpsampleBackward0")
     corners = bool(align_corners)
-    x = input if plain else to_dtype(input, of.compute)
+    x, first = opened(input)
+    x = x if plain else to_dtype(x, of.compute)
     for k, (s, o, f) in enumerate(zip(input.shape[2:], out, factors, strict=True)):
         if plain:
             table, weights = _nearest(s, o, f, mode == "nearest-exact")
@@ -162,8 +164,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
             table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
         else:
             table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        x = taps(x, 2 + k, table, weights)
-    return to_dtype(x, of)
+        x = taps(x, first + k, table, weights)
+    return closed(to_dtype(x, of), first)
 
 
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
