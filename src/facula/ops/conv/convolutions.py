@@ -12,6 +12,7 @@ from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.casting import constant
 from facula.ops.conv.correlation import correlate, spread
 from facula.ops.conv.windows import Geometry
+from facula.ops.images import closed, opened
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.result_layouts import format_of, line_layout
@@ -120,7 +121,8 @@ def _finished(out: Tensor, bias: Tensor | None, n: int, x: Tensor, w: Tensor, gr
     """The result for the input `x` (given with or without a batch), laid out as torch's."""
     batched = len(x.shape) == n + 2
     if bias is not None:
-        out = out + reshape_value(bias, (1, bias.shape[0], *[1] * n))
+        images, first = opened(out)
+        out = closed(images + (bias if first == 1 else reshape_value(bias, (1, bias.shape[0], *[1] * n))), first)
     if not batched:
         out = reshape_value(out, tuple(out.shape[1:]))
     if x._storage is not None or w._storage is not None:

@@ -23,7 +23,6 @@ from facula.autograd.graph import Rule
 from facula.engine.graph.node import CONTRACT, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
-from facula.ops.conv.images import channels_inside, lies_last
 from facula.ops.conv.windows import (
     Geometry,
     Ints,
@@ -37,6 +36,7 @@ from facula.ops.conv.windows import (
     times,
     window_rows,
 )
+from facula.ops.images import channels_inside, lies_last
 from facula.ops.severing import leaning, severed
 from facula.ops.view.value_views import reshaped, turned
 

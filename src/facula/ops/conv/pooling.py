@@ -20,9 +20,9 @@ from facula.engine.recorder import record
 from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
-from facula.ops.conv.images import closed, opened
 from facula.ops.elementwise.arithmetic import div
 from facula.ops.elementwise.comparison import maximum, minimum
+from facula.ops.images import closed, opened
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, set_rows
 from facula.ops.registry import DTYPE_NAMES, also, op

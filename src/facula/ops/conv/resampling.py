@@ -15,13 +15,13 @@ from facula.engine.realize import leaf
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import cropped, several, spread_out
-from facula.ops.conv.images import closed, opened
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
+from facula.ops.images import closed, opened
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.indexed_rows import rows
 from facula.ops.index.masking import where
