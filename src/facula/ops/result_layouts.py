@@ -78,6 +78,12 @@ def matrices_by_column(out: Tensor, operands: list[Tensor]) -> None:
         by_column(out)
 
 
+def elements_by_column(out: Tensor, operands: list[Tensor]) -> None:
+    """`matrices_by_column`, if there are any elements."""
+    if 0 not in out.shape:
+        by_column(out)
+
+
 def by_column(out: Tensor, operands: Any = None) -> Tensor:
     """Each matrix column after column."""
     n = len(out.shape)
@@ -164,7 +170,7 @@ _GAPLESS_IMAGES = ["batch_norm", "native_batch_norm", "nn.functional.batch_norm"
 _LINES = _named("""avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices
                 max_pool1d_with_indices max_unpool1d lp_pool1d""", "nn.functional.")
 _COLUMN_MAJOR = [
-    *_named("cholesky cholesky_inverse cholesky_solve geqrf lu lu_solve ormqr qr triangular_solve"),
+    *_named("cholesky_inverse cholesky_solve geqrf lu lu_solve ormqr qr triangular_solve"),
     *_named("""cholesky cholesky_ex eig eigh inv inv_ex ldl_factor ldl_factor_ex ldl_solve lstsq lu_factor lu_factor_ex
             lu_solve qr solve_ex solve_triangular svd
             householder_product""", "linalg."),
@@ -174,5 +180,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_IN_PLACE, in_place_of_input), **dict.fromkeys(_PLAIN, plain),
     **dict.fromkeys(_IMAGES, like_images), **dict.fromkeys(_GAPLESS_IMAGES, like_gapless_images),
     **dict.fromkeys(_LINES, like_lines),
-    **dict.fromkeys(_COLUMN_MAJOR, matrices_by_column),
+    **dict.fromkeys(_COLUMN_MAJOR, matrices_by_column), "cholesky": elements_by_column,
 }
