@@ -9,7 +9,6 @@ from facula import devices, layouts
 from facula._tensor.handle import OUTSIDE, Tensor, attach, device_of, is_meta, share, strides_of
 from facula._tensor.outside import address
 from facula.autograd.graph import Rule
-from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
 from facula.errors import warn
@@ -268,8 +267,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions along which `size` would be broadcast to give this shape."""
     from facula.ops.create.creation import sizes_of
     from facula.ops.elementwise.pointwise import sum_to
-    out = sum_to(self, sizes_of(size, "sum_to_size"))
-    return out.to(int64) if out.dtype is bool_ else out  # a sum, even of one
+    return sum_to(self, sizes_of(size, "sum_to_size"))
 
 
 def _reversed(self: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
-from facula.engine.compiler.printed import Description, Printed, Traced, formula, memo
+from facula.engine.compiler.printed import Description, Printed, Traced, memo
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
+from facula.engine.compiler.quantities import condition, formula
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.values import Builder, Val
@@ -189,15 +190,12 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
     tiles, sizes = _tiles(nest, each)
     known = Description(nest, machine, sizes)
-    found = memo.known.get(known.key)
+    found = memo.find(known)
     if found is None:
-        if known.exact:
-            kernel, words, _, _ = _printed(nest, title, machine, sizes, known)
-        else:
-            with Traced(nest, sizes) as traced:
-                kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
-        found = Printed(kernel, formula(words))
-        memo.keep(known.key, found)
+        with Traced(nest, sizes) as traced:
+            kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
+        found = Printed(kernel, formula(words), condition(traced.guards))
+        memo.keep(known, found)
     program, keys = None, list(known.buffers)
     if machine.programs or config.VERIFY.value or debug.wants(3):
         made, fresh, program, keys = _printed(nest, title, machine, sizes, known)

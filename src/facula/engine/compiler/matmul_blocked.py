@@ -75,7 +75,8 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
         b = Operand(slot, 0, (step * padded if step else k * padded if copies > 1 else 0, padded, 1))
     elif step:
         b = b.with_strides(step * b.strides[1], *b.strides[1:])
-    counts = tuple(r for r in t.row_counts if m & r or (r == t.rows and m >= r))
+    # Of what is left over no more is said than that something is: the next batch has another rest, and the same kernel.
+    counts = tuple([r for r in t.row_counts if r <= m]) if m % t.rows else (t.rows,)
     a_layout = _layout(m, k, *a.strides[1:])
     layout = gemm.Layout(
         t, _map_layout(a.map, t.masked, 1, 2) or (a_layout if pack_a else "any"),

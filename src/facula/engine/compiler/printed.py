@@ -7,7 +7,9 @@ that structure as a key, and the arguments' sources as a list of integers. When 
 described before gets its words by arithmetic alone. The layers of a network, the steps of an unrolled loop and the
 next batch's sizes ask for the same few kernels again and again; to print one costs ten times what a description does.
 
-The loops of sums depend on sizes in many places (program/walks.py): their kernels are found again for equal sizes only.
+How the loops of sums go depends on sizes (program/walks.py, build.py): what was decided by comparing Quantities is kept
+with the kernel as its guards, and a nest for which they hold would be printed alike. A description has as many kernels
+as there are ways to decide.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.kernel import Kernel, Machine
 from facula.engine.compiler.loops import Nest
+from facula.engine.compiler.quantities import Guards, Quantity
 from facula.engine.compiler.values import Val
 from facula.engine.graph.node import Node
 
@@ -27,50 +30,13 @@ KEPT_BYTES = threshold("printed_bytes")  # of texts and descriptions; the oldest
 ENTRY_BYTES = 4000  # of an entry without its text, about
 
 
-class Quantity(int):
-    """An integer that says in Python what it was computed from: `q[k]`, the description's k-th. It belongs to a
-    kernel's arguments: one that gets into its text would make the text one for this nest alone."""
-
-    source: str
-
-    def __new__(cls, value: int, source: str) -> Quantity:
-        made = super().__new__(cls, value)
-        made.source = source
-        return made
-
-    def __format__(self, spec: str) -> str:
-        raise AssertionError(f"{self.source} gets into a kernel's text")
-
-    __str__ = __repr__ = lambda self: format(self)
-
-    def __neg__(self) -> Quantity:
-        return Quantity(-int(self), f"-({self.source})")
-
-    def __add__(self, other: int) -> Quantity:
-        return Quantity(int(self) + int(other), f"({self.source} + {_source(other)})")
-
-    def __sub__(self, other: int) -> Quantity:
-        return Quantity(int(self) - int(other), f"({self.source} - {_source(other)})")
-
-    def __mul__(self, other: int) -> Quantity:
-        return Quantity(int(self) * int(other), f"{self.source} * {_source(other)}")
-
-    def __floordiv__(self, other: int) -> Quantity:
-        return Quantity(int(self) // int(other), f"({self.source} // {_source(other)})")
-
-    __radd__, __rmul__ = __add__, __mul__
-
-
-def _source(value: int) -> str:
-    return value.source if isinstance(value, Quantity) else str(value)
-
-
 class Printed(NamedTuple):
-    """The kernel of nests with one description. words(q) are its words, given their integers; ("buf", k) and ("num", k)
-    count as the description does."""
+    """The kernel of nests with one description for whose integers serves(q) is true. words(q) are its words; ("buf", k)
+    and ("num", k) count as the description does."""
 
     kernel: Kernel
     words: Callable[[Sequence[int]], tuple[Any, ...]]
+    serves: Callable[[Sequence[int]], bool]
 
 
 class Description:
@@ -94,10 +60,7 @@ class Description:
             parts += (place[s.value], s.dtype, buffer, self._map(s.map, buffer))
         if nest.kept:
             parts.append(tuple([(place[v], nest.kept_from[v]) for v in nest.kept]))
-        # How a sum is walked and staged depends on sizes in many places: such kernels are kept for their sizes alone.
-        self.exact = bool(nest.runs)
-        if self.exact:
-            parts += (tuple(nest.runs), tuple(self.integers))
+        parts.append(tuple(nest.runs))
         self.key = (*parts, *self._kinds)
 
     def _payload(self, v: Val) -> object:
@@ -148,20 +111,23 @@ class Description:
 
 
 class Traced:
-    """While it is entered, the nest's integers are Quantities, named as its Description lists them."""
+    """While it is entered, the nest's integers are Quantities, named as its Description lists them, but for those that
+    its key says. `guards` are what is asked of them."""
 
     def __init__(self, nest: Nest, tiles: Sequence[int]) -> None:
         self.nest = nest
+        self.guards: Guards = {}
         self._count = 0
         self.tiles = self._named(tiles)
         self._maps: dict[object, Affine | tuple[int, int]] = {}
         self._buffers: dict[object, int] = {}
         self._before: list[tuple[Any, str, object]] = []
 
-    def _named(self, values: Sequence[int]) -> list[Quantity]:
+    def _named(self, values: Sequence[int], known: tuple[int, ...] = ()) -> list[int]:
+        """`known`: which numbers the key tells from others, by Description._map."""
         start = self._count
         self._count += len(values)
-        return [Quantity(n, f"q[{start + k}]") for k, n in enumerate(values)]
+        return [n if n in known else Quantity(n, f"q[{start + k}]", self.guards, known) for k, n in enumerate(values)]
 
     def _set(self, thing: Any, name: str, value: object) -> None:
         self._before.append((thing, name, getattr(thing, name)))
@@ -197,10 +163,10 @@ class Traced:
         found = self._maps.get(key)
         if found is None:
             strides: list[int] = list(map.strides)
-            for k, name in zip(last, self._named([strides[k] for k in last]), strict=True):
+            for k, name in zip(last, self._named([strides[k] for k in last], (0, 1)), strict=True):
                 strides[k] = name
-            const, = self._named([map.const])
-            factors = self._named([factor for _, factor in map.nums])
+            const, = self._named([map.const], (0,))
+            factors = self._named([factor for _, factor in map.nums], (1,))
             nums = tuple([(at, f) for (at, _), f in zip(map.nums, factors, strict=True)])
             found = self._maps[key] = Affine(map.dims, tuple(strides), const, nums)
         return found  # type: ignore[return-value]
@@ -214,23 +180,29 @@ class Traced:
         return found  # type: ignore[return-value]
 
 
-def formula(words: Sequence[object]) -> Callable[[Sequence[int]], tuple[Any, ...]]:
-    """A function that gives these words for any nest of the description, from its integers."""
-    parts = [_source(w) if isinstance(w, int) else repr(w) for w in words]
-    made: Callable[[Sequence[int]], tuple[Any, ...]] = eval(f"lambda q: ({''.join(p + ', ' for p in parts)})")
-    return made
-
-
 class _Memo:
-    def __init__(self) -> None:
-        self.known: dict[tuple[object, ...], Printed] = {}
-        self.nbytes = 0
+    """By description its kernels, the one that served last first. The descriptions that came first go first."""
 
-    def keep(self, key: tuple[object, ...], printed: Printed) -> None:
-        self.known[key] = printed
+    def __init__(self) -> None:
+        self.known: dict[tuple[object, ...], list[Printed]] = {}
+        self.nbytes = 0
+        self.printings = 0  # for tests: how many kernels have been printed
+
+    def find(self, description: Description) -> Printed | None:
+        found = self.known.get(description.key, ())
+        for k, printed in enumerate(found):
+            if printed.serves(description.integers):
+                if k:
+                    found.insert(0, found.pop(k))  # type: ignore[union-attr]
+                return printed
+        return None
+
+    def keep(self, description: Description, printed: Printed) -> None:
+        self.known.setdefault(description.key, []).insert(0, printed)
+        self.printings += 1
         self.nbytes += _weight(printed)
         while self.nbytes > KEPT_BYTES:
-            self.nbytes -= _weight(self.known.pop(next(iter(self.known))))
+            self.nbytes -= sum(map(_weight, self.known.pop(next(iter(self.known)))))
 
 
 def _weight(printed: Printed) -> int:

@@ -66,10 +66,18 @@ def _output(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Int
     return tuple(out)
 
 
+# Where torch has another name for the kernel that refuses a dtype.
+_KERNELS = {"avg_pool1d": "avg_pool2d", "avg_pool3d": "avg_pool3d_out_frame",
+            "adaptive_avg_pool1d": "adaptive_avg_pool2d", "adaptive_avg_pool3d": "adaptive_avg_pool3d_cpu",
+            "adaptive_max_pool1d": "adaptive_max_pool2d", "adaptive_max_pool3d": "adaptive_max_pool3d_cpu"}
+
+
 def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     if not isinstance(x, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
     channels_only = len(x.shape) == n + 1 and not what.startswith("adaptive")  # those take no channels at all
+    if len(x.shape) < n + 1 and what.startswith("adaptive") and n > 1:
+        raise ValueError(f"{what}: Input dimension should be at least {n + 1}, but got shape {list(x.shape)}")
     if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]) \
             or (channels_only and not x.shape[0]):
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
@@ -78,7 +86,7 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     if not of.is_floating_point and not (of is int64 and what.startswith("avg")) and not (
             what.startswith("max") and not of.is_complex and of.category != BOOL) and not (
             what.startswith("adaptive_avg") and of.is_complex):
-        raise NotImplementedError(f"\"{what}\" not implemented for '{DTYPE_NAMES[of.name]}'")
+        raise NotImplementedError(f"\"{_KERNELS.get(what, what)}\" not implemented for '{DTYPE_NAMES[of.name]}'")
     batched = len(x.shape) == n + 2
     return (x if batched else reshape_value(x, (1, *x.shape))), batched
 
@@ -201,7 +209,8 @@ def _adaptive_avg_pool(n: int) -> Any:
         out = _adaptive_sizes(what, n, x, output_size)
         of = x.dtype
         if of.is_complex and any(o != 1 for o in out):  # one part is a mean, as of all elements
-            raise NotImplementedError(f"\"{what}\" not implemented for '{DTYPE_NAMES[of.name]}'")
+            raise NotImplementedError(f"\"{_KERNELS.get(what, what)}\" not implemented for "
+                                      f"'{DTYPE_NAMES[of.name]}'")
         size = tuple(x.shape[2:])
         x, first = opened(x)
         x = to_dtype(x, of.compute)
@@ -225,8 +234,11 @@ def _averaging(size: int, out: int) -> tuple[Any, Any]:
     return np.minimum(at, end[:, None] - 1), np.where(at < end[:, None], 1 / (end - start)[:, None], 0.0)
 
 
-def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
-    """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each)."""
+def taps(x: Tensor, dim: int, table: Any, weights: Any, all_count: bool = False) -> Tensor:
+    """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each).
+
+    A weight of 0 means that there is no such element, unless `all_count`: then 0 * inf is NaN.
+    """
     out, each = table.shape
     part = x.index_select(dim, new(index_leaf(table.reshape(-1))))
     if weights is None:
@@ -234,7 +246,7 @@ def taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
     part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
     weights = np.ascontiguousarray(weights, x.dtype.numpy).reshape(out, each, *[1] * (len(x.shape) - dim - 1))
     part = part * new(leaf(weights, weights.shape, x.dtype))
-    if not weights.all():  # nothing, whatever is there: not 0 * inf
+    if not all_count and not weights.all():
         part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)
     return part.sum(dim + 1)
 

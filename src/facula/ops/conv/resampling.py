@@ -49,6 +49,8 @@ def _nearest(size: int, out: int, factor: float | None, exact: bool) -> tuple[An
 
 def _linear(size: int, out: int, factor: float | None, corners: bool) -> tuple[Any, Any]:
     scale, at = _scale(size, out, factor, corners), np.arange(out)
+    if size == out:  # as PyTorch, which meets each element twice, with 1 and 0
+        return np.stack([at, at], 1), np.stack([np.ones(out), np.zeros(out)], 1)
     source = scale * at if corners else np.maximum(scale * (at + 0.5) - 0.5, 0.0)
     low = np.minimum(source.astype(np.int64), size - 1)
     part = np.clip(source - low, 0.0, 1.0)
@@ -164,7 +166,7 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
             table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
         else:
             table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        x = taps(x, first + k, table, weights)
+        x = taps(x, first + k, table, weights, not antialias)
     return closed(to_dtype(x, of), first)
 
 

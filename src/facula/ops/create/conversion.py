@@ -97,6 +97,8 @@ def from_array(array: np.ndarray, of: dtype) -> Tensor:
     """A tensor with a copy of the elements of an array."""
     if array.dtype == of.numpy and of is not bfloat16:
         values = np.array(array, order="C")
+    elif of is bool_ and array.dtype.kind == "c":
+        values = np.array(array != 0, order="C")
     elif of.category < FLOAT and array.dtype.kind == "c":
         raise RuntimeError("value cannot be converted to type without overflow")
     else:

@@ -36,7 +36,11 @@ def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
     powers = SMALL_POWERS if fn is pow and not swap else {}
 
     def forward(self: Tensor, other: Any) -> Any:
-        of = self.dtype
+        try:
+            of = self.dtype
+        except AttributeError:  # called of the class
+            raise TypeError(f"__{'r' if swap else ''}{fn.__name__}__(): 'self' must be Tensor, not "
+                            f"{type(self).__name__}") from None
         if tensors is not None and of.is_floating_point:
             if isinstance(other, Tensor):
                 if other.dtype is of and not swap:

@@ -257,6 +257,10 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
                                f"{len(v.shape)}-D")
     of = result_dtype((input, vec1, vec2))
     input, vec1, vec2 = to_dtype(input, of), to_dtype(vec1, of), to_dtype(vec2, of)
+    if of.category < FLOAT:
+        for name, factor in (("beta", beta), ("alpha", alpha)):
+            if isinstance(factor, (float, complex)):
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     m, n = vec1.shape[0], vec2.shape[0]
     check_added(input.shape, (m, n))
     out = record(_OUTER, (reshaped(read(vec1), (m, 1)), reshaped(read(vec2), (1, n))), None, None,

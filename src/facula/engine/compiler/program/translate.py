@@ -25,7 +25,7 @@ from facula.engine.compiler.program.formulas import (
 from facula.engine.compiler.program.statements import Accumulator
 from facula.engine.compiler.program.walks import Walk, walk_of
 from facula.engine.compiler.values import Val
-from facula.engine.graph.node import Node, contiguous_strides, size_of
+from facula.engine.graph.node import Node, size_of
 
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
 PIECE = 64  # of these, vectors that are staged at a time: they stay in the first-level cache
@@ -121,8 +121,11 @@ class Translation:
         """The flat number of a point among the reduced ones, from the `start`-th of them on."""
         inner = self.nest.inner[start:]
         run = self.nest.runs[-1] if flat else ()
-        strides = contiguous_strides(tuple(self.nest.sizes[d] for d in inner))
-        terms = [(self.axes[d], s) for d, s in zip(inner, strides, strict=True) if d not in run]
+        terms, step = list[tuple[Axis, int]](), 1
+        for d in reversed(inner):
+            if d not in run:
+                terms.insert(0, (self.axes[d], step))
+            step *= self.nest.sizes[d] or 1
         return Index(0, (), (*terms, (self.flats[-1], 1)) if flat else tuple(terms))
 
     def slot(self, v: Val, flat: bool) -> Slot:
