@@ -8,11 +8,21 @@ the recording path stands on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula._tensor.layout import Layout, dense_order, is_row_major, of_order, preserved, seen_from, seen_in
+from facula._tensor.layout import (
+    Layout,
+    dense_order,
+    is_row_major,
+    of_order,
+    partly_shared,
+    preserved,
+    seen_from,
+    seen_in,
+)
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.devices import CPU, device
@@ -656,6 +666,18 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
             if k:
                 out._output_nr = k
     return outs
+
+
+def refuse_overlap(t: Tensor, operands: Iterable[Any]) -> None:
+    """Raise what PyTorch raises where `t`, which is to be written, and an operand share a part of their memory. (What
+    is written would be right, as everything is read first; but the program would not run anywhere else.)"""
+    storage = t._storage
+    for x in operands:
+        if isinstance(x, Tensor) and x._storage is storage and x is not t and x.dtype is t.dtype and partly_shared(
+                t.shape, t._strides, t._offset, x.shape, x._strides, x._offset):
+            raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor "
+                               "refer to a single memory location. Please clone() the tensor before performing the "
+                               "operation.")
 
 
 def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:

@@ -267,7 +267,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions along which `size` would be broadcast to give this shape."""
     from facula.ops.create.creation import sizes_of
     from facula.ops.elementwise.pointwise import sum_to
-    return sum_to(self, sizes_of(size, "sum_to_size"))
+    shape = sizes_of(size, "sum_to_size")
+    return sum_to(self, shape) if shape else self.sum()  # of one element too: integers become int64
 
 
 def _reversed(self: Tensor) -> Tensor:

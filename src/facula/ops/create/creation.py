@@ -325,6 +325,8 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
         of = int64
     else:
         of = defaults.get_default_dtype()
+    if of.name == "bool" or of.is_complex:
+        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{DTYPE_NAMES[of.name]}'")
     if of.category < FLOAT:
         n = max(0, math.ceil((end - start) / step))
         start, end, step = int(start), int(end), int(step)
