@@ -61,6 +61,8 @@ else:
 _LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
 
 
+# Has an entry once there has been an inference tensor (_tensor/inference.py): until then nothing asks for one.
+inferred: list[None] = []
 FOR_GOOD = 2  # as `Storage.shared`: there is an address of the memory about, which counts no references
 # What `Storage.version` grows by when somebody outside may have written: no write that a program can count.
 OUTSIDE = 1 << 40
@@ -388,6 +390,8 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
     out._strides = strides
     out._offset = offset
     out._seen = -1
+    if inferred and t._inference:
+        out._inference = True
     return out
 
 
@@ -593,6 +597,8 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     if not live or out.dtype.category < FLOAT:
         return out
     values: Any = saved
+    if inferred:
+        refuse_saving(saved)
     for s in saved:
         if isinstance(s, Tensor):
             values = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
@@ -609,6 +615,24 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     out._grad_fn = fn
     out._rg = True
     return out
+
+
+def refuse_saving(saved: Iterable[Any]) -> None:
+    """Raise what PyTorch raises if there is an inference tensor among what is kept for a backward pass."""
+    for s in saved:
+        if isinstance(s, Tensor) and s._inference:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode "
+                "in computation tracked by autograd. To work around this, you can make a clone to get a normal tensor "
+                "and use it in autograd, or use `torch.no_grad()` instead of `torch.inference_mode()`.")
+
+
+def refuse_write(t: Tensor) -> None:
+    """Raise what PyTorch raises if `t`, which is to be written, is an inference tensor, outside of inference mode."""
+    if t._inference and not mode.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
+            "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details.")
 
 
 def _saved(t: Tensor, out: Tensor, inputs: tuple[Any, ...], edges: list[Any]) -> Saved:
@@ -646,6 +670,8 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     if all(e is None for e in edges):
         return outs
     values: list[Any] = []
+    if inferred:
+        refuse_saving(saved)
     for s in saved:
         if type(s) is tuple and len(s) == 2 and s[0] == "out":
             held, order = kept(outs[s[1]])
@@ -686,6 +712,8 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     if others and not alone:
         with session.lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
             return update(t, result, True)
+    if inferred:
+        refuse_write(t)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "

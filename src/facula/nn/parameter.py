@@ -7,6 +7,7 @@ from typing import Any
 
 import facula
 from facula._tensor.handle import Tensor
+from facula.autograd.graph import mode
 from facula.ops.listening import disabled
 
 
@@ -45,6 +46,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if kind is Tensor or kind is Parameter:
             if requires_grad and not (data.is_floating_point() or data.is_complex()):
                 raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+            if requires_grad and data._inference and not mode.inference:
+                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not "
+                                   "allowed.")
             return Tensor._make_subclass(cls, data, requires_grad)
         # A subclass of Tensor keeps its own type and carries a mark instead.
         wrapped = data.detach().requires_grad_(requires_grad)
