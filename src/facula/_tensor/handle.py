@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula._tensor.layout import Layout, dense_order, of_order, partly_shared, preserved, seen_from, seen_in
+from facula._tensor.layout import (
+    Layout,
+    dense_order,
+    is_row_major,
+    of_order,
+    partly_shared,
+    preserved,
+    seen_from,
+    seen_in,
+)
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.devices import CPU, device
@@ -177,9 +186,6 @@ def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
     return t
 
 
-graph.restored = restored
-
-
 def restored_in(node: Node, order: tuple[int, ...], shape: tuple[int, ...], edge: Any, requires_grad: bool) -> Tensor:
     """As `restored`, of a value that was read by `read_in`."""
     t = laid(node, shape, seen_from(node.shape, order, len(shape)))
@@ -189,6 +195,9 @@ def restored_in(node: Node, order: tuple[int, ...], shape: tuple[int, ...], edge
     else:
         t._grad_fn = edge
     return t
+
+
+graph.restored, graph.restored_in = restored, restored_in
 
 
 def read(t: Tensor) -> Node:
@@ -237,6 +246,17 @@ def read_in(t: Tensor, order: tuple[int, ...]) -> Node:
     else:
         node, strides, offset = storage.node, t._strides, t._offset
     return view_node(node, *seen_in(t.shape, strides, order), offset, t.dtype)
+
+
+def kept(t: Tensor) -> tuple[Node, tuple[int, ...] | None]:
+    """What to keep of the current value of `t`: a node, and the order of the dimensions in it (None: row-major)."""
+    storage = t._storage
+    if storage is not None and not storage.shared and t._strides != contiguous_strides(t.shape) \
+            and memory_of(t) is not None:
+        order = dense_order(t.shape, t._strides)
+        if order is not None and not is_row_major(t.shape, t._strides):
+            return read_in(t, order), order
+    return read(t), None
 
 
 def copied(t: Tensor, layout: Layout | None) -> Tensor:
@@ -576,17 +596,17 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
         dtypes.append(i.dtype)
     if not live or out.dtype.category < FLOAT:
         return out
-    kept: Any = saved
+    values: Any = saved
     if inferred:
         refuse_saving(saved)
     for s in saved:
         if isinstance(s, Tensor):
-            kept = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
+            values = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
             break
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
-    fn._saved = tuple(kept)
+    fn._saved = tuple(values)
     fn.shapes = tuple(shapes)
     fn.dtypes = tuple(dtypes)
     fn.seq = next_seq()
@@ -617,20 +637,23 @@ def refuse_write(t: Tensor) -> None:
 
 def _saved(t: Tensor, out: Tensor, inputs: tuple[Any, ...], edges: list[Any]) -> Saved:
     """The value of `t`, which is an input or the result in most cases."""
-    kept = blank(Saved)
-    kept.node = t._node or read_view(t)
-    kept.rg = t._rg
-    kept.own = kept.edge = None
+    saved = blank(Saved)
+    if t._node is not None:
+        saved.node, saved.order = t._node, None
+    else:
+        saved.node, saved.order = kept(t)
+    saved.rg = t._rg
+    saved.own = saved.edge = None
     if t is out:
-        kept.own = 0
-        kept.rg = True
-        return kept
+        saved.own = 0
+        saved.rg = True
+        return saved
     for i, edge in zip(inputs, edges, strict=True):
         if i is t:
-            kept.edge = edge
-            return kept
-    kept.edge = edge_of(t)
-    return kept
+            saved.edge = edge
+            return saved
+    saved.edge = edge_of(t)
+    return saved
 
 
 def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
@@ -646,17 +669,19 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     edges = tuple([None if i is None else edge_of(i) for i in inputs])
     if all(e is None for e in edges):
         return outs
-    kept = []
+    values: list[Any] = []
     if inferred:
         refuse_saving(saved)
     for s in saved:
         if type(s) is tuple and len(s) == 2 and s[0] == "out":
-            kept.append(Saved(read(outs[s[1]]), None, s[1], True))
+            held, order = kept(outs[s[1]])
+            values.append(Saved(held, None, s[1], True, order))
         elif isinstance(s, Tensor):
-            kept.append(Saved(read(s), edge_of(s), None, s._rg))
+            held, order = kept(s)
+            values.append(Saved(held, edge_of(s), None, s._rg, order))
         else:
-            kept.append(s)
-    node = grad_node(rule, edges, tuple(kept), tuple([None if i is None else i.shape for i in inputs]),
+            values.append(s)
+    node = grad_node(rule, edges, tuple(values), tuple([None if i is None else i.shape for i in inputs]),
                      tuple([None if i is None else i.dtype for i in inputs]))
     node.outputs = len(outs)
     node.__dict__["_out_meta"] = [(o.shape, o.dtype) for o in outs]

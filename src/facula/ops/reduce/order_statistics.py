@@ -217,6 +217,8 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
         weight = rank_at - low if interpolation == "linear" else new(constant(0.5, (), of))
         above = take_along(ordered, to_dtype(rank_at.ceil(), int64), last)
         below = below + (above - below) * weight
+    if keepdim and levels.shape:
+        return below.reshape((*full, m)).movedim(-1, 0)
     out = below.movedim(-1, 0) if len(below.shape) > 1 else below
     target = full if keepdim else tuple(lanes)
     if not levels.shape and not keepdim and rank:
