@@ -215,3 +215,18 @@ def test_convolutions_of_one_row_have_the_same_bits(torch, channels, filters):
         look(t2.grad)
         t6 = F.pad(t1[:, 0, 0], (1, 2)).reshape(1, -1) @ F.pad(t1[:, 0, 0], (2, 1)).reshape(-1, 1)
         t7 = t1[0, 0].unfold(1, 3, 1).reshape(-1, 3) @ t2[0, 0].reshape(-1)[:3]""")) == ""
+
+
+@pytest.mark.compiled
+def test_images_with_channels_innermost_have_the_same_bits(torch):
+    assert wrong(torch, lines_of("""
+        t1 = lib.sin(ramp((2, 9, 6, 5), 1, 3, 'float32')).to(memory_format=lib.channels_last).requires_grad_()
+        t2 = lib.sin(ramp((1, 9, 3, 2), 1, 5, 'float32')).to(memory_format=lib.channels_last).requires_grad_()
+        t3 = F.conv2d(t1, t2, padding=1)
+        t4 = lib.sin(ramp((12, 9, 3, 2), 1, 5, 'float32')).to(memory_format=lib.channels_last).requires_grad_()
+        t5 = F.conv2d(t1[:1, :, :3, :2], t4)
+        (t3 * t3).sum().backward(retain_graph=True)
+        (t5 * t5).sum().backward(retain_graph=True)
+        look(t1.grad)
+        look(t2.grad)
+        look(t4.grad)""")) == ""
