@@ -107,12 +107,15 @@ globals().update({"float": float32, "int": int32, "bool": _importlib.import_modu
 # Of these the modules import `facula`.
 _ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization",
               "from_dlpack": "dlpack", "to_dlpack": "dlpack", "Stream": "_streams", "Event": "_streams",
-              "get_device_module": "_device_module", "_register_device_module": "_device_module"}
+              "get_device_module": "_device_module", "_register_device_module": "_device_module",
+              **dict.fromkeys(("SymBool", "SymFloat", "SymInt", "sym_float", "sym_fresh_size", "sym_int", "sym_ite",
+                               "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "_sym_sqrt"),
+                              "symbolic_numbers")}
 
 
 def __getattr__(name: str) -> _Any:
     """What is loaded when first asked for: submodules, and the operations that are defined beside `nn.functional`."""
-    if name.startswith("__"):
+    if name.startswith("__") and name != "__config__":
         raise AttributeError(f"module 'facula' has no attribute {name!r}")
     if _devices.is_custom(name):  # not kept: it may go, or be replaced
         return _importlib.import_module("facula._device_module").find(_devices.kind_of(name))

@@ -15,11 +15,11 @@ __all__ = ["amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "log_softmax
            "median", "norm", "normalize", "prod", "softmax", "softmin", "std", "sum", "var"]
 
 
-def _limit(x: Any, highest: bool) -> Any:
+def _limit(x: Any, highest: bool, what: str) -> Any:
     if x.is_floating_point():
         return math.inf if highest else -math.inf
     if x.dtype is facula.bool:
-        return highest
+        raise NotImplementedError(f"identity of {what} on {x.dtype} input")
     info = facula.iinfo(x.dtype)
     return info.max if highest else info.min
 
@@ -65,39 +65,46 @@ def prod(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     return x
 
 
+def _whole_numbers(what: str, x: Any, dtype: Any) -> None:
+    if (dtype or x.dtype) is facula.bool:
+        raise NotImplementedError(f"\"{what}_out_cpu\" not implemented for 'Bool'")
+
+
 def cumsum(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Any:
     """Running sums; elements that do not count add nothing."""
-    return facula.cumsum(_filled(input, mask, 0, dtype), dim)
+    _whole_numbers("cumsum", input, dtype)
+    return facula.cumsum(_filled(input, mask, 0, dtype), dim, dtype=dtype or input.dtype)
 
 
 def cumprod(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Any:
     """Running products; elements that do not count change nothing."""
-    return facula.cumprod(_filled(input, mask, 1, dtype), dim)
+    _whole_numbers("cumprod", input, dtype)
+    return facula.cumprod(_filled(input, mask, 1, dtype), dim, dtype=dtype or input.dtype)
 
 
 def amax(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The largest of the elements that count."""
     x = input if dtype is None else input.to(dtype)
-    return facula.amax(_filled(x, mask, _limit(x, False)), _dims(x, dim), bool(keepdim))
+    return facula.amax(_filled(x, mask, _limit(x, False, "amax")), _dims(x, dim), bool(keepdim))
 
 
 def amin(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The smallest of the elements that count."""
     x = input if dtype is None else input.to(dtype)
-    return facula.amin(_filled(x, mask, _limit(x, True)), _dims(x, dim), bool(keepdim))
+    return facula.amin(_filled(x, mask, _limit(x, True, "amin")), _dims(x, dim), bool(keepdim))
 
 
 def argmax(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """Where the largest of the elements that count is."""
     x = input if dtype is None else input.to(dtype)
-    found = facula.argmax(_filled(x, mask, _limit(x, False)), dim, bool(keepdim))
+    found = facula.argmax(_filled(x, mask, _limit(x, False, "argmax")), dim, bool(keepdim))
     return found.to(x.dtype)  # as PyTorch: an index in the dtype of the elements
 
 
 def argmin(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """Where the smallest of the elements that count is."""
     x = input if dtype is None else input.to(dtype)
-    found = facula.argmin(_filled(x, mask, _limit(x, True)), dim, bool(keepdim))
+    found = facula.argmin(_filled(x, mask, _limit(x, True, "argmin")), dim, bool(keepdim))
     return found.to(x.dtype)  # as PyTorch: an index in the dtype of the elements
 
 
@@ -110,23 +117,30 @@ def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     """The mean of the elements that count."""
     x = input if dtype is None else input.to(dtype)
     if not (x.is_floating_point() or x.is_complex()):
-        raise ValueError(f"input type must be floating point or complex but got {input.dtype}")
+        raise ValueError("mean(): Could not infer output dtype. Input dtype must be either a floating point or complex "
+                         f"dtype. Got: {input.dtype}")
     return sum(x, dim, keepdim=keepdim, mask=mask) / _count(x, dim, bool(keepdim), mask, x.dtype)
 
 
 def median(input: Any, dim: int = -1, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The median of the elements that count."""
     x = input if dtype is None else input.to(dtype)
+    of = x.dtype
+    if x.is_complex():
+        raise ValueError(f"input type must be floating point but got {of}")
     if not x.is_floating_point():
-        raise ValueError(f"input type must be floating point but got {input.dtype}")
+        x = x.to(facula.float64)
     if bool(facula.isnan(_filled(x, mask, 0)).any()):
         raise ValueError("masked median expects no NaN among the elements that count")
-    return facula.nanmedian(_filled(x, mask, math.nan), dim, keepdim).values
+    return facula.nanmedian(_filled(x, mask, math.nan), dim, keepdim).values.to(of)
 
 
 def norm(input: Any, ord: Any = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
          mask: Any = None) -> Any:
     """The vector norm of the elements that count."""
+    if dtype is not None and not (input.is_floating_point() or input.is_complex()):
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{input.dtype}")
     x = input if dtype is None else input.to(dtype)
     blank = math.inf if ord is not None and ord < 0 else 0
     return facula.linalg.vector_norm(_filled(x, mask, blank), 2.0 if ord is None else ord, _dims(x, dim),
@@ -136,6 +150,9 @@ def norm(input: Any, ord: Any = 2.0, dim: Any = None, *, keepdim: bool = False, 
 def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None, keepdim: bool = False,
         dtype: Any = None, mask: Any = None) -> Any:
     """The variance of the elements that count."""
+    if input.dtype is facula.bool:
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
+                           "invert a mask, use the `~` or `logical_not()` operator instead.")
     x = input if dtype is None else input.to(dtype)
     if not (x.is_floating_point() or x.is_complex()):
         x = x.to(facula.get_default_dtype())
@@ -159,7 +176,7 @@ def std(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction
 def _soft(function: Callable[..., Any], highest: bool) -> Callable[..., Any]:
     def body(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Any:
         x = input if dtype is None else input.to(dtype)
-        return function(_filled(x, mask, _limit(x, highest)), dim)
+        return function(_filled(x, mask, _limit(x, highest, "amin" if highest else "amax")), dim)
     return body
 
 
@@ -184,5 +201,6 @@ def logaddexp(input: Any, other: Any, *, dtype: Any = None, input_mask: Any = No
 def logsumexp(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The logarithm of the sum of the exponentials of the elements that count."""
     x = input if dtype is None else input.to(dtype)
-    found = facula.logsumexp(_filled(x, mask, _limit(x, False)), _dims(x, dim), bool(keepdim))
+    least = -math.inf if x.is_complex() else _limit(x, False, "logsumexp")
+    found = facula.logsumexp(_filled(x, mask, least), _dims(x, dim), bool(keepdim))
     return found.to(x.dtype)  # of integers too

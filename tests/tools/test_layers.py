@@ -10,13 +10,14 @@ SOURCE = Path(__file__).resolve().parent.parent.parent / "src" / "facula"
 # command line.
 LAYERS = [
     ["dtypes", "devices", "errors", "config", "version", "torch_version", "defaults", "numeric_limits",
-     "size", "layouts", "undisturbed"],
+     "size", "layouts", "undisturbed", "absent", "futures"],
     ["engine.graph", "engine.compiler.kernel", "engine.compiler.instructions", "engine.runtime.buffer", "engine.debug"],
     # Compiler and runtime are beside each other: neither imports the other. What leans on CPython is the runtime's.
     ["engine.compiler", "engine.runtime", "engine.cpython"],
     ["engine", "rng"],
     # An operation makes tensors and records itself; a tensor has the operations as methods.
-    ["ops", "_tensor.handle", "_tensor.outside", "_tensor.storages", "_tensor.layout", "utils.hooks", "autograd.graph",
+    ["ops", "_tensor.handle", "_tensor.outside", "_tensor.storages", "_tensor.mapped_files",
+     "_tensor.layout", "utils.hooks", "autograd.graph",
      "autograd.modes"],
     ["_tensor.printing", "_tensor.exchange"],
     [""],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from facula._tensor.handle import Tensor, alias, device_of, new, share
+from facula._tensor.mapped_files import mapped
 from facula._tensor.outside import address, resize
 from facula.devices import CPU
 from facula.dtypes import dtype, uint8
@@ -19,6 +21,7 @@ class UntypedStorage:
     """A tensor's memory as bytes. `UntypedStorage(n)` has n bytes of its own, `UntypedStorage([1, 2])` those bytes."""
 
     _about = ""
+    _filename: str | None = None
 
     def __init__(self, owner: Any = 0) -> None:
         if not isinstance(owner, Tensor):
@@ -31,6 +34,33 @@ class UntypedStorage:
         # A tensor of our own: whoever gives the owner other memory does not give it to us.
         self._tensor = alias(owner, owner.shape, owner._strides, owner._offset)
         self.device = device_of(owner)
+
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first `nbytes` of a file (0: all of it) as memory; nothing is read before it is looked at.
+
+        Args:
+            shared: writes go to the file, which is made, and lengthened, if need be; else they stay here.
+
+        Raises:
+            RuntimeError: no such file, or a shorter one (unless `shared`).
+
+        Example:
+            >>> import os, tempfile, facula
+            >>> path = os.path.join(tempfile.mkdtemp(), "bytes")
+            >>> storage = facula.UntypedStorage.from_file(path, shared=True, nbytes=8)
+            >>> _ = facula.tensor([], dtype=facula.float32).set_(storage, 0, (2,)).fill_(1.0)
+            >>> open(path, "rb").read(4)
+            b'\\x00\\x00\\x80?'
+        """
+        made = cls(mapped(filename, shared, nbytes))
+        made._filename = os.fspath(filename)
+        return made
+
+    @property
+    def filename(self) -> str | None:
+        """The file that `from_file` has mapped; None of other memory."""
+        return self._filename
 
     @property
     def dtype(self) -> dtype:
@@ -181,6 +211,12 @@ class TypedStorage(UntypedStorage):
     @property
     def _about(self) -> str:  # type: ignore[override]
         return f"dtype={self.dtype}, "
+
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """Elements have a dtype, which a file does not tell: RuntimeError. UntypedStorage has it."""
+        raise RuntimeError("from_file can only be called on derived classes: use torch.UntypedStorage.from_file and "
+                           "Tensor.set_")
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

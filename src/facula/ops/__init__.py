@@ -55,6 +55,7 @@ from facula.ops.random import (  # noqa: F401
 )
 from facula.ops.reduce import (  # noqa: F401
     extrema,
+    histograms,
     norms,
     order_statistics,
     reductions,

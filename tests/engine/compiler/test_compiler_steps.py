@@ -113,10 +113,24 @@ def test_a_donated_leaf_that_is_done_with_holds_a_later_output_of_its_size() -> 
 
 
 @pytest.mark.parametrize("rows", [1009, 5003, 20011])
-def test_every_row_of_many_tiles(rows: int) -> None:
-    x = leaf(RNG.integers(0, 100, (rows, 7)).astype(np.float32))
+@pytest.mark.parametrize("columns", [7, 40])
+def test_every_row_of_many_tiles(rows: int, columns: int) -> None:
+    """Sums whose lanes run across rows, and along them."""
+    x = leaf(RNG.integers(0, 100, (rows, columns)).astype(np.float32))
     (got,) = run([reduce(g.SUM, x, (1,))])
     np.testing.assert_array_equal(got, evaluate([reduce(g.SUM, x, (1,))])[0])
+
+
+@pytest.mark.parametrize("shape", [(5003, 7), (5003, 70), (7, 50_003), (1, 300_007)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_element_of_many_tiles(shape: tuple[int, int], turned: bool) -> None:
+    """Tiles of whole rows, of parts of rows, and of rows that are read across."""
+    x = leaf(RNG.integers(0, 100, shape[::-1] if turned else shape).astype(np.float32))
+    of_columns = leaf(RNG.integers(0, 100, shape[1:]).astype(np.float32))
+    result = fn("add", permute(x, (1, 0)) if turned else x, expand(of_columns, shape))
+    spec, _, _ = plan([result])
+    assert all(step.tiles > 1 for step in spec.steps)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(run([result])[0], evaluate([result])[0])
 
 
 def test_a_donated_leaf_becomes_an_output_of_another_shape() -> None:
@@ -131,6 +145,32 @@ def test_no_overwriting_of_what_the_value_reads() -> None:
     doubled = fn("add", x, x)
     check([write(doubled, sliced(doubled, slice(0, 90)), (1,), 10)])
     check([write(doubled, sample((90,)), (1,), 10), reduce(g.SUM, doubled, (0,))], 1e-4)
+
+
+@pytest.mark.parametrize("op", [g.WRITE, *SCATTERS], ids=repr)
+@pytest.mark.parametrize("donated", [True, False])
+def test_no_overwriting_of_what_is_read_later(op: g.Primitive, donated: bool) -> None:
+    """Of a donated leaf, and of what was computed: the reader has to wait for the write, since it reads that too."""
+    x = sample((50, 2))
+    base = x if donated else fn("tanh", x)
+    if op is g.WRITE:
+        changed = write(base, sample((40, 2)), (2, 1), 10)
+    else:
+        changed = Node(op, (base, leaf(RNG.integers(0, 50, (30,))), sample((30, 2))), None, None, (50, 2), dt.float32)
+    total = reduce(g.SUM, changed, (0,))
+    check([fn("mul", base, expand(total, (50, 2)))], 1e-4, frozenset([x]))
+    check([changed, fn("mul", base, expand(total, (50, 2)))], 1e-4, frozenset([x]))
+
+
+def test_nothing_is_overwritten_where_a_routine_may_fail() -> None:
+    """A step on the host may raise (for want of memory, say); then the plan is run again, from what it was given."""
+    x = sample((100,))
+    ordered = Node(g.ARGSORT, (sample((100,)),), (0, False, 0), None, (100,), dt.int64)
+    outputs = [fn("neg", x), ordered]
+    spec, _, _ = plan(outputs[:1], frozenset([x]))
+    assert spec.aliases
+    spec, _, _ = plan(outputs, frozenset([x]))
+    assert not spec.aliases and any(isinstance(step, HostStep) for step in spec.steps)
 
 
 @pytest.mark.parametrize("d", NUMBERS, ids=repr)
@@ -178,7 +218,7 @@ def test_a_wrong_index_reads_the_last_row(columns: int) -> None:
 
 def test_host_steps_between_kernels() -> None:
     x = sample((6, 8))
-    order = Node(g.ARGSORT, (fn("neg", x),), (1, False), None, (6, 8), dt.int64)
+    order = Node(g.ARGSORT, (fn("neg", x),), (1, False, 0), None, (6, 8), dt.int64)
     outputs = [fn("add", order, order)]
     spec, _, _ = plan(outputs)
     assert [isinstance(s, HostStep) for s in spec.steps] == [False, True, False]

@@ -2,12 +2,12 @@
 
 The passes compute with sizes and ask questions of them. Given `Symbol`s in their place they do so all the same, and the
 `Trace` is left with a Python function that says, for other sizes, whether every question would be answered alike, and
-if so what would come out. So a plan of one batch becomes that of the next by arithmetic (template.py).
+if so what would come out. So a plan of one batch becomes that of the next by arithmetic (targets/template.py).
 
 A Symbol is no int, so nothing takes its value in silence: whoever needs one (`range`, an index, a text) asks for it,
-and that it is this value becomes a condition. What was looked up in a set or a dict must be equal or different as
-before. An answer that nobody wrote down is not possible but by functions that cache what they return: none may be given
-Symbols (`row_major` is for that).
+and that it is this value becomes a condition. All have one hash, so sets and dicts ask, too. Only functions that cache
+what they return must not be given Symbols (`row_major` is for that). What gives numbers that are only handed on (how
+work is cut into tiles) is `called`: whatever it asks, it is asked again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Trace:
         self.lines.append(text)
 
     def finished(self, count: int, result: str) -> Callable[..., Any]:
-        """f(q) with `count` integers: what the text `result` gives, or None where a condition does not hold. From now on
+        """f(q) of `count` integers: what the text `result` gives, or None where a condition does not hold. From now on
         symbols are numbers."""
         self.open = False
         names = ", ".join([f"q{k}" for k in range(count)])
@@ -97,7 +97,7 @@ def called(function: Callable[..., Any], count: int, *given: Any) -> Any:
     """function(*given), of symbols too: asked again for other sizes, so what it asks itself is no condition. It gives
     a tuple of `count`, each of which is a symbol then; or something (0) that is to be handed on, not looked at. It
     must depend on nothing else."""
-    if not tracing or not any([type(x) is Symbol for x in given]):
+    if not tracing or not any(type(x) is Symbol for x in given):
         return function(*given)
     trace = tracing[-1]
     name, *names = [text_of(x, trace.constants) for x in (function, *given)]
@@ -265,7 +265,7 @@ class Symbol:
         self.trace = trace
         self.name = name
         self.value = value
-        self.parts = 1, (name,)  # a number, and what it is multiplied with
+        self.parts: tuple[int, tuple[str, ...]] = 1, (name,)  # a number, and what it is multiplied with
         self.least = 0  # it is that much, whatever the sizes; 0: nobody knows
         trace.factors[name] = self
 
@@ -301,7 +301,7 @@ class Symbol:
         return other // self, other % self
 
     def __bool__(self) -> bool:
-        return self != 0
+        return bool(self != 0)
 
     def __hash__(self) -> int:
         """One for all, so that those in one dict or set are compared; 0 and 1 are met there as numbers."""

@@ -59,7 +59,7 @@ class Processor(Target):
             if config.BACKEND.value == "cpu":
                 raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
             return None
-        from facula.engine.compiler.template import plan_for
+        from facula.engine.targets.template import plan_for
         saved = ""
         try:
             saved = _save(order, leaves, outputs, donated)

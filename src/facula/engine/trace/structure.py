@@ -18,7 +18,7 @@ REGIONS = frozenset(("view", "write"))  # kinds whose attributes are strides and
 ANY = 2  # stands for a size
 MOST_NODES = 256  # of what plans for other sizes are made of: larger graphs are run in pieces
 MOST_KNOWN = 1 << 14
-# By name: graphs whose plans are had for other sizes (compiler/template.py). A credit, since it may be that each new
+# By name: graphs whose plans are had for other sizes (targets/template.py). A credit, since it may be that each new
 # size asks for a new plan after all.
 credits: dict[int, int] = {}
 CREDIT = 32
@@ -34,10 +34,10 @@ def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequenc
         parts += (leaf.dtype, tuple([n if -2 < n < ANY else ANY for n in leaf.shape]))
         sizes.extend(leaf.shape)
     for k, node in enumerate(order):
-        attrs: object = node.attrs
+        attrs: Any = node.attrs
         if attrs and node.op.kind in REGIONS:
-            strides, *offset = node.attrs  # type: ignore[misc]
-            attrs = tuple([n if -2 < n < ANY else ANY for n in (*strides, *offset)])  # type: ignore[has-type]
+            strides, offset = attrs[0], attrs[1:]
+            attrs = tuple([n if -2 < n < ANY else ANY for n in (*strides, *offset)])
             parts.append(len(offset))
             sizes.extend(strides)
             sizes.extend(offset)

@@ -7,6 +7,7 @@ from typing import Any
 import facula
 from facula.errors import warn
 from facula.ops.elementwise import activations as _ops
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.registry import functional
 
 for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink, _ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
@@ -160,6 +161,9 @@ def prelu(input: Any, weight: Any) -> Any:
 def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
           inplace: bool = False) -> Any:
     """Leaky ReLU, its slope drawn from [lower, upper] for each negative element while training."""
+    if not lower <= upper:
+        raise RuntimeError("rrelu: Lower bound should be less than or equal to the upper bound, but got "
+                           f"lower={lower} and upper={upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     # A number for each negative element only, in double precision: as PyTorch draws them.
@@ -191,6 +195,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     if size % 2 != 0:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim % input.dim()} is size "
                            f"{size}")
+    refuse_unless_floating("glu_cpu", input)
     first, second = input.chunk(2, dim)
     return first * second.sigmoid()
 

@@ -10,9 +10,11 @@ from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
 from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
-from facula.ops.registry import functional
+from facula.ops.registry import DTYPE_NAMES, functional
+from facula.ops.requirements import require
 from facula.ops.severing import leaned
 
+from .. import _reduction
 from .._reduction import reduce_values
 from .loss import _chosen
 
@@ -267,6 +269,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
         RuntimeError: the shapes do not fit.
     """
     reduction = _chosen(reduction, size_average, reduce)
+    _reduction.get_enum(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -278,6 +281,9 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
     if target.dim() > 1 or target.numel() != rows.size(0):
         raise RuntimeError(f"inconsistent target size, expected {rows.size(0)} but got {list(target.shape)}")
     classes = rows.size(1)
+    if weight is not None and weight.size(0) != classes:
+        raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
+    require(target, lambda x: (x >= 0) & (x < classes), RuntimeError, "target out of range")
     index = target.reshape(-1, 1)
     values = (margin - rows.gather(1, index) + rows).clamp(min=0)
     if p == 2:
@@ -300,6 +306,7 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, re
         RuntimeError: the shapes do not fit.
     """
     reduction = _chosen(reduction, size_average, reduce)
+    _reduction.get_enum(reduction)
     if input.dim() > 2 or (input.numel() == 0 and (input.dim() < 2 or input.size(1) == 0)):
         raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
                            f"{list(input.shape)}")
@@ -307,8 +314,11 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, re
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: "
                            f"{list(input.shape)}")
     rows = input.reshape(1, -1) if input.dim() < 2 else input
+    if target.dtype is not facula.int64:
+        raise RuntimeError(f"expected scalar type Long but found {DTYPE_NAMES[target.dtype.name]}")
     labels = target.reshape(rows.shape)
     classes = rows.size(1)
+    require(labels, lambda x: (x >= -1) & (x < classes), RuntimeError, "argument #2 'target' is out of range")
     listed = (labels < 0).to(facula.int64).cumsum(1) == 0  # labels before the first -1
     safe = facula.where(listed, labels, 0)
     matches = (safe.unsqueeze(2) == facula.arange(classes, device=input.device)) & listed.unsqueeze(2)

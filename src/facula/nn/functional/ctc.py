@@ -74,6 +74,10 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     if max(inputs, default=0) > steps:
         raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value "
                            f"{max(inputs)} (while checking arguments for ctc_loss)")
+    for name, given in (("input", inputs), ("target", sizes)):
+        if min(given, default=0) < 0:
+            raise RuntimeError(f"Expected {name}_lengths to have value at least 0, but got value {min(given)} (while "
+                               "checking arguments for ctc_loss)")
     labels = _padded_targets(targets, sizes)
     losses = _losses(log_probs, labels, inputs, blank)
 

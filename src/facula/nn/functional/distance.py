@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import facula
-from facula.ops.registry import functional
+from facula.ops.registry import DTYPE_NAMES, functional
 
 
 @functional(also=("pairwise_distance",))
@@ -28,7 +28,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """
     dtype = facula.promote_types(x1.dtype, x2.dtype)
     if not dtype.is_floating_point:
-        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {dtype}")
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {DTYPE_NAMES[dtype.name]}")
     x1, x2 = facula.broadcast_tensors(x1.to(dtype), x2.to(dtype))
     first, second = _length(x1, dim, eps), _length(x2, dim, eps)
     return ((x1 / first) * (x2 / second)).sum(dim)

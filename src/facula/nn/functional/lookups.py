@@ -133,6 +133,11 @@ def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_f
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.dim()}")
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
+    for k, (name, index) in enumerate((("indices", input), ("offsets", offsets))):
+        if index is not None and index.dtype not in (facula.int64, facula.int32):
+            raise RuntimeError(f"Expected tensor for argument #{k + 1} '{name}' to have one of the following scalar "
+                               f"types: Long, Int; but got {index.type()} instead (while checking arguments for "
+                               "embedding_bag)")
     if mode == "max":
         if scale_grad_by_freq:
             raise ValueError("max mode does not support scaling the gradient by the frequency")

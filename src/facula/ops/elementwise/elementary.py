@@ -18,13 +18,12 @@ from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.engine.threads import turn
 from facula.layouts import contiguous_format
-from facula.ops.arguments import wrap_dim
+from facula.ops.arguments import distinct_dims
 from facula.ops.arrange.joining import cat, stack
 from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import complex_
 from facula.ops.elementwise.arithmetic import pow as power
-from facula.ops.elementwise.arithmetic import reciprocal
 from facula.ops.elementwise.comparison import isnan
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.elementwise.transcendental import atan2
@@ -196,7 +195,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     rank = len(input.shape)
     dims = range(rank) if dim is None else (dim,) if isinstance(dim, int) else dim
-    dims = [wrap_dim(d, rank) for d in dims]
+    dims = distinct_dims(dims, rank)
     many = isinstance(spacing, (tuple, list))
     if many and len(spacing) != len(dims):
         raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
@@ -251,46 +250,6 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
         found, [0, 0, 0, size - found.shape[0]], fill_value)
 
 
-@op(method=False)
-def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None, density: bool = False) -> Any:
-    """Counts over a grid of points (..., n), and the edges along each of the n dimensions."""
-    from facula.ops.create.conversion import from_array, host_array
-    n = input.shape[-1]
-    points = host_array(input).reshape(-1, n)
-    if not isinstance(bins, int) and len(bins) != n:
-        raise RuntimeError(f"histogramdd: The size of bins must be equal to the innermost dimension of the input, "
-                           f"got {len(bins)} and {n}")
-    edges, places = [], []
-    inside = np.ones(len(points), bool)
-    for k in builtins_range(n):
-        each = bins if isinstance(bins, int) else bins[k]
-        x = points[:, k]
-        if isinstance(each, Tensor):
-            edge = host_array(each)
-        else:
-            low, high = (x.min(), x.max()) if range is None and x.size else (0, 1) if range is None else (
-                range[2 * k], range[2 * k + 1])
-            low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
-            edge = np.linspace(low, high, each + 1, dtype=x.dtype)
-        edges.append(edge)
-        inside &= (x >= edge[0]) & (x <= edge[-1])
-        places.append(np.minimum(np.searchsorted(edge, x, side="right") - 1, len(edge) - 2))
-    shape = tuple([len(e) - 1 for e in edges])
-    at = np.ravel_multi_index([np.maximum(p[inside], 0) for p in places], shape)
-    weights = None if weight is None else host_array(weight).reshape(-1)[inside]
-    counts = np.bincount(at, weights, minlength=math.prod(shape)).reshape(shape).astype(points.dtype)
-    if density:
-        volume = np.ones(())
-        for edge in edges:
-            volume = volume[..., None] * np.diff(edge)
-        counts = counts / (counts.sum() * volume)
-    return result_type("histogramdd", "hist", "bin_edges")(
-        from_array(counts, input.dtype), tuple([from_array(e, input.dtype) for e in edges]))
-
-
-builtins_range = range
-
-
 @op(function=False)
 def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     """Write `fill_value` on the main diagonal."""
@@ -300,7 +259,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     if len(shape) > 2 and len(set(shape)) > 1:
         raise RuntimeError("all dimensions of input must be of equal length")
     flat = np.zeros(shape, bool)
-    step = sum(math.prod(shape[k + 1:]) for k in builtins_range(len(shape)))
+    step = sum(math.prod(shape[k + 1:]) for k in range(len(shape)))
     stop = flat.size if wrap or len(shape) > 2 else min(flat.size, shape[1] * shape[1])
     flat.reshape(-1)[:stop:step] = True
     return self.masked_fill_(new(leaf(flat, shape, bool_)), fill_value)
@@ -315,7 +274,7 @@ def alias_copy(input: Tensor) -> Tensor:
 @op(function=False)
 def __rdiv__(self: Tensor, other: Any) -> Tensor:
     """other / self, under its old name."""
-    return reciprocal(self) * other  # type: ignore[no-any-return]
+    return self.reciprocal() * other  # type: ignore[no-any-return]
 
 
 @op

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import c_float
+from typing import Any
 
 from facula._tensor.handle import Tensor, attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, float16, float32, float64, int32
-from facula.engine.graph.expr import function, operand, scalar, where
+from facula.engine.graph.expr import function, operand, scalar, where, wrap
 from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.elementwise.refusals import dtype_word, real_only
+from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, want_operands
+from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
 from facula.ops.type_rules import MODULUS, PROMOTED, SAME
@@ -44,6 +46,9 @@ def abs(input: Tensor) -> Tensor:
     return _abs(input)
 
 
+# Of integers: the result lies as that of a formula, not as that of clone().
+_unchanged = unary("unchanged", lambda x: x, "any")
+
 _sign = unary("sign", function("sign"), "any")
 
 
@@ -51,7 +56,7 @@ _sign = unary("sign", function("sign"), "any")
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. NaN gives 0, as in torch."""
     if input.dtype is bool_:
-        return input.clone()
+        return _unchanged(input)
     if input.dtype.is_complex:
         raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex "
                                   "numbers. Please use torch.sgn instead.")
@@ -64,10 +69,41 @@ def sgn(input: Tensor) -> Tensor:
     return _direction(input, abs(input)) if input.dtype.is_complex else sign(input)
 
 
-for _name in ("copysign", "nextafter"):
-    op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+op(real_only("copysign", Binary("copysign", function("copysign"), "float"), 1), inplace=True, out=True)
+
+
+def _neighbour(digits: int, smallest: float, least_normal: float, largest: float) -> Any:
+    """The formula for `nextafter` of a type that is computed in single precision and rounded to its own: somewhere
+    past the middle between neighbours. (In powers of 2 they are half as far apart downwards.)"""
+    past = 2.0 ** -digits * (1.0 + 2.0 ** (2 - digits))
+
+    def formula(x: Any, y: Any) -> Any:
+        up = y > x
+        size = _size(x)
+        away = _eq(up, x > 0.0)
+        step = where(size <= least_normal, x + where(up, smallest, -smallest),
+                     where(_isinf(x), _copysign(largest, x), x * where(away, 1.0 + past, 1.0 - past)))
+        return where(_isnan(x) | _isnan(y), x + y, where(_eq(x, y), y, where(_eq(x, 0.0), step, _copysign(step, x))))
+    return formula
+
+
+_isnan, _eq, _isinf, _size, _copysign = map(function, ("isnan", "eq", "isinf", "abs", "copysign"))
+_nextafter = Binary("nextafter", function("nextafter"), "float")
+_NARROW = {of: Binary("nextafter", _neighbour(*facts), "float", "same", lambda a, b: (
+    where(_eq(a, b), 0.0, 1.0), wrap(0.0))) for of, facts in (
+        (float16, (11, 2.0 ** -24, 2.0 ** -14, 65504.0)),
+        (bfloat16, (8, 2.0 ** -133, 2.0 ** -126, (2.0 - 2.0 ** -7) * 2.0 ** 127)))}
+
+
+@op(inplace=True, out=True, types=_nextafter.types, rules=(_nextafter, *_NARROW.values()))
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The next number of its type from `input` towards `other`."""
+    want_operands("nextafter", input, other)
+    refuse_complex("nextafter_cpu", input, other)
+    return _NARROW.get(result_dtype((input, other)), _nextafter)(input, other)
+
+
 op(unary("signbit", function("signbit"), "any", "bool"), out=True)
-_isnan, _eq = function("isnan"), function("eq")
 _heaviside = Binary("heaviside", lambda a, b: where(
     _isnan(a), a, where(_eq(a, 0), b, where(a > 0, 1, 0))))
 
@@ -75,10 +111,7 @@ _heaviside = Binary("heaviside", lambda a, b: where(
 @op(inplace=True, out=True, types=PROMOTED, rules=(_heaviside,))
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below zero, 1 above, and `values` at zero."""
-    for k, x in enumerate((input, values)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"heaviside(): argument '{('input', 'values')[k]}' (position {k + 1}) "
-                            f"must be Tensor, not {type(x).__name__}")
+    want_operands("heaviside", input, values, names=("input", "values"))
     if input.dtype.is_complex or values.dtype.is_complex:
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     if input.dtype is not values.dtype:
@@ -96,7 +129,7 @@ def _rounding(name: str) -> Callable[..., Tensor]:
             raise NotImplementedError(f"{name} is not supported for complex inputs")
         if input.dtype is bool_:
             raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
-        return input.clone() if input.dtype.category < FLOAT else body(input)
+        return _unchanged(input) if input.dtype.category < FLOAT else body(input)
     rounded.__name__ = name
     return op(rounded, inplace=True, out=True, types=SAME, rules=(body,))
 
@@ -111,7 +144,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     if input.dtype.is_complex or input.dtype is bool_:
         raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{dtype_word(input)}'")
     if input.dtype.category < FLOAT:
-        return input.clone()
+        return _unchanged(input)
     if decimals == 0:
         return _round(input)
     scale = 10.0 ** _magnitude(decimals)

@@ -47,10 +47,19 @@ def _minor(m: Any) -> int:
     """Order of the first leading minor that is not positive-definite (0: none)."""
     for k in range(1, len(m) + 1):
         try:
-            np.linalg.cholesky(m[:k, :k])
+            if np.isnan(np.linalg.cholesky(m[:k, :k])).any():  # LAPACK says so, NumPy's does not
+                return k
         except np.linalg.LinAlgError:
             return k
     return 0
+
+
+def _positive(array: Any) -> Any:
+    """The factors. LinAlgError if a matrix is not positive-definite, of which NaN is a sign."""
+    result = ROUTINES["cholesky"](array)[0]
+    if np.isnan(np.diagonal(result, axis1=-2, axis2=-1)).any():
+        raise np.linalg.LinAlgError
+    return result
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -67,7 +76,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
         return adjoint_of(out) if upper else out
     array = value_of(read(A))
     try:
-        result = ROUTINES["cholesky"](array)[0]
+        result = _positive(array)
     except np.linalg.LinAlgError:
         where = batch_element(array, _minor)
         at = next((k for k in map(_minor, np.reshape(array, (-1, *array.shape[-2:]))) if k), 1)
@@ -83,7 +92,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 def _factors(array: Any) -> tuple[Any, Any]:
     """The factors, as far as they exist, and which minors are to blame."""
     try:
-        return ROUTINES["cholesky"](array)[0], np.zeros(array.shape[:-2], np.int32)
+        return _positive(array), np.zeros(array.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
         found = [_partial(m) for m in array.reshape(-1, *array.shape[-2:])]
         return (np.array([factor for factor, _ in found]).reshape(array.shape),
@@ -115,9 +124,9 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
         return result(adjoint_of(out) if upper else out, info)
     try:
         return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32, A))
-    except LinAlgError:
+    except LinAlgError as error:
         if check_errors:
-            raise
+            raise LinAlgError(str(error).replace("linalg.cholesky:", "linalg.cholesky_ex:")) from None
         factor, blamed = (tensor_of(t, of) for t, of in zip(_factors(value_of(read(A))), (A.dtype, int32), strict=True))
         return result(adjoint_of(factor) if upper else factor, blamed)
 

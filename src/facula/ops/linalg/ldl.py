@@ -229,6 +229,10 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
                 (value_of(read(B)), 2),
             )
         ]
+        for wrong, what in ((p == 0, ">= 1"), (abs(p) > n, "<= LD.size(-2)")):
+            if wrong.any():
+                raise RuntimeError(f"Pivots given to ldl_solve must all satisfy |pivot| {what}. Did you properly pass "
+                                   "the result of ldl_factor?")
         with np.errstate(all="ignore"):
             found = [_solved(*parts, hermitian) for parts in zip(ld, p, b, strict=True)]
         out = tensor_of(np.array(found, b.dtype).reshape(shape), B.dtype)

@@ -209,12 +209,26 @@ def _parts(data: Tensor, pivots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return p, lower, upper
 
 
+def _check_pivots(data: Tensor, pivots: Tensor, low: str, high: str) -> None:
+    """Rows count from 1. RuntimeError, `low` or `high`."""
+    if is_meta(pivots) or traced(pivots):
+        return
+    places = value_of(read(pivots))
+    if places.size and places.min() < 1:
+        raise RuntimeError(low)
+    if places.size and places.max() > data.shape[-2]:
+        raise RuntimeError(high)
+
+
 @op(method=False, out=True, namespace="linalg")
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
              adjoint: bool = False) -> Tensor:
     """X with A X = B (or X A = B), given A's LU factorization; of A's adjoint if asked."""
     if not left:  # X A = B is A^H X^H = B^H
         return adjoint_of(lu_solve(LU, pivots, adjoint_of(B), adjoint=not adjoint))
+    advice = "Did you properly pass the result of lu_factor?"
+    _check_pivots(LU, pivots, f"Pivots given to lu_solve must all be greater or equal to 1. {advice}",
+                  f"Pivots given to lu_solve must all be smaller or equal to LU.size(-2). {advice}")
     p, lower, upper = _parts(LU, pivots)
     if adjoint:
         y = solve_triangular(adjoint_of(upper), B, upper=False)
@@ -240,11 +254,14 @@ def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True,
               unpack_pivots: bool = True) -> Any:
     """P, L and U of the compact form."""
-    if unpack_pivots and not is_meta(LU_pivots) and not traced(LU_pivots):
-        places = value_of(read(LU_pivots))
-        if places.size and not (places.min() >= 1 and places.max() <= LU_data.shape[-2]):
-            raise RuntimeError("pivots passed to lu_unpack must be between 1 and LU.size(-2) inclusive."
-                               "Did you properly pass the result of lu_factor?")
+    if unpack_pivots:
+        if LU_pivots.dtype is not int32:
+            raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+                               "dtype.\nNote: this function is intended to be used with the output produced by "
+                               "torch.linalg.lu_factor")
+        message = ("pivots passed to lu_unpack must be between 1 and LU.size(-2) inclusive."
+                   "Did you properly pass the result of lu_factor?")
+        _check_pivots(LU_data, LU_pivots, message, message)
     p, lower, upper = _parts(LU_data, LU_pivots)
     empty = tensor_of(np.zeros(0), LU_data.dtype, LU_data)
     return result_type("lu_unpack", "P", "L", "U")(

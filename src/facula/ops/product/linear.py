@@ -30,8 +30,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x, w = input.shape, weight.shape
     rank = len(x)
     if len(w) == 2 and rank >= 2:
-        if x[-1] != w[1]:
-            raise cannot_multiply(size_of(x[:-1]), x[-1], w[1], w[0])
+        n, k = w  # unpacked: a [] of Size is Python
+        *_, last = x
+        if last != k:
+            raise cannot_multiply(size_of(x[:-1]), last, k, n)
         of = input.dtype
         if bias is None:
             if of is not weight.dtype:
@@ -42,8 +44,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
                 raise RuntimeError("mat1 and mat2 must have the same dtype, but got "
                                    f"{type_name(of)} and {type_name(weight.dtype)}")
             same_dtype(bias, weight)
-        if bias.shape != w[:1]:
-            check_added(bias.shape, (*x[:-1], w[0]))
+        if bias.shape != (n,):
+            check_added(bias.shape, (*x[:-1], n))
         return add_product(bias, input, weight, True, 1, 1, ADDMM if rank == 2 else _LINEAR)
     if len(w) == 1 and bias is None or rank == 0:
         return matmul(input, weight)

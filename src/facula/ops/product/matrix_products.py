@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, attach, new, read, view_node
 from facula.autograd.graph import Rule
 from facula.dtypes import bool_
 from facula.engine.graph.node import CONTRACT, Node, size_of
@@ -87,8 +87,8 @@ def _dotted(x: Node, y: Node) -> Tensor:
     n = x.shape[0]
     if n == 0:
         return new(constant(0, (), x.dtype))
-    left, right = reshaped(x, (1, 1, n)), reshaped(y, (1, n, 1))
-    return new(reshaped(record(CONTRACT, (left, right), None, None, (1, 1, 1), x.dtype), ()))
+    left, right = reshaped(x, (1, n)), reshaped(y, (n, 1))
+    return new(reshaped(record(CONTRACT, (left, right), None, None, (1, 1), x.dtype), ()))
 
 
 @op(out=True)
@@ -132,9 +132,8 @@ def mv_node(a: Tensor, v: Tensor) -> Node:
     m, k = x.shape
     if m * k == 0:
         return constant(0, (m,), x.dtype)
-    result = record(CONTRACT, (reshaped(x, (1, m, k)), reshaped(y, (1, k, 1))), None, None,
-                    (1, m, 1), x.dtype)
-    return reshaped(result, (m,))
+    column = view_node(y, (k, 1), (1, 1))
+    return view_node(record(CONTRACT, (x, column), None, None, (m, 1), x.dtype), (m,), (1,))
 
 
 def _check_mv(a: Tensor, v: Tensor, out: int | None = None) -> None:

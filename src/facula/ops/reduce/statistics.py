@@ -1,4 +1,4 @@
-"""Variance and what is near it, histograms, covariance."""
+"""Variance and what is near it, covariance, distances."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new
+from facula._tensor.handle import Tensor, attach, attach_many, new
 from facula.autograd.graph import Rule, by_rule
-from facula.dtypes import FLOAT, float32, float64, int64
+from facula.dtypes import BOOL, FLOAT, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
-from facula.engine.placing import meta_node
 from facula.engine.recorder import record
 from facula.engine.session import session
 from facula.errors import warn
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import constant, to_dtype
-from facula.ops.create.conversion import from_array, host_array
+from facula.ops.create.conversion import from_array
+from facula.ops.elementwise.comparison import clamp
 from facula.ops.index.gathering import index_select
 from facula.ops.product.matrix_products import mm
 from facula.ops.reduce.norms import vector_norm
@@ -36,7 +36,6 @@ from facula.ops.reduce.reduction_nodes import (
 from facula.ops.reduce.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
-from facula.ops.return_types import result_type
 from facula.ops.severing import severed
 from facula.ops.type_rules import MAGNITUDE, SPREADS
 from facula.ops.view.value_views import reshaped
@@ -159,73 +158,6 @@ var_mean = _spread_op("var", False, True)
 std_mean = _spread_op("std", True, True)
 
 
-# ---- histograms: on the host ------------------------------------------------------------------------------
-
-
-@op(out=True)
-def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
-    check_tensor(input, "histc")
-    if bins <= 0:
-        raise RuntimeError("bins must be > 0")
-    if input.dtype.category != FLOAT:
-        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
-    if is_meta(input):
-        return new(meta_node((bins,), input.dtype))
-    x = host_array(input).reshape(-1)
-    low, high = float(min), float(max)
-    if low == high and x.size:
-        low, high = float(x.min()), float(x.max())
-    if low == high:
-        low, high = low - 1, high + 1
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise RuntimeError(f"range of [{low:g}, {high:g}] is not finite")
-    if low > high:
-        raise RuntimeError("max must be larger than min")
-    x = x[(x >= low) & (x <= high)]
-    at = np.minimum(((x - x.dtype.type(low)) / x.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
-    return from_array(np.bincount(at, minlength=bins), input.dtype)
-
-
-@op
-def bincount(input: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
-    check_tensor(input, "bincount")
-    if minlength < 0:
-        raise RuntimeError("minlength should be >= 0")
-    if input.dtype.category >= FLOAT:
-        raise NotImplementedError(f'"bincount_cpu" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
-    x = host_array(input)
-    if x.size == 0 and x.ndim == 1:
-        return from_array(np.zeros(minlength), int64)
-    if x.ndim != 1 or (x.dtype.kind == "i" and x.min() < 0):
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-    x = x.astype(np.int64)
-    if weights is None:
-        return from_array(np.bincount(x, minlength=minlength), int64)
-    if weights.shape != input.shape:
-        raise RuntimeError("weights should be 1-d and have the same length as input")
-    counted = np.bincount(x, host_array(weights).astype(np.float64), minlength)
-    return from_array(counted, float32 if weights.dtype is float32 else float64)
-
-
-@op
-def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
-    check_tensor(input, "histogram")
-    if not input.dtype.is_floating_point:
-        raise NotImplementedError(f'"histogramdd" not implemented for \'{DTYPE_NAMES[input.dtype.name]}\'')
-    if isinstance(bins, Tensor) and bins.shape == (0,):
-        raise RuntimeError("torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the "
-                           "bins tensor for dimension 0")
-    count = size_of(bins.shape) - 1 if isinstance(bins, Tensor) else bins
-    if count <= 0:
-        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {count} for dimension 0")
-    x = host_array(input).reshape(-1)
-    edges = host_array(bins) if isinstance(bins, Tensor) else bins
-    weights = None if weight is None else host_array(weight).reshape(-1)
-    counts, edges = np.histogram(x, edges, range, density=density, weights=weights)
-    return result_type("histogram", "hist", "bin_edges")(
-        from_array(counts, input.dtype), from_array(edges, input.dtype))
-
-
 # ---- covariance -------------------------------------------------------------------------------------------
 
 
@@ -238,17 +170,17 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
                            "dimensions")
     if input.dtype.name == "bool":
         raise RuntimeError("cov(): bool dtype is not supported for input")
-    x = input if input.dtype.category >= FLOAT else to_dtype(input, defaults.get_default_dtype())
-    x = x.reshape(1, -1) if rank < 2 else x
+    x = input.reshape(1, -1) if rank < 2 else input
     n = x.shape[1]
-    w = None
-    if fweights is not None:
-        w = fweights
-    if aweights is not None:
-        w = aweights if w is None else w * aweights
+    for name, w in (("fweights", fweights), ("aweights", aweights)):
+        if w is not None:
+            _check_weights(name, w, n)
+    w = fweights if aweights is None else aweights if fweights is None else fweights * aweights
+    # numbers are divided in the dtype to which observations and weights are promoted
+    x = x if x.dtype.category >= FLOAT or w is not None and w.dtype.category >= FLOAT else to_dtype(
+        x, defaults.get_default_dtype())
     total: Any = n
     if w is not None:
-        w = to_dtype(w, x.dtype)
         total = w.sum()
         mean = (x * w).sum(1) / total
         require(total, lambda x: x != 0, RuntimeError, "cov(): weights sum to zero, can't be normalized")
@@ -262,17 +194,33 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: A
     elif aweights is None:
         norm = total - correction
     else:
-        ww = w * aweights
-        norm = total - correction * (ww.sum() / total)
-    if not isinstance(norm, Tensor) and norm <= 0:
-        warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
-             "observations.", UserWarning)
-        norm = 0
+        norm = total - correction * ((w * aweights).sum() / total)
+    if not isinstance(norm, Tensor):
+        if norm <= 0:
+            warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of "
+                 "observations.", UserWarning)
+    else:
+        norm = clamp(norm, 0)
     right = centred if w is None else centred * w
     right = right.t()
     product = mm(centred, right.conj() if x.dtype.is_complex else right)
     out: Tensor = product / norm
     return out.squeeze()
+
+
+def _check_weights(name: str, w: Tensor, n: int) -> None:
+    """Refuse what cannot weigh `n` observations, in torch's words."""
+    if len(w.shape) > 1:
+        raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with "
+                           f"{len(w.shape)} dimensions")
+    whole = name == "fweights"
+    if whole and not BOOL < w.dtype.category < FLOAT or not whole and not w.dtype.is_floating_point:
+        raise RuntimeError(f"cov(): expected {name} to have {'integral' if whole else 'floating point'} dtype but got "
+                           f"{name} with {DTYPE_NAMES[w.dtype.name]} dtype")
+    if size_of(w.shape) != n:
+        raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but "
+                           f"got {size_of(w.shape)} != {n}")
+    require(w, lambda x: x >= 0, RuntimeError, f"cov(): {name} cannot be negative")
 
 
 @op

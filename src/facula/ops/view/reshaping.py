@@ -11,11 +11,11 @@ from facula._tensor.layout import is_row_major, view_strides
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
-from facula.ops.arguments import check_tensor, ints, wrap_dim
+from facula.ops.arguments import check_tensor, distinct_dims, ints, wrap_dim
 from facula.ops.registry import op
 from facula.ops.view.dtype_views import view_dtype
 from facula.ops.view.regions import Ints
-from facula.ops.view.value_views import reshape_value
+from facula.ops.view.value_views import VIEW_RULE, reshape_value
 from facula.ops.view.views import geometry, make_view
 from facula.size import Size
 
@@ -132,7 +132,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension, row after row: a view if they lie so without gaps."""
     if input._storage is not None and not is_row_major(input.shape, input._strides):
-        return reshape_value(input, (size_of(input.shape),))
+        return reshape_value(input, (size_of(input.shape),), VIEW_RULE)  # not the input itself, were it one repeated
     return reshape(input, (size_of(input.shape),))
 
 
@@ -163,11 +163,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     if dim is None:
         drop, rule = set(range(n)), _SQUEEZE[0]
     elif isinstance(dim, (tuple, list)):
-        dims = [wrap_dim(d, n) for d in dim]
-        drop, rule = set(dims), _SQUEEZE[2]
-        if len(drop) != len(dims):
-            raise RuntimeError(f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple "
-                               "times in the list of dims")
+        drop, rule = set(distinct_dims(dim, n)), _SQUEEZE[2]
     else:
         drop, rule = {wrap_dim(dim, n)}, _SQUEEZE[1]
     keep = [d for d in range(n) if shape[d] != 1 or d not in drop]

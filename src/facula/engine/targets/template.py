@@ -25,7 +25,7 @@ from facula.engine.trace.structure import MOST_NODES, Outcome, kinds_of, structu
 from facula.errors import VerifyError
 
 MOST = 8  # templates of a structure that have not been of use: with so many no more are made
-MISS, TRACED = 8, 4  # what a plan costs that is not had at once, in plans that are; and what of that a template is worth
+MISS, TRACED = 8, 4  # what a plan costs that is not had at once, in plans that are; what of that a template is worth
 PATIENCE = 6  # plans of a structure that are made before another template is, at most
 LINE_BYTES = 150  # of a template's function, for each line
 
@@ -113,7 +113,9 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
         entry.missed = 0
         try:  # every kernel has been printed: none is printed of symbols
             template = template_of(order, leaves, outputs, numbers_at, donated, machine)
-        except (Untraceable, AttributeError, TypeError):  # a symbol was asked for what it cannot do
+        except Exception as error:  # it may be that a symbol was asked for what it cannot do: then there is no template
+            if config.VERIFY.value and not isinstance(error, (Untraceable, AttributeError, TypeError)):
+                raise
             entry.useless = MOST
         else:
             entry.templates.insert(0, template)
