@@ -27,12 +27,12 @@ def simplify(
     position = {node: k for k, node in enumerate(nodes)}
     pending = [n for n in graph.outputs if n not in graph.leaves]
     graph.kept.update(pending)
-    needed: set[Node] = set()
+    needed: dict[Node, None] = {}  # in order: the plan of a structure is the same each time
     while pending:
         node = pending.pop()
         if node in needed or size_of(node.shape) == 0:
             continue
-        needed.add(node)
+        needed[node] = None
         if in_loops(node):
             graph.loops.add(node)
             graph.reads[node] = _reads(node, graph)
@@ -58,7 +58,7 @@ def simplify(
     return graph
 
 
-def _share_memory(graph: Graph, needed: set[Node]) -> None:
+def _share_memory(graph: Graph, needed: dict[Node, None]) -> None:
     """An output that is nothing but a reshaped result of a step of its own is not copied from it."""
     outputs = set(graph.outputs)
     read = {source for reads in graph.reads.values() for source, _ in reads}
@@ -74,7 +74,7 @@ def _share_memory(graph: Graph, needed: set[Node]) -> None:
             continue
         if size_of(source.shape) == size_of(view.shape) and is_identity(map, size_of(view.shape)):
             graph.same[source] = view
-            needed.discard(view)
+            needed.pop(view, None)
             graph.loops.discard(view)
             del graph.reads[view]
 

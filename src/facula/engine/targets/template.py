@@ -85,7 +85,7 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
     """As `compile_plan`."""
     if machine.programs or config.DEBUG.value or len(order) > MOST_NODES:
         return compile_plan(order, leaves, outputs, numbers_at, donated, machine)
-    structure, sizes = structure_of(order, leaves, outputs, donated)
+    structure, sizes = structure_of(order, leaves, outputs, numbers_at, donated)
     entry: _Known | None = known.get(structure)
     if entry is None:
         entry = _Known()

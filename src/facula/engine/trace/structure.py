@@ -24,7 +24,7 @@ credits: dict[int, int] = {}
 CREDIT = 32
 
 
-def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[Node],
+def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequence[Node], numbers_at: dict[Node, int],
                  donated: frozenset[Node]) -> tuple[Structure, list[int]]:
     """The structure of what `compile_plan` is given, and its sizes."""
     places: dict[Node, int] = {leaf: -1 - k for k, leaf in enumerate(leaves)}
@@ -52,6 +52,7 @@ def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequenc
                 sizes.extend(source.shape)
             parts.append(place)
         places[node] = k
+    parts.append(tuple([(places[node], at) for node, at in numbers_at.items()]))
     parts.append(tuple([places[node] for node in outputs]))
     parts.append(tuple(sorted([places[leaf] for leaf in donated])))
     return tuple(parts), [n for n in sizes if not -2 < n < ANY]
