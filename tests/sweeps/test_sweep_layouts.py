@@ -158,8 +158,8 @@ def shared(library, name, sample, place):
 
 # One of each way in which results come to lie: whether a write is seen follows from strides, which the sweep above
 # compares for all operations.
-WRITTEN = """add relu where lerp clone softmax cumsum sort flip index_fill gather tril cat stack matmul addmm sum mean amax
-    masked_fill select_scatter permute expand roll conv1d conv2d nn.functional.max_pool2d nn.functional.avg_pool2d
+WRITTEN = """add relu where lerp clone softmax cumsum sort flip index_fill gather tril cat stack matmul addmm sum mean
+    amax masked_fill select_scatter permute expand roll conv1d conv2d nn.functional.max_pool2d nn.functional.avg_pool2d
     nn.functional.batch_norm nn.functional.group_norm nn.functional.layer_norm nn.functional.interpolate
     nn.functional.pad linalg.inv linalg.qr linalg.solve linalg.svd linalg.cholesky rand_like zeros_like
     empty_like""".split()
