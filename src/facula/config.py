@@ -153,6 +153,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "pending_bytes": Threshold(64 << 20, 1 << 20, "bytes of new arrays, made while the same work is pending, after "
                                "which it is computed"),
     "replace_bytes": Threshold(1 << 20, 1, "bytes from which a result takes the memory of what it replaces"),
+    "row_tensors": Threshold(32, 2, "gradients and tensors of state from which parameters that are alike are updated "
+                             "as one"),
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
     "new_graphs": Threshold(2, 0, "graphs never seen before, in a row, after which such are run in pieces"),
     "piece_sights": Threshold(8, 1, "runs of such a piece, in pieces of its own, before it is compiled"),

@@ -87,6 +87,9 @@ for _d in ALL:  # arithmetic on the two 16-bit floats happens in float32, rounde
 half, double, short, long, cfloat, cdouble = float16, float64, int16, int64, complex64, complex128
 
 # What PyTorch's errors call a type where C++ speaks.
+DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+               "float16": "Half", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+               "complex128": "ComplexDouble", "bool": "Bool", "bfloat16": "BFloat16"}
 CPP_NAMES = {
     "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
     "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float",

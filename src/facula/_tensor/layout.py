@@ -57,6 +57,24 @@ def dense_order(shape: Ints, strides: Ints) -> Ints | None:
     return order if lies_in(shape, strides, order) else None
 
 
+def partly_shared(shape: Ints, strides: Ints, start: int, other: Ints, theirs: Ints, begin: int) -> bool:
+    """Do two regions of one memory share some elements, and are not the same? Starts count as strides do. Of what has
+    gaps or overlaps itself PyTorch does not ask, and neither is it here.
+
+    >>> partly_shared((4,), (1,), 0, (4,), (1,), 2), partly_shared((4,), (1,), 0, (4,), (1,), 4)
+    (True, False)
+    >>> partly_shared((2, 2), (2, 1), 0, (2, 2), (2, 1), 0), partly_shared((2, 2), (2, 1), 0, (2, 2), (1, 2), 0)
+    (False, True)
+    """
+    if dense_order(shape, strides) is None or dense_order(other, theirs) is None:
+        return False
+    size, length = size_of(shape), size_of(other)
+    if start == begin and size == length:
+        mine = [(n, s) for n, s in zip(shape, strides, strict=True) if n > 1]
+        return mine != [(n, s) for n, s in zip(other, theirs, strict=True) if n > 1]
+    return start < begin + length and begin < start + size and size > 0 and length > 0
+
+
 @lru_cache(4096)
 def preserved(shape: Ints, strides: Ints) -> Layout | None:
     """The layout of a copy of one tensor (torch.preserve_format): its own if that is dense, else one in the order of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import facula._tensor.inference
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
 from facula._tensor.handle import OUTSIDE, Tensor, attach, device_of, is_meta, share, strides_of
 from facula._tensor.outside import address
 from facula.autograd.graph import Rule
-from facula.dtypes import bool_, int64
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
 from facula.errors import warn
@@ -39,7 +39,15 @@ prop("names", lambda self: (None,) * len(self.shape))
 prop("name", lambda self: None)
 prop("output_nr", lambda self: self._output_nr)
 prop("retains_grad", lambda self: bool(self._retains))
-prop("_version", lambda self: (self._storage.version if self._storage is not None else self._seen) % OUTSIDE)
+
+
+def _version(self: Tensor) -> int:
+    if self._inference:
+        raise RuntimeError("Inference tensors do not track version counter.")
+    return (self._storage.version if self._storage is not None else self._seen) % OUTSIDE  # type: ignore[no-any-return]
+
+
+prop("_version", _version)
 prop("_cdata", id)
 prop("_backward_hooks", lambda self: self._hooks)
 
@@ -268,8 +276,8 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions along which `size` would be broadcast to give this shape."""
     from facula.ops.create.creation import sizes_of
     from facula.ops.elementwise.pointwise import sum_to
-    out = sum_to(self, sizes_of(size, "sum_to_size"))
-    return out.to(int64) if out.dtype is bool_ else out  # a sum, even of one
+    shape = sizes_of(size, "sum_to_size")
+    return sum_to(self, shape) if shape else self.sum()  # of one element too: integers become int64
 
 
 def _reversed(self: Tensor) -> Tensor:

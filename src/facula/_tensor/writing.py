@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, strides_of, update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, refuse_overlap, share, strides_of, update
 from facula._tensor.layout import order_of_format, strides_in, suggested
 from facula._tensor.outside import grow, take_shape
 from facula._tensor.tape_methods import take_over
@@ -36,6 +36,8 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         return fill_(self, src)
     if src is self:
         return self
+    if self._storage is not None:
+        refuse_overlap(self, (src,))
     if src.dtype is not self.dtype:
         src = to_dtype(src, self.dtype)
     if src.shape != self.shape:

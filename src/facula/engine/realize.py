@@ -293,7 +293,13 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
     if plan is None:
         step.target.interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
         return
-    results = allocate_results(step, plan, leaves)
+    run_into(step, plan, recipe, nodes, leaves, numbers, allocate_results(step, plan, leaves), bool(step.written))
+
+
+def run_into(step: Step, plan: Program, recipe: bytes | None, nodes: list[Node], leaves: list[Node], numbers: list[Any],
+             results: list[Buffer], overwrites: bool) -> None:
+    """Have `plan` (with its recipe) compute `nodes` as `step` says, into `results`. `overwrites`: that may be memory
+    which it reads."""
     if recipe is not None and _log is None:
         plan.execute(recipe, nodes, leaves, numbers, results)
         return
@@ -307,7 +313,7 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
             _logged(plan, memory, picked, results)
         step.computed(nodes, results)
     except BaseException:
-        if step.written and _log is None:  # memory may have been overwritten: this cannot be run again, only on
+        if overwrites and _log is None:  # memory may have been overwritten: this cannot be run again, only on
             run()
             step.computed(nodes, results)
         raise

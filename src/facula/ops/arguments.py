@@ -24,6 +24,15 @@ def wrap_dim(dim: Any, rank: int) -> int:
     return k + n if k < 0 else k
 
 
+def distinct_dims(dims: Any, rank: int) -> list[int]:
+    """`wrap_dim` of each, in their order; RuntimeError if one comes twice."""
+    found = [wrap_dim(k, rank) for k in dims]
+    for k in found:
+        if found.count(k) > 1:
+            raise RuntimeError(f"dim {k} appears multiple times in the list of dims")
+    return found
+
+
 def dims_of(dim: Any, rank: int) -> tuple[int, ...]:
     """The reduced dimensions, sorted; all of them for None or an empty list."""
     if dim is None:
@@ -34,10 +43,7 @@ def dims_of(dim: Any, rank: int) -> tuple[int, ...]:
     if isinstance(dim, (tuple, list)):
         if not dim:
             return tuple(range(rank))
-        found = [wrap_dim(k, rank) for k in dim]
-        for k in found:
-            if found.count(k) > 1:
-                raise RuntimeError(f"dim {k} appears multiple times in the list of dims")
+        found = distinct_dims(dim, rank)
         return tuple(sorted(found)) if rank else ()
     k = wrap_dim(dim, rank)
     return (k,) if rank else ()

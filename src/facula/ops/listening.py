@@ -275,6 +275,11 @@ def end() -> None:
             _change_sides(False)
 
 
+def anybody() -> bool:
+    """Does somebody listen?"""
+    return _listeners > 0
+
+
 def noticed(values: Any) -> bool:
     """Is there a type with a `__torch_function__` among the arguments that an operation could not use, and nobody has
     listened so far? Then it does from now on. A type that is no tensor has no other way to say so."""

@@ -15,16 +15,17 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, layout_of, read, update
+from facula._tensor.handle import Tensor, device_of, inferred, layout_of, read, refuse_overlap, refuse_write, update
 from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
-from facula.dtypes import can_cast
+from facula.dtypes import DTYPE_NAMES, can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere
 from facula.engine.session import session
 from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.out_types import COMPUTES_IN_IT, check_out, converts
 from facula.ops.result_layouts import ruled
 from facula.ops.spelling import respelled
 
@@ -38,10 +39,6 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 
 __all__ = ["DTYPE_NAMES", "FUNCTIONS", "METHODS", "NAMESPACES", "alias_of", "also", "explained", "functional",
            "in_place", "method", "op", "store_out", "withdraw", "write_back"]
-
-DTYPE_NAMES = {"uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-               "float16": "Half", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
-               "complex128": "ComplexDouble", "bool": "Bool", "bfloat16": "BFloat16"}
 
 
 @overload
@@ -185,6 +182,8 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
+            if self._storage is not None:
+                refuse_overlap(self, args if not kwargs else (*args, *kwargs.values()))
             if others:  # read and write in one
                 with session.lock:
                     return write_back(self, body(self, *args, **kwargs), name)
@@ -203,6 +202,8 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
     other threads the caller has taken his turn."""
+    if inferred:
+        refuse_write(t)
     if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):
@@ -235,6 +236,8 @@ def store(t: Tensor, result: Tensor, what: str) -> Tensor:
 
 
 def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
+    name = body.__name__
+
     @functools.wraps(body)
     def form(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is None:
@@ -248,6 +251,8 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
                     explain(body, args, kwargs, error)
                     raise
             return form(*again[0], **again[1])
+        if name in COMPUTES_IN_IT and kwargs.get("dtype") is None and isinstance(out, Tensor):
+            kwargs = {**kwargs, "dtype": out.dtype}
         try:
             result = body(*args, **kwargs)
         except MISTAKES as error:
@@ -256,11 +261,15 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             result = body(*again[0], **again[1])
         if isinstance(out, Tensor):
-            return store_out(out, result, body.__name__)
+            if out._storage is not None:
+                refuse_overlap(out, args[0] if args and isinstance(args[0], (tuple, list)) else args)
+            return store_out(out, result, "" if converts(name, args, kwargs) else name)
         if len(out) != len(result):
-            raise TypeError(f"{body.__name__}: out= takes {len(result)} tensors, got {len(out)}")
+            raise TypeError(f"{name}: out= takes {len(result)} tensors, got {len(out)}")
         for o, r in zip(out, result, strict=False):
-            store_out(o, r, body.__name__)
+            if o._storage is not None:
+                refuse_overlap(o, args)
+            store_out(o, r, name)
         return type(result)(out) if not hasattr(result, "_fields") else type(result)(*out)
     return form
 
@@ -270,10 +279,11 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
     if out._rg or result._rg:
         raise RuntimeError(f"{what}(): functions with out=... arguments don't support automatic differentiation, "
                            "but one of the arguments requires grad.")
-    if not can_cast(result.dtype, out.dtype):
-        raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
-                           f"{DTYPE_NAMES[out.dtype.name]}")
     if result.dtype is not out.dtype:
+        check_out(what, result.dtype, out.dtype)
+        if not can_cast(result.dtype, out.dtype):
+            raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
+                               f"{DTYPE_NAMES[out.dtype.name]}")
         from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
     if elsewhere and device_of(out) is not device_of(result):

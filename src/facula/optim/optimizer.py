@@ -18,6 +18,7 @@ from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
 
 from ._flush import flush
+from ._rows import updated
 from ._scalars import Steps
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
@@ -412,7 +413,9 @@ class TensorOptimizer(Optimizer):
                     unseen.add(storage)
                 if start is not None and not states.get(param):
                     start(group, param, states[param])
-            self._update_group(group, params)
+            left = updated(self, group, params)
+            if left:
+                self._update_group(group, left)
 
     _start: Any = None
 

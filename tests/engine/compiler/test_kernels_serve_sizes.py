@@ -9,10 +9,11 @@ import random
 import numpy as np
 import pytest
 
-from compiler_harness import expand, fn, g, leaf, permute, plan, reduce, reshape, sliced
+from compiler_harness import const, expand, fn, g, index, leaf, permute, plan, reduce, reshape, sliced
 from facula import config
 from facula import dtypes as dt
 from facula.engine.compiler import printed
+from facula.engine.graph.node import Node
 
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(config.THRESHOLD.value), reason="counts by the defaults")]
 REDUCTIONS = [g.SUM, g.PROD, g.MAX, g.MIN, g.ARGMAX]
@@ -32,7 +33,7 @@ def sample(shape, d):
 
 
 def program(rng, sizes):
-    """A reduction (of a view, with a second phase) over `sizes`: the same for the same draws."""
+    """A reduction (of a view, by coordinates, of gathered rows, in two phases): the same for the same draws."""
     d = rng.choice(TYPES)
     x = sample(sizes, d)
     if rng.random() < 0.5:
@@ -41,6 +42,13 @@ def program(rng, sizes):
         x = sliced(x, tuple([slice(rng.randint(0, 1), None, rng.choice([1, 2])) for _ in x.shape]))
     if rng.random() < 0.5:
         x = fn("add", x, expand(sample(x.shape[-1:], d), x.shape))
+    if rng.random() < 0.3:
+        at = index(x.shape, rng.randrange(len(x.shape)))
+        x = fn("where", fn("lt", at, const(3, x.shape, dt.int64), dtype=dt.bool_), x, fn("neg", x), dtype=d)
+    if rng.random() < 0.3:
+        table, rows = rng.choice([x, sample((7, *x.shape[1:]), d)]), leaf(np.zeros(x.shape[:1], np.int64))
+        if len(x.shape) == 2:
+            x = fn("mul", x, Node(g.GATHER, (table, rows), None, None, x.shape, d))
     dims = tuple(sorted(rng.sample(range(len(sizes)), rng.randint(1, len(sizes)))))
     of = rng.choice(REDUCTIONS)
     dims = dims[:1] if of is g.ARGMAX else dims
@@ -53,7 +61,7 @@ def program(rng, sizes):
     return [second] if rng.random() < 0.3 else [reduce(g.SUM, second, dims), first]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(100))
 def test_reductions_of_random_sizes(seed):
     rng = random.Random(seed)
     rank = rng.randint(1, 4)

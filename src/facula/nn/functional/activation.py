@@ -160,6 +160,9 @@ def prelu(input: Any, weight: Any) -> Any:
 def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
           inplace: bool = False) -> Any:
     """Leaky ReLU, its slope drawn from [lower, upper] for each negative element while training."""
+    if not lower <= upper:
+        raise RuntimeError("rrelu: Lower bound should be less than or equal to the upper bound, but got "
+                           f"lower={lower} and upper={upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     # A number for each negative element only, in double precision: as PyTorch draws them.

@@ -41,6 +41,10 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+    of = query.dtype
+    heads = query, key, value
+    if of.compute is not of:  # one rounding, of the result: as PyTorch
+        query, key, value = query.float(), key.float(), value.float()
     scores = (query * scale) @ key.transpose(-2, -1)
     nothing = None
     if is_causal:
@@ -56,10 +60,11 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     weights = _weights(scores, nothing)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
-    out = weights @ value
-    if query._storage is not None and out.shape == query.shape and len(out.shape) == 4 and dropout_p == 0.0 \
-            and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1:
-        lay(out, layout_of(query))  # so that heads are joined without a copy
+    out = (weights @ value).to(of)
+    given = heads[0]
+    if given._storage is not None and out.shape == given.shape and len(out.shape) == 4 and dropout_p == 0.0 \
+            and all(t.stride(-1) == 1 for t in heads):
+        lay(out, layout_of(given))  # so that heads are joined without a copy
     return out
 
 
@@ -179,9 +184,11 @@ def multi_head_attention_forward(
         added += 1
     mask = _joined_masks(attn_mask, key_padding_mask, added, batch, num_heads)
 
-    scores = (q * math.sqrt(1.0 / head)) @ k.transpose(-2, -1)
-    if mask is not None:
-        scores = scores + mask
+    q, k = q * math.sqrt(1.0 / head), k.transpose(-2, -1)
+    if mask is not None and mask.dtype is q.dtype:
+        scores = facula.baddbmm(mask, q, k)  # rounded once
+    else:
+        scores = q @ k if mask is None else q @ k + mask
     weights = _weights(scores, None if mask is None else _nothing(mask))
     if dropout_p > 0.0 and training:
         weights = dropout(weights, dropout_p)
@@ -189,7 +196,7 @@ def multi_head_attention_forward(
     out = linear(mixed, out_proj_weight, out_proj_bias).reshape(length, batch, width)
     if not need_weights:
         return (out if batched else out.squeeze(1)), None
-    weights = weights.reshape(batch, num_heads, length, k.size(1))
+    weights = weights.reshape(batch, num_heads, length, k.size(2))
     if average_attn_weights:
         weights = weights.mean(1)
     return (out, weights) if batched else (out.squeeze(1), weights.squeeze(0))

@@ -14,6 +14,7 @@ from facula.ops.registry import DTYPE_NAMES, functional
 from facula.ops.requirements import require
 from facula.ops.severing import leaned
 
+from .. import _reduction
 from .._reduction import reduce_values
 from .loss import _chosen
 
@@ -268,6 +269,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
         RuntimeError: the shapes do not fit.
     """
     reduction = _chosen(reduction, size_average, reduce)
+    _reduction.get_enum(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -304,6 +306,7 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: Any = None, re
         RuntimeError: the shapes do not fit.
     """
     reduction = _chosen(reduction, size_average, reduce)
+    _reduction.get_enum(reduction)
     if input.dim() > 2 or (input.numel() == 0 and (input.dim() < 2 or input.size(1) == 0)):
         raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
                            f"{list(input.shape)}")

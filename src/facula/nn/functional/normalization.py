@@ -10,6 +10,7 @@ from typing import Any
 import facula
 from facula.engine.threads import turn
 from facula.ops.arrange.padding import pad
+from facula.ops.images import closed, opened
 from facula.ops.norm import normalization as ops
 from facula.ops.registry import functional
 
@@ -146,10 +147,11 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{input.type()[6:-6]}'")
     _check_dtypes(input, running_mean, running_var, weight, bias)
-    x = _widened(input)
-    channel = (1, -1) + (1,) * (input.dim() - 2)
+    x, first = opened(input)
+    x = _widened(x)
+    channel = (1, -1) + (1,) * (input.dim() - 2) if first == 2 else (-1,)
     if training:
-        dims = (0, *range(2, input.dim()))
+        dims = (0, *range(first, first + input.dim() - 2))
         mean = x.mean(dims, keepdim=True)
         centred = x - mean
         variance = (centred * centred).mean(dims, keepdim=True)
@@ -164,7 +166,7 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         result = result * weight.reshape(channel)
     if bias is not None:
         result = result + bias.reshape(channel)
-    return _narrowed(result, input)
+    return closed(_narrowed(result, input), first)
 
 
 def _update_statistics(running_mean: Any, running_var: Any, mean: Any, variance: Any, momentum: float,

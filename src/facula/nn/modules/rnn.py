@@ -119,6 +119,11 @@ class RNNBase(Module):
                  f"num_layers={num_layers}")
         if not isinstance(hidden_size, int):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
+        for name, flag in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
+        if input_size <= 0:
+            raise ValueError("input_size must be greater than zero")
         if hidden_size <= 0:
             raise ValueError("hidden_size must be greater than zero")
         if num_layers <= 0:
@@ -178,6 +183,10 @@ class RNNBase(Module):
             init.uniform_(weight, -bound, bound)
 
     def _check(self, input: Any, sizes: Any) -> None:
+        of = getattr(self, self._flat_weights_names[0]).dtype
+        if input.dtype is not of:
+            raise ValueError(f"RNN input dtype ({input.dtype}) does not match weight dtype ({of}). Convert input: "
+                             f"input.to({of}), or convert model: model.to({input.dtype})")
         want = 2 if sizes is not None else 3
         if input.dim() != want:
             raise RuntimeError(f"input must have {want} dimensions, got {input.dim()}")

@@ -21,6 +21,7 @@ from facula.ops.elementwise.comparison import clamp
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
+from facula.ops.images import closed, opened
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.indexed_rows import rows
 from facula.ops.index.masking import where
@@ -156,7 +157,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if not input.shape[0]:
         return severed(new(constant(0, (*input.shape[:2], *out), of)), input, name="UpsampleBackward0")
     corners = bool(align_corners)
-    x = input if plain else to_dtype(input, of.compute)
+    x, first = opened(input)
+    x = x if plain else to_dtype(x, of.compute)
     for k, (s, o, f) in enumerate(zip(input.shape[2:], out, factors, strict=True)):
         if plain:
             table, weights = _nearest(s, o, f, mode == "nearest-exact")
@@ -164,8 +166,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
             table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
         else:
             table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        x = taps(x, 2 + k, table, weights, not antialias)
-    return to_dtype(x, of)
+        x = taps(x, first + k, table, weights, not antialias)
+    return closed(to_dtype(x, of), first)
 
 
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}

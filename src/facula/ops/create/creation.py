@@ -18,6 +18,7 @@ from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.errors import warn
 from facula.layouts import preserve_format as _preserve
+from facula.layouts import strided
 from facula.ops.casting import constant
 from facula.ops.create.pinned import as_told
 from facula.ops.registry import DTYPE_NAMES, method, op, store_out
@@ -99,12 +100,19 @@ def everywhere(value: Any, shape: Size, of: dtype, layout: Layout | None) -> Ten
     return laid(constant(value, tuple([shape[d] for d in layout[0]]), of), shape, layout[1])
 
 
+def only_strided(layout: Any, what: str, error: type[Exception] = NotImplementedError) -> None:
+    """Refuse every layout but torch.strided: no other is implemented."""
+    if layout is not None and layout is not strided:
+        raise error(f"{what} is implemented for strided tensors only, got layout={layout}")
+
+
 # ---- one value everywhere -------------------------------------------------------------------------------
 
 
 def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dtype: Any = None, layout: Any = None,
             device: Any = None, requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None,
             names: Any = None, **more: Any) -> Tensor:
+    only_strided(layout, what)
     if "size" in more and not places:
         places = (more.pop("size"),)
     if more:
@@ -119,8 +127,8 @@ def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dty
         from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
     shape = sizes_of(places, what)
-    layout = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
-    return finish(everywhere(value, shape, of, layout), device, requires_grad, out, what, pin_memory)
+    order = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
+    return finish(everywhere(value, shape, of, order), device, requires_grad, out, what, pin_memory)
 
 
 @op(method=False)
@@ -170,6 +178,7 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
           requires_grad: bool = False, memory_format: Any = None, pin_memory: bool = False, out: Any = None) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"{what}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    only_strided(layout, what)
     of = input.dtype if dtype is None else _dtype(dtype, what)
     if what == "full_like":
         from facula.ops.index.masking import scalar_value
@@ -244,6 +253,7 @@ def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None
 def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
                   requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A tensor to be written yet, with the given strides."""
+    only_strided(layout, "empty_strided")
     shape, strides = sizes_of((size,), "empty_strided"), tuple(stride)
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
@@ -255,7 +265,18 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
 @op(method=False)
 def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
     """A tensor whose dimensions lie in memory in the order of `physical_layout`."""
-    strides = strides_in(tuple(size), tuple(physical_layout))
+    size, order = tuple(size), tuple(physical_layout)
+    rank = len(size)
+    if len(order) != rank:
+        raise RuntimeError("Number of dimensions in size does not match the length of the physical_layout; i.e. "
+                           f"len(size) = {rank} is not equal to len(physical_layout) = {len(order)}")
+    for k, d in enumerate(order):
+        if not 0 <= d < rank:
+            raise RuntimeError(f"Dimension out of range (expected to be between 0 and {rank - 1}, but got {d} at index "
+                               f"{k}). Negative dims are not supported by empty_permuted.")
+    if len(set(order)) != rank:
+        raise RuntimeError("Duplicate dim not allowed")
+    strides = strides_in(size, order)
     return empty_strided(size, strides, **options)
 
 
@@ -280,6 +301,7 @@ def _plain(x: Any) -> Any:
 def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
            requires_grad: bool = False, pin_memory: bool = False, **named: Any) -> Tensor:
     """`arange(end)`, `arange(start, end)`, `arange(start, end, step)`: numbers from start up to end, without it."""
+    only_strided(layout, "arange")
     given = [_plain(b) for b in bounds]
     if len(given) == 1:
         given = [0, given[0]] if "end" not in named else given
@@ -303,12 +325,14 @@ def arange(*bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None,
         of = int64
     else:
         of = defaults.get_default_dtype()
+    if of.name == "bool" or of.is_complex:
+        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{DTYPE_NAMES[of.name]}'")
     if of.category < FLOAT:
         n = max(0, math.ceil((end - start) / step))
         start, end, step = int(start), int(end), int(step)
         if of is int64:  # exact beyond 2**53; torch counts the elements of the other types in double
-            if step == 0:
-                raise RuntimeError("step must be nonzero")
+            if step == 0:  # a fraction that was rounded
+                raise ValueError("step must be nonzero")
             n = max(0, -((start - end) // step))
     else:
         n = max(0, math.ceil((end - start) / step))
@@ -360,6 +384,8 @@ def _line(start: Any, end: Any, steps: int, of: dtype, what: str) -> np.ndarray:
 def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None,
              device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`steps` numbers from start to end, both among them."""
+    _count_of_steps(steps, "linspace")
+    only_strided(layout, "linspace")
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "linspace")
     if steps >= 0 and _on_meta(device, "linspace"):
@@ -372,11 +398,18 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None,
              layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`base` to the powers that `linspace(start, end, steps)` gives."""
+    _count_of_steps(steps, "logspace")
+    only_strided(layout, "logspace")
     start, end = _plain(start), _plain(end)
     of = _sequence_dtype(start, end, dtype, out, "logspace")
     line = _line(start, end, int(steps), of, "logspace")
     values = np.power(line.dtype.type(base), line)
     return finish(_numbers(values, of), device, requires_grad, out, "logspace", pin_memory)
+
+
+def _count_of_steps(steps: Any, what: str) -> None:
+    if not hasattr(type(steps), "__index__"):
+        raise TypeError(f"{what}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
 
 
 def _sequence_dtype(start: Any, end: Any, of: Any, out: Any, what: str) -> dtype:
@@ -392,6 +425,7 @@ def _sequence_dtype(start: Any, end: Any, of: Any, out: Any, what: str) -> dtype
 def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
+    only_strided(layout, "eye")
     m = n if m is None else m
     if n < 0 or m < 0:
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")

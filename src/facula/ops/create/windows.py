@@ -8,12 +8,13 @@ import numpy as np
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import float32
-from facula.ops.create.creation import _dtype, _numbers, finish
+from facula.ops.create.creation import _dtype, _numbers, finish, only_strided
 from facula.ops.registry import op
 
 
 def _window(n: int, periodic: bool, what: str, formula: Any, dtype: Any = None, layout: Any = None,
             device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    only_strided(layout, what, RuntimeError)
     of = _dtype(dtype, what)
     if not of.is_floating_point:
         raise RuntimeError(f"{what} expects floating point dtypes, got: {of}")
@@ -68,6 +69,7 @@ def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0,
 def _signal(what: str, formula: Any, size: int, sym: bool, dtype: Any = None, layout: Any = None,
             device: Any = None, requires_grad: bool = False) -> Tensor:
     """`formula(k, n)` at k = 0 .. size - 1, of a window that repeats after n + 1 (periodic: n) elements."""
+    only_strided(layout, what, ValueError)
     of = _dtype(dtype, what)
     if of.name not in ("float32", "float64"):
         raise ValueError(f"{what} expects float32 or float64 dtypes, got: {of}")

@@ -14,7 +14,7 @@ from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import both, either
 from facula.ops.elementwise.pointwise import apply, apply2
-from facula.ops.elementwise.refusals import check_operands, refuse_complex
+from facula.ops.elementwise.refusals import check_operands, refuse_complex, want_operands
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
@@ -112,6 +112,7 @@ sub = _additive("sub", _sub, -1.0, _general_sub)
 @op(types=PROMOTED)
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
+    want_operands("rsub", input)
     return sub(other, input, alpha=alpha)  # type: ignore[no-any-return]
 
 
@@ -199,6 +200,7 @@ def remainder(input: Any, other: Any) -> Tensor:
 @op(inplace=True, out=True, types=PROMOTED, rules=(_fmod,))
 def fmod(input: Any, other: Any) -> Tensor:
     """C's fmod: the sign of the dividend."""
+    want_operands("fmod", input)
     return _divided("fmod_cpu", _fmod, input, other)
 
 

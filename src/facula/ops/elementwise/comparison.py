@@ -14,7 +14,7 @@ from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import truth_values
 from facula.ops.elementwise.pointwise import apply, apply1
-from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, refuse_unordered
+from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, refuse_unordered, want_operands
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.type_rules import PROMOTED, PROMOTED_OF_THREE, SAME, TRUTH
@@ -38,17 +38,21 @@ def _compared(name: str) -> Callable[..., Tensor]:
 
 
 for _name in ("eq", "ne"):
-    truth_values(_name, _compared(_name))
+    truth_values(_name, _compared(_name), 1)
 for _name in ("lt", "le", "gt", "ge"):
-    op(real_only(_name, _compared(_name)), inplace=True, out=True, types=TRUTH)
+    op(real_only(_name, _compared(_name), 1), inplace=True, out=True, types=TRUTH)
 
 
 @op(method=True, types=TRUTH)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|, element by element."""
+    want_operands("isclose", input, other)
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{dtype_word(input)} did not match {dtype_word(other)}")
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if tolerance < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {tolerance}")
     with_nan = input.eq(other)
     if equal_nan and input.dtype.category >= FLOAT:
         with_nan = with_nan | (input.isnan() & other.isnan())
@@ -70,6 +74,7 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 @op
 def equal(input: Tensor, other: Tensor) -> bool:
     """Same shape and same elements?"""
+    want_operands("equal", input, other)
     if is_meta(input) or is_meta(other):
         raise NotImplementedError("equal: a meta tensor has no elements")
     if input.shape != other.shape:
@@ -114,9 +119,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None,
 
 def _extremum(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def two(input: Tensor, other: Tensor) -> Tensor:
-        if not isinstance(other, Tensor):
-            raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not "
-                            f"{type(other).__name__}")
+        want_operands(name, input, other)
         if input.dtype.is_complex or other.dtype.is_complex:
             refuse_unordered(name, input, other)
         return body(input, other)
@@ -129,6 +132,7 @@ def _extremum_skipping_nan(name: str, wins: Callable[..., Expr]) -> None:
     body = Binary(name, lambda a, b: where(wins(a, b) | _isnan(b), a, b))
 
     def skipping(input: Tensor, other: Tensor) -> Tensor:
+        want_operands(name, input, other)
         refuse_unordered(name, input, other)
         return body(input, other)
     skipping.__name__ = name

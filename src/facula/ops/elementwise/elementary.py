@@ -18,13 +18,12 @@ from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.engine.threads import turn
 from facula.layouts import contiguous_format
-from facula.ops.arguments import wrap_dim
+from facula.ops.arguments import distinct_dims
 from facula.ops.arrange.joining import cat, stack
 from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import complex_
 from facula.ops.elementwise.arithmetic import pow as power
-from facula.ops.elementwise.arithmetic import reciprocal
 from facula.ops.elementwise.comparison import isnan
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.elementwise.transcendental import atan2
@@ -196,7 +195,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     rank = len(input.shape)
     dims = range(rank) if dim is None else (dim,) if isinstance(dim, int) else dim
-    dims = [wrap_dim(d, rank) for d in dims]
+    dims = distinct_dims(dims, rank)
     many = isinstance(spacing, (tuple, list))
     if many and len(spacing) != len(dims):
         raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
@@ -275,7 +274,7 @@ def alias_copy(input: Tensor) -> Tensor:
 @op(function=False)
 def __rdiv__(self: Tensor, other: Any) -> Tensor:
     """other / self, under its old name."""
-    return reciprocal(self) * other  # type: ignore[no-any-return]
+    return self.reciprocal() * other  # type: ignore[no-any-return]
 
 
 @op

@@ -9,7 +9,7 @@ from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
 from facula.engine.graph.expr import Expr, function
 from facula.ops.elementwise.kinds import Binary, unary
-from facula.ops.elementwise.refusals import dtype_word, result_word
+from facula.ops.elementwise.refusals import dtype_word, of_tensors, result_word
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
 from facula.ops.type_rules import PROMOTED, SAME, TRUTH
@@ -22,18 +22,16 @@ def _truth(x: Expr) -> Expr:
     return _ne(x, 0)
 
 
-def truth_values(name: str, body: Callable[..., Tensor]) -> None:
-    """Register `body`, an operation that gives truth values for operands of any dtype."""
-    def compare(input: Any, other: Any) -> Tensor:
-        return body(input, other)
-    compare.__name__ = name
-    op(compare, inplace=True, out=True, types=TRUTH)
+def truth_values(name: str, body: Callable[..., Tensor], tensors: int) -> None:
+    """Register `body`, an operation that gives truth values for operands of any dtype; the first `tensors` of them
+    are no numbers."""
+    op(of_tensors(name, body, tensors), inplace=True, out=True, types=TRUTH)
 
 
 for _name, _expr in (("logical_and", lambda a, b: _truth(a) & _truth(b)),
                      ("logical_or", lambda a, b: _truth(a) | _truth(b)),
                      ("logical_xor", lambda a, b: _exclusive(_truth(a), _truth(b)))):
-    truth_values(_name, Binary(_name, _expr, "any", "bool"))
+    truth_values(_name, Binary(_name, _expr, "any", "bool"), 2)
 
 
 # ---- bits ----------------------------------------------------------------------------------------

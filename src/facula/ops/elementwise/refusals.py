@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from facula._tensor.handle import Tensor
@@ -35,14 +36,36 @@ def refuse_unordered(name: str, *operands: Any) -> None:
             raise RuntimeError(f"{name} not implemented for complex tensors.")
 
 
-def real_only(name: str, body: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`body` of two operands, refusing complex ones."""
+def real_only(name: str, body: Callable[..., Tensor], count: int = 0) -> Callable[..., Tensor]:
+    """`body` of two operands, refusing complex ones, and (see `of_tensors`) numbers for the first `count` of them."""
     kernel = f"{name}_cpu"
 
     def two(input: Any, other: Any) -> Tensor:
+        if count:
+            want_operands(name, *(input, other)[:count])
         refuse_complex(kernel, input, other)
         return body(input, other)
     two.__name__ = name
+    two.types, two.formulas = getattr(body, "types", None), getattr(body, "formulas", ())  # type: ignore[attr-defined]
+    return two
+
+
+def want_operands(what: str, *operands: Any, names: tuple[str, ...] = ("input", "other")) -> None:
+    """Operands are tensors: an operation that has no form for a number in their place."""
+    for k, x in enumerate(operands):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{what}(): argument '{names[k]}' (position {k + 1}) must be Tensor, not "
+                            f"{type(x).__name__}")
+
+
+def of_tensors(name: str, body: Callable[..., Tensor], count: int = 2) -> Callable[..., Tensor]:
+    """`body` of two operands, refusing a number for the first `count` of them: there is no such overload in torch."""
+    def two(input: Any, other: Any) -> Tensor:
+        if not isinstance(input, Tensor) or count == 2 and not isinstance(other, Tensor):
+            want_operands(name, *(input, other)[:count])
+        return body(input, other)
+    two.__name__ = name
+    two.__doc__ = body.__doc__ if isinstance(body, FunctionType) else None
     two.types, two.formulas = getattr(body, "types", None), getattr(body, "formulas", ())  # type: ignore[attr-defined]
     return two
 

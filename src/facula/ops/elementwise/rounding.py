@@ -14,7 +14,7 @@ from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex
+from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, want_operands
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
@@ -66,7 +66,7 @@ def sgn(input: Tensor) -> Tensor:
     return _direction(input, abs(input)) if input.dtype.is_complex else sign(input)
 
 
-op(real_only("copysign", Binary("copysign", function("copysign"), "float")), inplace=True, out=True)
+op(real_only("copysign", Binary("copysign", function("copysign"), "float"), 1), inplace=True, out=True)
 
 
 def _neighbour(digits: int, smallest: float, least_normal: float, largest: float) -> Any:
@@ -93,8 +93,9 @@ _NARROW = {of: Binary("nextafter", _neighbour(*facts), "float", "same", lambda a
 
 
 @op(inplace=True, out=True, types=_nextafter.types, rules=(_nextafter, *_NARROW.values()))
-def nextafter(input: Any, other: Any) -> Tensor:
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
     """The next number of its type from `input` towards `other`."""
+    want_operands("nextafter", input, other)
     refuse_complex("nextafter_cpu", input, other)
     return _NARROW.get(result_dtype((input, other)), _nextafter)(input, other)
 
@@ -107,10 +108,7 @@ _heaviside = Binary("heaviside", lambda a, b: where(
 @op(inplace=True, out=True, types=PROMOTED, rules=(_heaviside,))
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 below zero, 1 above, and `values` at zero."""
-    for k, x in enumerate((input, values)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"heaviside(): argument '{('input', 'values')[k]}' (position {k + 1}) "
-                            f"must be Tensor, not {type(x).__name__}")
+    want_operands("heaviside", input, values, names=("input", "values"))
     if input.dtype.is_complex or values.dtype.is_complex:
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     if input.dtype is not values.dtype:

@@ -14,7 +14,7 @@ from facula.ops.casting import to_dtype
 from facula.ops.elementwise.comparison import clamp, isinf
 from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
-from facula.ops.elementwise.refusals import real_only, refuse_complex
+from facula.ops.elementwise.refusals import of_tensors, real_only, refuse_complex
 from facula.ops.index.masking import where as choose
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
@@ -73,7 +73,7 @@ slopes[_logit.formula] = (where((operand(0) >= 0.0) & (operand(0) <= 1.0),  # ty
 
 # ---- two arguments -------------------------------------------------------------------------------
 
-atan2, hypot = [op(real_only(_name, Binary(_name, function(_name), "float")), inplace=True, out=True)
+atan2, hypot = [op(real_only(_name, Binary(_name, function(_name), "float"), 2), inplace=True, out=True)
                 for _name in ("atan2", "hypot")]
 _xlogy = Binary("xlogy", lambda a, b: where(
     _isnan(b), b, where(_eq(a, 0.0), 0.0, a * _log(b))), "float", "same",
@@ -111,8 +111,8 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     return (input - top).exp().add((other - top).exp()).log() + top  # type: ignore[no-any-return]
 
 
-op(Binary("logaddexp2", _log_of_sum(_exp2, 1.4426950408889634), "float").__call__,
-   name="logaddexp2", out=True, types=PROMOTED_FLOATING)
+_logaddexp2 = Binary("logaddexp2", _log_of_sum(_exp2, 1.4426950408889634), "float")
+op(of_tensors("logaddexp2", _logaddexp2), out=True, types=PROMOTED_FLOATING)
 alias_of("atan2", "arctan2")
 for _h in ("sin", "cos", "tan"):
     alias_of("a" + _h, "arc" + _h)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, lay, new, read, strides_of, update
+from facula._tensor.handle import Tensor, lay, new, read, refuse_overlap, strides_of, update
 from facula._tensor.layout import Layout, pointwise
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
@@ -332,6 +332,8 @@ def _fill_view(view: Tensor, value: Any) -> None:
             if extra > 0 and all(s == 1 for s in value.shape[:extra]):
                 value = value.reshape(value.shape[extra:])
             value = value.expand(shape)
+        if view._storage is not None:
+            refuse_overlap(view, (value,))
     else:
         value = new(constant(scalar_value(value, view.dtype), shape, view.dtype))
     if size_of(shape) or value.requires_grad:  # nothing to write otherwise, and nothing to remember

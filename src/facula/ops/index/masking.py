@@ -18,6 +18,7 @@ from facula.ops.index.gathering import nonzero
 from facula.ops.index.index_nodes import want_tensor
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.requirements import require
 
 _in, _num = operand, scalar
 _WHERE = {(True, True): Formula("where", where_expr(_in(0), _in(1), _in(2))),
@@ -63,6 +64,11 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     return where(condition, self, other)  # type: ignore[no-any-return]
 
 
+def c_number(of: dtype) -> str:
+    """The dtype by its name in C, as torch writes it."""
+    return _C_NUMBERS.get(of.name, of.name + "_t")
+
+
 def scalar_value(x: Any, of: dtype) -> Any:
     """A number to be written into a tensor of dtype `of`."""
     if isinstance(x, int) and not -1 << 63 <= x < 1 << 64:
@@ -82,8 +88,7 @@ def scalar_value(x: Any, of: dtype) -> Any:
         least = -info.max if info.min == 0 and isinstance(x, int) else info.min
         fits = math.isfinite(x) and least <= x <= info.max
     if not fits:
-        raise RuntimeError("value cannot be converted to type "
-                           f"{_C_NUMBERS.get(of.name, of.name + '_t')} without overflow")
+        raise RuntimeError(f"value cannot be converted to type {c_number(of)} without overflow")
     return number_for(x, of)
 
 
@@ -105,6 +110,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         if value.shape:
             raise RuntimeError("masked_fill_ only supports a 0-dimensional value tensor, but got "
                                f"tensor with {len(value.shape)} dimension(s).")
+        if value.dtype.is_complex and not input.dtype.is_complex and input.dtype is not bool_:
+            require(value.detach().imag, lambda x: x == 0, RuntimeError,
+                    f"value cannot be converted to type {c_number(input.dtype)} without overflow")
         return apply(_FILL_TENSOR, (mask, input, to_dtype(value, input.dtype)), None, input.dtype)
     return apply(_FILL, (mask, input), (scalar_value(value, input.dtype),), input.dtype)
 

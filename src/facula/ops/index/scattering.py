@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, is_meta, new, read
-from facula.dtypes import bool_, int64, uint8
+from facula.dtypes import bool_, int64
 from facula.engine.graph.node import Node, size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
@@ -223,7 +223,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """`input` with the elements of `source`, in order, where `mask` is True."""
     want_tensor(mask, "masked_scatter", "mask")
     want_tensor(source, "masked_scatter", "source")
-    if mask.dtype is not bool_ and mask.dtype is not uint8:
+    if mask.dtype is not bool_:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype "
                            + DTYPE_NAMES[mask.dtype.name])
     if source.dtype is not input.dtype:

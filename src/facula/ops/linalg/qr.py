@@ -27,7 +27,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solved
 from facula.ops.product.contraction import conjugated, product
-from facula.ops.registry import also, op
+from facula.ops.registry import DTYPE_NAMES, also, op
 from facula.ops.return_types import result_type
 
 
@@ -139,10 +139,39 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
 also(householder_product, "orgqr", "Tensor.orgqr")
 
 
+def _check_reflections(input: Tensor, tau: Tensor, other: Tensor, left: bool) -> None:
+    """Whether `ormqr` can multiply them, in torch's words."""
+    for name, x in (("input", input), ("other", other)):
+        if len(x.shape) < 2:
+            raise RuntimeError(f"torch.ormqr: {name} must have at least 2 dimensions.")
+    size = other.shape[-2 if left else -1]
+    where = f"other.shape[{-2 if left else -1}]"
+    if not tau.shape:
+        raise IndexError("torch.ormqr: tau has no dimensions, expected one less than input")
+    if size != input.shape[-2]:
+        raise RuntimeError(f"torch.ormqr: {where} must be equal to input.shape[-2]")
+    if tau.shape[-1] != min(size, input.shape[-1]):
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min({where}, input.shape[-1])")
+    lead = input.shape[:-2]
+    for name, x, rank, words in (("tau", tau, len(input.shape) - 1, "one dimension less than"),
+                                 ("other", other, len(input.shape), "the same number of dimensions as")):
+        if len(x.shape) != rank:
+            raise RuntimeError(f"torch.ormqr: Expected {name} to have {words} input, but got {name}.ndim equal to "
+                               f"{len(x.shape)} and input.ndim is equal to {len(input.shape)}")
+    for name, x, own in (("tau", tau, tau.shape[:-1]), ("other", other, other.shape[:-2])):
+        if own != lead:
+            raise RuntimeError(f"torch.ormqr: Expected batch dimensions of {name} to be equal to input.shape[:-2], "
+                               f"but got {list(own)}")
+        if x.dtype is not input.dtype:
+            raise RuntimeError(f"torch.ormqr: Expected input and {name} to have the same dtype, but input has dtype "
+                               f"{DTYPE_NAMES[input.dtype.name]} and {name} has dtype {DTYPE_NAMES[x.dtype.name]}")
+
+
 @op(out=True)
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True,
           transpose: bool = False) -> Tensor:
     """`other` times the whole product of the reflections (or its adjoint), from either side."""
+    _check_reflections(input, tau, other, left)
     if not size_of(other.shape):  # no gradient for the reflections, as in torch
         input, tau = input.detach(), tau.detach()
     if left:

@@ -31,6 +31,7 @@ from facula.ops.product.product_checks import (
     type_name,
 )
 from facula.ops.promotion import number_for, result_dtype
+from facula.ops.reduce.reduction_nodes import narrowed, widened
 from facula.ops.registry import op, store
 from facula.ops.view.value_views import reshape_value, reshaped, turned
 
@@ -50,6 +51,11 @@ def _blend(out: Node, added: Node, beta: Any, alpha: Any) -> Node:
         return record(_ADDED, (out, added), None, None, out.shape, of)
     return record(_BLENDED, (out, added), None, (number_for(alpha, of), number_for(beta, of)),
                   out.shape, of)
+
+
+def _rounded(out: Node, input: Tensor, beta: Any, alpha: Any, of: dtype) -> Node:
+    """`_blend` of a product that 16-bit factors have in single precision: rounded once, with what is added."""
+    return narrowed(_blend(out, widened(input), beta, alpha), of)
 
 
 def _times(t: Tensor | None, factor: Any) -> Any:
@@ -82,7 +88,11 @@ _BADDBMM = Rule("BaddbmmBackward0", add_backward)
 
 def add_product(input: Tensor, a: Tensor, b: Tensor, tb: bool, beta: Any, alpha: Any,
                 rule: Rule) -> Tensor:
-    result = new(_blend(contract(a, b, False, tb), read(input), beta, alpha))
+    of = a.dtype
+    if of.compute is of:
+        result = new(_blend(contract(a, b, False, tb), read(input), beta, alpha))
+    else:
+        result = new(_rounded(contract(new(widened(a)), new(widened(b)), False, tb), input, beta, alpha, of))
     if mode.grad:
         if (live(a) or live(b) or live(input)) and result.dtype.category >= FLOAT:
             attach_product(result, rule, (input, a, b), (a._node or read(a), b._node or read(b)),
@@ -178,7 +188,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1,
     if a[2] != b[1]:
         raise RuntimeError(f"Incompatible matrix sizes for bmm ({a[1]}x{a[2]} and {b[1]}x{b[2]})")
     check_batch(batch1, batch2)
-    x, y = read(batch1), read(batch2)
+    x, y = widened(batch1), widened(batch2)
     s, m, k = a
     n = b[2]
     if 0 in a or 0 in b:
@@ -188,7 +198,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1,
         right = reshaped(y, (1, s * k, n))
         out = reshaped(record(CONTRACT, (left, right), None, None, (1, m, n), x.dtype), (m, n))
     check_added(input.shape, (m, n))
-    return attach(new(_blend(out, read(input), beta, alpha)), _ADDBMM, (input, batch1, batch2),
+    return attach(new(_rounded(out, input, beta, alpha, batch1.dtype)), _ADDBMM, (input, batch1, batch2),
                   (batch1, batch2, beta, alpha))
 
 
@@ -227,8 +237,8 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
         raise RuntimeError("addmv input tensors must have the same dtype, but got "
                            f"{type_name(input.dtype)}, {type_name(mat.dtype)}, and "
                            f"{type_name(vec.dtype)}")
-    return attach(new(_blend(mv_node(mat, vec), read(input), beta, alpha)), _ADDMV,
-                  (input, mat, vec), (mat, vec, beta, alpha))
+    out = mv_node(new(widened(mat)), new(widened(vec)))
+    return attach(new(_rounded(out, input, beta, alpha, mat.dtype)), _ADDMV, (input, mat, vec), (mat, vec, beta, alpha))
 
 
 def _addr_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

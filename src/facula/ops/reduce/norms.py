@@ -13,6 +13,7 @@ from facula.engine.graph.node import MAX, MIN, SUM, Formula, size_of
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import apply
+from facula.ops.elementwise.refusals import want_operands
 from facula.ops.reduce.extrema import shared_evenly
 from facula.ops.reduce.reduction_nodes import (
     NONZERO,
@@ -115,4 +116,5 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = Fals
 
 @op(types=MAGNITUDE, rules=(_NORM,))
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    want_operands("dist", input, other)
     return vector_norm(input - other, p)

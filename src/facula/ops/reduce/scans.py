@@ -61,6 +61,8 @@ def reversed_sum(x: Tensor, d: int) -> Tensor:
 
 
 def _accumulated(input: Tensor, dim: Any, of: dtype | None, what: str) -> tuple[Tensor, int]:
+    if of is bool_:
+        raise NotImplementedError(f"\"{what}_out_cpu\" not implemented for 'Bool'")
     check_tensor(input, what)
     x = to_dtype(input, of or (input.dtype if input.dtype.category >= FLOAT else int64))
     return x, wrap_dim(dim, len(x.shape))

@@ -9,7 +9,7 @@ import numpy as np
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, new
 from facula.autograd.graph import Rule, by_rule
-from facula.dtypes import FLOAT, int64
+from facula.dtypes import BOOL, FLOAT, int64
 from facula.engine.graph.expr import function, operand
 from facula.engine.graph.node import SUM, Formula, Node, size_of
 from facula.engine.recorder import record
@@ -214,7 +214,7 @@ def _check_weights(name: str, w: Tensor, n: int) -> None:
         raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with "
                            f"{len(w.shape)} dimensions")
     whole = name == "fweights"
-    if whole and w.dtype.category >= FLOAT or not whole and not w.dtype.is_floating_point:
+    if whole and not BOOL < w.dtype.category < FLOAT or not whole and not w.dtype.is_floating_point:
         raise RuntimeError(f"cov(): expected {name} to have {'integral' if whole else 'floating point'} dtype but got "
                            f"{name} with {DTYPE_NAMES[w.dtype.name]} dtype")
     if size_of(w.shape) != n:

@@ -25,6 +25,7 @@ from facula.ops.elementwise import (
 from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import sum_to
+from facula.ops.elementwise.refusals import of_tensors
 from facula.ops.elementwise.rounding import sgn
 from facula.ops.elementwise.transcendental import exp, plain_digamma, plain_lgamma
 from facula.ops.index.masking import where as choose
@@ -337,8 +338,8 @@ def lgamma(input: Tensor) -> Tensor:
 op(lgamma, inplace=True, out=True, also=("special.gammaln",))
 
 
-def _pair(name: str, values: str, other: Any, second: Any, doc: str) -> Any:
-    """A function of two tensors that the host computes; `second` is its slope in the second."""
+def _pair(name: str, values: str, second: Any, doc: str) -> Any:
+    """A function of two operands that the host computes; `second` is its slope in the second."""
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, x = ctx.saved
         if ctx.needs[0]:
@@ -358,11 +359,13 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
     return exp((a - 1) * x.log() - x - lgamma(a))
 
 
-op(_pair("igamma", "gammainc", None, _gamma_density, "The regularized lower incomplete gamma function."),
+op(of_tensors("igamma", _pair("igamma", "gammainc", _gamma_density,
+                              "The regularized lower incomplete gamma function.")),
    inplace=True, out=True, also=("special.gammainc",))
-op(_pair("igammac", "gammaincc", None, lambda a, x: -_gamma_density(a, x),
-         "The regularized upper incomplete gamma function."), inplace=True, out=True, also=("special.gammaincc",))
-zeta_of: Any = op(_pair("zeta", "zeta", None, lambda s, q: -s * zeta_of(s + 1, q), "Hurwitz's zeta function."),
+op(of_tensors("igammac", _pair("igammac", "gammaincc", lambda a, x: -_gamma_density(a, x),
+                               "The regularized upper incomplete gamma function.")),
+   inplace=True, out=True, also=("special.gammaincc",))
+zeta_of: Any = op(_pair("zeta", "zeta", lambda s, q: -s * zeta_of(s + 1, q), "Hurwitz's zeta function."),
              namespace="special", method=False, out=True)
 
 

@@ -11,7 +11,7 @@ from facula._tensor.layout import is_row_major, view_strides
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of
-from facula.ops.arguments import check_tensor, ints, wrap_dim
+from facula.ops.arguments import check_tensor, distinct_dims, ints, wrap_dim
 from facula.ops.registry import op
 from facula.ops.view.dtype_views import view_dtype
 from facula.ops.view.regions import Ints
@@ -163,11 +163,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     if dim is None:
         drop, rule = set(range(n)), _SQUEEZE[0]
     elif isinstance(dim, (tuple, list)):
-        dims = [wrap_dim(d, n) for d in dim]
-        drop, rule = set(dims), _SQUEEZE[2]
-        if len(drop) != len(dims):
-            raise RuntimeError(f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple "
-                               "times in the list of dims")
+        drop, rule = set(distinct_dims(dim, n)), _SQUEEZE[2]
     else:
         drop, rule = {wrap_dim(dim, n)}, _SQUEEZE[1]
     keep = [d for d in range(n) if shape[d] != 1 or d not in drop]

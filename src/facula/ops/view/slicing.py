@@ -6,6 +6,7 @@ from operator import index
 from typing import Any
 
 from facula._tensor.handle import Tensor, new, share
+from facula.dtypes import BOOL, FLOAT
 from facula.engine.graph.node import size_of
 from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.casting import constant, to_dtype
@@ -25,6 +26,8 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         raise RuntimeError("narrow(): length must be non-negative.")
     d = wrap_dim(dim, len(input.shape))
     n = input.shape[d]
+    if isinstance(start, Tensor) and (start.shape or not BOOL < start.dtype.category < FLOAT):
+        raise RuntimeError(f"start must be an 0-dim integral Tensor, got shape {list(start.shape)} of {start.dtype}")
     start = index(start)
     if not -n <= start <= n:
         raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got "
