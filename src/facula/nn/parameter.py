@@ -203,3 +203,11 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[ove
     def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None,
                  persistent: bool = True) -> None:
         pass
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = self.__reduce_ex__(2)[0](*self.__reduce_ex__(2)[1])
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return UninitializedBuffer, (self.requires_grad, self.data.device, self.data.dtype)

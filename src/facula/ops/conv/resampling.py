@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, new, read
-from facula.dtypes import FLOAT, float64, int64
+from facula.dtypes import FLOAT, float64, int64, uint8
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.errors import warn
@@ -18,6 +18,7 @@ from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
@@ -149,6 +150,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if mode == "area":
         return _AREA[n](input, out)  # type: ignore[no-any-return]
     of = input.dtype
+    if plain and of is not uint8:
+        refuse_unless_floating(f"upsample_nearest{n}d_channels_last", input)
     if not plain and of.category < FLOAT:
         raise NotImplementedError(f"interpolate: mode={mode} of {DTYPE_NAMES[of.name]} tensors is not implemented")
     if not plain and of.is_complex:
@@ -301,6 +304,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if grid.shape[-1] != n:
         raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with "
                            f"sizes {list(grid.shape)}")
+    refuse_unless_floating("grid_sampler_cpu_kernel_impl", input)
     if 0 in input.shape[2:]:
         raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
                            f"{list(input.shape)}")
