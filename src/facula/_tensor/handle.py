@@ -694,6 +694,22 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     return outs
 
 
+def onto_itself(t: Tensor, src: Tensor) -> bool:
+    """Is `src`, off the tape, the same elements at the same places as `t`? Copying it there does nothing, and is not
+    refused where `t` is expanded."""
+    return src._storage is t._storage is not None and not t._rg and not src._rg and src.dtype is t.dtype \
+        and (src.shape, src._strides, src._offset) == (t.shape, t._strides, t._offset)
+
+
+def refuse_leaf(t: Tensor) -> None:
+    """RuntimeError if `t`, or what it is a view of, is a leaf that requires a gradient: for writes on the tape."""
+    if t._base is None:
+        if t._rg and t._grad_fn is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    elif t._base._rg and t._base._grad_fn is None:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
 def refuse_overlap(t: Tensor, operands: Iterable[Any]) -> None:
     """Raise what PyTorch raises where `t`, which is to be written, and an operand share a part of their memory. (What
     is written would be right, as everything is read first; but the program would not run anywhere else.)"""
@@ -719,12 +735,10 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                            "memory location. Please clone() the tensor before performing the operation.")
     history = mode.grad and (result._rg or t._rg)
-    if history and t._rg and t._grad_fn is None and t._base is None:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if history:
+        refuse_leaf(t)
     base = t._base
     if history and base is not None:
-        if base._rg and base._grad_fn is None:
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         order, retyped_view = dense_order(base.shape, strides_of(base)), t.dtype is not base.dtype
         if order is None or retyped_view and strides_of(base) != contiguous_strides(base.shape):
             # write_rule's geometry is that of a dense base, retyped_write's of a row-major one

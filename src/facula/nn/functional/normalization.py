@@ -10,6 +10,7 @@ from typing import Any
 import facula
 from facula.engine.threads import turn
 from facula.ops.arrange.padding import pad
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.images import closed, opened
 from facula.ops.norm import normalization as ops
 from facula.ops.registry import functional
@@ -68,6 +69,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         >>> facula.nn.functional.layer_norm(facula.tensor([1.0, 3.0]), (2,))
         tensor([-1.0000,  1.0000])
     """
+    refuse_unless_floating("LayerNormKernelImpl", input)
     kind, sizes = input.dtype, tuple(input.shape)
     last = tuple(normalized_shape)
     rank = len(last)
@@ -187,6 +189,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
         RuntimeError: fewer than 2 dimensions, or the sizes do not fit.
         ValueError: one value a group only.
     """
+    refuse_unless_floating("GroupNormKernelImpl", input)
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
     batch, channels = input.size(0), input.size(1)
@@ -227,6 +230,7 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     Raises:
         ValueError: one value a channel only.
     """
+    refuse_unless_floating("batch_norm", input)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is "
@@ -268,6 +272,8 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
                          "dimensions)")
     if input.numel() == 0:
         return input
+    if input.dtype.is_complex or input.dtype is facula.bool:
+        refuse_unless_floating("avg_pool3d_out_frame", input)
     squares = input * input
     sides = [0, 0] * (dim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(squares, sides)

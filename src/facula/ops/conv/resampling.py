@@ -18,6 +18,7 @@ from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
@@ -169,6 +170,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if mode == "area":
         return _AREA[n](input, out)  # type: ignore[no-any-return]
     of = input.dtype
+    if plain and of is not uint8:
+        refuse_unless_floating(f"upsample_nearest{n}d_channels_last", input)
     bytes_ = of is uint8 and not plain and n == 2
     if not plain and (of.category < FLOAT and not bytes_ or of.is_complex):
         raise NotImplementedError(f'"compute_indices_weights_linear" not implemented for '
@@ -324,6 +327,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if grid.shape[-1] != n:
         raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with "
                            f"sizes {list(grid.shape)}")
+    refuse_unless_floating("grid_sampler_cpu_kernel_impl", input)
     if 0 in input.shape[2:]:
         raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
                            f"{list(input.shape)}")

@@ -12,7 +12,7 @@ from itertools import product
 from typing import NamedTuple
 
 from facula._tensor.handle import view_node
-from facula.engine.graph.node import CONTRACT, WRITE, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONTRACT, WINDOWS, WRITE, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.view.value_views import reshaped, turned
@@ -82,13 +82,13 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
     shape = (n, groups * each, *at.out)
     if n > 1 and places < OWN_PRODUCT:
         x = view_node(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step), fixed=True)
-        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), None, None,
+        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), WINDOWS, None,
                       (groups, each, n * places), x.dtype)
         return reshaped(turned(reshaped(node, (groups * each, n, places)), (1, 0, 2)), shape)
     x = view_node(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step), fixed=True)
     if n > 1:
         w = view_node(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)), fixed=True)
-    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), None,
+    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), WINDOWS,
                   None, (n * groups, each, places), x.dtype)
     return reshaped(node, shape)
 
@@ -106,7 +106,7 @@ def window_rows(x: Node, at: Geometry) -> Node:
 def correlation_last(x: Node, w: Node, at: Geometry) -> Node:
     """`correlate` of one group, `last`: x (N, *S, C) and w (window * C, O) to (N, *out, O)."""
     rows = window_rows(x, at)
-    node = record(CONTRACT, (rows, w), None, None, (rows.shape[0], w.shape[1]), x.dtype)
+    node = record(CONTRACT, (rows, w), WINDOWS, None, (rows.shape[0], w.shape[1]), x.dtype)
     return reshaped(node, (x.shape[0], *at.out, w.shape[1]))
 
 

@@ -173,7 +173,7 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
 
 # Formulas whose numbers are parameters, not operands: a matter of dimensions of length 1 only.
 _PARAMETERS = frozenset(("leakyRelu", "elu", "celu", "selu", "threshold", "softplus", "hardshrink", "softshrink", "pow",
-                         "lerp", "addcmul", "addcdiv"))
+                         "lerp", "addcmul", "addcdiv", "clamp"))
 
 
 def _in_order(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
