@@ -17,8 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 os.environ.setdefault("FACULA_NUM_THREADS", "1")
-import facula
 import tables
+
+import facula
 from facula import nn
 from facula.engine.compiler import printed
 from facula.engine.targets import template

@@ -39,7 +39,7 @@ from facula.engine.targets import PROCESSOR, target_of
 from facula.engine.trace.kept import Key
 from facula.engine.trace.signature import described, signature
 from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
-from facula.engine.trace.structure import credit, name_of
+from facula.engine.trace.structure import Outcome, credit, name_of
 from facula.engine.trace.work import Work, held_of
 from facula.size import Size
 
@@ -328,6 +328,7 @@ def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
     if found is None:
         work = Work(nodes, step.held)
         weight = step.weight
+        Outcome.gain = 0  # of another plan
         found = step.prepare(plan_of(step.target, work, frozenset(leaves[k] for k in donated)), donated)
         credit(name_of(nodes))
         session.seen.grown(step.weight - weight)
