@@ -18,7 +18,7 @@ MODULES = ["absent", "__config__", "futures", "hub", "symbolic_numbers", "distri
            "compiler", "profiler", "profiler.events", "profiler.profiling", "autograd.profiler", "multiprocessing",
            "multiprocessing.spawning", "nn.parallel", "nn.parallel.scattering", "nn.parallel.data_parallel",
            "utils.benchmark", "utils.benchmark.timer", "utils.benchmark.measurement", "utils.benchmark.compare",
-           "utils.collect_env", "jit", "_jit_internal", "distributed.optim"]
+           "utils.collect_env", "jit", "_jit_internal", "distributed.optim", "types"]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -106,6 +106,12 @@ def test_scripted_programs_run_as_python():
     from facula._jit_internal import boolean_dispatch
     chosen = boolean_dispatch("both", 1, False, lambda x, both=False: "both", lambda x, both=False: x, "m", "f")
     assert chosen(1) == 1 and chosen(1, True) == "both" and chosen(1, both=True) == "both"
+
+
+def test_types_are_for_annotations_and_questions():
+    from facula.types import Device, Number, Storage
+    assert isinstance(True, Number) and not isinstance("1", Number) and isinstance(facula.device("cpu"), Device)
+    assert Storage is facula.UntypedStorage and facula._C._log_api_usage_once("any.event") is None
 
 
 # ---- futures --------------------------------------------------------------------------------------------------------
