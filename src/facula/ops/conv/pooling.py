@@ -125,7 +125,7 @@ def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints) -> Tensor:
     n = len(kernel)
     shape = tuple.__new__(Size, (*x.shape[:2], *out))
     if not size_of(shape):
-        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0")
+        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0", leans=True)
     node = windows(x, out, kernel, stride, (1,) * n)
     node = record(SUM, (node,), (tuple(range(2 + n, 2 + 2 * n)),), None, shape, x.dtype)
     return attach(new(node), _SUMS, (x,), (kernel, stride))
@@ -313,7 +313,7 @@ def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, pa
                   for s, o, k, t, p, d in zip(size, out, kernel, step, pad, dil, strict=True)])
     if not size_of(x.shape):
         shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
-        empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0")
+        empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0", leans=True)
         return empty, new(constant(0, shape, int64))
     wide = _around(x.detach(), need, pad, _lowest(x))
     lines: list[tuple[Any, int, Any, Any]] = []
@@ -359,7 +359,7 @@ def _adaptive_max_pool(n: int) -> Any:
         out = _adaptive_sizes(what, n, x, output_size)
         if not size_of((*x.shape, *out)):
             shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
-            empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0")
+            empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0", leans=True)
             return empty, new(constant(0, shape, int64))
         lines: list[tuple[Any, int, Any, Any]] = []
         kernel = []
