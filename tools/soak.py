@@ -7,8 +7,9 @@ runs a part of it. The exit status is the number of parts in which something was
 
     files       10,000 damaged and all hostile files are loaded: one error, little time, little memory
     interrupts  5,000 interrupts of training and of other loops, by a timer and at chosen places: the next step works
-    programs    10,000 random programs (views, writes, indexing, NumPy, autograd) on Facula and on PyTorch; then
-                with FACULA_EAGER=1 and on the interpreter
+    programs    10,000 random programs (views, writes, indexing, out=, NumPy, autograd, layouts, dtypes) compiled, as
+                with FACULA_EAGER=1 (bit by bit) and on the interpreter agree with PyTorch; 1,000 of them by two threads
+    shapes      10,000 steps of training with changing shapes, packed sequences, ragged batches: memory does not grow
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
-import os
 import pickle
 import platform
-import re
 import resource
 import subprocess
 import sys
@@ -72,20 +71,76 @@ def files(times: float) -> tuple[list[str], int]:
     return [*lines, f"{len(handmade)} files made by hand, {mutants} mutants", *wrong], len(wrong)
 
 
+def piece(kind: str, seed: str, count: int) -> subprocess.CompletedProcess[str]:
+    """A part of a part, in a process of its own."""
+    return subprocess.run([sys.executable, __file__, "--one", kind, "--seed", seed, "--times", str(count)],
+                          capture_output=True, text=True)
+
+
+CHUNK = 250  # programs that a process of its own runs: PyTorch may end it
+
+
 def programs(times: float) -> tuple[list[str], int]:
-    count = max(1, round(10_000 * times))
-    lines, wrong = [], 0
-    for name, more in (("compiled, against PyTorch", {}), ("FACULA_EAGER=1", {"FACULA_EAGER": "1"}),
-                       ("interpreter", {"FACULA_BACKEND": "interpreter"})):
-        env = {**os.environ, "FACULA_EXAMPLES": str(count), **more}
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-                               "tests/sweeps/test_random_programs.py"],
-                              cwd=ROOT, env=env, capture_output=True, text=True)
-        lines.append(f"{name}: {count} programs of each kind: {done.stdout.strip().splitlines()[-1]}")
-        if done.returncode:
-            wrong += 1
-            lines += re.findall(r"^(?:E  |FAILED).*", done.stdout, re.M)[:40]
+    """In processes of their own; of each ten programs one runs beside another one."""
+    seed = time.time_ns()
+    lines, wrong = [f"seed {seed}"], 0
+    for kind, whole, chunk in (("programs", 10_000, CHUNK), ("threads", 1000, CHUNK // 5)):
+        count, ran, found = max(2, round(whole * times)), 0, []
+        while ran < count:
+            size = min(chunk, count - ran)
+            done = piece(kind, f"{seed}/{ran}", size)
+            if done.returncode:
+                found.append(done.stdout.strip() or
+                             f"{seed}/{ran}: the process ended with {done.returncode}\n{done.stderr[-1000:]}")
+            ran += size
+        lines += [f"{kind}: {ran} ran", *found]
+        wrong += len(found)
     return lines, wrong
+
+
+def chunk(kind: str, seed: str, count: int) -> tuple[list[str], int]:
+    import torch
+
+    from written_programs import trying
+    torch.set_num_threads(1)
+    found = (trying.try_threads if kind == "threads" else trying.try_programs)(torch, seed, count)
+    return found, len(found)
+
+
+GROWN = 100 << 20  # bytes, over all steps of a loop
+
+
+def shapes(times: float) -> tuple[list[str], int]:
+    """Each loop in a process of its own: memory after the first steps, and after each tenth of the others."""
+    lines, wrong = [], 0
+    import changing_shapes
+    for name in changing_shapes.LOOPS:
+        seed = time.time_ns()
+        done = piece("loop", f"{seed}/{name}", max(10, round(10_000 * times)))
+        lines.append(done.stdout.strip() or done.stderr[-1000:])
+        wrong += bool(done.returncode)
+    return lines, wrong
+
+
+def loop(seed: str, steps: int) -> tuple[list[str], int]:
+    import changing_shapes
+    number, _, name = seed.partition("/")
+    one = changing_shapes.LOOPS[name](int(number))
+    began = time.process_time()
+    sizes, looked = changing_shapes.grown(one, steps, changing_shapes.SETTLE)
+    took = time.process_time() - began
+    grown = max(sizes) - sizes[0]
+    each = 1000 * took / (steps + changing_shapes.SETTLE)
+    lines = [f"{name}, seed {number}: {steps} steps, {each:.1f} ms of processor time a step; "
+             f"MB: {' '.join(str(size >> 20) for size in sizes)}; grown by {grown >> 20}"]
+    try:
+        import torch
+    except ImportError:
+        far = 0.0
+    else:
+        far = max(one.disagreement(torch, found) for found in looked)
+        lines.append(f"    {len(looked)} steps compared with PyTorch: largest relative difference {far:.1e}")
+    return lines, (grown > GROWN) + (far > 1e-3)
 
 
 def interrupts(times: float) -> tuple[list[str], int]:
@@ -140,7 +195,9 @@ def interrupts(times: float) -> tuple[list[str], int]:
 
 
 PARTS: dict[str, Callable[[float], tuple[list[str], int]]] = {
-    "files": files, "interrupts": interrupts, "programs": programs}
+    "files": files, "interrupts": interrupts, "programs": programs, "shapes": shapes}
+PIECES = {"programs": lambda seed, n: chunk("programs", seed, n), "threads": lambda seed, n: chunk("threads", seed, n),
+          "loop": loop}  # what runs in processes of its own
 
 
 def main() -> int:
@@ -148,9 +205,11 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--times", type=float, default=1.0, help="run this many times as much")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a part, in this process
+    parser.add_argument("--seed", help=argparse.SUPPRESS)  # of a piece of a part, which runs so many `times`
     chosen = parser.parse_args()
     if chosen.one:
-        lines, wrong = PARTS[chosen.one](chosen.times)
+        lines, wrong = PIECES[chosen.one](chosen.seed, round(chosen.times)) if chosen.seed else \
+            PARTS[chosen.one](chosen.times)
         print("\n".join(lines))
         return min(wrong, 100)
     if unknown := set(chosen.parts) - set(PARTS):

@@ -89,4 +89,7 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         tensor([5., 0.])
     """
     import facula
+    if isinstance(ext_tensor, facula.Tensor) and ext_tensor.dtype is dtypes.bfloat16 and not ext_tensor.requires_grad:
+        bits = from_dlpack(ext_tensor.view(dtypes.int16), device=device, copy=copy)  # type: ignore[attr-defined]
+        return bits.view(dtypes.bfloat16)
     return facula.from_numpy(import_array(ext_tensor, device=device, copy=copy))

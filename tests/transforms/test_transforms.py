@@ -66,7 +66,7 @@ CASES = [
 INTEGER_CASES = [
     *[(p, (dims,), None, shape, [floats(2, 3, 4)])
       for p in (g.ARGMAX, g.ARGMIN) for dims, shape in (((0,), (3, 4)), ((1, 2), (2,)), ((0, 1, 2), ()))],
-    *[(g.ARGSORT, (d, down), None, (2, 3, 4), [floats(2, 3, 4)]) for d in (0, 2) for down in (False, True)],
+    *[(g.ARGSORT, (d, down, 0), None, (2, 3, 4), [floats(2, 3, 4)]) for d in (0, 2) for down in (False, True)],
     *[(g.SEARCH, (right,), None, (lines, 5), [floats(lines, 4), floats(lines, 5)])
       for lines in (1, 3) for right in (False, True)],
 ]

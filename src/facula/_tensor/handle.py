@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula._tensor.layout import Layout, dense_order, of_order, partly_shared, preserved, seen_from, seen_in
+from facula._tensor.layout import (
+    Layout,
+    dense_order,
+    is_row_major,
+    of_order,
+    partly_shared,
+    preserved,
+    seen_from,
+    seen_in,
+)
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
 from facula.devices import CPU, device
@@ -52,6 +61,8 @@ else:
 _LONE_MEMORY = _LONE_OWNER = _LONE_STORAGE = liveness.UNKNOWN
 
 
+# Has an entry once there has been an inference tensor (_tensor/inference.py): until then nothing asks for one.
+inferred: list[None] = []
 FOR_GOOD = 2  # as `Storage.shared`: there is an address of the memory about, which counts no references
 # What `Storage.version` grows by when somebody outside may have written: no write that a program can count.
 OUTSIDE = 1 << 40
@@ -175,9 +186,6 @@ def restored(node: Node, edge: Any, requires_grad: bool) -> Tensor:
     return t
 
 
-graph.restored = restored
-
-
 def restored_in(node: Node, order: tuple[int, ...], shape: tuple[int, ...], edge: Any, requires_grad: bool) -> Tensor:
     """As `restored`, of a value that was read by `read_in`."""
     t = laid(node, shape, seen_from(node.shape, order, len(shape)))
@@ -187,6 +195,9 @@ def restored_in(node: Node, order: tuple[int, ...], shape: tuple[int, ...], edge
     else:
         t._grad_fn = edge
     return t
+
+
+graph.restored, graph.restored_in = restored, restored_in
 
 
 def read(t: Tensor) -> Node:
@@ -235,6 +246,17 @@ def read_in(t: Tensor, order: tuple[int, ...]) -> Node:
     else:
         node, strides, offset = storage.node, t._strides, t._offset
     return view_node(node, *seen_in(t.shape, strides, order), offset, t.dtype)
+
+
+def kept(t: Tensor) -> tuple[Node, tuple[int, ...] | None]:
+    """What to keep of the current value of `t`: a node, and the order of the dimensions in it (None: row-major)."""
+    storage = t._storage
+    if storage is not None and not storage.shared and t._strides != contiguous_strides(t.shape) \
+            and memory_of(t) is not None:
+        order = dense_order(t.shape, t._strides)
+        if order is not None and not is_row_major(t.shape, t._strides):
+            return read_in(t, order), order
+    return read(t), None
 
 
 def copied(t: Tensor, layout: Layout | None) -> Tensor:
@@ -368,6 +390,8 @@ def alias(t: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: i
     out._strides = strides
     out._offset = offset
     out._seen = -1
+    if inferred and t._inference:
+        out._inference = True
     return out
 
 
@@ -572,15 +596,17 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
         dtypes.append(i.dtype)
     if not live or out.dtype.category < FLOAT:
         return out
-    kept: Any = saved
+    values: Any = saved
+    if inferred:
+        refuse_saving(saved)
     for s in saved:
         if isinstance(s, Tensor):
-            kept = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
+            values = [_saved(s, out, inputs, edges) if isinstance(s, Tensor) else s for s in saved]
             break
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
-    fn._saved = tuple(kept)
+    fn._saved = tuple(values)
     fn.shapes = tuple(shapes)
     fn.dtypes = tuple(dtypes)
     fn.seq = next_seq()
@@ -591,22 +617,43 @@ def attach(out: Tensor, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, .
     return out
 
 
+def refuse_saving(saved: Iterable[Any]) -> None:
+    """Raise what PyTorch raises if there is an inference tensor among what is kept for a backward pass."""
+    for s in saved:
+        if isinstance(s, Tensor) and s._inference:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode "
+                "in computation tracked by autograd. To work around this, you can make a clone to get a normal tensor "
+                "and use it in autograd, or use `torch.no_grad()` instead of `torch.inference_mode()`.")
+
+
+def refuse_write(t: Tensor) -> None:
+    """Raise what PyTorch raises if `t`, which is to be written, is an inference tensor, outside of inference mode."""
+    if t._inference and not mode.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
+            "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details.")
+
+
 def _saved(t: Tensor, out: Tensor, inputs: tuple[Any, ...], edges: list[Any]) -> Saved:
     """The value of `t`, which is an input or the result in most cases."""
-    kept = blank(Saved)
-    kept.node = t._node or read_view(t)
-    kept.rg = t._rg
-    kept.own = kept.edge = None
+    saved = blank(Saved)
+    if t._node is not None:
+        saved.node, saved.order = t._node, None
+    else:
+        saved.node, saved.order = kept(t)
+    saved.rg = t._rg
+    saved.own = saved.edge = None
     if t is out:
-        kept.own = 0
-        kept.rg = True
-        return kept
+        saved.own = 0
+        saved.rg = True
+        return saved
     for i, edge in zip(inputs, edges, strict=True):
         if i is t:
-            kept.edge = edge
-            return kept
-    kept.edge = edge_of(t)
-    return kept
+            saved.edge = edge
+            return saved
+    saved.edge = edge_of(t)
+    return saved
 
 
 def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
@@ -622,15 +669,19 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
     edges = tuple([None if i is None else edge_of(i) for i in inputs])
     if all(e is None for e in edges):
         return outs
-    kept = []
+    values: list[Any] = []
+    if inferred:
+        refuse_saving(saved)
     for s in saved:
         if type(s) is tuple and len(s) == 2 and s[0] == "out":
-            kept.append(Saved(read(outs[s[1]]), None, s[1], True))
+            held, order = kept(outs[s[1]])
+            values.append(Saved(held, None, s[1], True, order))
         elif isinstance(s, Tensor):
-            kept.append(Saved(read(s), edge_of(s), None, s._rg))
+            held, order = kept(s)
+            values.append(Saved(held, edge_of(s), None, s._rg, order))
         else:
-            kept.append(s)
-    node = grad_node(rule, edges, tuple(kept), tuple([None if i is None else i.shape for i in inputs]),
+            values.append(s)
+    node = grad_node(rule, edges, tuple(values), tuple([None if i is None else i.shape for i in inputs]),
                      tuple([None if i is None else i.dtype for i in inputs]))
     node.outputs = len(outs)
     node.__dict__["_out_meta"] = [(o.shape, o.dtype) for o in outs]
@@ -641,6 +692,22 @@ def attach_many(outs: tuple[Tensor, ...], rule: Rule, inputs: tuple[Any, ...],
             if k:
                 out._output_nr = k
     return outs
+
+
+def onto_itself(t: Tensor, src: Tensor) -> bool:
+    """Is `src`, off the tape, the same elements at the same places as `t`? Copying it there does nothing, and is not
+    refused where `t` is expanded."""
+    return src._storage is t._storage is not None and not t._rg and not src._rg and src.dtype is t.dtype \
+        and (src.shape, src._strides, src._offset) == (t.shape, t._strides, t._offset)
+
+
+def refuse_leaf(t: Tensor) -> None:
+    """RuntimeError if `t`, or what it is a view of, is a leaf that requires a gradient: for writes on the tape."""
+    if t._base is None:
+        if t._rg and t._grad_fn is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    elif t._base._rg and t._base._grad_fn is None:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
 def refuse_overlap(t: Tensor, operands: Iterable[Any]) -> None:
@@ -661,17 +728,17 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
     if others and not alone:
         with session.lock:  # before `result` is read: `x[0] += 1` ends with x[0] written to itself
             return update(t, result, True)
+    if inferred:
+        refuse_write(t)
     if t._storage is not None and 0 in t._strides and 0 not in t.shape \
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                            "memory location. Please clone() the tensor before performing the operation.")
     history = mode.grad and (result._rg or t._rg)
-    if history and t._rg and t._grad_fn is None and t._base is None:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if history:
+        refuse_leaf(t)
     base = t._base
     if history and base is not None:
-        if base._rg and base._grad_fn is None:
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         order, retyped_view = dense_order(base.shape, strides_of(base)), t.dtype is not base.dtype
         if order is None or retyped_view and strides_of(base) != contiguous_strides(base.shape):
             # write_rule's geometry is that of a dense base, retyped_write's of a row-major one

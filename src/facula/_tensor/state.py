@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import facula._tensor.inference
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
 from facula._tensor.handle import OUTSIDE, Tensor, attach, device_of, is_meta, share, strides_of
@@ -38,7 +39,15 @@ prop("names", lambda self: (None,) * len(self.shape))
 prop("name", lambda self: None)
 prop("output_nr", lambda self: self._output_nr)
 prop("retains_grad", lambda self: bool(self._retains))
-prop("_version", lambda self: (self._storage.version if self._storage is not None else self._seen) % OUTSIDE)
+
+
+def _version(self: Tensor) -> int:
+    if self._inference:
+        raise RuntimeError("Inference tensors do not track version counter.")
+    return (self._storage.version if self._storage is not None else self._seen) % OUTSIDE  # type: ignore[no-any-return]
+
+
+prop("_version", _version)
 prop("_cdata", id)
 prop("_backward_hooks", lambda self: self._hooks)
 

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, refuse_overlap, share, strides_of, update
+from facula._tensor.handle import (
+    Tensor,
+    alias,
+    device_of,
+    is_meta,
+    new,
+    onto_itself,
+    refuse_leaf,
+    refuse_overlap,
+    share,
+    strides_of,
+    update,
+)
 from facula._tensor.layout import order_of_format, strides_in, suggested
 from facula._tensor.outside import grow, take_shape
 from facula._tensor.tape_methods import take_over
@@ -35,6 +47,10 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
         return fill_(self, src)
     if src is self:
+        if mode.grad and self._rg:
+            refuse_leaf(self)
+        return self
+    if onto_itself(self, src):
         return self
     if self._storage is not None:
         refuse_overlap(self, (src,))
@@ -102,8 +118,8 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     A geometry that reaches beyond that memory has it grow. RuntimeError if it begins before it, for another dtype,
     and where memory that is not the storage's own would have to grow.
     """
-    if mode.grad and self._rg and self._grad_fn is None:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if mode.grad and self._rg:
+        refuse_leaf(self)
     if source is None:
         source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
     if not isinstance(source, Tensor):

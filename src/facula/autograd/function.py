@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, device_of, edge_of, new, read, strides_of, update
+from facula._tensor.handle import Tensor, alias, device_of, edge_of, kept, new, read, strides_of, update
 from facula.autograd import graph, walk
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
@@ -242,6 +242,7 @@ def _keep(ctx: FunctionCtx, node: GradNode, args: tuple[Any, ...], outs: tuple[A
             raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type "
                             f"{type(t).__name__}")
         own = None
+        value, order = kept(t)
         for k, o in enumerate(outs):
             if o is t:
                 own = k
@@ -249,10 +250,10 @@ def _keep(ctx: FunctionCtx, node: GradNode, args: tuple[Any, ...], outs: tuple[A
         if own is not None and (any(t is a for a in args) and not any(t is d for d in ctx._dirty)):
             own = None  # an input passed through: it is the input that was saved
         if own is not None and _differentiable(t, ctx):
-            saved.append(Saved(read(t), None, own, True))
+            saved.append(Saved(value, None, own, True, order))
         else:
             edge = None if own is not None else edge_of(t)
-            saved.append(Saved(read(t), edge, None, edge is not None))
+            saved.append(Saved(value, edge, None, edge is not None, order))
     node._saved = tuple(saved)
     ctx._to_save = ()
 

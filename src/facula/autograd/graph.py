@@ -21,7 +21,8 @@ function_tangents: Any = None  # of a custom Function's results, by its `jvp`: (
 at_boundary: Any = None  # (edges, gradients): those that leave a transformed function are brought out
 a_walk_begins: Any = None
 a_walk_ends: Any = None
-restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its function here
+restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its functions here
+restored_in: Any = None  # of one that is not row-major
 
 
 class _Mode(threading.local):
@@ -140,20 +141,28 @@ class AccumulateGrad:
 
 
 class Saved:
-    """A tensor's value at the time it was saved, with its place on the tape (None: the node's own output)."""
+    """A tensor's value at the time it was saved, with its place on the tape (None: the node's own output).
 
-    __slots__ = ("node", "edge", "own", "rg")
+    `order`: of the dimensions in `node`, as they lie in memory; None for row-major. (A permuted copy would be computed
+    beside the memory for as long as it is held.)
+    """
 
-    def __init__(self, node: Any, edge: Any, own: int | None, rg: bool) -> None:
+    __slots__ = ("node", "edge", "own", "rg", "order")
+
+    def __init__(self, node: Any, edge: Any, own: int | None, rg: bool, order: tuple[int, ...] | None = None) -> None:
         self.node = node
         self.edge = edge
         self.own = own
         self.rg = rg
+        self.order = order
 
     def restore(self, owner: GradNode) -> Any:
         edge = self.edge
         if self.own is not None:
             edge = owner if not self.own else (owner, self.own)
+        if self.order is not None:
+            shape = tuple([n for _, n in sorted(zip(self.order, self.node.shape, strict=True))])
+            return restored_in(self.node, self.order, shape, edge, self.rg)
         return restored(self.node, edge, self.rg)
 
 

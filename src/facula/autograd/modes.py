@@ -156,8 +156,22 @@ class set_grad_enabled(_Decorator):
 _mode = mode  # set_grad_enabled's argument has the same name
 
 
+making: Any = None  # told of each begin (True) and end (False) of inference mode: _tensor/inference.py
+
+
 class inference_mode(_Decorator):
-    """As `no_grad`, for code whose results never meet autograd."""
+    """As `no_grad`, for code whose results never meet autograd: what is made inside are inference tensors.
+
+    They have no version, cannot be saved for a backward pass, and are written in inference mode only. Views of other
+    tensors stay what these are; a clone made outside is an ordinary tensor.
+
+    Example:
+        >>> import facula
+        >>> with facula.inference_mode():
+        ...     y = facula.ones(2) * 2
+        >>> y.is_inference(), y.clone().is_inference()
+        (True, False)
+    """
 
     __slots__ = ("_before", "mode")
 
@@ -176,10 +190,14 @@ class inference_mode(_Decorator):
     def __enter__(self) -> None:
         self._before = mode.grad, mode.inference
         mode.grad, mode.inference = not self.mode, self.mode
+        if self.mode:
+            making(True)
 
     @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad, mode.inference = self._before
+        if self.mode:
+            making(False)
 
 
 class _Anomaly:

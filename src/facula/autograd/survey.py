@@ -87,6 +87,7 @@ def _small_tapes() -> Iterator[GradNode]:
             (plain, (None, leaf), (), (None, (2, 3))), (plain, (leaf, second), (3, (1, 2)), ((2,), (3,))),
             (plain, (leaf, leaf), (one, 3), ((2,), (3,))), (plain, (leaf, leaf), (4, one), ((2,), (3,))),
             (plain, (leaf,), (placed, 3), ((2,),)), (plain, (leaf,), (Saved(one, None, None, True),), ((2,),)),
+            (plain, (leaf,), (Saved(one, None, None, True, (0, 2, 1)),), ((2,),)),
             (plain, (leaf,), (Saved(two, None, 0, True), two), ((2,),)),
             (formula, (leaf,), ((2.5,), one, two), ((2,),)), (formula, (leaf,), ((3.5,), two, two), ((2,),)),
             (bare, (leaf,), (None,), ((2,),)), (function, (leaf,), (one,), ((2,),))):
@@ -241,7 +242,7 @@ def surveyed(found: Survey) -> bool:
             kind = type(value)
             if kind is Saved or kind is Node or kind is PlacedNode:
                 values.append(value.node if kind is Saved else value)
-                parts.append(value.own if kind is Saved else "node")
+                parts.append((value.own, value.order) if kind is Saved else "node")
                 if not released or released[-1] is not node:
                     released.append(node)
             elif not _add_static(parts, value):

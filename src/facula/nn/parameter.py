@@ -7,6 +7,7 @@ from typing import Any
 
 import facula
 from facula._tensor.handle import Tensor
+from facula.autograd.graph import mode
 from facula.ops.listening import disabled
 
 
@@ -45,6 +46,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if kind is Tensor or kind is Parameter:
             if requires_grad and not (data.is_floating_point() or data.is_complex()):
                 raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+            if requires_grad and data._inference and not mode.inference:
+                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not "
+                                   "allowed.")
             return Tensor._make_subclass(cls, data, requires_grad)
         # A subclass of Tensor keeps its own type and carries a mark instead.
         wrapped = data.detach().requires_grad_(requires_grad)
@@ -199,3 +203,11 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[ove
     def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None,
                  persistent: bool = True) -> None:
         pass
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = self.__reduce_ex__(2)[0](*self.__reduce_ex__(2)[1])
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return UninitializedBuffer, (self.requires_grad, self.data.device, self.data.dtype)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, layout_of, read, refuse_overlap, update
+from facula._tensor.handle import Tensor, device_of, inferred, layout_of, read, refuse_overlap, refuse_write, update
 from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import DTYPE_NAMES, can_cast
@@ -202,6 +202,8 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
 def write_back(t: Tensor, result: Tensor, what: str) -> Tensor:
     """`store`, with a short way for what nearly always comes: a whole tensor, written without history. Where there are
     other threads the caller has taken his turn."""
+    if inferred:
+        refuse_write(t)
     if not session.plain:
         return store(t, result, what)
     if not result._rg and result.dtype is t.dtype and result.shape == t.shape and not (t._rg and mode.grad):

@@ -78,6 +78,12 @@ def matrices_by_column(out: Tensor, operands: list[Tensor]) -> None:
         by_column(out)
 
 
+def elements_by_column(out: Tensor, operands: list[Tensor]) -> None:
+    """`matrices_by_column`, if there are any elements."""
+    if 0 not in out.shape:
+        by_column(out)
+
+
 def by_column(out: Tensor, operands: Any = None) -> Tensor:
     """Each matrix column after column."""
     n = len(out.shape)
@@ -148,7 +154,8 @@ _IN_PLACE = _named("select_scatter slice_scatter diagonal_scatter as_strided_sca
 _PLAIN = [
     *_named("""diag tril triu renorm mvlgamma repeat_interleave masked_fill instance_norm narrow_copy
             alias_copy grid_sampler lu_unpack unfold_copy native_layer_norm"""),
-    *_named("logsigmoid rrelu grid_sample instance_norm", "nn.functional."),
+    *_named("""logsigmoid rrelu grid_sample instance_norm avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d
+            adaptive_max_pool3d_with_indices lp_pool3d""", "nn.functional."),
     *[name + "_copy" for name in _named("""view transpose t permute select squeeze unsqueeze expand diagonal as_strided
                                          detach unbind split split_with_sizes view_as_real view_as_complex narrow""")],
 ]
@@ -163,7 +170,7 @@ _GAPLESS_IMAGES = ["batch_norm", "native_batch_norm", "nn.functional.batch_norm"
 _LINES = _named("""avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices
                 max_pool1d_with_indices max_unpool1d lp_pool1d""", "nn.functional.")
 _COLUMN_MAJOR = [
-    *_named("cholesky cholesky_inverse cholesky_solve geqrf lu lu_solve ormqr qr triangular_solve"),
+    *_named("cholesky_inverse cholesky_solve geqrf lu lu_solve ormqr qr triangular_solve"),
     *_named("""cholesky cholesky_ex eig eigh inv inv_ex ldl_factor ldl_factor_ex ldl_solve lstsq lu_factor lu_factor_ex
             lu_solve qr solve_ex solve_triangular svd
             householder_product""", "linalg."),
@@ -173,5 +180,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_IN_PLACE, in_place_of_input), **dict.fromkeys(_PLAIN, plain),
     **dict.fromkeys(_IMAGES, like_images), **dict.fromkeys(_GAPLESS_IMAGES, like_gapless_images),
     **dict.fromkeys(_LINES, like_lines),
-    **dict.fromkeys(_COLUMN_MAJOR, matrices_by_column),
+    **dict.fromkeys(_COLUMN_MAJOR, matrices_by_column), "cholesky": elements_by_column,
 }

@@ -35,6 +35,8 @@ class TorchPickler(_PythonPickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, parameters and layouts are pickled; NotImplemented for all else."""
         if isinstance(obj, self.tensor_class):
+            if hasattr(type(obj), "cls_to_become"):  # without a shape yet: it knows what it is made of
+                return NotImplemented
             if self.parameter_class in type(obj).__mro__:  # isinstance is also true for what is marked as one
                 return rebuild.reduce_parameter(obj)
             if obj.is_meta:

@@ -165,7 +165,7 @@ def test_no_overwriting_of_what_is_read_later(op: g.Primitive, donated: bool) ->
 def test_nothing_is_overwritten_where_a_routine_may_fail() -> None:
     """A step on the host may raise (for want of memory, say); then the plan is run again, from what it was given."""
     x = sample((100,))
-    ordered = Node(g.ARGSORT, (sample((100,)),), (0, False), None, (100,), dt.int64)
+    ordered = Node(g.ARGSORT, (sample((100,)),), (0, False, 0), None, (100,), dt.int64)
     outputs = [fn("neg", x), ordered]
     spec, _, _ = plan(outputs[:1], frozenset([x]))
     assert spec.aliases
@@ -218,7 +218,7 @@ def test_a_wrong_index_reads_the_last_row(columns: int) -> None:
 
 def test_host_steps_between_kernels() -> None:
     x = sample((6, 8))
-    order = Node(g.ARGSORT, (fn("neg", x),), (1, False), None, (6, 8), dt.int64)
+    order = Node(g.ARGSORT, (fn("neg", x),), (1, False, 0), None, (6, 8), dt.int64)
     outputs = [fn("add", order, order)]
     spec, _, _ = plan(outputs)
     assert [isinstance(s, HostStep) for s in spec.steps] == [False, True, False]

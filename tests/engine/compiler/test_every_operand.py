@@ -156,7 +156,7 @@ def users(m: Maker, x: Node, d: dt.dtype) -> list[Node]:
     if rank:
         dim = m.random.randrange(rank)
         found += [Node(op, (x,), (dim,), None, shape, d) for op in (g.CUMSUM, g.CUMMAX, g.CUMMIN)]
-        found.append(Node(g.ARGSORT, (x,), (dim, False), None, shape, dt.int64))
+        found.append(Node(g.ARGSORT, (x,), (dim, False, 0), None, shape, dt.int64))
     found += [write(x, m.node(m.random.choice(SOURCES), tuple(-(-k // 2) for k in shape), d)),
               write(x, m.node(m.random.choice(SOURCES), shape, d), fixed=True),
               write(m.node(m.random.choice(SOURCES), tuple(k + 1 for k in shape), d), x),

@@ -54,7 +54,7 @@ def broken_nodes():
     yield " at ", node(g.SCATTER_SET, (x, rows, leaf(3, 4)), (3, 4))
     yield "written into", node(g.WRITE, (x, leaf(2, dtype=dt.int32)), (3, 4), attrs=((1,),), scalars=(0,))
     yield "scan", node(g.CUMSUM, (x,), (3, 4), attrs=(2,))
-    yield "order of", node(g.ARGSORT, (x,), (3, 4), attrs=(0, False))
+    yield "order of", node(g.ARGSORT, (x,), (3, 4), attrs=(0, False, 0))
 
 
 @pytest.mark.parametrize("reason, broken", [pytest.param(*b, id=f"{k}-{b[0]}") for k, b in enumerate(broken_nodes())])

@@ -37,18 +37,18 @@ def supported(of: dtype) -> bool:
 
 def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b: Operand, c: Operand,
                    table: Instructions, temp: Callable[[int], int],
-                   epilogue: Epilogue | None = None) -> list[Step]:
+                   epilogue: Epilogue | None = None, windows: bool = False) -> list[Step]:
     """Steps that compute c[batch, m, n] = a[batch, m, k] @ b[batch, k, n].
 
     `a` and `b` may have any strides (0 too); `c` is contiguous and overlaps neither. `temp(nbytes)` gives
     the slot of a temporary, aligned to 64 bytes, that lives until the last of these steps, whose program is the Order
-    of the sums.
+    of the sums. `windows`: as of operands through maps, whatever these are (node.WINDOWS).
     """
     if batch * m * n == 0:
         return []
     t = target(_TYPES[of], table)
     (a_batch, a_row, a_column), (b_batch, b_row, _) = a.strides, b.strides
-    mapped = a.map is not None or b.map is not None
+    mapped = windows or a.map is not None or b.map is not None
     one_tall = not mapped and batch > 1 and b_batch == 0 and (m == 1 or a_batch == m * a_row)
     if one_tall and (epilogue is None or epilogue.flat):
         a_row = a_batch if m == 1 else a_row

@@ -79,8 +79,8 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     counts = tuple([r for r in t.row_counts if r <= m]) if m % t.rows else (t.rows,)
     a_layout = _layout(m, k, *a.strides[1:])
     layout = gemm.Layout(
-        t, _map_layout(a.map) or (a_layout if pack_a else "any"),
-        _map_layout(b.map, packed=True) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
+        t, _map_layout(a.map, t.masked, 1, 2) or (a_layout if pack_a else "any"),
+        _map_layout(b.map, True, 2, 1) or (b_layout if mode == "local" else "any"), pack_a, mode, counts,
         (small + 1, small) if bigger else (small,))
     args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
     if epilogue is not None:
@@ -104,11 +104,11 @@ def _read(operand: Operand, elements: int) -> int:
     return elements if operand.map is None else operand.map.memory
 
 
-def _map_layout(map: Map | None, packed: bool = False) -> MapLayout | None:
-    """How a mapped operand is read; `packed`: it is B, whose vectors run along columns."""
+def _map_layout(map: Map | None, packed: bool, across: int, along: int) -> MapLayout | None:
+    """How a mapped operand is read; `packed`: in vectors that run across (the axis of rows of A, of columns of B)."""
     if map is None:
         return None
-    for way, axis in (("columns", map.axes[2]), ("depth", map.axes[1])):
+    for way, axis in (("columns", map.axes[across]), ("depth", map.axes[along])):
         if packed and axis and axis[0][0] >= SHORTEST_RUN and axis[0][1] == 1 and set(axis[0][2:]) <= {0, 1}:
             return MapLayout(len(map.bounds), way, tuple(step == 1 for step in axis[0][2:]))
     return MapLayout(len(map.bounds))

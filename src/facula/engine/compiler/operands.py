@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from facula.engine.compiler.affine import Affine, compose, decode, identity, joined, normal, view_map
 from facula.engine.compiler.matmul_operand import Map, Operand
 from facula.engine.compiler.values import Read, coordinate_map, steps_of
-from facula.engine.graph.node import CONST, INDEX, VIEW, WRITE, Node, contiguous_strides, offset_of, size_of
+from facula.engine.graph.node import CONST, INDEX, VIEW, WINDOWS, WRITE, Node, contiguous_strides, offset_of, size_of
 
 if TYPE_CHECKING:
     from facula.engine.compiler.reads import Graph
@@ -69,6 +69,8 @@ def product_operands(product: Node, graph: Graph) -> list[tuple[Node, Affine, Pa
     found = [_operand(source, graph) or as_it_is for source, as_it_is in zip(product.inputs, direct, strict=True)]
     plain = [padding is None and steps_of(map, source.shape) is not None
              for source, (_, map, padding) in zip(product.inputs, found, strict=True)]
+    if min(product.shape[-2:]) == 1 and product.attrs != WINDOWS:  # the order of its sums is not that of blocks
+        return [one if is_plain else as_it_is for one, is_plain, as_it_is in zip(found, plain, direct, strict=True)]
     if min(product.shape[-2:]) < MAPPED_SIDE and not any(
             padding is not None or not is_plain and size_of(source.shape) > size_of(node.shape)
             for source, (node, _, padding), is_plain in zip(product.inputs, found, plain, strict=True)):

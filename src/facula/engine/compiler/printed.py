@@ -28,6 +28,7 @@ from facula.engine.graph.node import Node
 
 KEPT_BYTES = threshold("printed_bytes")  # of texts and descriptions; the oldest go
 ENTRY_BYTES = 4000  # of an entry without its text, about
+MOST = 32  # kernels of one description, which are tried one after the other
 
 
 class Printed(NamedTuple):
@@ -58,9 +59,7 @@ class Description:
         for s in nest.stores:
             buffer = self._buffer(s.node, s.dtype)
             parts += (place[s.value], s.dtype, buffer, self._map(s.map, buffer))
-        if nest.kept:
-            parts.append(tuple([(place[v], nest.kept_from[v]) for v in nest.kept]))
-        parts.append(tuple(nest.runs))
+        parts += (tuple([(place[v], nest.kept_from[v]) for v in nest.kept]), tuple(nest.runs))
         self.key = (*parts, *self._kinds)
 
     def _payload(self, v: Val) -> object:
@@ -198,9 +197,12 @@ class _Memo:
         return None
 
     def keep(self, description: Description, printed: Printed) -> None:
-        self.known.setdefault(description.key, []).insert(0, printed)
+        found = self.known.setdefault(description.key, [])
+        found.insert(0, printed)
         self.printings += 1
         self.nbytes += _weight(printed)
+        if len(found) > MOST:
+            self.nbytes -= _weight(found.pop())
         while self.nbytes > KEPT_BYTES:
             self.nbytes -= sum(map(_weight, self.known.pop(next(iter(self.known)))))
 

@@ -52,7 +52,7 @@ def surveyor(types: Mapping[str, type], agrees: Agrees | None = None) -> Callabl
         return None
     grad = slot_offsets(types["grad_node"],
                         ("rule", "edges", "_saved", "shapes", "dtypes", "_cold", "seq", "outputs"))
-    saved = slot_offsets(types["saved"], ("node", "own"))
+    saved = slot_offsets(types["saved"], ("node", "own", "order"))
     return _made("survey", fingerprint_code.survey(grad, saved), [types[name] for name in fingerprint_code.TYPES],
                  agrees, lambda: selftest.objects_are_as_known(types["grad_node"], grad)
                  and selftest.objects_are_as_known(types["saved"], saved))

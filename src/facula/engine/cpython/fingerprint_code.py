@@ -253,6 +253,10 @@ def _push_step(f: Body, n: str, grad: Mapping[str, int], saved: Mapping[str, int
                 f.push("-1")
                 f.otherwise(innermost)
                 f.push(f.integer(own))
+            order_kept = f.field(value, saved["order"])
+            with f.when(f.op(f"xor i1 {f.is_none(order_kept)}, true")):
+                f.push("-4")
+                f.append(statics, order_kept)
             f.do(f"store i64 1, ptr {any_saved}")
             f.otherwise(inner)
             with f.either(f.is_type(value, "node", "placed_node")) as innermost:

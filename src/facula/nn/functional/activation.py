@@ -7,6 +7,7 @@ from typing import Any
 import facula
 from facula.errors import warn
 from facula.ops.elementwise import activations as _ops
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.registry import functional
 from facula.ops.severing import leaned
 
@@ -195,6 +196,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     if size % 2 != 0:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim % input.dim()} is size "
                            f"{size}")
+    refuse_unless_floating("glu_cpu", input)
     first, second = input.chunk(2, dim)
     return first * second.sigmoid()
 

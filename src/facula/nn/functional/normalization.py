@@ -10,6 +10,8 @@ from typing import Any
 import facula
 from facula.engine.threads import turn
 from facula.ops.arrange.padding import pad
+from facula.ops.elementwise.refusals import refuse_unless_floating
+from facula.ops.images import closed, opened
 from facula.ops.norm import normalization as ops
 from facula.ops.registry import functional
 
@@ -67,6 +69,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         >>> facula.nn.functional.layer_norm(facula.tensor([1.0, 3.0]), (2,))
         tensor([-1.0000,  1.0000])
     """
+    refuse_unless_floating("LayerNormKernelImpl", input)
     kind, sizes = input.dtype, tuple(input.shape)
     last = tuple(normalized_shape)
     rank = len(last)
@@ -146,10 +149,11 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{input.type()[6:-6]}'")
     _check_dtypes(input, running_mean, running_var, weight, bias)
-    x = _widened(input)
-    channel = (1, -1) + (1,) * (input.dim() - 2)
+    x, first = opened(input)
+    x = _widened(x)
+    channel = (1, -1) + (1,) * (input.dim() - 2) if first == 2 else (-1,)
     if training:
-        dims = (0, *range(2, input.dim()))
+        dims = (0, *range(first, first + input.dim() - 2))
         mean = x.mean(dims, keepdim=True)
         centred = x - mean
         variance = (centred * centred).mean(dims, keepdim=True)
@@ -164,7 +168,7 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         result = result * weight.reshape(channel)
     if bias is not None:
         result = result + bias.reshape(channel)
-    return _narrowed(result, input)
+    return closed(_narrowed(result, input), first)
 
 
 def _update_statistics(running_mean: Any, running_var: Any, mean: Any, variance: Any, momentum: float,
@@ -185,6 +189,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
         RuntimeError: fewer than 2 dimensions, or the sizes do not fit.
         ValueError: one value a group only.
     """
+    refuse_unless_floating("GroupNormKernelImpl", input)
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
     batch, channels = input.size(0), input.size(1)
@@ -225,6 +230,7 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     Raises:
         ValueError: one value a channel only.
     """
+    refuse_unless_floating("batch_norm", input)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is "
@@ -266,6 +272,8 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
                          "dimensions)")
     if input.numel() == 0:
         return input
+    if input.dtype.is_complex or input.dtype is facula.bool:
+        refuse_unless_floating("avg_pool3d_out_frame", input)
     squares = input * input
     sides = [0, 0] * (dim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(squares, sides)

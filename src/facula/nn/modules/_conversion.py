@@ -11,6 +11,12 @@ from facula.errors import warn
 from ..parameter import Parameter, is_lazy
 
 
+def _put(tensor: Any, changed: Any) -> None:
+    """Have a parameter or buffer hold `changed`; of one without a shape only dtype and device count."""
+    if not is_lazy(tensor) or (changed.dtype, changed.device) != (tensor.dtype, tensor.device):
+        tensor.data = changed
+
+
 class Conversion:
     """The part of `Module` that changes all of its tensors, or all of its modules, at once."""
 
@@ -32,7 +38,7 @@ class Conversion:
                 changed = fn(parameter.data if is_lazy(parameter) else parameter)  # the data's shape says nothing yet
                 gradient = parameter.grad
                 if changed.is_meta is parameter.is_meta:
-                    parameter.data = changed
+                    _put(parameter, changed)
                 elif is_lazy(parameter):
                     parameter = self._parameters[key] = type(parameter)(
                         parameter.requires_grad, changed.device, changed.dtype)
@@ -45,7 +51,11 @@ class Conversion:
                 continue
             if is_lazy(buffer):
                 with facula.no_grad():
-                    buffer.data = fn(buffer.data)
+                    changed = fn(buffer.data)
+                    if changed.is_meta is buffer.is_meta:
+                        _put(buffer, changed)
+                    else:
+                        self._buffers[key] = type(buffer)(buffer.requires_grad, changed.device, changed.dtype)
             else:
                 self._buffers[key] = fn(buffer)
         return self
@@ -149,6 +159,9 @@ class Conversion:
 
     def share_memory(self) -> Any:
         """Move parameters and buffers into memory that other processes can map."""
+        for tensor in (*self.parameters(), *self.buffers()):  # type: ignore[attr-defined]
+            if is_lazy(tensor):
+                tensor.share_memory_()  # raises
         return self._apply(lambda t: t.share_memory_())
 
     def train(self, mode: bool = True) -> Any:

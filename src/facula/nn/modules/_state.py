@@ -251,7 +251,7 @@ class Saving:
                         else:
                             given.requires_grad_(target.requires_grad)
                     setattr(self, name, given)
-                else:
+                elif not (is_lazy(target) and is_lazy(given)):  # of two without shapes there is nothing to copy
                     target.copy_(given)
         except Exception as error:
             return (f'While copying the parameter named "{key}", whose dimensions in the model are '

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, is_meta, new, read, view_node
+from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, PROMOTION, bool_, int32, int64
 from facula.engine.graph.expr import operand
-from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, contiguous_strides, size_of
+from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, size_of
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.session import session
@@ -26,10 +26,16 @@ _SORT_STABLE = along_rule("SortBackward1")
 _TOPK = along_rule("TopkBackward0")
 
 
-def order_node(node: Node, dim: int, descending: bool) -> Node:
-    if not node.shape:
+def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: int | None = None) -> Node:
+    """Where the elements of a stable sort along `dim` are; or only `count` of them, from rank `start` on."""
+    shape = node.shape
+    if not shape:
         return constant(0, (), int64)
-    return record(ARGSORT, (node,), (dim, descending), None, node.shape, int64)
+    if count is not None:
+        shape = Size((*shape[:dim], count, *shape[dim + 1:]))
+        if size_of(shape) == 0:
+            return constant(0, shape, int64)
+    return record(ARGSORT, (node,), (dim, descending, start), None, shape, int64)
 
 
 def sorted_with(input: Tensor, d: int, descending: bool, rule: Rule) -> tuple[Tensor, Tensor]:
@@ -72,14 +78,6 @@ def msort(input: Tensor) -> Tensor:
     return sorted_with(input, 0, False, SORT_RULE)[0]
 
 
-def narrow_node(node: Node, dim: int, start: int, length: int) -> Node:
-    strides = contiguous_strides(node.shape)
-    shape = Size((*node.shape[:dim], length, *node.shape[dim + 1:]))
-    if size_of(shape) == 0:
-        return constant(0, shape, node.dtype)
-    return view_node(node, shape, strides, start * strides[dim], node.dtype)
-
-
 @op(out=True)
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
@@ -94,7 +92,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not input.shape:
         values, indices = sorted_with(input, 0, False, _TOPK)
         return result_type("topk")(values, indices)
-    order = narrow_node(order_node(node, d, bool(largest)), d, 0, int(k))
+    order = order_node(node, d, bool(largest), 0, int(k))
     indices = new(order)
     values = attach(new(node_along(node, order, d)), _TOPK, (input,), (indices, d))
     return result_type("topk")(values, indices)

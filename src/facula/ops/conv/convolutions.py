@@ -7,10 +7,12 @@ from operator import index as as_int
 from typing import Any
 
 from facula._tensor.handle import Tensor, lay, new
+from facula._tensor.layout import Layout
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.casting import constant
 from facula.ops.conv.correlation import correlate, spread
 from facula.ops.conv.windows import Geometry
+from facula.ops.images import closed, opened
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.result_layouts import format_of, line_layout
@@ -27,13 +29,13 @@ def reach(size: int, stride: int, dilation: int) -> int:
     return (size - 1) * dilation + 1
 
 
-def spread_out(x: Tensor, sizes: Ints, stride: Ints, before: Ints) -> Tensor:
-    """Zeros of `sizes` in the last dimensions, with `x` from `before` on, `stride` apart."""
-    lead = len(x.shape) - len(sizes)
-    full = (*x.shape[:lead], *sizes)
+def spread_out(x: Tensor, sizes: Ints, stride: Ints, before: Ints, first: int = 2) -> Tensor:
+    """Zeros of `sizes` from dimension `first` on, with `x` from `before` on, `stride` apart."""
+    end = first + len(sizes)
+    full = (*x.shape[:first], *sizes, *x.shape[end:])
     plain = contiguous_strides(full)
-    steps = (*plain[:lead], *[a * b for a, b in zip(plain[lead:], stride, strict=True)])
-    offset = sum(a * b for a, b in zip(plain[lead:], before, strict=True))
+    steps = (*plain[:first], *[a * b for a, b in zip(plain[first:end], stride, strict=True)], *plain[end:])
+    offset = sum(a * b for a, b in zip(plain[first:end], before, strict=True))
     return region_put(new(constant(0, full, x.dtype)), x, steps, offset)
 
 
@@ -119,15 +121,27 @@ def _finished(out: Tensor, bias: Tensor | None, n: int, x: Tensor, w: Tensor, gr
     """The result for the input `x` (given with or without a batch), laid out as torch's."""
     batched = len(x.shape) == n + 2
     if bias is not None:
-        out = out + reshape_value(bias, (1, bias.shape[0], *[1] * n))
+        images, first = opened(out)
+        out = closed(images + (bias if first == 1 else reshape_value(bias, (1, bias.shape[0], *[1] * n))), first)
     if not batched:
         out = reshape_value(out, tuple(out.shape[1:]))
     if x._storage is not None or w._storage is not None:
-        if n == 1:
-            lay(out, line_layout(out.shape, [x, w]))
-        elif batched and (n == 2 or _large(x, w, groups)):
-            lay(out, format_of(out.shape, [x, w]))
+        lay(out, _layout(out.shape, n, x, w, groups))
     return out
+
+
+def _layout(shape: Ints, n: int, x: Tensor, w: Tensor, groups: int) -> Layout | None:
+    """How the result lies, of the input `x`, given with or without a batch."""
+    if n == 1:
+        return line_layout(shape, [x, w])
+    return format_of(shape, [x, w]) if len(x.shape) == n + 2 and (n == 2 or _large(x, w, groups)) else None
+
+
+def _last(n: int, x: Tensor, w: Tensor, groups: int) -> bool:
+    """Has the result its channels innermost?"""
+    if x._storage is None and w._storage is None:
+        return False
+    return _layout((2,) * len(x.shape), n, x, w, groups) is not None
 
 
 def _large(x: Tensor, w: Tensor, groups: int) -> bool:
@@ -165,7 +179,7 @@ def convolve(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, pa
                            "size can't be greater than actual input size")
     out = tuple([(s - reach(k, 1, d)) // t + 1 for s, k, t, d in zip(size, kernel, stride, dilation, strict=True)])
     at = Geometry(tuple(x.shape[2:]), kernel, out, stride, before, dilation, groups)
-    return _finished(correlate(x, w, at), bias, n, given, w, groups)
+    return _finished(correlate(x, w, at, _last(n, given, w, groups)), bias, n, given, w, groups)
 
 
 def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, extra: Any,
@@ -190,7 +204,7 @@ def convolve_back(what: str, n: int, x: Tensor, w: Tensor, bias: Any, stride: An
         raise RuntimeError(f"Given input size per channel: {list(x.shape[2:])}. Calculated output size per channel: "
                            f"{list(size)}. Output size is too small")
     at = Geometry(size, tuple(w.shape[2:]), tuple(x.shape[2:]), stride, padding, dilation, groups)
-    return _finished(spread(x, w, at), bias, n, given, w, groups)
+    return _finished(spread(x, w, at, _last(n, given, w, groups)), bias, n, given, w, groups)
 
 
 # ---- the public functions ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import several, spread_out
 from facula.ops.elementwise.arithmetic import div
 from facula.ops.elementwise.comparison import maximum, minimum
+from facula.ops.images import closed, opened
 from facula.ops.index.index_nodes import checked, index_leaf
 from facula.ops.index.indexed_rows import add_rows, set_rows
 from facula.ops.registry import DTYPE_NAMES, also, op
@@ -90,45 +91,46 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     return (x if batched else reshape_value(x, (1, *x.shape))), batched
 
 
-def _around(x: Tensor, size: Ints, before: Ints, value: Any) -> Tensor:
-    """`x` with `value` around it, so that its last dimensions have `size`."""
-    old = tuple(x.shape[2:])
+def _around(x: Tensor, size: Ints, before: Ints, value: Any, first: int) -> Tensor:
+    """`x` with `value` around it, so that its dimensions from `first` on have `size`."""
+    old = tuple(x.shape[first:first + len(size)])
     if old == size:
         return x
     pads = [q for s, o, b in reversed(list(zip(size, old, before, strict=True))) for q in (b, s - o - b)]
-    return constant_pad_nd(x, pads, value)
+    return constant_pad_nd(x, [0, 0] * (2 - first) + pads, value)
 
 
-def windows(x: Tensor, out: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Any:
-    """The node of x (N, C, *S) seen as (N, C, *out, *kernel)."""
+def windows(x: Tensor, out: Ints, kernel: Ints, stride: Ints, dilation: Ints, first: int) -> Any:
+    """The node of x (N, C, *S) seen as (N, C, *out, *kernel), or of (N, *S, C) as (N, *out, C, *kernel)."""
+    end = first + len(out)
     s = contiguous_strides(x.shape)
-    return view_node(read(x), (*x.shape[:2], *out, *kernel),
-                     (*s[:2], *[a * b for a, b in zip(s[2:], stride, strict=True)],
-                      *[a * b for a, b in zip(s[2:], dilation, strict=True)]), 0, x.dtype)
+    return view_node(read(x), (*x.shape[:first], *out, *x.shape[end:], *kernel),
+                     (*s[:first], *[a * b for a, b in zip(s[first:end], stride, strict=True)], *s[end:],
+                      *[a * b for a, b in zip(s[first:end], dilation, strict=True)]), 0, x.dtype)
 
 
 # ---- the mean ---------------------------------------------------------------------------------------------
 
 def _sums_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    kernel, stride = ctx.saved
-    size = tuple(ctx.shapes[0][2:])
+    kernel, stride, first = ctx.saved
+    size = tuple(ctx.shapes[0][first:first + len(kernel)])
     before = tuple([k - 1 for k in kernel])
-    wide = spread_out(g, tuple([a + b for a, b in zip(size, before, strict=True)]), stride, before)
-    return (window_sums(wide, size, kernel, (1,) * len(kernel)),)
+    wide = spread_out(g, tuple([a + b for a, b in zip(size, before, strict=True)]), stride, before, first)
+    return (window_sums(wide, size, kernel, (1,) * len(kernel), first),)
 
 
 _SUMS = Rule("AvgPoolBackward0", leaning(_sums_backward))
 
 
-def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints) -> Tensor:
-    """The sum over each window of x (N, C, *S)."""
+def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints, first: int) -> Tensor:
+    """The sum over each window of x (N, C, *S), or (N, *S, C)."""
     n = len(kernel)
-    shape = tuple.__new__(Size, (*x.shape[:2], *out))
+    shape = tuple.__new__(Size, (*x.shape[:first], *out, *x.shape[first + n:]))
     if not size_of(shape):
         return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0", leans=True)
-    node = windows(x, out, kernel, stride, (1,) * n)
+    node = windows(x, out, kernel, stride, (1,) * n, first)
     node = record(SUM, (node,), (tuple(range(2 + n, 2 + 2 * n)),), None, shape, x.dtype)
-    return attach(new(node), _SUMS, (x,), (kernel, stride))
+    return attach(new(node), _SUMS, (x,), (kernel, stride, first))
 
 
 def _counts(size: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints, padded: bool) -> Any:
@@ -157,17 +159,20 @@ def _avg_pool(n: int) -> Any:
         need = tuple([max(s + p, (o - 1) * t + k - p) + p
                       for s, o, k, t, p in zip(size, out, kernel, step, pad, strict=True)])
         of = x.dtype
-        sums = window_sums(_around(to_dtype(x, of.compute), need, pad, 0), out, kernel, step)
+        x, first = opened(x)
+        sums = window_sums(_around(to_dtype(x, of.compute), need, pad, 0, first), out, kernel, step, first)
         if divisor_override is not None:
             result = sums / divisor_override
         else:
             count = _counts(size, out, kernel, step, pad, count_include_pad)
-            first = count.reshape(-1)[0]
-            divisor: Any = float(first) if of.category >= FLOAT else int(first)
-            if (count != first).any():
+            if first == 1:
+                count = count[..., None]
+            common = count.reshape(-1)[0]
+            divisor: Any = float(common) if of.category >= FLOAT else int(common)
+            if (count != common).any():
                 divisor = new(leaf(np.ascontiguousarray(count, sums.dtype.numpy), count.shape, sums.dtype))
             result = div(sums, divisor, rounding_mode=None if of.category >= FLOAT else "trunc")
-        result = to_dtype(result, of)
+        result = closed(to_dtype(result, of), first)
         return result if batched else reshape_value(result, tuple(result.shape[1:]))
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The mean of each window."
@@ -206,16 +211,17 @@ def _adaptive_avg_pool(n: int) -> Any:
         if of.is_complex and any(o != 1 for o in out):  # one part is a mean, as of all elements
             raise NotImplementedError(f"\"{_KERNELS.get(what, what)}\" not implemented for "
                                       f"'{DTYPE_NAMES[of.name]}'")
-        x = to_dtype(x, of.compute)
         size = tuple(x.shape[2:])
+        x, first = opened(x)
+        x = to_dtype(x, of.compute)
         if size_of(out) and all(s % o == 0 for s, o in zip(size, out, strict=True)):
             kernel = tuple([s // o for s, o in zip(size, out, strict=True)])
-            x = window_sums(x, out, kernel, kernel) / float(size_of(kernel))
+            x = window_sums(x, out, kernel, kernel, first) / float(size_of(kernel))
         else:
             x = leaned(x)
             for k, (s, o) in enumerate(zip(size, out, strict=True)):
-                x = taps(x, 2 + k, *_averaging(s, o)) if o else x.narrow(2 + k, 0, 0)
-        x = to_dtype(x, of)
+                x = taps(x, first + k, *_averaging(s, o)) if o else x.narrow(first + k, 0, 0)
+        x = closed(to_dtype(x, of), first)
         return x if batched else reshape_value(x, tuple(x.shape[1:]))
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The mean of nearly equal parts, as many as `output_size` says."
@@ -251,29 +257,36 @@ also(adaptive_avg_pool1d, "adaptive_avg_pool1d")
 
 # ---- the maximum ------------------------------------------------------------------------------------------
 
-def _plane_rows(indices: Any, planes: int, size: int) -> Any:
+def _plane_rows(indices: Any, size: int, first: int = 2) -> Any:
     """Positions within each plane, as rows of all the planes."""
     shape = tuple(indices.shape)
-    base = (np.arange(planes, dtype=np.int64) * size).reshape(*shape[:2], *[1] * (len(shape) - 2))
+    if first == 1:
+        n, c = shape[0], shape[-1]
+        inner = [1] * (len(shape) - 2)
+        base = np.arange(n, dtype=np.int64).reshape(n, *inner, 1) * size * c + np.arange(c, dtype=np.int64)
+        return read(indices * c + new(index_leaf(base)))
+    base = (np.arange(shape[0] * shape[1], dtype=np.int64) * size).reshape(*shape[:2], *[1] * (len(shape) - 2))
     return read(indices + new(index_leaf(base)))
 
 
 def _max_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    indices = ctx.saved[0]
+    indices, first = ctx.saved
     shape = ctx.shapes[0]
     total = size_of(shape)
-    at = _plane_rows(indices, shape[0] * shape[1], size_of(tuple(shape[2:])))
+    at = _plane_rows(indices, size_of(tuple(shape[first:first + len(shape) - 2])), first)
     return (add_rows(new(constant(0, shape, g.dtype)), at, g, total, 1),)
 
 
 _MAX_POOL = Rule("MaxPoolBackward0", leaning(_max_backward))
 
 
-def chosen(x: Tensor, window: Any, n: int, lines: list[tuple[Any, int, Any, Any]]) -> tuple[Tensor, Tensor]:
-    """Largest element and its place in the plane, for a node (N, C, *out, *kernel) of windows on x.
+def chosen(x: Tensor, window: Any, n: int, lines: list[tuple[Any, int, Any, Any]],
+           first: int) -> tuple[Tensor, Tensor]:
+    """Largest element and its place in the plane, for a node (N, C, *out, *kernel) of windows on x, or of
+    (N, *out, C, *kernel).
 
-    `lines[k]` is (first, step, lowest, highest): the coordinate in dimension k of element j of window o is
-    first[o] + step * j, but lowest[o] or highest[o] if it is beyond. None for a bound that it never passes.
+    `lines[k]` is (start, step, lowest, highest): the coordinate in dimension k of element j of window o is
+    start[o] + step * j, but lowest[o] or highest[o] if it is beyond. None for a bound that it never passes.
     """
     dims = tuple(range(2 + n, 2 + 2 * n))
     shape = tuple.__new__(Size, window.shape[:2 + n])
@@ -286,16 +299,16 @@ def chosen(x: Tensor, window: Any, n: int, lines: list[tuple[Any, int, Any, Any]
     for k in reversed(range(n)):
         j = at % kernel[k] if inner == 1 else at // inner % kernel[k]
         inner *= kernel[k]
-        first, apart, lowest, highest = lines[k]
-        along = [-1 if d == 2 + k else 1 for d in range(2 + n)]
-        j = (j if apart == 1 else j * apart) + new(index_leaf(np.array(first, np.int64).reshape(along)))
+        start, apart, lowest, highest = lines[k]
+        along = [-1 if d == first + k else 1 for d in range(2 + n)]
+        j = (j if apart == 1 else j * apart) + new(index_leaf(np.array(start, np.int64).reshape(along)))
         if lowest is not None:
             j = maximum(j, new(index_leaf(np.array(lowest, np.int64).reshape(along))))
         if highest is not None:
             j = minimum(j, new(index_leaf(np.array(highest, np.int64).reshape(along))))
         place = place + j * step
-        step *= x.shape[2 + k]
-    return attach(values, _MAX_POOL, (x,), (place,)), place
+        step *= x.shape[first + k]
+    return closed(attach(values, _MAX_POOL, (x,), (place, first)), first), closed(place, first)
 
 
 def _lowest(x: Tensor) -> Any:
@@ -315,13 +328,14 @@ def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, pa
         shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
         empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0", leans=True)
         return empty, new(constant(0, shape, int64))
-    wide = _around(x.detach(), need, pad, _lowest(x))
+    x, axis = opened(x)
+    wide = _around(x.detach(), need, pad, _lowest(x), axis)
     lines: list[tuple[Any, int, Any, Any]] = []
     for s, o, k, t, p, d in zip(size, out, kernel, step, pad, dil, strict=True):
         first = np.arange(o) * t - p
         # a window of nothing but -inf takes its first element that is not padding
         lines.append((first, d, first % d if p else None, np.full(o, s - 1) if first[-1] + d * (k - 1) >= s else None))
-    values, at = chosen(x, windows(wide, out, kernel, step, dil), n, lines)
+    values, at = chosen(x, windows(wide, out, kernel, step, dil, axis), n, lines, axis)
     if batched:
         return values, at
     return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))
@@ -363,17 +377,21 @@ def _adaptive_max_pool(n: int) -> Any:
             return empty, new(constant(0, shape, int64))
         lines: list[tuple[Any, int, Any, Any]] = []
         kernel = []
+        sizes = tuple(x.shape[2:])
+        x, first = opened(x)
         part = x.detach()
-        for k, (s, o) in enumerate(zip(x.shape[2:], out, strict=True)):
+        for k, (s, o) in enumerate(zip(sizes, out, strict=True)):
             start, end = shares(s, o)
             longest = int((end - start).max())
             table = np.minimum(start[:, None] + np.arange(longest), end[:, None] - 1)  # the last one again
             lines.append((start, 1, None, end - 1))
             kernel.append(longest)
-            part = part.index_select(2 + k, new(index_leaf(table.reshape(-1))))
-        split = reshape_value(part, (*x.shape[:2], *[v for o, k in zip(out, kernel, strict=True) for v in (o, k)]))
-        order = (0, 1, *range(2, 2 + 2 * n, 2), *range(3, 3 + 2 * n, 2))
-        values, at = chosen(x, read(split.permute(order)), n, lines)
+            part = part.index_select(first + k, new(index_leaf(table.reshape(-1))))
+        split = reshape_value(part, (*x.shape[:first], *[v for o, k in zip(out, kernel, strict=True) for v in (o, k)],
+                                     *x.shape[first + n:]))
+        order = (*range(first), *range(first, first + 2 * n, 2), *range(first + 2 * n, 2 + 2 * n),
+                 *range(first + 1, first + 2 * n, 2))
+        values, at = chosen(x, read(split.permute(order)), n, lines, first)
         if batched:
             return values, at
         return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))
@@ -418,7 +436,7 @@ def _unpool(n: int) -> Any:
             sizes = " x ".join(map(str, size))
             at = checked(indices, plane, 0, RuntimeError, False,
                          "Found an invalid max index: {i} (output volumes are of size " + sizes + ")")
-            flat = _plane_rows(reshape_value(new(at), x.shape), x.shape[0] * x.shape[1], plane)
+            flat = _plane_rows(reshape_value(new(at), x.shape), plane)
             out = set_rows(new(constant(0, shape, x.dtype)), flat, x, size_of(shape), 1)
         return out if batched else reshape_value(out, tuple(out.shape[1:]))
     body.__name__ = body.__qualname__ = what

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, new, read
-from facula.dtypes import FLOAT, float64, int64
+from facula.dtypes import FLOAT, float64, int64, uint8
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.errors import warn
@@ -18,9 +18,11 @@ from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
+from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
+from facula.ops.images import closed, opened
 from facula.ops.index.index_nodes import index_leaf
 from facula.ops.index.indexed_rows import rows
 from facula.ops.index.masking import where
@@ -148,6 +150,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if mode == "area":
         return _AREA[n](input, out)  # type: ignore[no-any-return]
     of = input.dtype
+    if plain and of is not uint8:
+        refuse_unless_floating(f"upsample_nearest{n}d_channels_last", input)
     if not plain and of.category < FLOAT:
         raise NotImplementedError(f"interpolate: mode={mode} of {DTYPE_NAMES[of.name]} tensors is not implemented")
     if not plain and of.is_complex:
@@ -156,7 +160,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if not input.shape[0]:
         return severed(new(constant(0, (*input.shape[:2], *out), of)), input, name="UpsampleBackward0")
     corners = bool(align_corners)
-    x = input if plain else to_dtype(input, of.compute)
+    x, first = opened(input)
+    x = x if plain else to_dtype(x, of.compute)
     for k, (s, o, f) in enumerate(zip(input.shape[2:], out, factors, strict=True)):
         if plain:
             table, weights = _nearest(s, o, f, mode == "nearest-exact")
@@ -164,8 +169,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
             table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
         else:
             table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        x = taps(x, 2 + k, table, weights, not antialias)
-    return to_dtype(x, of)
+        x = taps(x, first + k, table, weights, not antialias)
+    return closed(to_dtype(x, of), first)
 
 
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
@@ -299,6 +304,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if grid.shape[-1] != n:
         raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with "
                            f"sizes {list(grid.shape)}")
+    refuse_unless_floating("grid_sampler_cpu_kernel_impl", input)
     if 0 in input.shape[2:]:
         raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
                            f"{list(input.shape)}")

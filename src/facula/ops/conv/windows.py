@@ -1,5 +1,7 @@
 """The contractions behind correlation.py, as nodes: windows, zeros around values, weights turned round.
 
+Images lie in one of two ways: (N, C, *S), or `last`, (N, *S, C), where the windows are the rows of the product and not
+its columns, so that its result has the channels innermost too.
 Their VIEWs and WRITEs have fixed offsets: the compiler tells coordinates by them.
 """
 
@@ -10,7 +12,7 @@ from itertools import product
 from typing import NamedTuple
 
 from facula._tensor.handle import view_node
-from facula.engine.graph.node import CONTRACT, WRITE, Node, contiguous_strides, size_of
+from facula.engine.graph.node import CONTRACT, WINDOWS, WRITE, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
 from facula.ops.view.value_views import reshaped, turned
@@ -38,15 +40,28 @@ def times(strides: Ints, steps: Ints) -> Ints:
     return tuple([a * b for a, b in zip(strides, steps, strict=True)])
 
 
-def in_zeros(node: Node, sizes: Ints, stride: Ints, before: Ints) -> Node:
-    """Zeros of `sizes` in the last dimensions, with `node` from `before` on, `stride` apart."""
-    if node.shape[2:] == sizes:
+def in_memory(shape: Ints, last: bool) -> Ints:
+    """The sizes of images (N, C, *S) as they lie in memory."""
+    return (shape[0], *shape[2:], shape[1]) if last else tuple(shape)
+
+
+def steps_of(shape: Ints, last: bool) -> Ints:
+    """The strides of images (N, C, *S) in that memory."""
+    steps = contiguous_strides(in_memory(shape, last))
+    return (steps[0], steps[-1], *steps[1:-1]) if last else steps
+
+
+def in_zeros(node: Node, sizes: Ints, stride: Ints, before: Ints, last: bool = False) -> Node:
+    """Zeros of `sizes` in the dimensions of positions, with `node` from `before` on, `stride` apart."""
+    first = 1 if last else 2
+    end = first + len(sizes)
+    if node.shape[first:end] == sizes:
         return node
-    full = (*node.shape[:2], *sizes)
+    full = (*node.shape[:first], *sizes, *node.shape[end:])
     plain = contiguous_strides(full)
-    steps = (*plain[:2], *times(plain[2:], stride))
-    return record(WRITE, (constant(0, full, node.dtype), node), (steps, sum(times(plain[2:], before))), None, full,
-                  node.dtype)
+    steps = (*plain[:first], *times(plain[first:end], stride), *plain[end:])
+    return record(WRITE, (constant(0, full, node.dtype), node), (steps, sum(times(plain[first:end], before))), None,
+                  full, node.dtype)
 
 
 def reached(at: Geometry) -> Ints:
@@ -67,15 +82,39 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
     shape = (n, groups * each, *at.out)
     if n > 1 and places < OWN_PRODUCT:
         x = view_node(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step), fixed=True)
-        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), None, None,
+        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), WINDOWS, None,
                       (groups, each, n * places), x.dtype)
         return reshaped(turned(reshaped(node, (groups * each, n, places)), (1, 0, 2)), shape)
     x = view_node(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step), fixed=True)
     if n > 1:
         w = view_node(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)), fixed=True)
-    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), None,
+    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), WINDOWS,
                   None, (n * groups, each, places), x.dtype)
     return reshaped(node, shape)
+
+
+def window_rows(x: Node, at: Geometry) -> Node:
+    """The windows of x (N, *S, C) as rows: (N * places, window * C)."""
+    n, c = x.shape[0], x.shape[-1]
+    x = in_zeros(x, reached(at), (1,) * len(at.size), at.before, True)
+    s = contiguous_strides(x.shape)
+    x = view_node(x, (n, *at.out, *at.kernel, c),
+                  (s[0], *times(s[1:-1], at.stride), *times(s[1:-1], at.dilation), 1), fixed=True)
+    return reshaped(x, (n * size_of(at.out), size_of(at.kernel) * c))
+
+
+def correlation_last(x: Node, w: Node, at: Geometry) -> Node:
+    """`correlate` of one group, `last`: x (N, *S, C) and w (window * C, O) to (N, *out, O)."""
+    rows = window_rows(x, at)
+    node = record(CONTRACT, (rows, w), WINDOWS, None, (rows.shape[0], w.shape[1]), x.dtype)
+    return reshaped(node, (x.shape[0], *at.out, w.shape[1]))
+
+
+def columns_of(w: Node, shape: Ints, steps: Ints) -> Node:
+    """The weight (O, C, *K), which has these strides in the memory of `w`, as (window * C, O)."""
+    o, c = shape[:2]
+    node = view_node(w, (*shape[2:], c, o), (*steps[2:], steps[1], steps[0]), fixed=True)
+    return reshaped(node, (size_of(shape[1:]), o))
 
 
 class Phase(NamedTuple):
@@ -105,50 +144,59 @@ def _phases(size: int, kernel: int, stride: int, before: int, dilation: int) -> 
     return out
 
 
-def spread_node(y: Node, w: Node, at: Geometry) -> Node | None:
-    """`spread`; None if no window sees a position. The positions of one remainder (by the stride) are a correlation of
-    y with the taps that lead there, the last one first."""
+def spread_node(y: Node, w: Node, of_w: Ints, steps: Ints, at: Geometry, last: bool) -> Node | None:
+    """`spread`, of w that has the shape `of_w` and these strides in its memory; None if no window sees a position. The
+    positions of one remainder (by the stride) are a correlation of y with the taps that lead there, the last one first.
+    """
     dims = list(zip(at.size, at.kernel, at.stride, at.before, at.dilation, strict=True))
     if size_of(at.stride) > MOST_PHASES:
         wide = tuple([(s - 1) * t + 1 for s, t in zip(at.out, at.stride, strict=True)])
         zeros = (0,) * len(wide)
-        y = in_zeros(y, wide, at.stride, zeros)
+        y = in_zeros(y, wide, at.stride, zeros, last)
         dims = [(s, k, 1, b, d) for s, k, _, b, d in dims]
-    shape = (y.shape[0], at.groups * w.shape[1], *at.size)
+    shape = in_memory((y.shape[0], at.groups * of_w[1], *at.size), last)
+    first = 1 if last else 2
+    end = first + len(dims)
     plain = contiguous_strides(shape)
+    apart = (*plain[:first], *[p * t for p, (_, _, t, _, _) in zip(plain[first:end], dims, strict=True)], *plain[end:])
     whole: Node | None = None
     for phases in product(*(_phases(*dim) for dim in dims)):
-        part = _phase(y, w, at.groups, phases)
+        part = _phase(y, w, of_w, steps, at.groups, phases, last)
         if part is None:
             continue
         if part.shape == shape:
             return part
-        steps = (*plain[:2], *[p * t for p, (_, _, t, _, _) in zip(plain[2:], dims, strict=True)])
-        offset = sum(p * phase.start for p, phase in zip(plain[2:], phases, strict=True))
-        whole = record(WRITE, (whole or constant(0, shape, y.dtype), part), (steps, offset), None, shape, y.dtype)
+        offset = sum(p * phase.start for p, phase in zip(plain[first:end], phases, strict=True))
+        whole = record(WRITE, (whole or constant(0, shape, y.dtype), part), (apart, offset), None, shape, y.dtype)
     return whole
 
 
-def _phase(y: Node, w: Node, groups: int, phases: tuple[Phase, ...]) -> Node | None:
+def _phase(y: Node, w: Node, of_w: Ints, steps: Ints, groups: int, phases: tuple[Phase, ...],
+           last: bool) -> Node | None:
+    first = 1 if last else 2
+    end = first + len(phases)
     skipped = tuple([max(0, -p.before) for p in phases])  # places that are seen from nowhere
     if any(skipped):
-        shape = (*y.shape[:2], *[n - s for n, s in zip(y.shape[2:], skipped, strict=True)])
+        shape = (*y.shape[:first], *[n - s for n, s in zip(y.shape[first:end], skipped, strict=True)], *y.shape[end:])
         if min(shape) <= 0:
             return None
         plain = contiguous_strides(y.shape)
-        y = view_node(y, shape, plain, sum(times(plain[2:], skipped)), fixed=True)
-    back = Geometry(tuple(y.shape[2:]), tuple([p.taps[1] for p in phases]), tuple([p.size for p in phases]),
+        y = view_node(y, shape, plain, sum(times(plain[first:end], skipped)), fixed=True)
+    back = Geometry(tuple(y.shape[first:end]), tuple([p.taps[1] for p in phases]), tuple([p.size for p in phases]),
                     (1,) * len(phases), tuple([p.before + s for p, s in zip(phases, skipped, strict=True)]),
                     tuple([p.dilation for p in phases]), groups)
-    return correlation_node(y, _turned_round(w, groups, phases), back)
+    turned_round = _turned_round(w, of_w, steps, groups, phases, last)
+    return correlation_last(y, turned_round, back) if last else correlation_node(y, turned_round, back)
 
 
-def _turned_round(w: Node, groups: int, phases: tuple[Phase, ...]) -> Node:
-    """The weight that leads back: (groups * A, B, *K) to (groups, B, A * taps), the last tap first."""
-    a, b = w.shape[0] // groups, w.shape[1]
-    s = contiguous_strides(w.shape)
+def _turned_round(w: Node, of_w: Ints, s: Ints, groups: int, phases: tuple[Phase, ...], last: bool) -> Node:
+    """The weight that leads back: (groups * A, B, *K) to (groups, B, A * taps), or (taps * A, B) if `last`; the last
+    tap first."""
+    a, b = of_w[0] // groups, of_w[1]
     taps = tuple([p.taps[1] for p in phases])
     offset = sum(k * (p.taps[0] + (p.taps[1] - 1) * p.taps[2]) for k, p in zip(s[2:], phases, strict=True))
-    strides = (a * s[0], s[1], s[0], *[-k * p.taps[2] for k, p in zip(s[2:], phases, strict=True)])
-    node = view_node(w, (groups, b, a, *taps), strides, offset, fixed=True)
+    back = [-k * p.taps[2] for k, p in zip(s[2:], phases, strict=True)]
+    if last:
+        return reshaped(view_node(w, (*taps, a, b), (*back, s[0], s[1]), offset, fixed=True), (size_of(taps) * a, b))
+    node = view_node(w, (groups, b, a, *taps), (a * s[0], s[1], s[0], *back), offset, fixed=True)
     return reshaped(node, (groups, b, a * size_of(taps)))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, is_meta, leaf_beside, new, read, share
+from facula._tensor.handle import Tensor, alias, copied, is_meta, laid, layout_of, leaf_beside, new, read, share
+from facula._tensor.layout import preserved
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
 from facula.engine.graph.node import contiguous_strides
@@ -72,7 +73,7 @@ def made(data: Any, of: dtype | None) -> Tensor:
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
         own = from_numpy_dtype(array.dtype)
-        return from_array(array, of or own)
+        return as_it_lies(array, of or own)
     array, own = elements(data)
     of = of or own
     if array.dtype.kind in "iu" and of.category < FLOAT and of is not int64 and array.size:
@@ -106,6 +107,17 @@ def from_array(array: np.ndarray, of: dtype) -> Tensor:
             warnings.simplefilter("ignore")
             values = np.array(to_carrier(array, of), order="C")
     return new(leaf(values, tuple(array.shape), of))
+
+
+def as_it_lies(array: np.ndarray, of: dtype) -> Tensor:
+    """`from_array`, with the elements in the order in which they lie in the array's memory."""
+    layout = None
+    if not array.flags.c_contiguous and array.size and min(array.strides) >= 0:
+        layout = preserved(array.shape, tuple([s // array.itemsize for s in array.strides]))
+    if layout is None:
+        return from_array(array, of)
+    order, strides = layout
+    return laid(read(from_array(array.transpose(order), of)), array.shape, strides)
 
 
 def host_array(t: Tensor) -> np.ndarray:
@@ -276,7 +288,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         of = from_numpy_dtype(data.dtype)
         if dtype in (None, of) and not any(s < 0 for s in data.strides):
             return finish(sharing(data, of), device)
-        return finish(from_array(data, dtype or of), device)
+        return finish(as_it_lies(data, dtype or of), device)
     return finish(made(data, dtype), device)
 
 
@@ -294,7 +306,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     else:
         t = as_tensor(obj, of, device)
     owned = obj if isinstance(obj, Tensor) else None
-    aliased = t is owned or has_memory or isinstance(obj, np.ndarray) and t._storage is not None
+    aliased = t is owned or has_memory or isinstance(obj, np.ndarray) and t._storage is not None and t._storage.shared
     if copy is False and not aliased:
         if isinstance(obj, Tensor):
             have = obj.dtype
@@ -307,7 +319,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
                              f"'{DTYPE_NAMES[t.dtype.name]}'.")
         raise ValueError("can't alias arbitrary sequence into a tensor.")
     if copy and aliased:
-        t = new(read(t))
+        t = copied(t, layout_of(t))
     if requires_grad and not t._rg:
         share(t)
         t = alias(t, t.shape, t._strides, t._offset) if t is obj else t

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from facula._tensor.handle import Tensor
-from facula.dtypes import FLOAT
+from facula.dtypes import FLOAT, bool_
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
 from facula.ops.elementwise.pointwise import apply
@@ -119,6 +119,10 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Clamp to [min_val, max_val]; the gradient at the bounds is 0."""
+    if input.dtype.is_complex:
+        raise NotImplementedError("clamp is not supported for complex types")
+    if input.dtype is bool_:
+        raise RuntimeError("Bool inputs not supported for hardtanh")
     return apply(_HARDTANH, (input,), (number_for(min_val, input.dtype), number_for(max_val, input.dtype)),
                  input.dtype)
 

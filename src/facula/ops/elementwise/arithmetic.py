@@ -14,7 +14,7 @@ from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import both, either
 from facula.ops.elementwise.pointwise import apply, apply2
-from facula.ops.elementwise.refusals import check_operands, refuse_complex, want_operands
+from facula.ops.elementwise.refusals import check_operands, dtype_word, refuse_complex, want_operands
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
@@ -182,7 +182,7 @@ def _check_divisor(input: Any, other: Any) -> None:
             return
         zero = node.scalars[0] == 0  # type: ignore[index]
     else:
-        zero = other == 0 and not isinstance(other, float) and input.dtype.category < FLOAT
+        zero = other == 0 and not isinstance(other, float) and input.dtype.category < FLOAT and input.numel()
     if zero:
         raise RuntimeError("ZeroDivisionError")
 
@@ -262,6 +262,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     of = input.dtype
     if tensor1.dtype is not of or tensor2.dtype is not of:
         of = result_dtype((input, tensor1, tensor2))
+    if of is bool_:
+        raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     tensors = [to_dtype(t, of) for t in (input, tensor1, tensor2)]
     return apply(_ADDCMUL, tensors, (number_for(value, of),), of)
 
@@ -300,8 +302,16 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         if weight.dtype is not input.dtype and weight.shape:
             raise RuntimeError(f"expected dtype {_c_name(input)} for `weight` but got dtype "
                                f"{_c_name(weight)}")
+        if weight.shape:
+            _refuse_integers("lerp_kernel_tensor", input)
         return apply(_LERP_TENSOR, (input, end, to_dtype(weight, input.dtype)), None, input.dtype)
+    _refuse_integers("lerp_kernel_scalar", input)
     return apply(_LERP_NUMBER, (input, end), (number_for(weight, input.dtype),), input.dtype)
+
+
+def _refuse_integers(kernel: str, input: Tensor) -> None:
+    if input.dtype.category < FLOAT:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtype_word(input)}'")
 
 
 def _c_name(t: Tensor) -> str:

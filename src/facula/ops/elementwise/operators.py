@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from facula._tensor.handle import Tensor
-from facula.dtypes import FLOAT, bool_
+from facula.dtypes import FLOAT, bool_, from_numpy_dtype
 from facula.engine.threads import others
+from facula.ops.create.conversion import from_array
 from facula.ops.elementwise.arithmetic import (
     FLOAT_FORMULAS,
     SMALL_POWERS,
@@ -16,6 +19,7 @@ from facula.ops.elementwise.arithmetic import (
     mul,
     neg,
     pow,
+    reciprocal,
     remainder,
     sub,
 )
@@ -28,9 +32,10 @@ from facula.ops.listening import noticed
 from facula.ops.registry import write_back
 
 
-def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
-    """The dunder of `fn`. `plain`: what `fn` comes to for floats of one dtype and Python numbers,
-    which is recorded straight away: most operators that a program runs are of this kind."""
+def _operator(fn: Any, swap: bool = False, plain: Binary | None = None, arrays: Any = None) -> Any:
+    """The dunder of `fn`. `arrays`: what to do of the tensor and a NumPy array, if they are taken. `plain`: what `fn`
+    comes to for floats of one dtype and Python numbers, which is recorded straight away: most operators that a program
+    runs are of this kind."""
     tensors = plain.tt if plain else None
     number: Any = (plain.st if swap else plain.ts) if plain else None
     powers = SMALL_POWERS if fn is pow and not swap else {}
@@ -52,6 +57,8 @@ def _operator(fn: Any, swap: bool = False, plain: Binary | None = None) -> Any:
         if not isinstance(other, Tensor) and type(other) not in (int, float, bool, complex):
             if noticed((other,)):
                 return forward(self, other)
+            if arrays is not None and isinstance(other, np.ndarray):
+                return arrays(self, other)
             other = _coerce(other)
             if other is NotImplemented:
                 return NotImplemented
@@ -65,13 +72,9 @@ def _put(name: str, form: Any) -> None:
 
 
 def _coerce(other: Any) -> Any:
-    import numpy as np
-    if isinstance(other, np.generic):
-        return other.item()
-    if isinstance(other, np.ndarray):
-        from facula.ops.create.conversion import tensor
-        return tensor(other, device="cpu")
-    return NotImplemented
+    """A NumPy number as Python's. An array is left to NumPy, which computes `tensor + array` and has the result made a
+    tensor; `array + tensor` nobody takes, as in PyTorch."""
+    return other.item() if isinstance(other, np.generic) else NotImplemented
 
 
 def _invert(self: Tensor) -> Tensor:
@@ -86,7 +89,9 @@ _OPERATORS = {"add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": fl
 for _name, _public_fn in _OPERATORS.items():
     _binary = FLOAT_FORMULAS.get(_name)
     _put(_name, _operator(_public_fn, plain=_binary))
-    _put("r" + _name, _operator(_public_fn, swap=True, plain=_binary))
+    # PyTorch's array / tensor is that, and so NumPy is asked again
+    _over = (lambda x, array: reciprocal(x) * array) if _public_fn is div else None
+    _put("r" + _name, _operator(_public_fn, swap=True, plain=_binary, arrays=_over))
 _METHODS = {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
             "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift"}
 for _name, _method in _METHODS.items():
@@ -95,10 +100,12 @@ for _name, _method in _METHODS.items():
     _put("r" + _name, _operator(_fn, swap=True))
 
 
-def _comparison(fn: Any, plain: Binary) -> Any:
+def _comparison(fn: Any, plain: Binary, equal: bool) -> Any:
     """`_operator` for truth values. 16-bit floats round the number first: that is for `fn`."""
     tensors, number = plain.tt, plain.ts
-    general = _operator(fn)
+    # of arrays (in)equality only: what has an order NumPy is asked, and does not know either
+    general = _operator(fn, arrays=(lambda x, array: fn(x, from_array(array, from_numpy_dtype(array.dtype)))) if equal
+                        else None)
 
     def forward(self: Tensor, other: Any) -> Any:
         of = self.dtype
@@ -113,7 +120,7 @@ def _comparison(fn: Any, plain: Binary) -> Any:
 
 
 for _name, _plain in COMPARISONS.items():
-    _put(_name, _comparison(getattr(Tensor, _name), _plain))
+    _put(_name, _comparison(getattr(Tensor, _name), _plain, _name in ("eq", "ne")))
 Tensor.__hash__ = object.__hash__  # type: ignore[assignment,method-assign]
 
 

@@ -14,11 +14,13 @@ from facula._tensor.handle import (
     Tensor,
     blank,
     edge_of,
+    inferred,
     laid,
     new,
     read,
     read_in,
     read_view,
+    refuse_saving,
     restored,
     restored_in,
     strides_of,
@@ -171,7 +173,7 @@ def apply(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] 
 
 # Formulas whose numbers are parameters, not operands: a matter of dimensions of length 1 only.
 _PARAMETERS = frozenset(("leakyRelu", "elu", "celu", "selu", "threshold", "softplus", "hardshrink", "softshrink", "pow",
-                         "lerp", "addcmul", "addcdiv"))
+                         "lerp", "addcmul", "addcdiv", "clamp"))
 
 
 def _in_order(formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None, out: dtype) -> Tensor:
@@ -232,6 +234,8 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
             used = rule.reads.get(mask)
             if used is None:
                 used = rule.reading(mask, 2)
+            if inferred and (a._inference or b._inference):
+                refuse_saving([(a, b)[k] for k in used if 0 <= k < 2])
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e, f)
@@ -279,6 +283,8 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
             used = rule.reads.get(1)
             if used is None:
                 used = rule.reading(1, 1)
+            if inferred and 0 in used:
+                refuse_saving((a,))
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e,)
@@ -328,6 +334,8 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
     used = rule.reads.get(mask)
     if used is None:
         used = rule.reading(mask, len(edges))
+    if inferred:
+        refuse_saving([tensors[k] for k in used if k >= 0])
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)

@@ -29,6 +29,12 @@ def refuse_complex(kernel: str, *operands: Any) -> None:
                                       f"'{result_word(*operands)}'")
 
 
+def refuse_unless_floating(kernel: str, x: Tensor) -> None:
+    """Raise what torch raises where its `kernel` has floating point numbers only."""
+    if not x.dtype.is_floating_point:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtype_word(x)}'")
+
+
 def refuse_unordered(name: str, *operands: Any) -> None:
     """As `refuse_complex`, in the words for what needs an order, which complex numbers lack."""
     for x in operands:

@@ -46,6 +46,9 @@ def abs(input: Tensor) -> Tensor:
     return _abs(input)
 
 
+# Of integers: the result lies as that of a formula, not as that of clone().
+_unchanged = unary("unchanged", lambda x: x, "any")
+
 _sign = unary("sign", function("sign"), "any")
 
 
@@ -53,7 +56,7 @@ _sign = unary("sign", function("sign"), "any")
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1. NaN gives 0, as in torch."""
     if input.dtype is bool_:
-        return input.clone()
+        return _unchanged(input)
     if input.dtype.is_complex:
         raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex "
                                   "numbers. Please use torch.sgn instead.")
@@ -126,7 +129,7 @@ def _rounding(name: str) -> Callable[..., Tensor]:
             raise NotImplementedError(f"{name} is not supported for complex inputs")
         if input.dtype is bool_:
             raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
-        return input.clone() if input.dtype.category < FLOAT else body(input)
+        return _unchanged(input) if input.dtype.category < FLOAT else body(input)
     rounded.__name__ = name
     return op(rounded, inplace=True, out=True, types=SAME, rules=(body,))
 
@@ -141,7 +144,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     if input.dtype.is_complex or input.dtype is bool_:
         raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{dtype_word(input)}'")
     if input.dtype.category < FLOAT:
-        return input.clone()
+        return _unchanged(input)
     if decimals == 0:
         return _round(input)
     scale = 10.0 ** _magnitude(decimals)

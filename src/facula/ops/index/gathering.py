@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand
@@ -37,7 +37,6 @@ from facula.ops.index.index_nodes import (
 from facula.ops.index.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import op
-from facula.ops.result_layouts import by_column
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -205,7 +204,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     array = truth(input)
     if as_tuple:
         return tuple(new(index_leaf(a)) for a in np.nonzero(array.reshape(array.shape or (1,))))
-    return by_column(new(index_leaf(np.argwhere(array))))
+    found = new(index_leaf(np.argwhere(array)))
+    return lay(found, ((1, 0), (1, found.shape[0])))
 
 
 @op

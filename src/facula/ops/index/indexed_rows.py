@@ -165,7 +165,7 @@ def _other_factors(base: Tensor, src: Tensor, index: Node, v: int, d: int) -> Te
     if not n * d:
         return src
     flat = reshaped(index, (n,))
-    order = record(ARGSORT, (flat,), (0, False), None, flat.shape, int64)
+    order = record(ARGSORT, (flat,), (0, False, 0), None, flat.shape, int64)
     at = record(GATHER, (reshaped(flat, (n, 1)), order), None, None, (n, 1), int64)
     places = record(INDEX, (), (0,), None, flat.shape, int64)
     x = rows(src, order, n, d, (n, d))
@@ -188,7 +188,7 @@ def _other_factors(base: Tensor, src: Tensor, index: Node, v: int, d: int) -> Te
             part = apply(_TAKE_IN, (same, part, rows(part, there, n, d, (n, d))), None, x.dtype)
             step *= 2
         product = product * part
-    back = record(ARGSORT, (order,), (0, False), None, flat.shape, int64)
+    back = record(ARGSORT, (order,), (0, False, 0), None, flat.shape, int64)
     return reshape_value(rows(product, back, n, d, (n, d)), tuple(src.shape))
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, lay, new, read, refuse_overlap, strides_of, update
+from facula._tensor.handle import Tensor, lay, new, onto_itself, read, refuse_leaf, refuse_overlap, strides_of, update
 from facula._tensor.layout import Layout, pointwise
+from facula.autograd.graph import mode
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
 from facula.engine.graph.node import BATCHED, Node, contiguous_strides, size_of
@@ -325,6 +326,8 @@ def _fill_view(view: Tensor, value: Any) -> None:
     """`view[...] = value`."""
     shape = view.shape
     if isinstance(value, Tensor):
+        if onto_itself(view, value):
+            return
         if value.dtype is not view.dtype:
             value = to_dtype(value, view.dtype)
         if value.shape != shape:
@@ -338,16 +341,21 @@ def _fill_view(view: Tensor, value: Any) -> None:
         value = new(constant(scalar_value(value, view.dtype), shape, view.dtype))
     if size_of(shape) or value.requires_grad:  # nothing to write otherwise, and nothing to remember
         update(view, value)
+    elif mode.grad and view._rg:
+        refuse_leaf(view)
 
 
 def put_into(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
     """Index tensors applied to `view` in place."""
     with turn():
         result = _put(view, advanced, value, accumulate)
-        return update(view, result) if size_of(view.shape) or result.requires_grad else view
+        if size_of(view.shape) or result.requires_grad:
+            return update(view, result)
+        return view
 
 
-def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
+def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool, leading: bool = True) -> Tensor:
+    """`leading`: may the value have leading 1s too many, as `x[...] = value` allows?"""
     if len(advanced) == 1 and not accumulate:
         (dim, mask), = advanced.items()
         if dim == 0 and isinstance(mask, Tensor) and mask.dtype is bool_ and (
@@ -360,7 +368,7 @@ def _put(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tenso
     before = len(waiting)
     index, v, d, shape = resolve(view, advanced)
     try:
-        return put_rows(view, index, v, d, shape, value, accumulate)
+        return put_rows(view, index, v, d, shape, value, accumulate, leading)
     except Exception:
         withdraw(before)
         raise
@@ -373,10 +381,10 @@ def index_put(input: Tensor, indices: Sequence[Tensor | None], values: Tensor, a
         raise TypeError(f"index_put_(): argument 'values' (position 2) must be Tensor, not {type(values).__name__}")
     view, advanced = parse(input, tuple([_FULL if i is None else _vector(i) for i in indices]))
     if view is not input:  # a 0-d mask: its new dimension is not part of the result
-        return _put(view, advanced, values, accumulate).reshape(input.shape)
+        return _put(view, advanced, values, accumulate, False).reshape(input.shape)
     if not advanced:
-        return fit(values, input.shape).clone()
-    return _put(input, advanced, values, accumulate)
+        return fit(values, input.shape, False).clone()
+    return _put(input, advanced, values, accumulate, False)
 
 
 def _vector(i: Any) -> Any:

@@ -40,8 +40,6 @@ def _place(what: str, input: Tensor, dim: int, index: Tensor,
     """The flat index of a scatter, V, and the part of `src` that is read."""
     shape, dim, index = gather_checks(what, input, dim, index)
     if src is not None:
-        if src.dtype is not input.dtype:
-            raise RuntimeError(f"{what}(): Expected self.dtype to be equal to src.dtype")
         if (len(src.shape) or 1) != (len(index.shape) or 1):
             raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
         if src.shape != index.shape:
@@ -57,6 +55,12 @@ def _place(what: str, input: Tensor, dim: int, index: Tensor,
     return flat, v, src
 
 
+def _same_dtype(what: str, input: Tensor, src: Any) -> None:
+    """Asked of an empty index too."""
+    if isinstance(src, Tensor) and src.dtype is not input.dtype:
+        raise RuntimeError(f"{what}(): Expected self.dtype to be equal to src.dtype")
+
+
 _REDUCE = {"add": "sum", "multiply": "prod"}
 
 
@@ -67,6 +71,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     if src is None:
         src = value
     want_tensor(index, "scatter", "index")
+    _same_dtype("scatter", input, src)
     if size_of(index.shape) == 0:
         return untouched(input, src, f"ScatterBackward{int(not isinstance(src, Tensor))}")
     if reduce is not None and reduce not in _REDUCE:
@@ -87,6 +92,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with the elements of `src` added at `index` along `dim`."""
     want_tensor(src, "scatter_add", "src")
     want_tensor(index, "scatter_add", "index")
+    _same_dtype("scatter_add", input, src)
     if size_of(index.shape) == 0:
         return untouched(input, src, "ScatterAddBackward0")
     flat, v, part = _place("scatter_add", input, dim, index, src)
@@ -101,7 +107,11 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, "
                            "got " + str(reduce))
+    if input.dtype.is_complex and reduce in ("amax", "amin") or input.dtype is bool_ and reduce == "mean":
+        raise NotImplementedError(f"\"scatter_gather_tensor_cpu_reduce_{reduce}\" not implemented for "
+                                  f"'{DTYPE_NAMES[input.dtype.name]}'")
     want_tensor(index, "scatter_reduce", "index")
+    _same_dtype("scatter_reduce", input, src)
     if size_of(index.shape) == 0:
         return untouched(input, src, "ScatterReduceBackward0")
     flat, v, part = _place("scatter", input, dim, index, src)
@@ -159,6 +169,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`input` with `value` in the slices that `index` names."""
     want_tensor(index, "index_fill_", "index")
+    if index.dtype is not int64:
+        raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if isinstance(value, Tensor) and value._rg and len(index.shape) == 1 and not is_meta(index):
         # `value` counts once for each slice
         index = new(index_leaf(np.unique(value_of(read(index)))))
@@ -182,6 +194,8 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError("reduce argument must be either prod, mean, amax or amin, "
                            "got " + str(reduce) + ".")
+    if input.dtype.is_complex or input.dtype is bool_:
+        raise NotImplementedError(f"\"index_func_\" not implemented for '{DTYPE_NAMES[input.dtype.name]}'")
     dim, shape = vector_checks("index_reduce_", input, dim, index)
     source = _source("index_reduce_", input, source, shape, dim)
     flat, v, d = vector_index(input, dim, index)
@@ -249,12 +263,12 @@ INDEX_PUT_SET = setting("IndexPutBackward0")
 INDEX_PUT_ADD = adding("IndexPutBackward0")
 
 
-def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`value` broadcast to what an index expression means; too many leading 1s are dropped."""
+def fit(value: Tensor, shape: tuple[int, ...], leading: bool = True) -> Tensor:
+    """`value` broadcast to what an index expression means; with `leading` too many leading 1s are dropped."""
     if value.shape == shape:
         return value
     extra = len(value.shape) - len(shape)
-    if extra > 0 and all(s == 1 for s in value.shape[:extra]):
+    if leading and extra > 0 and all(s == 1 for s in value.shape[:extra]):
         value = value.reshape(value.shape[extra:])
     n = len(value.shape)
     pairs = zip(value.shape, shape[len(shape) - n:], strict=False)
@@ -267,7 +281,7 @@ def fit(value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def put_rows(base: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...], value: Any,
-             accumulate: bool = False) -> Tensor:
+             accumulate: bool = False, leading: bool = True) -> Tensor:
     """`base[...] = value` with the flat index of index_nodes.flat_index."""
     shape = tuple.__new__(Size, shape)
     if not isinstance(value, Tensor):
@@ -277,7 +291,7 @@ def put_rows(base: Tensor, index: Node, v: int, d: int, shape: tuple[int, ...], 
             raise RuntimeError("Index put requires the source and destination dtypes match, got "
                                f"{DTYPE_NAMES[base.dtype.name]} for the destination and "
                                f"{DTYPE_NAMES[value.dtype.name]} for the source.")
-        value = fit(value, shape)
+        value = fit(value, shape, leading)
     if accumulate:
         return add_rows(base, index, value, v, d, INDEX_PUT_ADD)
     return set_rows(base, index, value, v, d, INDEX_PUT_SET)

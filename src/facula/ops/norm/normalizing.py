@@ -9,6 +9,7 @@ from facula.engine.graph.node import size_of
 from facula.ops.casting import to_dtype
 from facula.ops.create.creation import empty
 from facula.ops.elementwise.transcendental import rsqrt
+from facula.ops.images import closed, opened
 from facula.ops.registry import op
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -66,22 +67,24 @@ def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
 def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
                       running_var: Tensor | None, training: bool, momentum: float, eps: float) -> Triple:
     """Batch normalization; in training also the means and 1 / deviations (C), and the running ones move."""
-    shape = (1, input.shape[1], *[1] * (len(input.shape) - 2))
-    x: Any = to_dtype(input, input.dtype.compute)
+    opened_input, first = opened(input)
+    shape = (1, input.shape[1], *[1] * (len(input.shape) - 2)) if first == 2 else (input.shape[1],)
+    x: Any = to_dtype(opened_input, input.dtype.compute)
     of = _statistics_in(input, weight, bias, running_mean, running_var)
     if not training:
         mean, var = [v.reshape(shape) for v in (running_mean, running_var)]  # type: ignore[union-attr]
         out = (x - mean) * rsqrt(var + eps)
         nothing = empty(0, dtype=of, device=input.device)
-        return to_dtype(_scaled(out, weight, bias, shape), input.dtype), nothing, nothing.clone()
-    dims = (0, *range(2, len(input.shape)))
+        return closed(to_dtype(_scaled(out, weight, bias, shape), input.dtype), first), nothing, nothing.clone()
+    dims = (0, *range(first, first + len(input.shape) - 2))
     out, mean, rstd = _normalized(x, dims, eps)
     mean, rstd = mean.detach().reshape(-1), rstd.detach().reshape(-1)
     count = size_of(input.shape) // input.shape[1]
     for running, value in ((running_mean, mean), (running_var, (1 / (rstd * rstd) - eps) * count / (count - 1))):
         if running is not None:
             running.mul_(1 - momentum).add_(value, alpha=momentum)
-    return to_dtype(_scaled(out, weight, bias, shape), input.dtype), to_dtype(mean, of), to_dtype(rstd, of)
+    out = closed(to_dtype(_scaled(out, weight, bias, shape), input.dtype), first)
+    return out, to_dtype(mean, of), to_dtype(rstd, of)
 
 
 @op(method=False)

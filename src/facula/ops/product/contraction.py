@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, new, read, restored, view_node
+from facula._tensor.handle import Tensor, edge_of, inferred, new, read, refuse_saving, restored, view_node
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
@@ -127,6 +127,8 @@ def attach_product(out: Tensor, rule: Rule, inputs: tuple[Tensor, ...], factors:
     e, f = edges[-2:]
     if e is None and f is None and edges[0] is None:  # views of what needs no gradient
         return
+    if inferred:
+        refuse_saving(t for t, other in zip(inputs[-2:], (f, e), strict=True) if other is not None)
     fn = grad_node(rule, tuple(edges),
                    (None if f is None else factors[0], None if e is None else factors[1], *more),
                    tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
@@ -154,6 +156,8 @@ def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False, rule: Rule
     if mode.grad and (live(a) or live(b)) and out.dtype.category >= FLOAT:
         e, f = edge_of(a), edge_of(b)  # attach_product(), written out
         if e is not None or f is not None:
+            if inferred:
+                refuse_saving(t for t, other in ((a, f), (b, e)) if other is not None)
             kept = None if f is None else a._node or read(a), None if e is None else b._node or read(b), ta, tb
             out._grad_fn = grad_node(rule, (e, f), kept, (a.shape, b.shape), (a.dtype, b.dtype))
             out._rg = True

@@ -7,7 +7,7 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.engine.graph.node import size_of
 from facula.ops.product.contraction import product
-from facula.ops.product.product_checks import check_mm
+from facula.ops.product.product_checks import check_batch, check_mm
 from facula.ops.registry import op
 from facula.ops.view.permuting import permute
 from facula.ops.view.reshaping import unsqueeze
@@ -136,6 +136,8 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any], output: 
     y = permute_value(b, tuple([lb.index(m) for m in (*batch, *inner, *columns)]))
     shape = tuple([size[m] for m in out])
     nb, nr, ni, nc = (size_of(tuple([size[m] for m in part])) for part in (batch, rows, inner, columns))
+    if ni > 1:
+        check_batch(a, b)
     lead = (nb,) if batch else ()
     result = product(reshape_value(x, (*lead, nr, ni)), reshape_value(y, (*lead, ni, nc)))
     return reshape_value(result, shape, VIEW_RULE), out

@@ -6,6 +6,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.dtypes import CPP_NAMES, bool_, dtype
+from facula.engine.graph.node import size_of
 from facula.ops.registry import DTYPE_NAMES
 
 
@@ -24,7 +25,7 @@ def check_mm(a: Tensor, b: Tensor) -> None:
     if a.dtype is not b.dtype:
         raise RuntimeError("expected m1 and m2 to have the same dtype, but got: "
                            f"{CPP_NAMES[a.dtype.name]} != {CPP_NAMES[b.dtype.name]}")
-    if a.dtype is bool_:
+    if a.dtype is bool_ and size_of(a.shape) and size_of(b.shape):
         raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
 
 

@@ -15,7 +15,7 @@ from facula.engine.graph.node import ARGMAX, CALL, MAX, PICK, SUM, Formula, Node
 from facula.engine.recorder import record
 from facula.engine.runtime.routines import register
 from facula.ops.arguments import check_tensor, no_complex, nonempty, numpy_names, wrap_dim
-from facula.ops.arrange.sorting import SORT_RULE, narrow_node, order_node, sorted_with
+from facula.ops.arrange.sorting import SORT_RULE, order_node, sorted_with
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.comparison import clamp
 from facula.ops.index.gathering import node_along, take_along
@@ -61,7 +61,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
                                   f"'{DTYPE_NAMES[input.dtype.name]}'")
     order = read(input)
     if input.shape:
-        order = narrow_node(order_node(order, d, False), d, k - 1, 1)
+        order = order_node(order, d, False, k - 1, 1)
     return _chosen("kthvalue", AT["KthvalueBackward0"], input, order, d, keepdim)
 
 
@@ -77,19 +77,18 @@ _TO_INTEGER = Formula("toCopy", _a)
 
 def _median_order(node: Node, d: int, ignore_nan: bool) -> Node:
     n = node.shape[d]
-    order = order_node(node, d, False)
     shape = Size((*node.shape[:d], 1, *node.shape[d + 1:]))
     if not node.dtype.is_floating_point:
-        return narrow_node(order, d, (n - 1) // 2, 1)
+        return order_node(node, d, False, (n - 1) // 2, 1)
     if ignore_nan:
         there = record(_NOT_NAN, (node,), None, None, node.shape, bool_)
         there = record(_TO_INTEGER, (there,), None, None, node.shape, int64)
         count = reduce_node(SUM, there, (d,), True, int64)
         at = record(_HALF, (count,), None, None, shape, int64)
-        return node_along(order, at, d)
+        return node_along(order_node(node, d, False), at, d)
     top = reduce_node(MAX, node, (d,), True, node.dtype)
     first = reduce_node(ARGMAX, node, (d,), True, int64)
-    middle = narrow_node(order, d, (n - 1) // 2, 1)
+    middle = order_node(node, d, False, (n - 1) // 2, 1)
     return record(_IF_NAN, (top, first, middle), None, None, shape, int64)
 
 
@@ -218,6 +217,8 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
         weight = rank_at - low if interpolation == "linear" else new(constant(0.5, (), of))
         above = take_along(ordered, to_dtype(rank_at.ceil(), int64), last)
         below = below + (above - below) * weight
+    if keepdim and levels.shape:
+        return below.reshape((*full, m)).movedim(-1, 0)
     out = below.movedim(-1, 0) if len(below.shape) > 1 else below
     target = full if keepdim else tuple(lanes)
     if not levels.shape and not keepdim and rank:

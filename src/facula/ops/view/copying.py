@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, attach, copied, layout_of, new, place_of, read, share, strides_of
+from facula._tensor.handle import (
+    Tensor,
+    alias,
+    attach,
+    copied,
+    layout_of,
+    new,
+    place_of,
+    read,
+    refuse_leaf,
+    share,
+    strides_of,
+)
 from facula._tensor.layout import in_memory_format, lies_in, order_of_format
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
@@ -100,9 +112,8 @@ _copying(narrow, "narrow_copy", "Tensor.narrow_copy")
 
 def _reshaped(body: Callable[..., Tensor], name: str) -> None:
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if mode.grad and self._rg and self._grad_fn is None and self._base is None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place "
-                               "operation.")
+        if mode.grad and self._rg:
+            refuse_leaf(self)
         result = body(self, *args, **kwargs)
         share(self)
         self.shape, self._strides, self._offset = result.shape, result._strides, result._offset

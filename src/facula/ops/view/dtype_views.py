@@ -9,7 +9,7 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, alias, attach, new, read, rules, view_node
 from facula.autograd.graph import Rule
-from facula.dtypes import dtype
+from facula.dtypes import bfloat16, dtype
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.ops.casting import constant, to_dtype
@@ -61,9 +61,11 @@ def view_as_real(input: Tensor) -> Tensor:
 @op
 def view_as_complex(input: Tensor) -> Tensor:
     """Real pairs (the last dimension) as complex numbers."""
-    if input.dtype.is_complex or not input.dtype.is_floating_point:
+    if input.dtype.is_complex or not input.dtype.is_floating_point or input.dtype is bfloat16:
         raise RuntimeError("view_as_complex is only supported for half, float and double tensors, "
                            f"but got a tensor of scalar type: {DTYPE_NAMES[input.dtype.name]}")
+    if input.dtype.itemsize == 2:
+        raise NotImplementedError("view_as_complex: there are no complex numbers of float16; use input.float()")
     shape = tuple(input.shape)
     if not shape:
         raise RuntimeError("Input tensor must have one or more dimensions")
@@ -72,7 +74,7 @@ def view_as_complex(input: Tensor) -> Tensor:
     strides, offset = geometry(input)
     if strides[-1] != 1:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
-    if any(s % 2 for s in strides[:-1]):
+    if any(s % 2 and n != 1 for s, n in zip(strides[:-1], shape, strict=False)):
         raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
     if offset % 2:
         raise RuntimeError("Tensor must have a storage_offset divisible by 2")

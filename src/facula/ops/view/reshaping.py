@@ -15,7 +15,7 @@ from facula.ops.arguments import check_tensor, distinct_dims, ints, wrap_dim
 from facula.ops.registry import op
 from facula.ops.view.dtype_views import view_dtype
 from facula.ops.view.regions import Ints
-from facula.ops.view.value_views import reshape_value
+from facula.ops.view.value_views import VIEW_RULE, reshape_value
 from facula.ops.view.views import geometry, make_view
 from facula.size import Size
 
@@ -132,7 +132,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension, row after row: a view if they lie so without gaps."""
     if input._storage is not None and not is_row_major(input.shape, input._strides):
-        return reshape_value(input, (size_of(input.shape),))
+        return reshape_value(input, (size_of(input.shape),), VIEW_RULE)  # not the input itself, were it one repeated
     return reshape(input, (size_of(input.shape),))
 
 

@@ -81,6 +81,11 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
                                f"offset {offset}, and itemsize {step} requiring a storage size of "
                                f"{(last + 1) * step} are out of bounds for storage of size "
                                f"{have * step}")
+        end = at + sum((n - 1) * s for n, s in zip(input.shape, old, strict=True))
+        base = input._base
+        if base is not None and (offset < at or last > end) and base.dtype is input.dtype:
+            input = base  # the gradients of what lies beside a view do not pass through it
+            old, at = geometry(input)
     saved = (tuple(input.shape), old, at, shape, strides, offset)
     return make_view(input, shape, strides, offset, as_strided_rule, saved)
 

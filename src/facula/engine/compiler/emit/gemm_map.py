@@ -34,7 +34,8 @@ FILL, BATCH, ROW, COLUMN, BOUNDS = 0, 1, 2, 3, 4  # words of a map
 class MapLayout:
     """What the text depends on.
 
-    way     how B is packed: "columns" or "depth" if neighbours along these are mostly adjacent in memory, or "any"
+    way     how it is packed: "columns" (of A: rows) or "depth" if neighbours along these are mostly adjacent in
+            memory, or "any"
     moves   which of the bounded coordinates follow along there
     """
 

@@ -1,4 +1,7 @@
-"""Packing blocks of a mapped A by the tables of gemm_map.py, in the order of gemm_pack.py."""
+"""Packing blocks of a mapped A by the tables of gemm_map.py, in the order of gemm_pack.py.
+
+A block of rows is to A what a vector of columns is to B: with masks, it is packed as that (gemm_map_b.py).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from facula.engine.compiler.emit.gemm_base import (
     when,
 )
 from facula.engine.compiler.emit.gemm_map import MapLayout, entry, sizes_of
+from facula.engine.compiler.emit.gemm_map_b import Panel
 from facula.engine.compiler.emit.module import Code, Module
 
 
@@ -19,10 +23,18 @@ def pack_a(module: Module, t: Target, layout: MapLayout, counts: list[int]) -> N
     """Define @pack_a_map(a, rows, along, m, k, map, fill, to): in the order of gemm_pack.pack_a."""
     code = Code(module)
 
+    ends = Panel(code, t, layout, 1, "1").ends() if layout.way == "depth" else "null"
+
     def block(rows: int, i: str) -> None:
-        _pack_rows(module, t, layout, rows)
+        if t.masked and rows > 1:
+            panel = Panel(Code(module), t, layout, rows, str(rows))
+            panel.pack("%rows", str(rows), "%to", "%ends")
+            define(panel.code, f"pack_a_map{rows}", "ptr noalias %b, ptr %rows, ptr %along, i64 %k, ptr %map, "
+                                                    f"{t.type} %fill, ptr noalias %to, ptr %ends")
+        else:
+            _pack_rows(module, t, layout, rows)
         code.do(f"call void @pack_a_map{rows}(ptr %a, ptr {at(code, 'i64', '%rows', i)}, ptr %along, i64 %k, "
-                f"ptr %map, {t.type} %fill, ptr {at(code, t.type, '%to', mul(code, i, '%k'))})")
+                f"ptr %map, {t.type} %fill, ptr {at(code, t.type, '%to', mul(code, i, '%k'))}, ptr {ends})")
 
     whole = code.op(f"and i64 %m, {-counts[0]}")
     with loop(code, "0", whole, str(counts[0])) as i:
@@ -53,4 +65,4 @@ def _pack_rows(module: Module, t: Target, layout: MapLayout, rows: int) -> None:
             value = code.op(f"load {t.type}, ptr {source}, align {t.itemsize}")
             code.do(f"store {t.type} {value}, ptr {at(code, t.type, place, str(r))}, align {t.itemsize}")
     define(code, f"pack_a_map{rows}",
-           f"ptr %a, ptr %rows, ptr %along, i64 %k, ptr %map, {t.type} %fill, ptr %to")
+           f"ptr %a, ptr %rows, ptr %along, i64 %k, ptr %map, {t.type} %fill, ptr %to, ptr %ends")

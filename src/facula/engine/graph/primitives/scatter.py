@@ -75,7 +75,7 @@ def _product(do: Recording, op: Primitive, primals: list[Node], tangents: list[N
     def picked(node: Node, at: Node) -> Node:
         return do.record(g.GATHER, (node, at), None, None, sized((n, node.shape[1])), node.dtype)
 
-    order = do.record(g.ARGSORT, (flat,), (0, False), None, flat.shape, int64)
+    order = do.record(g.ARGSORT, (flat,), (0, False, 0), None, flat.shape, int64)
     rows = picked(do.reshaped(flat, (n, 1)), order)
     x, y = picked(do.reshaped(source, (n, d)), order), picked(do.reshaped(t, (n, d)), order)
     place = do.record(g.INDEX, (), (0,), None, flat.shape, int64)

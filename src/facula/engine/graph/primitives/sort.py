@@ -1,4 +1,4 @@
-"""ARGSORT: where the elements of a stable sort were."""
+"""ARGSORT: where the elements of a stable sort were, or some of them that follow each other."""
 
 from __future__ import annotations
 
@@ -9,27 +9,94 @@ from facula.engine.graph.node import ARGSORT, Node, size_of
 from facula.engine.graph.primitives.elements import attributes
 from facula.engine.graph.primitives.kind import Array, Kind, dims_move_up
 
+_SHORT = 64  # rows up to which all of it is sorted
+
 
 def _wrong(node: Node) -> str:
-    dim, _ = attributes(node.attrs)
-    fits = node.shape == node.inputs[0].shape and node.dtype is int64 and 0 <= dim < max(len(node.shape), 1)
+    dim, _, start = attributes(node.attrs)
+    source = node.inputs[0].shape
+    fits = node.dtype is int64 and 0 <= dim < max(len(source), 1) and len(node.shape) == len(source) and start >= 0
+    if fits and source:
+        fits = node.shape == (*source[:dim], node.shape[dim], *source[dim + 1:]) \
+            and start + node.shape[dim] <= source[dim]
     return "" if fits else f"the order of {node.inputs[0]!r}"
 
 
 def _meaning(node: Node, inputs: list[Array]) -> Array:
-    dim, descending = attributes(node.attrs)
+    dim, descending, start = attributes(node.attrs)
     x = inputs[0]
     if x.ndim == 0:
         return np.zeros((), np.int64)
-    if not descending:
-        return np.argsort(x, axis=dim, kind="stable")
-    # sorted backwards and turned round: equal elements keep their order, NaN comes first
-    order = np.argsort(np.flip(x, dim), axis=dim, kind="stable")
-    return np.flip(x.shape[dim] - 1 - order, dim)
+    n, count = x.shape[dim], node.shape[dim]
+    if descending:  # ascending ranks from the other end, turned round
+        start = n - start - count
+    x = np.moveaxis(x, dim, -1)
+    if n <= _SHORT or 4 * count > n or not x.size or not count:
+        order = _whole(x, descending)[..., start:start + count]
+    else:
+        order = _part(x.reshape(-1, n), start, count, descending).reshape(*x.shape[:-1], count)
+    return np.moveaxis(np.flip(order, -1) if descending else order, -1, dim)
+
+
+def _whole(x: Array, last_first: bool) -> Array:
+    """Where the elements of each row are in its ascending order, NaN last; of equals the last first, or the first."""
+    keys = _keys(x)
+    if keys is not None:  # numbers that carry their place: NumPy sorts them with vectors, and no two are equal
+        places = np.arange(x.shape[-1])
+        np.bitwise_or(keys, places[::-1] if last_first else places, out=keys)
+        keys.sort(axis=-1)
+        np.bitwise_and(keys, 0xFFFFFFFF, out=keys)
+        return np.subtract(len(places) - 1, keys, out=keys) if last_first else keys
+    if not last_first:
+        return np.argsort(x, axis=-1, kind="stable")
+    order: Array = x.shape[-1] - 1 - np.argsort(np.flip(x, -1), axis=-1, kind="stable")
+    return order
+
+
+def _keys(x: Array) -> Array | None:
+    """int64 numbers in the order of the elements, whose lower half is free. None if the elements need all of it."""
+    if x.shape[-1] >= 1 << 32:
+        return None
+    if x.dtype.kind == "f" and x.itemsize <= 4:
+        bits = (x.astype(np.float32) + np.float32(0)).view(np.int32)  # -0.0 is 0.0
+        bits ^= (bits >> 31) & 0x7FFFFFFF  # sign and magnitude -> complement
+        nan = np.isnan(x)
+        if nan.any():
+            bits[nan] = 0x7FFFFFFF
+        keys = bits.astype(np.int64)
+    elif x.dtype.kind in "biu" and (x.itemsize <= 4 or x.dtype.kind == "i" and x.size
+                                    and -1 << 31 <= x.min() and x.max() < 1 << 31):
+        keys = x.astype(np.int64)
+    else:
+        return None
+    keys <<= 32
+    return keys
+
+
+def _part(rows: Array, start: int, count: int, last_first: bool) -> Array:
+    """`_whole`'s ranks from start to start + count. What is certainly below or above is left out of the sort. (Nothing
+    is below or above NaN: with it among the bounds there is more to sort, and no other result.)"""
+    n = rows.shape[1]
+    wanted = np.ones(rows.shape, bool)
+    below: Array | int = 0
+    if start > 0:  # a bound at a time: for several at once NumPy has no vectors
+        lower = rows < np.partition(rows, start)[:, start, None]
+        below = lower.sum(1)
+        wanted ^= lower
+    if start + count < n:
+        wanted &= ~(rows > np.partition(rows, start + count - 1)[:, start + count - 1, None])
+    places = np.flatnonzero(wanted)
+    if last_first:
+        places = places[::-1]
+    row = places // n
+    places = places[np.lexsort((rows.reshape(-1)[places], row))]  # stable
+    first = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))[:-1]]) + start - below
+    found: Array = places[first[:, None] + np.arange(count)] % n
+    return found
 
 
 def _cost(node: Node) -> tuple[int, int]:
-    size = size_of(node.shape)
+    size = size_of(node.inputs[0].shape)
     return 48 * size, 20 * size * (1 + size.bit_length())
 
 

@@ -1,0 +1,52 @@
+"""Inference tensors: what is made in inference mode.
+
+Every tensor is made by one of a few functions, which are on the way of every operation. So nothing is asked there:
+while some thread is in inference mode these functions have another code, which marks what they have made.
+"""
+
+from __future__ import annotations
+
+from types import CodeType, FunctionType
+from typing import Any
+
+from facula._tensor import handle
+from facula.autograd import modes
+from facula.engine.session import session
+from facula.ops.elementwise import pointwise
+
+_MAKERS: tuple[Any, ...] = (handle.new, handle.laid, pointwise.apply, pointwise.apply1, pointwise.apply2)
+_inside = 0  # how many times inference mode has begun and not ended yet, in all threads
+
+
+def _marking(*args: Any) -> Any:
+    made = plain(*args)  # type: ignore[name-defined]  # noqa: F821  # each maker's own name for itself: see below
+    if mode.inference:  # type: ignore[name-defined]  # noqa: F821  # which belongs to the thread
+        made._inference = True
+    return made
+
+
+def _codes(maker: Any) -> tuple[CodeType, CodeType]:
+    """The codes of a maker in inference mode and outside."""
+    own = f"_plain_{maker.__name__}"
+    space = maker.__globals__
+    space[own] = FunctionType(maker.__code__, space, maker.__name__)
+    names = tuple([own if name == "plain" else name for name in _marking.__code__.co_names])
+    assert "mode" in space
+    return _marking.__code__.replace(co_names=names), maker.__code__
+
+
+_CODES = {maker: _codes(maker) for maker in _MAKERS}
+
+
+def _making(begins: bool) -> None:
+    global _inside
+    with session.lock:
+        _inside += 1 if begins else -1
+        if _inside == begins:  # the first has come, or the last has gone
+            for maker, (marking, plain) in _CODES.items():
+                maker.__code__ = marking if begins else plain
+            if not handle.inferred:
+                handle.inferred.append(None)
+
+
+modes.making = _making
