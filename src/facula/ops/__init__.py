@@ -53,6 +53,7 @@ from facula.ops.product import (  # noqa: F401
     tensor_products,
 )
 from facula.ops.random import (  # noqa: F401
+    gamma,
     sampling,
 )
 from facula.ops.reduce import (  # noqa: F401

@@ -11,6 +11,7 @@ filled from it in `ops/random/sampling.py`.
     native.py          the same as machine code, whose text is in native_code.py
     engine.py          Engine: one method per distribution
     combinatorial.py   permutations, multinomial and Poisson samples
+    gamma.py           gamma and binomial samples
 """
 
 import os

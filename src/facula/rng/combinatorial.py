@@ -11,6 +11,7 @@ import numpy as np
 
 from facula.dtypes import bfloat16, dtype
 from facula.rng import native
+from facula.rng.gamma import uniform_stream
 from facula.rng.rounding import from_bfloat16, to_dtype
 
 if TYPE_CHECKING:
@@ -78,15 +79,9 @@ def draw_without_replacement(weights: np.ndarray, waiting: np.ndarray, samples: 
 
 def poisson(engine: Engine, rates: np.ndarray) -> np.ndarray:
     """Knuth's product of uniform numbers below rate 10, Hörmann's transformed rejection (1993) from there."""
-    draw = _stream(engine)
+    draw = uniform_stream(engine)
     out = [(_poisson_rejection if rate >= 10 else _poisson_product)(rate, draw) for rate in rates.tolist()]
     return np.array(out, np.int64)
-
-
-def _stream(engine: Engine) -> Callable[[], float]:
-    def draw() -> float:
-        return (engine.random64() & 0x1FFFFFFFFFFFFF) * 2.0**-53
-    return draw
 
 
 def _poisson_product(rate: float, draw: Callable[[], float]) -> int:

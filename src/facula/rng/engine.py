@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from facula.dtypes import bfloat16, bool_, dtype, float16, float32, float64, int64
-from facula.rng import cephes, combinatorial, native
+from facula.rng import cephes, combinatorial, gamma, native
 from facula.rng.functions import Exact, Fast, Functions
 from facula.rng.rounding import fma, to_dtype
 from facula.rng.twister import Twister
@@ -248,6 +248,23 @@ class Engine(Twister):
             waiting = self.exponential(weights.size, of)
             waiting = waiting.reshape(weights.shape, order="F" if column_major else "C")
             return combinatorial.draw_without_replacement(weights, waiting, samples, of)
+
+    def gamma(self, shapes: np.ndarray) -> np.ndarray:
+        """One number for each shape of a gamma distribution of scale 1 (float64), float64.
+
+        Example:
+            >>> import numpy as np
+            >>> from facula.rng import Engine
+            >>> Engine(0).gamma(np.array([2.0, 0.5])).round(4)
+            array([4.5526, 0.0055])
+        """
+        with self.lock:
+            return gamma.gamma(self, shapes)
+
+    def binomial(self, counts: np.ndarray, chances: np.ndarray) -> np.ndarray:
+        """The number of successes in each of `counts` trials (float64, as `chances`), float64."""
+        with self.lock:
+            return gamma.binomial(self, counts, chances)
 
     def poisson(self, rates: np.ndarray) -> np.ndarray:
         """One Poisson number for each rate, (rates.size,) int64."""

@@ -81,8 +81,19 @@ _each("randperm", [call(7), call(1)])
 _each("bernoulli", [call(UNIT * UNIT).flat(), call(UNIT * UNIT, 0.3).flat()])
 _each("multinomial", [call(POSITIVE, 2), call(POSITIVE[0], 5, True)])
 _each("normal", [call(0.0, 1.0, (3,)), call(X, 2.0), call(2.0, POSITIVE), call(X, POSITIVE)])
-_each("poisson", [call(POSITIVE)])
-for _name in ("multinomial", "normal", "poisson", "rand_like", "randn_like", "randint_like"):
+_each("poisson _standard_gamma _sample_dirichlet", [call(POSITIVE)])
+_each("binomial", [call(np.abs(WHOLE).astype(np.float32), UNIT * UNIT)])
+for _name in (
+    "multinomial",
+    "normal",
+    "poisson",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    "_standard_gamma",
+    "_sample_dirichlet",
+    "binomial",
+):
     SAMPLES[_name] = [s.flat() for s in SAMPLES[_name]]
 
 # ---- conversions -------------------------------------------------------------------------------
