@@ -41,8 +41,9 @@ class _Capsule:
         return DLDeviceType.kDLCPU, 0
 
 
-def import_array(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> np.ndarray:
-    """The memory of an object with `__dlpack__`, or of a capsule, as a NumPy array that shares it."""
+def import_array(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
+                 ) -> tuple[np.ndarray, dtype]:
+    """The memory of an object with `__dlpack__`, or of a capsule, as a NumPy array that shares it; its dtype."""
     is_capsule = type(ext_tensor).__name__ == "PyCapsule"
     if is_capsule and (device is not None or copy is not None):
         raise ValueError("device and copy kwargs not supported when ext_tensor is already a DLPack capsule.")
@@ -62,8 +63,7 @@ def import_array(ext_tensor: Any, *, device: Any = None, copy: bool | None = Non
             raise ValueError("from_dlpack: the memory is laid out backwards (negative strides), which a "
                              "tensor cannot share; leave out copy=False")
         array = array.copy()
-    _carried(array)
-    return array
+    return array, _carried(array)
 
 
 def _carried(array: np.ndarray) -> dtype:
@@ -92,4 +92,6 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
     if isinstance(ext_tensor, facula.Tensor) and ext_tensor.dtype is dtypes.bfloat16 and not ext_tensor.requires_grad:
         bits = from_dlpack(ext_tensor.view(dtypes.int16), device=device, copy=copy)  # type: ignore[attr-defined]
         return bits.view(dtypes.bfloat16)
-    return facula.from_numpy(import_array(ext_tensor, device=device, copy=copy))
+    from facula.ops.create.conversion import sharing  # here: facula.ops stands above this page
+    # not `from_numpy`, which warns: NumPy takes memory for read-only of which nothing is said (before DLPack 1.0)
+    return sharing(*import_array(ext_tensor, device=device, copy=copy))

@@ -39,6 +39,29 @@ def test_torch_both_ways():
     assert ours[1, 1] == 9
 
 
+class OfTheFirstVersion:
+    """Knows DLPack before 1.0, which does not say whether memory may be written."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, stream=None):
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+
+def test_capsules_and_memory_of_the_first_version_may_be_written(recwarn):
+    x = facula.ones(2)
+    from_dlpack(to_dlpack(x))[0] = 5
+    assert x.tolist() == [5, 1]
+    array = np.zeros(2, np.float32)
+    from_dlpack(OfTheFirstVersion(array))[1] = 3
+    assert array.tolist() == [0, 3]
+    assert not recwarn.list
+
+
 def test_capsules():
     x = facula.ones(2)
     y = from_dlpack(to_dlpack(x))
