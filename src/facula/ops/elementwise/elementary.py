@@ -229,13 +229,14 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
     if is_meta(indices):
-        return tuple([new(meta_node(indices.shape, indices.dtype)) for _ in sizes])
+        return tuple([new(meta_node(indices.shape, int64)) for _ in sizes])
     array = value_of(read(indices))
     total = math.prod(sizes)
     if array.size and (array.max() >= total or array.min() < -total):
         raise ValueError(f"indices are out of bounds for shape {sizes}")
+    array = array.astype(np.int64)  # the product of the sizes need not fit into the type of the indices
     found = np.unravel_index(np.where(array < 0, array + total, array), sizes)
-    return tuple([new(leaf(np.array(a, indices.dtype.numpy), a.shape, indices.dtype)) for a in found])
+    return tuple([new(leaf(np.array(a, np.int64), a.shape, int64)) for a in found])
 
 
 @op(out=True)
