@@ -26,7 +26,6 @@ MIXED = [
 # What Facula lacks: asked for, it says so.
 UNSUPPORTED = {
     ("logcumsumexp", "complex64"),
-    ("nn.functional.upsample_bilinear", "uint8"),
 }
 # What PyTorch computes in 16 bits and overflows in; see docs/differences.md.
 OVERFLOWS = {

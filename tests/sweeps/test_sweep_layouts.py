@@ -108,6 +108,75 @@ def test_layouts_of_results(name, oracle):
                 assert ours == theirs, f"{name}{sample} {place}: {ours}, not {theirs}"
 
 
+SEEN = {
+    "reshape": lambda r: r.reshape(-1), "reversed": lambda r: r.reshape(r.shape[::-1]),
+    "flatten": lambda r: r.flatten(),
+    "contiguous": lambda r: r.contiguous(), "ravel": lambda r: r.ravel(), "view": lambda r: r.view(-1),
+    "in two": lambda r: r.reshape(2, -1), "unsqueezed": lambda r: r.unsqueeze(0).flatten(0, 1)}
+
+
+def firsts(library, result):
+    """The tensors of a result."""
+    if isinstance(result, library.Tensor):
+        return [result]
+    if isinstance(result, dict):
+        result = list(result.values())
+    return [t for part in result for t in firsts(library, part)] if isinstance(result, (list, tuple)) else []
+
+
+def shared(library, name, sample, place):
+    """For each tensor of the result and each way to see it: is a write into that seen in the tensor? None: refused."""
+    library.manual_seed(5)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            args, kwargs = given(library, sample.args, place), given(library, sample.kwargs, place)
+            result = look_up(library, name)(*args, **kwargs)
+    except REFUSALS as refusal:
+        return refusal
+    found = []
+    for r in firsts(library, args[0] if result is None else result)[:2]:
+        if not r.numel() or r.requires_grad:
+            continue
+        for how in SEEN.values():
+            try:
+                y = how(r)
+                before = r.flatten()[0].item()
+                number = 0 if before == 1 else 1
+                y.fill_(number)
+            except REFUSALS:
+                found.append(None)
+                continue
+            after = r.flatten()[0].item()
+            found.append(after == number)
+            if library is facula:  # all of it, or nothing
+                wanted = np.full(tuple(r.shape), number, r.numpy().dtype)
+                assert np.array_equal(y.numpy(), wanted.reshape(y.shape)), (name, sample)
+                assert after == number and np.array_equal(r.numpy(), wanted) or after == before or before != before
+    return found
+
+
+# One of each way in which results come to lie: whether a write is seen follows from strides, which the sweep above
+# compares for all operations.
+WRITTEN = """add relu where lerp clone softmax cumsum sort flip index_fill gather tril cat stack matmul addmm sum mean
+    amax masked_fill select_scatter permute expand roll conv1d conv2d nn.functional.max_pool2d nn.functional.avg_pool2d
+    nn.functional.batch_norm nn.functional.group_norm nn.functional.layer_norm nn.functional.interpolate
+    nn.functional.pad linalg.inv linalg.qr linalg.solve linalg.svd linalg.cholesky rand_like zeros_like
+    empty_like""".split()
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name in OPERATIONS])
+def test_writes_into_what_results_are_seen_as(name, oracle):
+    for place in ("turned", "channels_last"):
+        if (name, place) in NOT_COMPARED or (name, "*") in NOT_COMPARED:
+            continue
+        for sample in SAMPLES[name][:2]:
+            call = name, sample, PLACES[place]
+            theirs = oracle(lambda torch, call=call: shared(torch, *call), "shared", place, sample.args, sample.kwargs)
+            if not isinstance(theirs, Exception):
+                assert shared(facula, *call) == theirs, f"{name}{sample} {place}"
+
+
 def test_rules_are_for_operations():
     """A rule under a name that no operation has would be none."""
     facula.dropout, facula.nn.functional.relu  # noqa: B018  (what is defined when first asked for)

@@ -79,8 +79,10 @@ def matrices_by_column(out: Tensor, operands: list[Tensor]) -> None:
 
 
 def elements_by_column(out: Tensor, operands: list[Tensor]) -> None:
-    """`matrices_by_column`, if there are any elements."""
-    if 0 not in out.shape:
+    """`by_column`; row-major if there are no elements."""
+    if 0 in out.shape:
+        lay(out, None)
+    else:
         by_column(out)
 
 
@@ -171,8 +173,8 @@ _LINES = _named("""avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d adaptive_m
                 max_pool1d_with_indices max_unpool1d lp_pool1d""", "nn.functional.")
 _COLUMN_MAJOR = [
     *_named("cholesky_inverse cholesky_solve geqrf lu lu_solve ormqr qr triangular_solve"),
-    *_named("""cholesky cholesky_ex eig eigh inv inv_ex ldl_factor ldl_factor_ex ldl_solve lstsq lu_factor lu_factor_ex
-            lu_solve qr solve_ex solve_triangular svd
+    *_named("""cholesky cholesky_ex eig eigh inv inv_ex ldl_factor ldl_factor_ex ldl_solve lu_factor lu_factor_ex
+            qr solve_ex solve_triangular svd
             householder_product""", "linalg."),
 ]
 RULES: dict[str, Rule] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, new, read
-from facula.dtypes import FLOAT, float64, int64, uint8
+from facula.dtypes import FLOAT, float64, int32, int64, uint8
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.errors import warn
@@ -95,6 +95,26 @@ def _smoothed(size: int, out: int, factor: float | None, corners: bool, cubic: b
     return np.minimum(at, end[:, None] - 1), w / w.sum(1, keepdims=True)
 
 
+def _byte_taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
+    """`taps` of bytes, as PyTorch computes them: weights are rounded to 16 bits with as many binary places as the
+    largest leaves room for, sums to whole bytes. x and the result are int32."""
+    weights = weights.copy()
+    for k in range(1, table.shape[1]):  # an element met twice in a row, at an edge, has one weight
+        again = table[:, k] == table[:, k - 1]
+        weights[again, k] += weights[again, k - 1]
+        weights[again, k - 1] = 0
+    places, largest = 0, weights.max()
+    while places < 22 and 0.5 + largest * (1 << places + 1) < 1 << 15:
+        places += 1
+    whole = np.trunc(weights * (1 << places) + np.where(weights < 0, -0.5, 0.5)).astype(np.int32)
+    out, each = table.shape
+    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))
+    part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
+    whole = whole.reshape(out, each, *[1] * (len(x.shape) - dim - 1))
+    total = (part * new(leaf(whole, whole.shape, int32))).sum(dim + 1, dtype=int32)
+    return clamp((total + (1 << places - 1)) >> places, 0, 255)  # type: ignore[no-any-return]
+
+
 _MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
@@ -152,24 +172,27 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     of = input.dtype
     if plain and of is not uint8:
         refuse_unless_floating(f"upsample_nearest{n}d_channels_last", input)
-    if not plain and of.category < FLOAT:
-        raise NotImplementedError(f"interpolate: mode={mode} of {DTYPE_NAMES[of.name]} tensors is not implemented")
-    if not plain and of.is_complex:
+    bytes_ = of is uint8 and not plain and n == 2
+    if not plain and (of.category < FLOAT and not bytes_ or of.is_complex):
         raise NotImplementedError(f'"compute_indices_weights_linear" not implemented for '
                                   f"'{DTYPE_NAMES[of.name]}'")
     if not input.shape[0]:
         return severed(new(constant(0, (*input.shape[:2], *out), of)), input, name="UpsampleBackward0")
     corners = bool(align_corners)
     x, first = opened(input)
-    x = x if plain else to_dtype(x, of.compute)
-    for k, (s, o, f) in enumerate(zip(input.shape[2:], out, factors, strict=True)):
+    x = x if plain else to_dtype(x, int32 if bytes_ else of.compute)
+    ways = list(enumerate(zip(input.shape[2:], out, factors, strict=True)))
+    for k, (s, o, f) in reversed(ways) if bytes_ else ways:  # of bytes, which are rounded in between, rows come first
         if plain:
             table, weights = _nearest(s, o, f, mode == "nearest-exact")
         elif antialias:
             table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
         else:
             table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        x = taps(x, first + k, table, weights, not antialias)
+        if bytes_:
+            x = _byte_taps(x, first + k, table, weights)
+        else:
+            x = taps(x, first + k, table, weights, not antialias)
     return closed(to_dtype(x, of), first)
 
 

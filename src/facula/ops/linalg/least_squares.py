@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, alias, assign, attach, is_meta, new, read, share_nothing, strides_of
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import int64
+from facula.engine.graph.node import size_of
 from facula.engine.realize import value_of
 from facula.ops.casting import constant
 from facula.ops.elementwise.comparison import maximum
@@ -28,7 +29,9 @@ from facula.ops.linalg.matrices import (
 from facula.ops.linalg.svd import svd, svdvals
 from facula.ops.product.contraction import product
 from facula.ops.registry import op
+from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
+from facula.ops.severing import leaned
 from facula.ops.view.value_views import reshape_value, transposed
 
 
@@ -71,7 +74,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
     if hermitian and A.shape[-1] != A.shape[-2]:
         check_matrices(A, "linalg.pinv")
     if 0 in A.shape:
-        return transposed(A)
+        return transposed(leaned(A))
     a = A.detach()
     if hermitian:
         s, right = eigh(a)
@@ -131,6 +134,19 @@ _LSTSQ = Rule("LinalgLstsqBackward0", _lstsq_backward)
 _RESIDUALS = Rule("LinalgLstsqBackward0", _residuals_backward)
 
 
+def _part_of_columns(out: Tensor, rows: int) -> None:
+    """`out` as the first of so many rows, column after column: the memory in which LAPACK is given right-hand sides."""
+    columns = out.shape[-1]
+    if rows == out.shape[-2] or not size_of(out.shape):
+        by_column(out)
+        return
+    node = read(out)
+    memory = new(constant(0, (*out.shape[:-2], columns, rows), out.dtype))
+    steps = strides_of(memory)
+    share_nothing(out, alias(memory, out.shape, (*steps[:-2], 1, rows), 0))
+    assign(out, node)
+
+
 @op(method=False, namespace="linalg")
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any:
     """The X for which A X comes closest to B."""
@@ -155,6 +171,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
         gap = product(a, solution) - b
         residuals = (gap.abs() if gap.dtype.is_complex else gap).square().sum(-2)
     attach(residuals, _RESIDUALS, (A, right), (A, gap, solution))
+    if not vector:
+        _part_of_columns(x, max(m, n))
     empty = tensor_of(np.zeros(0), A.dtype.to_real())
     return result_type("linalg_lstsq", "solution", "residuals", "rank", "singular_values")(
         reshape_value(x, x.shape[:-1]) if vector else x, residuals,

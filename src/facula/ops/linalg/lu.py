@@ -26,9 +26,10 @@ from facula.ops.linalg.matrices import (
     times_adjoint,
     traced,
 )
-from facula.ops.linalg.systems import solve_triangular, solved
+from facula.ops.linalg.systems import solve_triangular, solved, with_gradient_by_column
 from facula.ops.product.contraction import product
 from facula.ops.registry import op
+from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import transposed
 
@@ -230,11 +231,12 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
     _check_pivots(LU, pivots, f"Pivots given to lu_solve must all be greater or equal to 1. {advice}",
                   f"Pivots given to lu_solve must all be smaller or equal to LU.size(-2). {advice}")
     p, lower, upper = _parts(LU, pivots)
+    B = with_gradient_by_column(B)
     if adjoint:
         y = solve_triangular(adjoint_of(upper), B, upper=False)
-        return product(p, solve_triangular(adjoint_of(lower), y, upper=True, unitriangular=True))
+        return by_column(product(p, solve_triangular(adjoint_of(lower), y, upper=True, unitriangular=True)))
     y = solve_triangular(lower, product(transposed(p), B), upper=False, unitriangular=True)
-    return solve_triangular(upper, y, upper=True)
+    return by_column(solve_triangular(upper, y, upper=True))
 
 
 @op(name="lu_solve")

@@ -120,6 +120,18 @@ def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
 _SOLVE = Rule("LinalgSolveExBackward0", _solve_backward)
 
 
+def with_gradient_by_column(t: Tensor) -> Tensor:
+    """The value of `t`; its gradient lies as LAPACK returns matrices."""
+    return attach(new(read(t)), _BY_COLUMN, (t,))
+
+
+def _by_column_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+    return (by_column(with_gradient_by_column(g)),)
+
+
+_BY_COLUMN = Rule("AliasBackward0", _by_column_backward)
+
+
 def solved(a: Tensor, b: Tensor) -> Tensor:
     if is_meta(a) and is_meta(b):
         out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
@@ -191,7 +203,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
     A = A * constant_like(np.triu(ones, k) if upper else np.tril(ones, -k), A)
     if unitriangular:
         A = A + eye_like(n, A)
-    return solve(A, B, left=left)
+    return solve(A, B if left else with_gradient_by_column(B), left=left)
 
 
 @op(out=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read, rules, view_node
+from facula._tensor.handle import Tensor, attach, lay, new, read, rules, view_node
+from facula._tensor.layout import dense_order
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, inside, size_of
@@ -112,6 +113,9 @@ def _write_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
             to_base = to_base.permute(tuple(sorted(range(len(base_shape)), key=order[0].__getitem__)))
     if needs[1]:
         to_value = region_view(g, shape, strides, offset)
+        block = dense_order(shape, strides)
+        if block is not None:  # a part that lies in one piece there: as it does
+            lay(to_value, (block, strides))
     return to_base, to_value
 
 

@@ -28,7 +28,7 @@ from facula.engine.compiler.values import Val
 from facula.engine.graph.node import Node, size_of
 
 BLOCK = 256  # vectors added up before the sum moves on to the next level: keeps long sums accurate
-PIECE = 64  # of these, vectors that are staged at a time: they stay in the first-level cache
+PIECE = 8  # of these, vectors that are staged at a time: what they are made of stays in the first-level cache, too
 BATCH = SCRATCH_BYTES // 2 // (VECTOR_BYTES * PIECE * 8)  # reductions whose elements are staged at the same time
 
 
