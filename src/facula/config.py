@@ -164,6 +164,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/
     "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),
+    "idle_bytes": Threshold(32 << 20, 0, "bytes of freed memory kept while memory of other sizes is asked for, "
+                            "though never so much was in use"),
     "arena_bytes": Threshold(1 << 20, 0, "bytes of temporaries that stay with a plan between its runs"),
     "release_ns": Threshold(20_000, 0, "work of a plan above which it runs without Python's lock"),
     "thread_ns": Threshold(6_000, 1, "work that makes one more thread worth while, if it is awake"),

@@ -477,3 +477,22 @@ def test_logsumexp_of_nothing_stays_on_the_tape(dtype):
         assert out.requires_grad and (out.detach().real == -math.inf).all()
         out.abs().sum().backward()
         assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize("of", ["uint8", "int8", "int16", "int32", "int64"])
+def test_places_in_a_shape_that_the_dtype_of_the_index_does_not_hold(of):
+    index = facula.tensor([[3, 1], [0, 2]], dtype=getattr(facula, of))
+    rows, columns = facula.unravel_index(index, (4, 1 << 30))
+    assert rows.dtype is columns.dtype is facula.int64
+    assert rows.tolist() == [[0, 0], [0, 0]] and columns.tolist() == [[3, 1], [0, 2]]
+
+
+@pytest.mark.parametrize("of", ["uint8", "int32", "bool"])
+def test_tensordot_sums_what_meets_a_size_of_one_in_its_own_dtype(of):
+    kind = getattr(facula, of)
+    a, b = facula.ones(2, 1, 3, dtype=kind), facula.ones(4, 5, dtype=kind)
+    if of == "bool":
+        a, b = a.to(facula.int8), b.to(facula.int8)
+    out = facula.tensordot(a, b, dims=([1], [0]))
+    assert out.dtype is a.dtype
+    assert out.tolist() == [[[4] * 5] * 3] * 2

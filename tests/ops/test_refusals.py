@@ -184,3 +184,14 @@ def test_recurrent_layers_refuse(name):
             layer(size, 3)
     with pytest.raises(ValueError, match="does not match weight dtype"):
         layer(2, 3)(facula.ones(4, 1, 2, dtype=facula.float64))
+
+
+# ---- _chunk_cat -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shapes, dim, count, words", [
+    ([(2, 3), (4,)], -1, 3, "non-negative dim"), ([(2, 3), (4,)], 1, 3, "dim < ndim"),
+    ([(2, 3, 4), (4, 3)], 1, 3, "same sizes"), ([(2,), (3,)], 0, 0, "positive num_chunks"),
+    ([], 0, 1, "non-empty input tensor list"), ([(0,), (3,)], 0, 1, "non-empty tensor")])
+def test_chunk_cat_refuses(shapes, dim, count, words):
+    with pytest.raises(RuntimeError, match=words):
+        facula._chunk_cat([facula.ones(s) for s in shapes], dim, count)

@@ -49,6 +49,14 @@ FOUND = {
         t1.index_put_((lib.tensor([0, 1]),), t2)
         t1.index_put_((lib.tensor([0, 1]),), t2, accumulate=True)
         t1.index_put_((lib.tensor([True, True, False]),), t2)""",
+    "alpha times bytes": """
+        t1 = lib.tensor([[217, 3], [200, 0]], dtype=lib.uint8)
+        t2 = lib.sub(lib.tensor(1.0), t1, alpha=2)
+        t3 = lib.add(lib.tensor([1, 2]), t1, alpha=3)
+        t4 = lib.add(t1, t1.to(lib.int8), alpha=2)
+        t5 = lib.add(t1 > 0, t1 > 1, alpha=True)
+        t6 = lib.rsub(t1, lib.tensor(1.5), alpha=2)
+        t7 = lib.tensor([1.5, 2]).half().add(t1, alpha=2)""",
     "lerp of integers": """
         t1 = ramp((3,), 1, 3, 'int64')
         t2 = lib.lerp(t1, t1, 0.5)

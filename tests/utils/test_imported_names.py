@@ -18,7 +18,7 @@ MODULES = ["absent", "__config__", "futures", "hub", "symbolic_numbers", "distri
            "compiler", "profiler", "profiler.events", "profiler.profiling", "autograd.profiler", "multiprocessing",
            "multiprocessing.spawning", "nn.parallel", "nn.parallel.scattering", "nn.parallel.data_parallel",
            "utils.benchmark", "utils.benchmark.timer", "utils.benchmark.measurement", "utils.benchmark.compare",
-           "utils.collect_env"]
+           "utils.collect_env", "jit", "_jit_internal", "distributed.optim", "types"]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -70,6 +70,48 @@ def test_names_of_the_namespaces_are_torchs(torch):
         theirs, ours = importlib.import_module("torch." + space), importlib.import_module("facula." + space)
         assert [n for n in getattr(theirs, "__all__", ["show", "parallel_info"]) if not hasattr(ours, n)] in (
             list(lacking), sorted(lacking)), space
+
+
+# ---- jit ----------------------------------------------------------------------------------------------------------
+
+
+def test_scripted_programs_run_as_python():
+    jit = facula.jit
+
+    class Net(jit.ScriptModule):
+        size: jit.Final[int] = 2
+
+        @jit.script_method
+        def forward(self, x):
+            return x * self.size if self.training else x
+
+        @jit.ignore(drop=True)
+        def left(self):
+            return 1
+
+        @jit.unused
+        def never(self):
+            return 2
+
+    net = jit.script(Net())
+    assert net(facula.ones(1)).item() == 2 and net.left() == 1 and net.never() == 2
+    assert not jit.is_scripting() and not jit.is_tracing() and jit.annotate(int, 3) == 3
+    assert jit.isinstance({"a": [1]}, dict[str, list[int]]) and not jit.isinstance((1, "a"), tuple[int, int])
+    for call in (lambda: jit.trace(net, ()), lambda: jit.load("x"), lambda: jit.save(net, "x"), jit.ScriptFunction):
+        with pytest.raises(absent.NotInFacula):
+            call()
+    with pytest.raises(RuntimeError, match="eval"):
+        jit.freeze(net)
+    assert jit.freeze(net.eval()) is net
+    from facula._jit_internal import boolean_dispatch
+    chosen = boolean_dispatch("both", 1, False, lambda x, both=False: "both", lambda x, both=False: x, "m", "f")
+    assert chosen(1) == 1 and chosen(1, True) == "both" and chosen(1, both=True) == "both"
+
+
+def test_types_are_for_annotations_and_questions():
+    from facula.types import Device, Number, Storage
+    assert isinstance(True, Number) and not isinstance("1", Number) and isinstance(facula.device("cpu"), Device)
+    assert Storage is facula.UntypedStorage and facula._C._log_api_usage_once("any.event") is None
 
 
 # ---- futures --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from facula.ops import (  # noqa: F401
     placement,
 )
 from facula.ops.arrange import (  # noqa: F401
+    chunked,
     joining,
     padding,
     rearranging,
@@ -36,6 +37,7 @@ from facula.ops.elementwise import (  # noqa: F401
 from facula.ops.index import (  # noqa: F401
     gathering,
     indexing,
+    masked_index,
     masking,
     scattering,
     segments,

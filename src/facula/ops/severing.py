@@ -23,16 +23,17 @@ def _kept(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 
 
 @functools.cache
-def _rule(name: str) -> Rule:
-    return Rule(name, zero_gradients)
+def _rule(name: str, leans: bool = False) -> Rule:
+    return Rule(name, leaning(zero_gradients) if leans else zero_gradients)
 
 
 _COPY = Rule("CopyBackwards", _kept)
 
 
-def severed(out: Tensor, *inputs: Any, name: str) -> Tensor:
-    """`out`, a fresh tensor, on the tape with a gradient of zero for each of `inputs`."""
-    return attach(out, _rule(name), inputs)
+def severed(out: Tensor, *inputs: Any, name: str, leans: bool = False) -> Tensor:
+    """`out`, a fresh tensor, on the tape with a gradient of zero for each of `inputs`; it `leans` as the operation's
+    own does (see `leaning`)."""
+    return attach(out, _rule(name, leans), inputs)
 
 
 def overwriting(self: Tensor, value: Tensor, name: str = "") -> Tensor:

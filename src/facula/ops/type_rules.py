@@ -12,7 +12,7 @@ from typing import Any
 
 from facula import defaults
 from facula._tensor.handle import Tensor
-from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64, uint8
+from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int32, int64, uint8
 from facula.ops.arguments import dims_of
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.promotion import result_dtype
@@ -145,3 +145,7 @@ ALONG = TypeRule("of its own shape, in its dtype or the one that is asked for", 
     tuple(_first(given).shape), _asked(given)))
 SCANNED_WITH_PLACE = TypeRule("running extremes and their positions", lambda given: (
     (tuple(_first(given).shape), _first(given).dtype), (tuple(_first(given).shape), int64)))
+MANTISSA = TypeRule("of its own shape, in its dtype and as int32", lambda given: (
+    (tuple(_first(given).shape), _first(given).dtype), (tuple(_first(given).shape), int32)))
+COUNTS = TypeRule("as many as there are bins, in its dtype", lambda given: (
+    (given.get("bins", 100),), _first(given).dtype))

@@ -289,7 +289,7 @@ OUTS = table("""
     dw   lib.gather({x}, {d}, lib.zeros_like({x}, dtype=lib.int64), out={z})
     dw   lib.cat([{x}.narrow({d}, 0, 1), {x}.narrow({d}, 1, {x}.shape[{d}] - 1)], {d}, out={z})
     dw   lib.index_select({x}, {d}, lib.arange({x}.shape[{d}]), out={z})
-    2w   lib.tril({x}, {o}, out={z})
+    2pw  lib.tril({x}, {o}, out={z})
     -    lib.square({x}, out={z})
     2w   lib.matmul({x}, lib.eye({x}.shape[-1], dtype={x}.dtype), out={z})
     2w   lib.matmul({x}.mT, {x}, out={z})

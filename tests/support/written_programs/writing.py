@@ -152,6 +152,8 @@ class Writer:
         if kind == "unknown" and fields.tensor.untyped_storage().data_ptr() in {
                 self.run.names[t].untyped_storage().data_ptr() for t in self.live if t not in self.fresh}:
             return
+        if self.undefined(text, fields):
+            return
         if "{size}" in text:
             found = re.match(r"(\(.*?\)), (\(.*?\)), (.*)", self.drawn.strided(fields.room()))
             fields["size"], fields["stride"], fields["offset"] = found.groups()  # type: ignore[union-attr]
@@ -172,15 +174,6 @@ class Writer:
         written = fields["z"] if kind == "out" else ""
         if kind in ("write", "turn", "array", "unknown"):
             written = fields["x"]
-        if ".view(lib." in text and not exact(fields.tensor):
-            return  # of a number that may differ in its last bits
-        if "as_strided" in text and self.taped and fields.tensor._base is not None:
-            return  # what it reads beside a view has no gradient there
-        has_views = any(self.run.names[t]._base is fields.tensor for t in self.live)
-        if ("detach_" in text or "requires_grad_" in text) and has_views:
-            return  # PyTorch's views of it are no views any more
-        if "resize_" in text and not fields.tensor.numel():
-            return  # what it grows by is not set
         if written and self.unsafe(written, line):
             return
         if self.say(line) and gives:
@@ -189,6 +182,17 @@ class Writer:
             self.hooked.add(fields.tensor.untyped_storage().data_ptr())
         if line.startswith("del "):
             self.arrays.remove(fields["b"])
+
+    def undefined(self, text: str, fields: Fields) -> bool:
+        """Is it PyTorch's affair alone what comes of such a line about this tensor?"""
+        x = fields.tensor
+        if ".view(lib." in text and not exact(x):  # of a number that may differ in its last bits
+            return True
+        if "as_strided" in text and self.taped and x._base is not None:
+            return True  # what it reads beside a view has no gradient there
+        if ("detach_" in text or "requires_grad_" in text) and any(self.run.names[t]._base is x for t in self.live):
+            return True  # its views are none any more
+        return "resize_" in text and (not x.numel() or 0 in x.stride())  # what it grows by is not set
 
     def destination(self, fields: Fields) -> str | None:
         """What `out=` names."""

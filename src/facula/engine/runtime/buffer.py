@@ -16,6 +16,7 @@ from facula.undisturbed import undisturbed
 
 ALIGN = 64
 CACHE_LIMIT = threshold("free_bytes")  # bytes kept for reuse
+IDLE = threshold("idle_bytes")
 
 
 class Buffer:
@@ -129,6 +130,8 @@ def _given_back(nbytes: int) -> None:
 
 
 def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:
+    if _cached > IDLE and _cached > most_held():
+        _return_idle()
     try:
         block = np.empty(size + ALIGN, np.uint8)
     except (MemoryError, ValueError) as error:
@@ -137,6 +140,19 @@ def _fresh(nbytes: int, size: int) -> tuple[int, np.ndarray]:
     _given_back(-size)
     start: int = block.__array_interface__["data"][0]
     return (start + ALIGN - 1) & -ALIGN, block
+
+
+def _return_idle() -> None:
+    """Half of the freed memory is the system's again, that of the sizes which came up first. A program whose sizes
+    change would keep some of each that it ever had."""
+    global _cached
+    goal = _cached >> 1
+    for size in list(_free):
+        gone = size * len(_free.pop(size, ()))
+        _cached -= gone
+        _given_back(gone)
+        if _cached <= goal:
+            return
 
 
 def empty_cache() -> None:

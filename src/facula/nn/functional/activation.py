@@ -9,6 +9,7 @@ from facula.errors import warn
 from facula.ops.elementwise import activations as _ops
 from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.registry import functional
+from facula.ops.severing import leaned
 
 for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink, _ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
     functional(_same)
@@ -173,7 +174,7 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
         count = int(negative.sum())
         noise[negative] = facula.empty(
             count, dtype=facula.float64, device=input.device).uniform_(lower, upper).to(input.dtype)
-    return input.mul_(noise) if inplace else input * noise
+    return input.mul_(noise) if inplace else leaned(input) * noise
 
 
 @functional(also=("rrelu_",))

@@ -127,7 +127,7 @@ def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints, first: int) ->
     n = len(kernel)
     shape = tuple.__new__(Size, (*x.shape[:first], *out, *x.shape[first + n:]))
     if not size_of(shape):
-        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0")
+        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0", leans=True)
     node = windows(x, out, kernel, stride, (1,) * n, first)
     node = record(SUM, (node,), (tuple(range(2 + n, 2 + 2 * n)),), None, shape, x.dtype)
     return attach(new(node), _SUMS, (x,), (kernel, stride, first))
@@ -326,7 +326,7 @@ def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, pa
                   for s, o, k, t, p, d in zip(size, out, kernel, step, pad, dil, strict=True)])
     if not size_of(x.shape):
         shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
-        empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0")
+        empty = severed(new(constant(0, shape, x.dtype)), input, name="MaxPoolBackward0", leans=True)
         return empty, new(constant(0, shape, int64))
     x, axis = opened(x)
     wide = _around(x.detach(), need, pad, _lowest(x), axis)
@@ -373,7 +373,7 @@ def _adaptive_max_pool(n: int) -> Any:
         out = _adaptive_sizes(what, n, x, output_size)
         if not size_of((*x.shape, *out)):
             shape = (*x.shape[:2], *out) if batched else (*x.shape[1:2], *out)
-            empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0")
+            empty = severed(new(constant(0, shape, x.dtype)), input, name="AdaptiveMaxPoolBackward0", leans=True)
             return empty, new(constant(0, shape, int64))
         lines: list[tuple[Any, int, Any, Any]] = []
         kernel = []

@@ -56,6 +56,8 @@ def scaled(other: Any, alpha: Any, *operands: Any) -> Any:
         alpha = bool(alpha)  # a number would make it an integer
         if isinstance(other, bool):  # and so would the product of two Python bools
             return other and alpha
+    elif isinstance(other, Tensor):
+        other = to_dtype(other, result_dtype(operands))  # of its own dtype the product might not be
     return other * alpha
 
 

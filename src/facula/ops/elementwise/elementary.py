@@ -33,7 +33,7 @@ from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
-from facula.ops.type_rules import ANGLE, DOUBLE, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH_OF_ONE
+from facula.ops.type_rules import ANGLE, DOUBLE, MANTISSA, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH_OF_ONE
 from facula.ops.view import (
     copying,  # noqa: F401  (forms of theirs are replaced here)
     dtype_views,  # noqa: F401  (forms of theirs are replaced here)
@@ -87,7 +87,7 @@ def _frexp_backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None]:
 _FREXP = Rule("FrexpBackward0", _frexp_backward)
 
 
-@op(out=True)
+@op(out=True, types=MANTISSA)
 def frexp(input: Tensor) -> Any:
     """x as mantissa * 2 ** exponent, with 0.5 <= |mantissa| < 1."""
     if not input.dtype.is_floating_point:
@@ -116,7 +116,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     return power(a, b)
 
 
-@op(function=False)
+@op(function=False, types=SAME)
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """`float_power` into a tensor that is in double precision already."""
     with turn():
@@ -229,13 +229,14 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
     if is_meta(indices):
-        return tuple([new(meta_node(indices.shape, indices.dtype)) for _ in sizes])
+        return tuple([new(meta_node(indices.shape, int64)) for _ in sizes])
     array = value_of(read(indices))
     total = math.prod(sizes)
     if array.size and (array.max() >= total or array.min() < -total):
         raise ValueError(f"indices are out of bounds for shape {sizes}")
+    array = array.astype(np.int64)  # the product of the sizes need not fit into the type of the indices
     found = np.unravel_index(np.where(array < 0, array + total, array), sizes)
-    return tuple([new(leaf(np.array(a, indices.dtype.numpy), a.shape, indices.dtype)) for a in found])
+    return tuple([new(leaf(np.array(a, np.int64), a.shape, int64)) for a in found])
 
 
 @op(out=True)
@@ -250,7 +251,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
         found, [0, 0, 0, size - found.shape[0]], fill_value)
 
 
-@op(function=False)
+@op(function=False, types=SAME)
 def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     """Write `fill_value` on the main diagonal."""
     shape = tuple(self.shape)
@@ -271,13 +272,13 @@ def alias_copy(input: Tensor) -> Tensor:
     return input.clone()
 
 
-@op(function=False)
+@op(function=False, types=PROMOTED_FLOATING)
 def __rdiv__(self: Tensor, other: Any) -> Tensor:
     """other / self, under its old name."""
     return self.reciprocal() * other  # type: ignore[no-any-return]
 
 
-@op
+@op(types=SAME)
 def conj_physical_(self: Tensor) -> Tensor:
     """The complex conjugate, in place."""
     return self.copy_(self.conj()) if self.dtype.is_complex else self

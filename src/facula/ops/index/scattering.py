@@ -107,13 +107,13 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, "
                            "got " + str(reduce))
-    if input.dtype.is_complex and reduce in ("amax", "amin") or input.dtype is bool_ and reduce == "mean":
-        raise NotImplementedError(f"\"scatter_gather_tensor_cpu_reduce_{reduce}\" not implemented for "
-                                  f"'{DTYPE_NAMES[input.dtype.name]}'")
     want_tensor(index, "scatter_reduce", "index")
     _same_dtype("scatter_reduce", input, src)
     if size_of(index.shape) == 0:
         return untouched(input, src, "ScatterReduceBackward0")
+    if input.dtype.is_complex and reduce in ("amax", "amin") or input.dtype is bool_ and reduce == "mean":
+        raise NotImplementedError(f"\"scatter_gather_tensor_cpu_reduce_{reduce}\" not implemented for "
+                                  f"'{DTYPE_NAMES[input.dtype.name]}'")
     flat, v, part = _place("scatter", input, dim, index, src)
     assert part is not None
     return reduce_rows(input, flat, part, v, 1, reduce, include_self)

@@ -31,6 +31,7 @@ from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
+from facula.ops.severing import leaned
 from facula.ops.view.value_views import reshape_value, transposed
 
 
@@ -73,7 +74,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
     if hermitian and A.shape[-1] != A.shape[-2]:
         check_matrices(A, "linalg.pinv")
     if 0 in A.shape:
-        return transposed(A)
+        return transposed(leaned(A))
     a = A.detach()
     if hermitian:
         s, right = eigh(a)

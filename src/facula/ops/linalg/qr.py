@@ -172,11 +172,20 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True,
           transpose: bool = False) -> Tensor:
     """`other` times the whole product of the reflections (or its adjoint), from either side."""
     _check_reflections(input, tau, other, left)
-    if not size_of(other.shape):  # no gradient for the reflections, as in torch
-        input, tau = input.detach(), tau.detach()
+    if not size_of(other.shape):
+        return attach(tensor_of(np.zeros(other.shape), other.dtype, other), _ORMQR_OF_NOTHING, (input, tau, other),
+                      (input, tau, left, transpose))
     if left:
         return _reflected(input, tau, other, transpose)
     return adjoint_of(_reflected(input, tau, adjoint_of(other), not transpose))
+
+
+def _of_nothing_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    input, tau, left, transpose = ctx.saved
+    return None, None, ormqr(input, tau, g, left, not transpose)  # none for the reflections, as in torch
+
+
+_ORMQR_OF_NOTHING = Rule("OrmqrBackward0", _of_nothing_backward)
 
 
 def _geqrf_backward(ctx: Any, *grads: Any) -> Any:

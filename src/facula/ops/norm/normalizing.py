@@ -85,3 +85,14 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
             running.mul_(1 - momentum).add_(value, alpha=momentum)
     out = closed(to_dtype(_scaled(out, weight, bias, shape), input.dtype), first)
     return out, to_dtype(mean, of), to_dtype(rstd, of)
+
+
+@op(method=False)
+def _native_batch_norm_legit(input: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any) -> Triple:
+    """`native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)`; without running
+    statistics `(input, weight, bias, training, momentum, eps)`, by those of the batch."""
+    if len(rest) == 3:
+        rest = (None, None, *rest)
+    running_mean, running_var, training, momentum, eps = rest
+    return native_batch_norm(input, weight, bias, running_mean, running_var, training or running_mean is None,
+                             momentum, eps)

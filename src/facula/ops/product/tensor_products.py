@@ -72,9 +72,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     for p, q in zip(left, right, strict=False):  # a size of 1 on one side: the other side is summed
         if a.shape[p] != b.shape[q]:
             if a.shape[p] == 1:
-                b = b.sum(q, keepdim=True)
+                b = b.sum(q, keepdim=True, dtype=b.dtype)
             else:
-                a = a.sum(p, keepdim=True)
+                a = a.sum(p, keepdim=True, dtype=a.dtype)
     rest_a = [d for d in range(len(a.shape)) if d not in left]
     rest_b = [d for d in range(len(b.shape)) if d not in right]
     k = size_of(tuple(a.shape[d] for d in left))

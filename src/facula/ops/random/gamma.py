@@ -8,6 +8,7 @@ by Gauss and Legendre's rule, in doubles.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from facula.random import Generator
 
 Values = np.ndarray[Any, Any]
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 _FAR = 40.0  # exp(-40) of the sample's density: nothing beyond counts
 
 
@@ -74,11 +74,18 @@ def _digamma(x: Values) -> Values:
 # ---- gradients by the parameters ------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _quadrature() -> list[tuple[float, float]]:
+    """Gauss and Legendre's points in [-1, 1] and their weights, computed when they are first needed."""
+    points, weights = np.polynomial.legendre.leggauss(48)
+    return list(zip(points.tolist(), weights.tolist(), strict=True))
+
+
 def _integral(exponent: Any, slope: Any, far: Values) -> Values:
     """The integral of exp(exponent(s)) slope(s) from 0 to `far`, which may be negative, for each element."""
     half = far / 2
     total = np.zeros_like(far)
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    for node, weight in _quadrature():
         s = half * (1 + node)
         total += weight * np.exp(exponent(s)) * slope(s)
     return total * half

@@ -15,9 +15,10 @@ from facula.ops.arguments import check_tensor
 from facula.ops.create.conversion import from_array, host_array
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
+from facula.ops.type_rules import COUNTS
 
 
-@op(out=True)
+@op(out=True, types=COUNTS)
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     check_tensor(input, "histc")
     if bins <= 0:

@@ -102,17 +102,15 @@ def _complex_logsumexp(x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tenso
 
 def _softmax_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     out, dim = ctx.saved
-    if not out.shape:
-        return (g * 0,)
     gy = apply(_MUL, (g, out), None, g.dtype)
-    return (apply(_SOFTMAX_G, (gy, summed(gy, dim, True, None), out), None, g.dtype),)
+    total = summed(gy, dim, True, None) if out.shape else gy
+    return (apply(_SOFTMAX_G, (gy, total, out), None, g.dtype),)
 
 
 def _log_softmax_back(ctx: Any, g: Tensor) -> tuple[Tensor]:
     out, dim = ctx.saved
-    if not out.shape:
-        return (g * 0,)
-    return (apply(_LOG_SOFTMAX_G, (g, summed(g, dim, True, None), out), None, g.dtype),)
+    total = summed(g, dim, True, None) if out.shape else g
+    return (apply(_LOG_SOFTMAX_G, (g, total, out), None, g.dtype),)
 
 
 _SOFTMAX = Rule("SoftmaxBackward0", _softmax_back)

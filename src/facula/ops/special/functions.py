@@ -361,10 +361,10 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
 
 op(of_tensors("igamma", _pair("igamma", "gammainc", _gamma_density,
                               "The regularized lower incomplete gamma function.")),
-   inplace=True, out=True, also=("special.gammainc",))
+   inplace=True, out=True, also=("special.gammainc",), types=PROMOTED_FLOATING)
 op(of_tensors("igammac", _pair("igammac", "gammaincc", lambda a, x: -_gamma_density(a, x),
                                "The regularized upper incomplete gamma function.")),
-   inplace=True, out=True, also=("special.gammaincc",))
+   inplace=True, out=True, also=("special.gammaincc",), types=PROMOTED_FLOATING)
 zeta_of: Any = op(_pair("zeta", "zeta", lambda s, q: -s * zeta_of(s + 1, q), "Hurwitz's zeta function."),
              namespace="special", method=False, out=True)
 

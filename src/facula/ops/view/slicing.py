@@ -83,7 +83,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
                                f"{have * step}")
         end = at + sum((n - 1) * s for n, s in zip(input.shape, old, strict=True))
         base = input._base
-        if base is not None and (offset < at or last > end) and base.dtype is input.dtype:
+        if base is not None and base._rg and (offset < at or last > end) and base.dtype is input.dtype:
             input = base  # the gradients of what lies beside a view do not pass through it
             old, at = geometry(input)
     saved = (tuple(input.shape), old, at, shape, strides, offset)

@@ -153,6 +153,14 @@ _each(
     ],
 )
 
+_each(
+    "_native_batch_norm_legit",
+    [
+        call(_LINE, _W, _B, True, 0.1, 1e-5),
+        call(_LINE, _W, None, _B, _W, False, 0.1, 1e-5).flat(),
+    ],
+)
+
 # ---- fractional pools --------------------------------------------------------------------------
 
 _each(

@@ -81,6 +81,9 @@ _each(
         call(X, (_ONCE[:2], _ONCE[:2]), ROW[:2]),
     ],
 )
+_each("_unsafe_masked_index", [call(X, MASK, [WHOLE % 5, WHOLE[:1] % 9 - 4], 0.5),
+                               call(X, MASK[:, :1], [WHOLE[:, :1] - 4], -1)])
+_each("_unsafe_masked_index_put_accumulate", [call(X, MASK, [WHOLE % 5, WHOLE[:1] % 9 - 4], Y)])
 _each("put", [call(X, _ONCE, ROW[:3]), call(X, WHOLE, Y, accumulate=True)])
 _each("fill", [call(X, 2), call(X, CELL), call(WHOLE, 3)])
 _each("unravel_index", [call(WHOLE, (3, 4)), call(WHOLE, 12)])

@@ -113,6 +113,7 @@ _each("clone Tensor.contiguous", [call(X), call(CUBE), call(SCALAR)])
 _each(
     "cat", [call([X, Y]), call([X, Y[:, :2]], 1), call([X, Y, CUBE[0]], dim=-1), call([X, WHOLE])]
 )
+_each("_chunk_cat", [call([X, Y[:2]], 0, 2), call([X, Y, CUBE[0]], -1, 3)])
 _each("stack", [call([X, Y]), call([X, Y], 1), call([X, Y], -1)])
 _each(
     "hstack vstack dstack column_stack row_stack",
