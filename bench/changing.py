@@ -21,7 +21,7 @@ import tables
 
 import facula
 from facula import nn
-from facula.engine.compiler import printed
+from facula.engine.compiler import pipeline, printed
 from facula.engine.targets import template
 
 BLOCK = 10
@@ -111,7 +111,7 @@ facts = {"passes": 0, "served": 0}
 
 
 def counted():
-    compiled, planned = template.compile_plan, template.plan_for
+    compiled, planned = pipeline.compile_plan, template.plan_for
 
     def compile_plan(*given):
         facts["passes"] += not template.symbols.tracing
@@ -122,7 +122,7 @@ def counted():
         plan = planned(*given)
         facts["served"] += facts["passes"] == before
         return plan
-    template.compile_plan, template.plan_for = compile_plan, plan_for
+    pipeline.compile_plan, template.plan_for = compile_plan, plan_for
 
 
 def block(step, fixed):

@@ -11,7 +11,7 @@ import pytest
 import facula
 from facula import config, nn
 from facula.engine import recorder
-from facula.engine.compiler import symbols
+from facula.engine.compiler import pipeline, symbols
 from facula.engine.session import session
 from facula.engine.targets import template
 from facula.engine.trace import structure
@@ -30,7 +30,7 @@ def passes(monkeypatch):
     monkeypatch.setattr(structure, "credits", {})
     monkeypatch.setattr(config.VERIFY, "value", True)
     counts = {"plans": 0, "checks": 0, "templates": 0}
-    compiled, compare = template.compile_plan, template._compare
+    compiled, compare = pipeline.compile_plan, template._compare
 
     def count(*given):
         counts["templates" if symbols.tracing else "plans"] += 1
@@ -39,7 +39,7 @@ def passes(monkeypatch):
     def check(mine, fresh):
         counts["checks"] += 1
         compare(mine, fresh)
-    monkeypatch.setattr(template, "compile_plan", count)
+    monkeypatch.setattr(pipeline, "compile_plan", count)
     monkeypatch.setattr(template, "_compare", check)
     return counts
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from facula import config
 from facula.config import threshold
-from facula.engine.compiler import symbols
+from facula.engine.compiler import pipeline, symbols
 from facula.engine.compiler.kernel import Machine, Step
-from facula.engine.compiler.pipeline import compile_plan
 from facula.engine.compiler.plan import HostOperand, HostStep, PlanSpec
 from facula.engine.compiler.symbols import Trace, Untraceable, text_of
 from facula.engine.graph.node import Node
@@ -84,7 +83,7 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
              donated: frozenset[Node], machine: Machine) -> PlanSpec:
     """As `compile_plan`."""
     if machine.programs or config.DEBUG.value or len(order) > MOST_NODES:
-        return compile_plan(order, leaves, outputs, numbers_at, donated, machine)
+        return pipeline.compile_plan(order, leaves, outputs, numbers_at, donated, machine)
     structure, sizes = structure_of(order, leaves, outputs, numbers_at, donated)
     entry: _Known | None = known.get(structure)
     if entry is None:
@@ -100,9 +99,9 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
             if k:
                 entry.templates.insert(0, entry.templates.pop(k))
             if config.VERIFY.value:
-                _compare(spec, compile_plan(order, leaves, outputs, numbers_at, donated, machine))
+                _compare(spec, pipeline.compile_plan(order, leaves, outputs, numbers_at, donated, machine))
             return spec
-    spec = compile_plan(order, leaves, outputs, numbers_at, donated, machine)
+    spec = pipeline.compile_plan(order, leaves, outputs, numbers_at, donated, machine)
     Outcome.gain = -MISS
     if entry.useless >= MOST:
         return spec
@@ -142,8 +141,9 @@ def template_of(order: list[Node], leaves: list[Node], outputs: list[Node], numb
     copies = with_sizes(order, leaves, {one: stand_in[kind] for one, kind in kinds.items()})
     symbols.tracing.append(trace)
     try:
-        spec = compile_plan([copies[n] for n in order], [copies[n] for n in leaves], [copies[n] for n in outputs],
-                            {copies[n]: at for n, at in numbers_at.items()}, {copies[n] for n in donated}, machine)
+        nodes, given, wanted = ([copies[n] for n in some] for some in (order, leaves, outputs))
+        spec = pipeline.compile_plan(nodes, given, wanted, {copies[n]: at for n, at in numbers_at.items()},
+                                     {copies[n] for n in donated}, machine)
         constants = trace.constants
         made = ", ".join([_step_text(step, constants) for step in spec.steps])
         text = f"([{made}], {text_of(spec.temporaries, constants)}, {text_of(tuple(spec.aliases.items()), constants)})"
