@@ -103,3 +103,18 @@ def test_gradient_penalty_of_a_network(oracle):
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(a[1], b[1], rtol=1e-9, atol=1e-12)
+
+
+def test_second_gradients_of_nearest_samples_reach_image_and_grid(oracle):
+    """Zeros, in torch too, where both are asked for."""
+    def run(m):
+        image = m.linspace(0, 1, 16, dtype=m.float64).reshape(1, 1, 4, 4).requires_grad_()
+        grid = m.linspace(-0.9, 0.8, 8, dtype=m.float64).reshape(1, 2, 2, 2).requires_grad_()
+        out = m.nn.functional.grid_sample(image, grid, "nearest", align_corners=False)
+        first = m.autograd.grad((out * out).sum(), (image, grid), create_graph=True)
+        sum((g * g).sum() for g in first).backward()
+        return [image.grad, grid.grad]
+
+    mine, theirs = oracle.both(run)
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-9, atol=1e-12)

@@ -99,6 +99,15 @@ def with_out(library, name, sample, out):
         return ask(library, name, sample.args, {**sample.kwargs, "out": out}, tell)
 
 
+def as_computed(answer, dtypes):
+    """`answer` told as computed in `dtypes`: what is written into wider memory is no more exact for that."""
+    if isinstance(answer, Exception):
+        return answer
+    if isinstance(answer, tuple):
+        return answer[0], answer[1].astype(dtypes[0] if answer[1].dtype.kind == "f" else answer[1].dtype)
+    return [as_computed(one, [of]) for one, of in zip(answer, dtypes, strict=True)]
+
+
 @pytest.mark.parametrize("name", OUT)
 def test_out_form(name, oracle):
     for sample in SAMPLES[name]:
@@ -113,12 +122,12 @@ def test_out_form(name, oracle):
             ("wider", wider, shapes),
         ):
             theirs = oracle(
-                lambda torch, sample=sample, kinds=kinds, sizes=sizes: with_out(
-                    torch, name, sample, outs(torch, kinds, sizes)
+                lambda torch, sample=sample, kinds=kinds, sizes=sizes, dtypes=dtypes: as_computed(
+                    with_out(torch, name, sample, outs(torch, kinds, sizes)), dtypes
                 ),
                 *(sample.args, sample.kwargs, kinds, sizes),
             )
-            ours = with_out(facula, name, sample, outs(facula, kinds, sizes))
+            ours = as_computed(with_out(facula, name, sample, outs(facula, kinds, sizes)), dtypes)
             if isinstance(theirs, Exception):
                 # Some of its functions convert, some insist on their dtype. (Where it is the call that is refused, or
                 # an assertion inside it that fails, there is nothing to compare.)

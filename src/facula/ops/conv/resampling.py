@@ -346,7 +346,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     places = [_source(x, s, padding_mode, corners) for x, s in zip(parts, sizes, strict=True)]
     if mode == "nearest":
         out = _fetched(input, [nearest(x.detach()) for x in places])
-        return out + severed(new(constant(0, (), out.dtype)), grid, name="GridSamplerBackward0")
+        return out + severed(new(constant(0, (), out.dtype)), grid, name="GridSamplerBackward0", leans=True)
     lows = [floor(x.detach()) for x in places]
     total: Any = 0
     for corner in itertools.product((0, 1), repeat=n):
