@@ -17,13 +17,12 @@ from facula.engine.compiler.groups import Group
 from facula.engine.compiler.kernel import Kernel, Machine, Step
 from facula.engine.compiler.loops import Nest, Store, affine_of, build_nest, postorder, values_of
 from facula.engine.compiler.plan import Work
-from facula.engine.compiler.printed import Description, Printed, Traced, memo
+from facula.engine.compiler.printed import Description, Traced, memo
 from facula.engine.compiler.program.build import Tiles, build_program
 from facula.engine.compiler.program.formulas import Buffer
 from facula.engine.compiler.program.statements import LoopProgram
 from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
-from facula.engine.compiler.quantities import condition, formula
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
 from facula.engine.compiler.symbols import Untraceable, called, row_major, tracing
@@ -197,21 +196,26 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
             raise Untraceable("a kernel that has not been printed")
         with Traced(nest, sizes) as traced:
             kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
-        found = Printed(kernel, formula(words), condition(traced.guards))
-        memo.keep(known, found)
+        new = traced.printed(kernel, words)
+        memo.keep(known, new)  # it may be gone at once
+        given = new.words(known.integers)
+        assert given is not None, "a kernel does not serve what it was printed for"
+        found = kernel, given
+    kernel, given = found
     program, keys = None, list(known.buffers)
     if not tracing and (machine.programs or config.VERIFY.value or debug.wants(3)):
         made, fresh, program, keys = _printed(nest, title, machine, sizes, known)
-        if made.ir != found.kernel.ir or tuple(fresh) != found.words(known.integers):
+        if made.ir != kernel.ir or tuple(fresh) != given:
             raise VerifyError(f"{title}: nests with one description give two kernels")
         if config.VERIFY.value:
             verify_program(program)
         if debug.wants(3):
             debug.say(program_text(program))
-    kernel = found.kernel if found.kernel.title == title else Kernel(found.kernel.name, found.kernel.ir, title)
+    if kernel.title != title:
+        kernel = Kernel(kernel.name, kernel.ir, title)
     buffers, numbers = list(known.buffers), list(known.numbers)
     words = [w if isinstance(w, int) else ("buf", buffers[w[1]]) if w[0] == "buf" else ("num", numbers[w[1]])
-             for w in found.words(known.integers)]
+             for w in given]
     return Launch(kernel, words, tiles, points * each, nbytes, operations * points,
                   list(dict.fromkeys(s.node for s in nest.stores)), program, keys)
 

@@ -3,12 +3,12 @@
 A kernel's text follows from a nest's structure: types, formulas, which strides are 0 or 1, which of its buffers,
 run-time numbers and maps are the same. Sizes, strides and offsets are its arguments. The `Description` of a nest is
 that structure as a key, and the arguments' sources as a list of integers. When a nest is printed its integers are
-`Quantity`s, which remember how they came about: so what each word of the launch is made of is known, and a nest
-described before gets its words by arithmetic alone. The layers of a network, the steps of an unrolled loop and the
+`Symbol`s (symbols.py), which remember how they came about: so what each word of the launch is made of is known, and a
+nest described before gets its words by arithmetic alone. The layers of a network, the steps of an unrolled loop and the
 next batch's sizes ask for the same few kernels again and again; to print one costs ten times what a description does.
 
-How the loops of sums go depends on sizes (program/walks.py, build.py): what was decided by comparing Quantities is kept
-with the kernel as its guards, and a nest for which they hold would be printed alike. A description has as many kernels
+How the loops of sums go depends on sizes (program/walks.py, build.py): what was decided by comparing them is kept with
+the kernel, and a nest for which it would be decided alike would be printed alike. A description has as many kernels
 as there are ways to decide.
 """
 
@@ -22,7 +22,7 @@ from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.kernel import Kernel, Machine
 from facula.engine.compiler.loops import Nest
-from facula.engine.compiler.quantities import Guards, Quantity
+from facula.engine.compiler.symbols import Trace, text_of
 from facula.engine.compiler.values import Val
 from facula.engine.graph.node import Node
 
@@ -32,12 +32,11 @@ MOST = 32  # kernels of one description, which are tried one after the other
 
 
 class Printed(NamedTuple):
-    """The kernel of nests with one description for whose integers serves(q) is true. words(q) are its words; ("buf", k)
-    and ("num", k) count as the description does."""
+    """The kernel of some nests with one description: words(q) are its words, None where it is not for these integers.
+    ("buf", k) and ("num", k) count as the description does."""
 
     kernel: Kernel
-    words: Callable[[Sequence[int]], tuple[Any, ...]]
-    serves: Callable[[Sequence[int]], bool]
+    words: Callable[[Sequence[int]], tuple[Any, ...] | None]
 
 
 class Description:
@@ -87,8 +86,8 @@ class Description:
         if found is None:
             found = self._maps[key] = len(self._maps)
             numbers, integers = self.numbers, self.integers
-            self._kinds += [s if s == 0 or s == 1 else 2 for s in strides]
-            self._kinds.append(map.const != 0)
+            self._kinds += [s if s == 0 or s == 1 else 2 if s > 0 else -2 for s in strides]
+            self._kinds.append((map.const > 0) - (map.const < 0))
             for at, factor in map.nums:
                 self._kinds.append((numbers.setdefault(at, len(numbers)), factor == 1))
             integers += strides
@@ -110,23 +109,29 @@ class Description:
 
 
 class Traced:
-    """While it is entered, the nest's integers are Quantities, named as its Description lists them, but for those that
-    its key says. `guards` are what is asked of them."""
+    """While it is entered, the nest's integers are Symbols, in the order of its Description, but for those that its key
+    says."""
 
     def __init__(self, nest: Nest, tiles: Sequence[int]) -> None:
         self.nest = nest
-        self.guards: Guards = {}
+        self._trace = Trace()
         self._count = 0
         self.tiles = self._named(tiles)
         self._maps: dict[object, Affine | tuple[int, int]] = {}
         self._buffers: dict[object, int] = {}
         self._before: list[tuple[Any, str, object]] = []
 
-    def _named(self, values: Sequence[int], known: tuple[int, ...] = ()) -> list[int]:
-        """`known`: which numbers the key tells from others, by Description._map."""
+    def _named(self, values: Sequence[int], plain: tuple[int, ...] = (), least: int = 0) -> list[int]:
+        """`plain`: numbers that the key says (Description._map). Others are `least` at least or -`least` at most, and
+        it says which."""
         start = self._count
         self._count += len(values)
-        return [n if n in known else Quantity(n, f"q[{start + k}]", self.guards, known) for k, n in enumerate(values)]
+        return [n if n in plain else self._trace.symbol(start + k, n, least)  # type: ignore[misc]
+                for k, n in enumerate(values)]
+
+    def printed(self, kernel: Kernel, words: Sequence[object]) -> Printed:
+        """`kernel` has been printed, with these words."""
+        return Printed(kernel, self._trace.finished(self._count, text_of(tuple(words), {})))
 
     def _set(self, thing: Any, name: str, value: object) -> None:
         self._before.append((thing, name, getattr(thing, name)))
@@ -162,9 +167,9 @@ class Traced:
         found = self._maps.get(key)
         if found is None:
             strides: list[int] = list(map.strides)
-            for k, name in zip(last, self._named([strides[k] for k in last], (0, 1)), strict=True):
+            for k, name in zip(last, self._named([strides[k] for k in last], (0, 1), 2), strict=True):
                 strides[k] = name
-            const, = self._named([map.const], (0,))
+            const, = self._named([map.const], (0,), 1)
             factors = self._named([factor for _, factor in map.nums], (1,))
             nums = tuple([(at, f) for (at, _), f in zip(map.nums, factors, strict=True)])
             found = self._maps[key] = Affine(map.dims, tuple(strides), const, nums)
@@ -187,13 +192,15 @@ class _Memo:
         self.nbytes = 0
         self.printings = 0  # for tests: how many kernels have been printed
 
-    def find(self, description: Description) -> Printed | None:
-        found = self.known.get(description.key, ())
+    def find(self, description: Description) -> tuple[Kernel, tuple[Any, ...]] | None:
+        """A kernel for it, and its words."""
+        found = self.known.get(description.key, [])
         for k, printed in enumerate(found):
-            if printed.serves(description.integers):
+            words = printed.words(description.integers)
+            if words is not None:
                 if k:
-                    found.insert(0, found.pop(k))  # type: ignore[union-attr]
-                return printed
+                    found.insert(0, found.pop(k))
+                return printed.kernel, words
         return None
 
     def keep(self, description: Description, printed: Printed) -> None:

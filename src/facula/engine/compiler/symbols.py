@@ -39,10 +39,10 @@ class Trace:
         self.constants: dict[str, Any] = {}  # of the function
         self.open = True
 
-    def symbol(self, place: int, value: int) -> Symbol:
-        """The one for an integer of `q`, which is 2 at least or -2 at most, as `value` is."""
+    def symbol(self, place: int, value: int, least: int = 2) -> Symbol:
+        """The one for an integer of `q`, which is `least` at least or -`least` at most, as `value` is; 0: whatever."""
         found = Symbol(self, f"q{place}", value)
-        found.least = 2 if value > 0 else 0
+        found.least = least if value > 0 else 0
         return found
 
     def made(self, text: str, value: Any) -> Symbol:
