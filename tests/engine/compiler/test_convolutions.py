@@ -267,9 +267,9 @@ def test_random_maps(seed):
 
     def operand(batch, rows, columns):
         rank = int(random.integers(1, 4))
-        x = h.leaf(numbers(seed, tuple(random.integers(2, 7, rank))))
-        before, after = random.integers(0, 3, (2, rank))
-        wide = padded(x, tuple(int(n) for n in x.shape + before + after), before) if random.random() < 0.7 else x
+        x = h.leaf(numbers(seed, tuple(map(int, random.integers(2, 7, rank)))))
+        before, after = random.integers(0, 3, (2, rank)).tolist()
+        wide = padded(x, tuple(map(sum, zip(x.shape, before, after, strict=True))), before) if random.random() < 0.7 else x
         plain = g.contiguous_strides(wide.shape)
         shape, strides, left = [], [], list(wide.shape)
         for n in (*batch, *rows, *columns):
