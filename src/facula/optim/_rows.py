@@ -145,9 +145,12 @@ def _nodes(column: Sequence[Any], met: set[int]) -> list[Any]:
 
 def _stored(t: Any) -> Node | None:
     storage = t._storage
-    if storage.shared or t._base is not None or t._offset or t._strides != contiguous_strides(t.shape) \
+    if storage.shared and storage.pinned() or t._base is not None or t._offset or t._strides != contiguous_strides(t.shape) \
             or storage.node.dtype is not t.dtype:
         return None
+    if t._cached is storage.node:  # what was seen through it, and would count as a holder
+        t._cached = None
+        t._seen = -1
     return storage.node  # type: ignore[no-any-return]
 
 

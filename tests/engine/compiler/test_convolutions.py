@@ -269,8 +269,8 @@ def test_random_maps(seed):
         rank = int(random.integers(1, 4))
         x = h.leaf(numbers(seed, tuple(map(int, random.integers(2, 7, rank)))))
         before, after = random.integers(0, 3, (2, rank)).tolist()
-        shape = tuple(map(sum, zip(x.shape, before, after, strict=True)))
-        wide = padded(x, shape, before) if random.random() < 0.7 else x
+        sizes = tuple(map(sum, zip(x.shape, before, after, strict=True)))
+        wide = padded(x, sizes, before) if random.random() < 0.7 else x
         plain = g.contiguous_strides(wide.shape)
         shape, strides, left = [], [], list(wide.shape)
         for n in (*batch, *rows, *columns):
