@@ -145,10 +145,10 @@ def _nodes(column: Sequence[Any], met: set[int]) -> list[Any]:
 
 def _stored(t: Any) -> Node | None:
     storage = t._storage
-    if storage.shared and storage.pinned() or t._base is not None or t._offset or t._strides != contiguous_strides(t.shape) \
-            or storage.node.dtype is not t.dtype:
+    if t._base is not None or t._offset or t._strides != contiguous_strides(t.shape) \
+            or storage.node.dtype is not t.dtype or storage.shared and storage.pinned():
         return None
-    if t._cached is storage.node:  # what was seen through it, and would count as a holder
+    if getattr(t, "_cached", None) is storage.node:  # what was seen through it, and would count as a holder
         t._cached = None
         t._seen = -1
     return storage.node  # type: ignore[no-any-return]
