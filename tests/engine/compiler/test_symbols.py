@@ -75,7 +75,8 @@ def test_what_is_known_leaves_no_condition():
     assert stride * 1 is stride and stride + 0 is stride and stride * 0 == 0
 
 
-@pytest.mark.parametrize("use", [str, "{}".format, range, "abcdefgh".__getitem__, int, float], ids=str)
+@pytest.mark.parametrize("use", [str, "{}".format, range, "abcdefgh".__getitem__, int, float],
+                         ids=["str", "format", "range", "item", "int", "float"])
 def test_whoever_takes_the_value_gets_one_size_alone(use):
     (x,), trace = named([7])
     assert use(x) == use(7)
