@@ -43,6 +43,9 @@ from facula.autograd.modes import set_detect_anomaly as set_anomaly_enabled
 from facula.defaults import get_default_dtype, set_default_dtype
 from facula.devices import device, get_default_device, set_default_device
 from facula.dtypes import (
+    LACKING as _LACKING,
+)
+from facula.dtypes import (
     bfloat16,
     can_cast,
     cdouble,
@@ -101,6 +104,7 @@ if _TYPE_CHECKING:  # else it is the module of that name
 
 # Names of Python's own last, so that nothing above meets them.
 globals().update(_registry.FUNCTIONS)
+globals().update(_LACKING, chalf=_LACKING["complex32"])
 globals().update({"float": float32, "int": int32, "bool": _importlib.import_module("facula.dtypes").bool_})
 
 

@@ -33,4 +33,5 @@ def set_default_dtype(d: dtype) -> None:
                         f"got {type(d).__name__}")
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
+    d.category  # noqa: B018  # refuses what is lacking
     _default = d

@@ -84,6 +84,35 @@ FLOATS = (float16, bfloat16, float32, float64)
 for _d in ALL:  # arithmetic on the two 16-bit floats happens in float32, rounded after each operation
     _d.compute = float32 if _d in (float16, bfloat16) else _d
 
+
+class Lacking(dtype):
+    """A type that torch has and Facula does not compute with: a name to compare with. Whatever would make elements of
+    it raises NotImplementedError."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, itemsize: int, floating: bool = False, signed: bool = True) -> None:
+        self.name = name
+        self.itemsize = itemsize
+        self.is_floating_point = floating
+        self.is_complex = name.startswith("complex")
+        self.is_signed = signed
+
+    def _refuse(self) -> Any:
+        raise NotImplementedError(f"torch.{self.name}: elements of this type are not in Facula yet")
+
+    category = numpy = index = compute = char = property(_refuse)  # type: ignore[assignment]
+
+
+LACKING = {of.name: of for of in (
+    *[Lacking(f"float8_{form}", 1, True, form != "e8m0fnu")
+      for form in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")],
+    Lacking("float4_e2m1fn_x2", 1, True), Lacking("complex32", 4),
+    *[Lacking(f"uint{bits}", bits // 8, signed=False) for bits in (16, 32, 64)],
+    Lacking("quint8", 1, signed=False), Lacking("qint8", 1), Lacking("qint32", 4),
+    Lacking("quint4x2", 1, signed=False), Lacking("quint2x4", 1, signed=False))}
+globals().update(LACKING)
+
 half, double, short, long, cfloat, cdouble = float16, float64, int16, int64, complex64, complex128
 
 # What PyTorch's errors call a type where C++ speaks.
@@ -131,7 +160,14 @@ def _promote(a: dtype, b: dtype) -> dtype:
     return max(a, b, key=lambda d: d.itemsize)
 
 
-PROMOTION: dict[tuple[dtype, dtype], dtype] = {(a, b): _promote(a, b) for a in ALL for b in ALL}
+class _Promotion(dict[tuple[dtype, dtype], dtype]):
+    def __missing__(self, pair: tuple[dtype, dtype]) -> dtype:
+        for of in pair:
+            of.category  # noqa: B018  # refuses what is lacking
+        raise KeyError(pair)
+
+
+PROMOTION = _Promotion({(a, b): _promote(a, b) for a in ALL for b in ALL})
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:

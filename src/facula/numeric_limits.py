@@ -12,6 +12,12 @@ from facula.dtypes import dtype
 
 # The smallest power of ten that a decimal of `digits10` digits resolves; bfloat16's is torch's own.
 _RESOLUTION = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-15}
+# The distance from 1 to the next number, the largest number, the smallest normal one. Sources: Open Compute Project,
+# "8-bit Floating Point Specification" (2023) and "Microscaling Formats" (2023); Noune et al., "8-bit numerical formats
+# for deep neural networks" (2022) for those without a negative zero.
+_EIGHT_BITS = {"float8_e4m3fn": (2.0**-3, 448.0, 2.0**-6), "float8_e5m2": (2.0**-2, 57344.0, 2.0**-14),
+               "float8_e4m3fnuz": (2.0**-3, 240.0, 2.0**-7), "float8_e5m2fnuz": (2.0**-2, 57344.0, 2.0**-15),
+               "float8_e8m0fnu": (1.0, 2.0**127, 2.0**-127)}
 _PYTHON_TYPES = {float: dtypes.float64, complex: dtypes.complex128, int: dtypes.int64, bool: dtypes.bool_}
 
 
@@ -20,6 +26,8 @@ def _check(name: str, type_: Any) -> dtype:
     if not isinstance(type_, dtype):
         kind = type(type_).__name__
         raise TypeError(f"{name}(): argument 'type' (position 1) must be torch.dtype, not {kind}")
+    if type_.name.startswith("q") or type_.name.startswith("float4"):
+        type_.category  # noqa: B018  # refuses: torch has no limits of these either
     return type_
 
 
@@ -45,18 +53,20 @@ class finfo:
         if not (of.is_floating_point or of.is_complex):
             raise TypeError("torch.finfo() requires a floating point input type. "
                             "Use torch.iinfo to handle 'torch.finfo'")
-        of = of.to_real()
+        of = dtypes.float16 if of.name == "complex32" else of.to_real()
         self.dtype = of.name
         self.bits = of.itemsize * 8
-        self.resolution = _RESOLUTION[of.name]
-        if of is dtypes.bfloat16:  # float32's exponents with 8 bits of precision
+        self.resolution = _RESOLUTION.get(of.name, 1.0)
+        if of.name in _EIGHT_BITS:
+            self.eps, self.max, self.tiny = _EIGHT_BITS[of.name]
+        elif of is dtypes.bfloat16:  # float32's exponents with 8 bits of precision
             self.eps = 2.0**-7
             self.max = (2.0 - 2.0**-7) * 2.0**127
             self.tiny = 2.0**-126
         else:
             limits: Any = np.finfo(of.numpy)
             self.eps, self.max, self.tiny = float(limits.eps), float(limits.max), float(limits.tiny)
-        self.min = -self.max
+        self.min = -self.max if of.is_signed else self.tiny
         self.smallest_normal = self.tiny
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from facula.engine.graph.node import elsewhere
 from facula.engine.threads import looking
 
 next_seq = count().__next__
@@ -200,3 +201,31 @@ class saved_tensors_hooks:
 
     def __init__(self, pack_hook: Callable[..., Any], unpack_hook: Callable[..., Any]) -> None:
         raise NotImplementedError("facula: saved_tensors_hooks is not supported")
+
+
+class save_on_cpu:
+    """A context in which what a backward pass needs is kept on the cpu: where it is, of tensors on the cpu.
+
+    Raises:
+        NotImplementedError: there are tensors on other devices; theirs are not moved yet.
+
+    Example:
+        >>> import facula
+        >>> x = facula.ones(2, requires_grad=True)
+        >>> with facula.autograd.graph.save_on_cpu():
+        ...     y = (x * x).sum()
+        >>> y.backward()
+        >>> x.grad
+        tensor([2., 2.])
+    """
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        self.pin_memory = pin_memory
+        self.device_type = device_type
+
+    def __enter__(self) -> None:
+        if elsewhere:
+            raise NotImplementedError("facula: save_on_cpu of tensors on other devices is not supported yet")
+
+    def __exit__(self, *what: object) -> None:
+        pass

@@ -84,3 +84,12 @@ from facula.ops.view import (  # noqa: F401
     splitting,
     views,
 )
+
+
+def __getattr__(name: str) -> object:
+    """`torch.ops.namespace`: what programs have defined by `facula.library`."""
+    from facula.ops.custom_namespaces import namespaces
+    if name.startswith("__") or name not in namespaces:
+        raise AttributeError(f"module 'facula.ops' has no attribute {name!r}: no operation of that namespace is "
+                             "registered (facula.library.custom_op), and PyTorch's own are not there by that name yet")
+    return namespaces[name]

@@ -36,6 +36,7 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
     """`t` converted; `t` itself if it has that dtype already."""
     if t.dtype is of:
         return t
+    category = of.category  # asked first: of a type that is lacking it refuses
     layout = layout_of(t)
     node = read(t) if layout is None else read_in(t, layout[0])
     value = node.scalars[0] if node.op is CONST and node.scalars else None
@@ -44,12 +45,12 @@ def to_dtype(t: Tensor, of: dtype) -> Tensor:
         if isinstance(value, complex) and of.category != COMPLEX:
             value = value != 0 if of is bool_ else value.real
     # What a float that no integer can hold becomes is for the machine to say, as in tensors that are no constants.
-    if value is not None and (of.category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
+    if value is not None and (category >= FLOAT or type(value) is not float or of is bool_ or abs(value) < 1 << 31):
         node = constant(value, node.shape, of)
     else:
         node = record(_CAST, (node,), None, None, node.shape, of)
     result = new(node) if layout is None else laid(node, t.shape, layout[1])
-    if (t._rg or t._base is not None) and mode.grad and of.category >= FLOAT:
+    if (t._rg or t._base is not None) and mode.grad and category >= FLOAT:
         edge = edge_of(t)
         if edge is not None:
             result._grad_fn = grad_node(_CAST_RULE, (edge,), (), (t.shape,), (t.dtype,))

@@ -28,6 +28,7 @@ from ._hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from ._state import EXTRA_STATE as _EXTRA_STATE_KEY_SUFFIX  # noqa: F401  # by the name that libraries read
 from ._state import Saving, _IncompatibleKeys
 from ._traversal import Traversal
 

@@ -84,6 +84,8 @@ def _dtype(of: Any, what: str) -> dtype:
         return defaults.get_default_dtype()
     if type(of) is not dtype:
         found = _PYTHON_TYPES.get(of) if isinstance(of, type) else None
+        if isinstance(of, dtype):
+            of.category  # noqa: B018  # refuses: it is Lacking
         if found is None:
             raise TypeError(f"{what}(): argument 'dtype' must be torch.dtype, not {type(of).__name__}")
         return found

@@ -21,6 +21,8 @@ Example:
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
+
 from facula.utils._pytree.dataclass_nodes import ConstantNode, is_constant_class, register_constant, register_dataclass
 from facula.utils._pytree.dumping import (
     pytree_to_str,
@@ -107,3 +109,17 @@ __all__ = [
     "tree_map_only_", "tree_map_with_path", "tree_structure", "tree_unflatten", "treespec_dict", "treespec_dumps",
     "treespec_leaf", "treespec_loads", "treespec_pprint", "treespec_tuple",
 ]
+
+
+def _by_name() -> dict[str, object]:
+    """How the containers of Python are nodes, under torch's private names for it, which libraries build upon."""
+    found: dict[str, object] = {}
+    for kind, name in ((dict, "dict"), (list, "list"), (tuple, "tuple"), (OrderedDict, "ordereddict"),
+                       (defaultdict, "defaultdict"), (deque, "deque")):
+        node = SUPPORTED_NODES[kind]
+        found |= {f"_{name}_flatten": node.flatten_fn, f"_{name}_unflatten": node.unflatten_fn,
+                  f"_{name}_flatten_with_keys": node.flatten_with_keys_fn}
+    return found
+
+
+globals().update(_by_name())
