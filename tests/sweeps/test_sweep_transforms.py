@@ -20,6 +20,7 @@ REFUSED = {
                      "unravel_index"), "NumPy computes it from values"),
     **dict.fromkeys(("bernoulli", "multinomial", "poisson", "Tensor.bernoulli_"),
                     "probabilities of its own for each value need randomness='different'"),
+    **dict.fromkeys(("_sample_dirichlet", "_standard_gamma"), "draws until values say that it is enough"),
     "nn.functional.rrelu": "draws as many numbers as values say",
     "nn.functional.one_hot": "has as many classes as values say, if it is not told",
     **dict.fromkeys(("nn.functional.ctc_loss", "nn.functional.embedding_bag"), "takes its structure from values"),

@@ -276,8 +276,8 @@ def end() -> None:
 
 
 def anybody() -> bool:
-    """Does somebody listen?"""
-    return _listeners > 0
+    """Has this thread entered a mode that is asked whatever the operands are?"""
+    return bool(state.modes)
 
 
 def noticed(values: Any) -> bool:

@@ -76,7 +76,8 @@ def try_programs(torch: Any, seed: object, count: int) -> list[str]:
             found[k] = "compiled"
         elif judged(lines, ran["eager"][k], compiled, True):
             found[k] = "eager"
-        elif judged(lines, ran["interpreter"][k], compiled, False):
+        # NumPy's functions differ in their last bits: not where a program looks at floats as bytes
+        elif not any(".view(lib." in line for line in lines) and judged(lines, ran["interpreter"][k], compiled, False):
             found[k] = "interpreter"
     return [told(torch, names[k], programs[k], ["compiled"] if way == "compiled" else ["compiled", way])
             for k, way in found.items()]

@@ -7,11 +7,11 @@
 
 Example:
     >>> import facula
-    >>> from facula.distributions.transforms import AffineTransform, ExpTransform
-    >>> t = ExpTransform()
+    >>> from facula.distributions.transforms import AffineTransform
+    >>> t = AffineTransform(1.0, 2.0)
     >>> x = facula.tensor([0.0, 1.0])
-    >>> t.inv(t(x)), t.log_abs_det_jacobian(x, t(x))
-    (tensor([0., 1.]), tensor([0., 1.]))
+    >>> t(x), t.inv(t(x))
+    (tensor([1., 3.]), tensor([0., 1.]))
 """
 
 from __future__ import annotations

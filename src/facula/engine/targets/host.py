@@ -59,12 +59,14 @@ class Processor(Target):
             if config.BACKEND.value == "cpu":
                 raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
             return None
+        from facula.engine.compiler.pipeline import compile_plan
         from facula.engine.targets.template import plan_for
+        plan_of = plan_for if instead is None else compile_plan  # a template's steps do not say what they mean
         saved = ""
         try:
             saved = _save(order, leaves, outputs, donated)
             start = time.perf_counter()
-            spec = plan_for(order, leaves, outputs, numbers_at, donated, machine())
+            spec = plan_of(order, leaves, outputs, numbers_at, donated, machine())
             plan = loaded(spec)
             use_machine_code()
             if debug.wants(1):

@@ -101,24 +101,25 @@ def _sizes(node: Node) -> list[int]:
 def with_sizes(order: Sequence[Node], leaves: Sequence[Node], of: dict[tuple[Node, int], Any]) -> dict[Node, Node]:
     """Copies of the nodes, `of[node, n]` in place of each size n."""
     copies: dict[Node, Node] = {}
+    computed = set(order)
+    for node in (*leaves, *order):  # without functions that call themselves: they are circles, and would hold the nodes
+        inputs = node.inputs if node in computed else ()
+        for source in inputs:
+            if source not in copies:  # a constant
+                copies[source] = _with_sizes(source, (), of)
+        if node not in copies:
+            copies[node] = _with_sizes(node, tuple([copies[source] for source in inputs]), of)
+    return copies
 
-    def sized(node: Node, values: Sequence[int]) -> tuple[int, ...]:
+
+def _with_sizes(node: Node, inputs: tuple[Node, ...], of: dict[tuple[Node, int], Any]) -> Node:
+    def sized(values: Sequence[int]) -> tuple[int, ...]:
         return tuple([n if -2 < n < ANY else of[node, n] for n in values])
 
-    def copy(node: Node) -> Node:
-        found = copies.get(node)
-        if found is None:
-            attrs: Any = node.attrs
-            if attrs and node.op.kind in REGIONS:
-                attrs = (sized(node, attrs[0]), *sized(node, attrs[1:]))
-            inputs = tuple([copy(source) for source in node.inputs]) if node in computed else ()
-            found = copies[node] = Node(node.op, inputs, attrs, node.scalars, sized(node, node.shape), node.dtype)
-        return found
-
-    computed = set(order)
-    for node in (*leaves, *order):
-        copy(node)
-    return copies
+    attrs: Any = node.attrs
+    if attrs and node.op.kind in REGIONS:
+        attrs = (sized(attrs[0]), *sized(attrs[1:]))
+    return Node(node.op, inputs, attrs, node.scalars, sized(node.shape), node.dtype)
 
 
 def name_of(nodes: list[Node]) -> int:

@@ -194,8 +194,13 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError("reduce argument must be either prod, mean, amax or amin, "
                            "got " + str(reduce) + ".")
-    if input.dtype.is_complex or input.dtype is bool_:
-        raise NotImplementedError(f"\"index_func_\" not implemented for '{DTYPE_NAMES[input.dtype.name]}'")
+    kernel = "" if not (input.dtype.is_complex or input.dtype is bool_) else \
+        "index_func_" if len(input.shape) < 2 else "" if include_self else "index_reduce_func_exclude_input_init"
+    if not kernel and (input.dtype is bool_ and reduce == "mean"
+                       or input.dtype.is_complex and reduce in ("amax", "amin")):
+        kernel = {"mean": "div_floor_cpu", "amax": "maximum_cpu", "amin": "minimum_cpu"}[reduce]
+    if kernel:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{DTYPE_NAMES[input.dtype.name]}'")
     dim, shape = vector_checks("index_reduce_", input, dim, index)
     source = _source("index_reduce_", input, source, shape, dim)
     flat, v, d = vector_index(input, dim, index)

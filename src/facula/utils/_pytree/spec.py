@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from facula.errors import warn
 from facula.utils._pytree.registry import SUPPORTED_NODES, _get_node_type
 
 _DICTS = (dict, OrderedDict, defaultdict)
@@ -154,7 +154,7 @@ class LeafSpec(TreeSpec):
     __slots__ = ()
 
     def __init__(self) -> None:
-        warnings.warn("`LeafSpec()` is deprecated, use `treespec_leaf()` instead.", FutureWarning, stacklevel=2)
+        warn("`LeafSpec()` is deprecated, use `treespec_leaf()` instead.", FutureWarning)
         super().__init__(None, None, [])
 
 
