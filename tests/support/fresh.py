@@ -1,10 +1,19 @@
 """A test that counts what is compiled begins with nothing that other tests have had the engine remember."""
 
+from facula.engine.pieces import Novelty, novelty
 from facula.engine.session import Session, session
+from facula.engine.targets import template
+from facula.engine.trace import structure
+from facula.engine.trace.kept import Kept
 
 
 def nothing_seen(monkeypatch):
-    """Until the test ends no graph has been seen, nor a backward pass."""
-    fresh = Session()
+    """Until the test ends no graph has been seen, nor a backward pass; nothing is known of structures, and how new what
+    has come so far was."""
+    fresh, new = Session(), Novelty()
     monkeypatch.setattr(session, "seen", fresh.seen)
     monkeypatch.setattr(session, "plans", fresh.plans)
+    for name in ("seen", "operations", "streak"):
+        monkeypatch.setattr(novelty, name, getattr(new, name))
+    monkeypatch.setattr(template, "known", Kept(template.known.most, template.known.few))
+    monkeypatch.setattr(structure, "credits", {})
