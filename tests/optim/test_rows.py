@@ -267,6 +267,26 @@ def test_modes_that_listen_hear_of_every_parameter():
     assert counts[0] > 3
 
 
+def test_what_another_thread_records_meanwhile_stays(monkeypatch):
+    """It is neither lost nor taken for a part of the update."""
+    beside = []
+    x = facula.full((4,), 2.0) + facula.zeros(4)
+    update = optim.AdamW._update_group
+
+    def disturbed(self, group, params):
+        beside.append(x * 3)
+        update(self, group, params)
+        beside.append(x + len(beside))
+
+    monkeypatch.setattr(_rows, "others", [None])  # as after a second thread has begun
+    monkeypatch.setattr(optim.AdamW, "_update_group", disturbed)
+    together = trained("AdamW", {}, of((4,), (3,), (4,)))
+    with monkeypatch.context() as patch:
+        one_by_one(patch)
+        assert trained("AdamW", {}, of((4,), (3,), (4,))) == together
+    assert [t.tolist() for t in beside] == [[6.0] * 4 if k % 2 == 0 else [2.0 + k] * 4 for k in range(len(beside))]
+
+
 @pytest.mark.alone
 @compiled
 def test_an_interrupt_leaves_what_can_go_on():

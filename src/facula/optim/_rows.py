@@ -24,6 +24,7 @@ from facula.engine.graph.node import BUFFER, CONST, Node, Number, contiguous_str
 from facula.engine.realize import realize, value_of
 from facula.engine.runtime.buffer import allocate
 from facula.engine.session import session
+from facula.engine.threads import others
 from facula.engine.trace.rows import Update, most_rows, rows_of, update_of
 from facula.engine.trace.work import bytes_of
 from facula.nn.parameter import Parameter
@@ -164,13 +165,31 @@ def _recorded(optimizer: Any, group: dict[str, Any], row: Row, before: list[Node
     if len(pending) < start or session.looks != looks or len(optimizer.state.get(row[0], ())) != len(row) - 2:
         return None  # something was computed on the way, or the state has been begun
     after = [_nodes([row[k]], set())[0] for k in numbers]
-    found = update_of(pending[start:], before, _nodes([row[k] for k in elements], set()))
+    results = _nodes([row[k] for k in elements], set())
+    made = _led_to(results, pending[start:]) if others else pending[start:]
+    found = update_of(made, before, results)
     if found is None or not {CONST}.issuperset(map(_op, after)):
         return None
-    del pending[start:]
+    if others:
+        for node in made:
+            pending.remove(node)
+    else:
+        del pending[start:]
     _put([row[k] for k in elements], before)
     _put([row[k] for k in numbers], counts)
     return *found, after
+
+
+def _led_to(results: list[Any], nodes: list[Node]) -> list[Node]:
+    """Those of `nodes` that lead to `results`. (What else has been recorded meanwhile is another thread's, and stays.)"""
+    there, found = set(map(id, nodes)), set[int]()
+    stack = [node for node in results if id(node) in there]
+    while stack:
+        node = stack.pop()
+        if id(node) not in found:
+            found.add(id(node))
+            stack += [source for source in node.inputs if id(source) in there]
+    return [node for node in nodes if id(node) in found]
 
 
 def _put(column: Sequence[Any], nodes: list[Node]) -> None:
