@@ -181,7 +181,7 @@ def _recorded(optimizer: Any, group: dict[str, Any], row: Row, before: list[Node
 
 
 def _led_to(results: list[Any], nodes: list[Node]) -> list[Node]:
-    """Those of `nodes` that lead to `results`. (What else has been recorded meanwhile is another thread's, and stays.)"""
+    """Those of `nodes` that lead to `results`. (What else has been recorded meanwhile is another thread's.)"""
     there, found = set(map(id, nodes)), set[int]()
     stack = [node for node in results if id(node) in there]
     while stack:
