@@ -86,6 +86,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES)
 def test_nobody_notices_an_indexed_write(write):
+    F.manual_seed(0)  # some elements are above 2, each time
     for _ in range(3):
         x = F.rand(4, 3).exp()
         before = x.tolist()
