@@ -19,7 +19,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory now, without what the C library has been given back (by LLVM, mostly)."""
+    """Bytes of this process that are in memory now, without those that the C library holds back (LLVM's, mostly)."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     if trim is not None:
