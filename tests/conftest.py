@@ -4,6 +4,7 @@ torch is optional. A test that compares with it takes the fixture `oracle` (reco
 on record; or, if what it needs is torch itself, the fixture `torch`, and is skipped where torch is not installed.
 """
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -52,6 +53,16 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_sessionfinish():
     recorded.write_books()
+
+
+@pytest.fixture(autouse=True)
+def what_a_test_leaves_is_its_own():
+    """A check of values that nobody has asked for would be raised in a later test."""
+    yield
+    engine = sys.modules.get("facula.engine.realize")
+    if engine is not None and engine.session.waiting:
+        with contextlib.suppress(Exception):
+            engine.flush()
 
 
 @pytest.fixture(scope="session")

@@ -259,20 +259,26 @@ op.on_offer.append(_offered_late)
 
 def begin() -> None:
     """Somebody listens from now on."""
-    global _listeners
-    with _lock:
-        if not _open:
-            _change_sides(True)
-        _listeners += 1
+    _count(1)
 
 
 def end() -> None:
     """One listener less."""
+    _count(-1)
+
+
+def _count(change: int) -> None:
+    """So many listeners more. Under the lock, which this thread may hold already: Python's collector may let a class
+    die that listened (`finalize` below) at any time, amid `_change_sides` too. Whoever comes last looks again."""
     global _listeners
     with _lock:
-        _listeners -= 1
-        if not _listeners:
-            _change_sides(False)
+        _listeners += change
+        try:
+            while _open is not (_listeners > 0):
+                _change_sides(_listeners > 0)
+        except BaseException:
+            _listeners -= change
+            raise
 
 
 def anybody() -> bool:
