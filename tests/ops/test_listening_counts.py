@@ -3,7 +3,10 @@
 import gc
 
 import facula
+from facula.engine.placing import running
 from facula.ops import listening
+from facula.overrides import TorchFunctionMode
+from interrupting import at
 
 
 def test_a_class_that_dies_while_sides_change(monkeypatch):
@@ -39,3 +42,33 @@ def test_results_lie_where_their_tensors_are_while_classes_die():
         assert x.repeat(2, 1).device.type == "meta" and facula.stack([x, x]).device.type == "meta"
         del x
         facula.ones(1) + 1
+
+
+def test_an_interrupt_leaves_no_operation_running():
+    """Or constants of later operations went where that one's were."""
+    x = facula.empty(2, 3, device="meta")
+    for call in (lambda: facula.stack([x, x]).repeat(2, 1, 1), lambda: facula.nn.functional.pad(x, (1, 1))):
+        k, came = 0, True
+        while came:
+            came, _, where = at(k, call)
+            assert not running.names and running.place is None and running.given is None, where
+            assert running.device.type == "cpu", where
+            k += 1
+        assert k > 10
+    assert facula.stack([x, x]).device.type == "meta" and facula.ones(2).device.type == "cpu"
+
+
+def test_an_interrupt_leaves_the_modes_that_were_entered():
+    class Passing(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    x = facula.ones(2)
+    with Passing() as outer, Passing() as inner:
+        k, came = 0, True
+        while came:
+            came, _, where = at(k, lambda: x.add(1))
+            assert listening.state.modes == [outer, inner], where
+            k += 1
+        assert k > 5
+    assert listening.state.modes == []

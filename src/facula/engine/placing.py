@@ -43,9 +43,9 @@ class _Running(threading.local):
     def rule(self, backward: Callable[..., Any], node: Any, *grads: Any) -> Any:
         """`backward(node, *grads)`, a rule of the tape: an operation like others, that was given the gradients."""
         kept = self.names, self.place, self.given
-        self.names, self.given = ["backward"], (grads, {})
-        self.place = next((g.device for g in grads if g is not None), CPU)
         try:
+            self.names, self.given = ["backward"], (grads, {})
+            self.place = next((g.device for g in grads if g is not None), CPU)
             return backward(node, *grads)
         finally:
             self.names, self.place, self.given = kept

@@ -88,12 +88,13 @@ def overloaded_among(values: Any) -> list[Any]:
 def dispatch(public: Callable[..., Any], name: str, overloaded: list[Any], args: Any, kwargs: Any) -> Any:
     """What the innermost mode says, else the first of the arguments that has an answer."""
     types = tuple([type(value) for value in overloaded])
-    if state.modes:
-        mode = state.modes.pop()
-        try:
-            result = mode.__torch_function__(public, types, args, kwargs)
+    modes = state.modes
+    if modes:
+        try:  # another list, not pop() and append(): after a call an interrupt could come
+            state.modes = modes[:-1]
+            result = modes[-1].__torch_function__(public, types, args, kwargs)
         finally:
-            state.modes.append(mode)
+            state.modes = modes
         if result is not NotImplemented:
             return result
     for value in overloaded:

@@ -29,22 +29,19 @@ _INTO = frozenset(("setitem", "copy", "index_put"))
 def called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A public call, while there are tensors on other devices than the cpu."""
     names = running.names
-    if names:
+    depth = len(names)
+    try:  # from the first name on: an interrupt may come after any call, and no name may stay
         names.append(door.name)
-        try:
-            return door.heard(args, kwargs)
-        finally:
-            names.pop()
-    names.append(door.name)
-    running.place = CPU if door.form.__module__ in _FACTORIES else None
-    running.find = lambda: _common(args, kwargs)
-    running.given = args, kwargs
-    try:
+        if not depth:
+            running.place = CPU if door.form.__module__ in _FACTORIES else None
+            running.find = lambda: _common(args, kwargs)
+            running.given = args, kwargs
         return door.heard(args, kwargs)
     finally:
-        names.clear()
-        running.place = running.given = None
-        running.find = _on_the_cpu
+        if not depth:
+            running.place = running.given = None
+            running.find = _on_the_cpu
+        del names[depth:]
 
 
 def engine_called(door: listening.Door, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
