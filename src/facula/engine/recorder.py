@@ -27,8 +27,7 @@ class _Above:
     flush: Callable[[], None]  # realize.py: compute what is pending
     held_of: Callable[[list[Node], int], bytes]  # trace/work.py: which nodes somebody holds
     place: Callable[..., Node | None]  # moving.py: `record`, if that is on another device
-    devices_come: Callable[[], None]  # ops/placement.py: there are values on other devices than the cpu
-    devices_go: Callable[[], None]  # and there are none any more
+    devices_change: Callable[[], None]  # ops/listening.py: `session.devices` is another. May be said again
     check_write: Callable[[Any, Node], None]  # transforms/: may the tensor become the node, in place?
     detached: Callable[[Node], Node]  # transforms/: the same without tangents
     value_under: Callable[[Node], Node]  # transforms/: the node whose value is looked at for one that stands for it
@@ -72,9 +71,10 @@ def look_at_devices() -> None:
                 session.devices = True
                 try:
                     _choose()
-                    above.devices_come()
+                    above.devices_change()
                 except BaseException:
                     session.devices = False  # the next one says it again
+                    above.devices_change()
                     raise
 
 
@@ -84,9 +84,10 @@ def _elsewhere_no_more() -> None:
             session.devices = False
             try:
                 _choose()
-                above.devices_go()
+                above.devices_change()
             except BaseException:
                 session.devices = True
+                above.devices_change()
                 raise
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.engine.graph.node import elsewhere
+from facula.engine.session import session
 from facula.ops import op
 
 # What is never a tensor, nor looks like one: not asked.
@@ -275,11 +276,18 @@ def _count(change: int) -> None:
     with _lock:
         _listeners += change
         try:
-            while _open is not (_listeners > 0):
-                _change_sides(_listeners > 0)
+            look_again()
         except BaseException:
             _listeners -= change
             raise
+
+
+def look_again() -> None:
+    """Have the doors in place if somebody listens, or there are tensors on other devices. Not counted: an interrupt may
+    come when this has been done, and then it is said again."""
+    with _lock:
+        while _open is not (wanted := _listeners > 0 or session.devices):
+            _change_sides(wanted)
 
 
 def anybody() -> bool:

@@ -101,6 +101,5 @@ def _inside(value: Any, depth: int) -> Iterator[Tensor]:
 
 
 moving.check.on_mixture = refuse
-recorder.above.devices_come = listening.begin
-recorder.above.devices_go = listening.end
+recorder.above.devices_change = listening.look_again
 listening.placed.call, listening.placed.engine_call = called, engine_called
