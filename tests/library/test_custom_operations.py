@@ -106,6 +106,23 @@ def test_writes_are_seen(name):
     assert op(x) is None and x.tolist() == [1.0, 1.0] and x._version > 0
 
 
+def test_gradients_that_are_not_there_are_refused(name):
+    def summed(xs: list[facula.Tensor]) -> facula.Tensor:
+        return sum(xs)
+
+    def grown(x: facula.Tensor, by: facula.Tensor) -> None:
+        x.add_(by)
+
+    x = facula.ones(2, requires_grad=True)
+    op, writing = (library.custom_op(f"{name}_{f.__name__}", f, mutates_args=written) for f, written in (
+        (summed, ()), (grown, {"x"})))
+    for call in (lambda: op([x, x]), lambda: writing(facula.zeros(2), x)):
+        with pytest.raises(NotImplementedError, match="not in Facula yet"):
+            call()
+    with facula.no_grad():
+        assert op([x, x]).tolist() == [2.0, 2.0]
+
+
 def test_a_library_of_schemas():
     lib = library.Library("tests_lib", "DEF")
     assert lib.define("foo(Tensor x, int k=2) -> Tensor") == "foo"

@@ -267,6 +267,31 @@ def test_modes_that_listen_hear_of_every_parameter():
     assert counts[0] > 3
 
 
+@compiled
+def test_rows_that_are_others_each_time_are_not_compiled_for_ever(monkeypatch):
+    """Which parameters have a gradient differs from step to step."""
+    from fresh import nothing_seen
+    nothing_seen(monkeypatch)
+    made = []
+    real = rows._made
+    monkeypatch.setattr(rows, "_made", lambda *arguments: (made.append(1), real(*arguments))[1])
+    monkeypatch.setattr(rows, "PATIENCE", 5)
+    monkeypatch.setattr(rows, "_fresh", 0)
+    params = of(*[(k + 1,) for k in range(9)])()
+    optimizer = optim.SGD(params, lr=0.5)
+    for k in range(30):
+        chosen = [p for i, p in enumerate(params) if (k * 13 + 7) >> (i % 6) & 1 or i == k % 9]
+        for p in params:
+            p.grad = None
+        for p in chosen:
+            p.grad = facula.ones(p.shape) + facula.zeros(p.shape)
+        before = [p.tolist() for p in params]
+        optimizer.step()
+        for p, old in zip(params, before, strict=True):
+            assert p.tolist() == facula.tensor(old).sub(0.5 if p.grad is not None else 0.0).tolist()
+    assert len(made) < 30
+
+
 def test_what_another_thread_records_meanwhile_stays(monkeypatch):
     """It is neither lost nor taken for a part of the update."""
     beside = []

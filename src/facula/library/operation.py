@@ -45,7 +45,13 @@ class CustomOpDef:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         values = self._schema.bound(self._qualname, args, kwargs)
         tensors = [value for value in values.values() if isinstance(value, facula.Tensor)]
-        if facula.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        if facula.is_grad_enabled() and any(t.requires_grad for t in tensors + _listed(values)):
+            if any(t.requires_grad for t in _listed(values)):
+                raise NotImplementedError(f"{self._qualname}: gradients of tensors in a list are not in Facula yet; "
+                                          "give them as arguments of their own, or call it under no_grad")
+            if "!" in self._schema.text:
+                raise NotImplementedError(f"{self._qualname}: gradients of an operation that writes into its arguments "
+                                          "are not in Facula yet; return a result instead, or call it under no_grad")
             return self._function.apply(*values.values())
         return self._run(values)
 
@@ -95,6 +101,12 @@ class CustomOpDef:
     def register_vmap(self, func: Any = None, /) -> Any:
         """Not in Facula yet."""
         raise absent.refusal("torch.library.register_vmap")
+
+
+def _listed(values: dict[str, Any]) -> list[Any]:
+    """The tensors in lists among the arguments."""
+    return [t for value in values.values() if isinstance(value, (list, tuple))
+            for t in value if isinstance(t, facula.Tensor)]
 
 
 def _shares(out: Any, t: Any) -> bool:

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from facula._tensor.handle import Tensor
+from facula._tensor.handle import Tensor, inferred
 from facula.autograd.graph import mode
 from facula.config import threshold
 from facula.dtypes import float32
@@ -52,7 +52,9 @@ def updated(optimizer: Any, group: dict[str, Any], params: list[Any]) -> list[An
     for param in params:
         state = states[param] if param in states else {}
         row = param, param._grad, *state.values()
-        if _KINDS.issuperset(map(type, row)) and param.dtype.is_floating_point:
+        if inferred and any(t._inference for t in row if isinstance(t, Tensor)):  # its write is refused, or not
+            left.append(row)
+        elif _KINDS.issuperset(map(type, row)) and param.dtype.is_floating_point:
             alike.setdefault((param.dtype, param._grad.dtype, *state), []).append(row)
         else:
             left.append(row)
@@ -215,10 +217,14 @@ def _run(update: Update, numbers: list[Number], written: list[Sequence[Any]], sh
     entry = rows_of(update, shapes, dtypes, numbers, in_place)
     if entry is None:
         return False
-    if not in_place:
-        targets = [Node(BUFFER, (), None, None, node.shape, node.dtype) for node in targets]
-    entry.run(targets, leaves, numbers)
     count = len(shapes)
+    if in_place:  # the same nodes, so this counts the writes: before an interrupt can come behind them
+        for k, column in enumerate(written):
+            _put(column, targets[k * count:(k + 1) * count])
+        entry.run(targets, leaves, numbers)
+        return True
+    targets = [Node(BUFFER, (), None, None, node.shape, node.dtype) for node in targets]
+    entry.run(targets, leaves, numbers)
     for k, column in enumerate(written):
         _put(column, targets[k * count:(k + 1) * count])
     return True

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from facula.engine.targets.protocol import Program
 
 NEVER = -1  # in place of a Rows: nobody compiles it
+PATIENCE = 32  # plans made in a row, none of which was asked for again, after which only a second sight makes one
+_fresh = 0
 
 
 class Update(NamedTuple):
@@ -101,10 +103,21 @@ class Rows:
 
 def rows_of(update: Update, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[dtype], numbers: list[Number],
             in_place: bool) -> Rows | None:
-    """The executable for rows of these shapes and columns of these dtypes, which is kept. None: nobody compiles it."""
+    """The executable for rows of these shapes and columns of these dtypes, which is kept. None: nobody compiles it, or
+    these rows are others each time (which parameters have gradients, say)."""
+    global _fresh
     key = ("rows", update, tuple(shapes), tuple(dtypes), in_place)
     found = session.seen.get(key)
-    if found is None:
+    if found is not None:
+        _fresh = 0
+        if isinstance(found, Rows):
+            found.used = True
+    else:
+        sight = ("rows", hash(key))
+        if _fresh >= PATIENCE and sight not in session.seen:
+            session.seen.keep(sight, 1)
+            return None
+        _fresh += 1
         found = _made(update, shapes, dtypes, numbers, in_place)
         session.seen.keep(key, found)
     return found if isinstance(found, Rows) else None
