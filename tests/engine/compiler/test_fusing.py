@@ -136,6 +136,16 @@ def test_a_long_sum_is_read_when_it_is_complete(shape, dim):
     np.testing.assert_allclose(F.from_numpy(values).softmax(dim).numpy(), exact / exact.sum(dim, keepdims=True), 1e-5)
 
 
+def test_long_sums_that_meet_afterwards_share_a_kernel():
+    x = leaf(1 << 17)
+    names, notes = groups_of(formula(DIV, total(x, 0), total(formula(EXP, x), 0)))
+    assert names == [["div", "exp", "sum", "sum"]] and not notes
+    values = np.random.default_rng(0).random(1 << 17, dtype=np.float32)
+    y = F.from_numpy(values)
+    exact = values.astype(np.float64)
+    np.testing.assert_allclose((y.sum() / y.exp().sum()).item(), exact.sum() / np.exp(exact).sum(), 1e-6)
+
+
 def test_a_table_that_is_gathered_from():
     e = formula(EXP, leaf(6, 8))
     rows = Node(g.GATHER, (e, leaf(6, dtype=dt.int64)), None, None, (6, 8), dt.float32)

@@ -10,9 +10,7 @@ from facula import defaults
 from facula._tensor.handle import Tensor, attach, attach_many, new
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import BOOL, FLOAT, int64
-from facula.engine.graph.expr import function, operand
-from facula.engine.graph.node import SUM, Formula, Node, size_of
-from facula.engine.recorder import record
+from facula.engine.graph.node import Node, size_of
 from facula.engine.session import session
 from facula.errors import warn
 from facula.ops.arguments import check_tensor, dims_of, numpy_names
@@ -21,28 +19,21 @@ from facula.ops.create.conversion import from_array
 from facula.ops.elementwise.comparison import clamp
 from facula.ops.index.gathering import index_select
 from facula.ops.product.matrix_products import mm
+from facula.ops.reduce.moments import centre_node, spread_node
 from facula.ops.reduce.norms import vector_norm
 from facula.ops.reduce.reduction_nodes import (
-    DIVIDED,
     count_of,
-    dropped,
+    kept,
     mask,
     mask_zero,
-    narrowed,
-    reduce_node,
     spread,
-    widened,
 )
-from facula.ops.reduce.reductions import mean_node
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.severing import severed
 from facula.ops.type_rules import MAGNITUDE, SPREADS
 from facula.ops.view.value_views import reshaped
-
-_a, _b = operand(0), operand(1)
-_SQUARE_DIFF = Formula("var", (_a - _b) * (_a - _b))
-_SQRT = Formula("sqrt", function("sqrt")(_a))
+from facula.size import Size
 
 # ---- variance -----------------------------------------------------------------------------------------
 
@@ -102,24 +93,19 @@ def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) 
 
 
 def _variance(name: str, x: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float,
-              std: bool) -> tuple[Node, Node]:
-    """Variance (or deviation) and mean, as nodes of the computing dtype."""
+              std: bool, pair: bool) -> tuple[Node, Node | None]:
+    """Variance (or deviation) and, for a pair, mean."""
     freedom = count_of(x.shape, dims) - correction
     if freedom <= 0:
         warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction "
              "factor (input numel divided by output numel).", UserWarning)
         freedom = 0
-    node = widened(x)
-    of = node.dtype
-    centre = mean_node(node, dims, True)
-    square = record(_SQUARE_DIFF, (node, centre), None, None, node.shape, of)
-    total = reduce_node(SUM, square, dims, keepdim, of)
-    result = record(DIVIDED, (total,), None, (float(freedom),), total.shape, of)
-    if std:
-        result = record(_SQRT, (result,), None, None, result.shape, of)
-    if not keepdim:
-        centre = reshaped(centre, dropped(x.shape, dims))
-    return result, centre
+    value, first, away = spread_node(x, dims, float(freedom), std)
+    centre = centre_node(x, dims, first, away) if pair else None
+    if keepdim:
+        shape = Size(kept(x.shape, dims))
+        return reshaped(value, shape), centre and reshaped(centre, shape)
+    return value, centre
 
 
 def _spread_op(name: str, std: bool, pair: bool) -> Any:
@@ -134,10 +120,10 @@ def _spread_op(name: str, std: bool, pair: bool) -> Any:
             result = result.sqrt() if std else result
             return (result, input.mean(dim, keepdim)) if pair else result
         dims = dims_of(dim, len(input.shape))
-        value, centre = _variance(public, input, dims, keepdim, correction, std)
-        out = new(narrowed(value, input.dtype))
-        if pair:
-            mean = new(narrowed(centre, input.dtype))
+        value, centre = _variance(public, input, dims, keepdim, correction, std, pair)
+        out = new(value)
+        if centre is not None:
+            mean = new(centre)
             if input._rg or input._base is not None or session.traced is not None:
                 attach_many((out, mean), _STD_MEAN if std else _VAR_MEAN, (input,),
                             (input, ("out", 0), dims, correction))
