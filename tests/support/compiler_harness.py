@@ -251,7 +251,7 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
         if op is g.CONTRACT:
             return np.matmul(inputs[0], inputs[1])
         if op is g.ARGSORT:
-            dim, descending, _ = node.attrs  # type: ignore[misc]
+            dim, descending, *_ = node.attrs  # type: ignore[misc]
             key = -inputs[0] if descending else inputs[0]
             return np.argsort(key, axis=dim, kind="stable")  # type: ignore[arg-type]
     raise NotImplementedError(op.name)

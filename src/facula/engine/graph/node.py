@@ -18,7 +18,8 @@ CUMSUM..    x                      (dim,)           -          running sum, prod
 CONTRACT    a (B,M,K), b (B,K,N)   None or WINDOWS  -          batched matrix product (B,M,N); or all without B
 GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; int64 idx
 SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base with [idx[i]] = (+= ..) src[i]
-ARGSORT     x                      (dim, down, k)   -          int64 indices of the stable sort, from rank k on
+ARGSORT     x                      (dim, down, k)   -          int64 indices of the stable sort, from rank k on;
+                                                               with a fourth attr equals as a way leaves them (sort.py)
 SEARCH      edges (R,N), x (R,M)   (right,)         -          int64: edges of the row before x (right: or equal)
 WRITE       base, value            strides          (offset,)  base, the region (as VIEW) replaced
 CALL        x0, x1, ...            (routine, *args) -          tuple of arrays from a host routine

@@ -66,7 +66,9 @@ def _cholesky(x: Array) -> tuple[Array, ...]:
 @register("fft")
 def _fft(x: Array, kind: str = "fft", n: int | None = None, dim: int = -1,
          norm: str = "backward") -> tuple[Array, ...]:
-    """`kind` is a function of numpy.fft: fft, ifft, rfft, irfft, hfft, ihfft."""
+    """`kind` is a function of numpy.fft: fft, ifft, rfft, irfft, hfft, ihfft. In doubles, which take no longer there:
+    so sums of single numbers are rounded once for each dimension."""
+    x = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64, copy=False)
     return (np.asarray(_FFTS[kind](x, n=n, axis=dim, norm=norm)),)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, is_meta, new, read
 from facula.autograd.graph import Rule
+from facula.config import threshold
 from facula.dtypes import FLOAT, PROMOTION, bool_, int32, int64
 from facula.engine.graph.expr import operand
 from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, size_of
@@ -26,8 +27,13 @@ _SORT_STABLE = along_rule("SortBackward1")
 _TOPK = along_rule("TopkBackward0")
 
 
-def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: int | None = None) -> Node:
-    """Where the elements of a stable sort along `dim` are; or only `count` of them, from rank `start` on."""
+_UNSTABLE_ROW = threshold("unstable_row")
+
+
+def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: int | None = None,
+               way: str = "") -> Node:
+    """Where the elements of a stable sort along `dim` are; or only `count` of them, from rank `start` on. With a `way`
+    (engine/graph/primitives/sort.py) equal elements come as PyTorch's methods leave them, in rows that are not long."""
     shape = node.shape
     if not shape:
         return constant(0, (), int64)
@@ -35,13 +41,16 @@ def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: in
         shape = Size((*shape[:dim], count, *shape[dim + 1:]))
         if size_of(shape) == 0:
             return constant(0, shape, int64)
-    return record(ARGSORT, (node,), (dim, descending, start), None, shape, int64)
+    attrs: tuple[Any, ...] = (dim, descending, start)
+    if way and node.shape[dim] <= _UNSTABLE_ROW:
+        attrs = (*attrs, way)
+    return record(ARGSORT, (node,), attrs, None, shape, int64)
 
 
-def sorted_with(input: Tensor, d: int, descending: bool, rule: Rule) -> tuple[Tensor, Tensor]:
+def sorted_with(input: Tensor, d: int, descending: bool, rule: Rule, stable: Any = None) -> tuple[Tensor, Tensor]:
     """The sorted elements along `d`, and where they were."""
     node = read(input)
-    order = order_node(node, d, descending)
+    order = order_node(node, d, descending, way="" if stable else "sort")
     indices = new(order)
     values = new(node_along(node, order, d) if input.shape else node)
     return attach(values, rule, (input,), (indices, d)), indices
@@ -59,7 +68,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = N
     d = wrap_dim(dim, len(input.shape))
     _orderly(input, " Sort")
     rule = SORT_RULE if stable is None else _SORT_STABLE
-    values, indices = sorted_with(input, d, bool(descending), rule)
+    values, indices = sorted_with(input, d, bool(descending), rule, stable)
     return result_type("sort")(values, indices)
 
 
@@ -68,7 +77,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = N
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: Any = None) -> Tensor:
     check_tensor(input, "argsort")
     _orderly(input, " Sort")
-    return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending)))
+    return new(order_node(read(input), wrap_dim(dim, len(input.shape)), bool(descending), way="" if stable else "sort"))
 
 
 @op(out=True)
@@ -92,7 +101,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not input.shape:
         values, indices = sorted_with(input, 0, False, _TOPK)
         return result_type("topk")(values, indices)
-    order = order_node(node, d, bool(largest), 0, int(k))
+    order = order_node(node, d, bool(largest), 0, int(k), "top" if sorted else "some")
     indices = new(order)
     values = attach(new(node_along(node, order, d)), _TOPK, (input,), (indices, d))
     return result_type("topk")(values, indices)

@@ -61,7 +61,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
                                   f"'{DTYPE_NAMES[input.dtype.name]}'")
     order = read(input)
     if input.shape:
-        order = order_node(order, d, False, k - 1, 1)
+        order = order_node(order, d, False, k - 1, 1, "nth")
     return _chosen("kthvalue", AT["KthvalueBackward0"], input, order, d, keepdim)
 
 
@@ -129,18 +129,18 @@ nanmedian = _median_op("nanmedian", True)
 # ---- mode ----------------------------------------------------------------------------------------
 
 @register("mode")
-def _mode_routine(x: Any, dim: int) -> tuple[Any, ...]:
-    """The position (the last) of the smallest most frequent value, with `dim` kept."""
-    moved = np.moveaxis(x, dim, -1)
-    lanes = moved.reshape(-1, moved.shape[-1])
-    out = np.zeros(len(lanes), np.int64)
-    for i, lane in enumerate(lanes):
-        values, counts = np.unique(lane, return_counts=True)
-        if len(values):
-            best = values[np.argmax(counts)]
-            same = np.isnan(lane) if best != best else lane == best
-            out[i] = np.flatnonzero(same)[-1]
-    return (np.expand_dims(out.reshape(moved.shape[:-1]), dim),)
+def _mode_routine(x: Any, order: Any, dim: int) -> tuple[Any, ...]:
+    """Where the smallest of the most frequent values is, with `dim` kept: the last of its equals in `order`."""
+    x, order = np.moveaxis(x, dim, -1), np.moveaxis(order, dim, -1)
+    ordered = np.take_along_axis(x, order, -1)
+    n = x.shape[-1]
+    ends = np.ones(x.shape, bool)
+    ends[..., :-1] = (ordered[..., :-1] != ordered[..., 1:]) & ~np.isnan(ordered[..., :-1])
+    place = np.arange(n)
+    before = np.maximum.accumulate(np.where(ends, place, -1), -1)  # the last end so far
+    before = np.concatenate([np.full((*x.shape[:-1], 1), -1), before[..., :-1]], -1)
+    best = np.argmax(np.where(ends, place - before, 0), -1)[..., None]
+    return (np.moveaxis(np.take_along_axis(order, best, -1), -1, dim),)
 
 
 @op(name="mode", out=True, types=CHOSEN_WITH_PLACE, rules=(AT["ModeBackward0"],))
@@ -153,7 +153,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     if input.shape:
         nonempty(input, (d,), False, "mode")
         shape = Size((*input.shape[:d], 1, *input.shape[d + 1:]))
-        call = record(CALL, (order,), ("mode", d), None, shape, int64)
+        places = order_node(order, d, False, way="sort")
+        call = record(CALL, (order, places), ("mode", d), None, shape, int64)
         order = record(PICK, (call,), (0,), None, shape, int64)
     return _chosen("mode", AT["ModeBackward0"], input, order, d, keepdim)
 

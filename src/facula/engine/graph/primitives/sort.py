@@ -1,21 +1,34 @@
-"""ARGSORT: where the elements of a stable sort were, or some of them that follow each other."""
+"""ARGSORT: where the elements of a stable sort were, or some of them that follow each other.
+
+With a fourth attribute, a name of `WAYS`, equal elements come as that method leaves them (unstable.py), among as many ranks
+as it gives: `sort` all of them, `top` and `some` the first ones, `nth` one.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from facula.dtypes import int64
 from facula.engine.graph.node import ARGSORT, Node, size_of
+from facula.engine.graph.primitives import unstable
 from facula.engine.graph.primitives.elements import attributes
 from facula.engine.graph.primitives.kind import Array, Kind, dims_move_up
 
 _SHORT = 64  # rows up to which all of it is sorted
+WAYS = ("sort", "top", "some", "nth")
 
 
 def _wrong(node: Node) -> str:
-    dim, _, start = attributes(node.attrs)
+    dim, _, start, *way = attributes(node.attrs)
     source = node.inputs[0].shape
     fits = node.dtype is int64 and 0 <= dim < max(len(source), 1) and len(node.shape) == len(source) and start >= 0
+    if fits and way:
+        n, count = (source[dim], node.shape[dim]) if source else (1, 1)
+        fits = len(way) == 1 and (count == 1 if way[0] == "nth" else start == 0 and count == n if way[0] == "sort" else
+                                  start == 0 and count >= 1 and way[0] in WAYS)
     if fits and source:
         fits = node.shape == (*source[:dim], node.shape[dim], *source[dim + 1:]) \
             and start + node.shape[dim] <= source[dim]
@@ -23,11 +36,13 @@ def _wrong(node: Node) -> str:
 
 
 def _meaning(node: Node, inputs: list[Array]) -> Array:
-    dim, descending, start = attributes(node.attrs)
+    dim, descending, start, *way = attributes(node.attrs)
     x = inputs[0]
     if x.ndim == 0:
         return np.zeros((), np.int64)
     n, count = x.shape[dim], node.shape[dim]
+    if way:
+        return np.moveaxis(_by_way(np.moveaxis(x, dim, -1), descending, way[0], start, count), -1, dim)
     if descending:  # ascending ranks from the other end, turned round
         start = n - start - count
     x = np.moveaxis(x, dim, -1)
@@ -93,6 +108,36 @@ def _part(rows: Array, start: int, count: int, last_first: bool) -> Array:
     first = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))[:-1]]) + start - below
     found: Array = places[first[:, None] + np.arange(count)] % n
     return found
+
+
+def order_keys(x: Array) -> Array:
+    """int64 numbers in the order of the elements: zeros are equal, NaN is above all."""
+    if x.dtype.kind != "f":
+        return x.astype(np.int64)
+    bits: Array = (x + x.dtype.type(0)).view(f"i{x.itemsize}")
+    most = np.iinfo(bits.dtype).max
+    bits = np.where(np.isnan(x), most, np.where(bits < 0, bits ^ most, bits))  # sign and magnitude -> complement
+    return bits.astype(np.int64)
+
+
+def _by_way(x: Array, down: bool, way: str, start: int, count: int) -> Array:
+    """Row by row. Where no two elements are equal there is one order, which NumPy finds sooner."""
+    keys = order_keys(np.ascontiguousarray(x))
+    if down:
+        keys = ~keys
+    n = x.shape[-1]
+    found = np.argsort(keys, axis=-1, kind="stable")
+    alone = np.take_along_axis(keys, found, -1)
+    other = np.any(alone[..., 1:] == alone[..., :-1], -1) if way != "some" else np.ones(x.shape[:-1], bool)
+    calls: dict[str, Callable[[Any, Any], object]] = {
+        "sort": lambda k, p: unstable.sort(k, p, 0, n), "nth": lambda k, p: unstable.nth(k, p, start, n),
+        "top": lambda k, p: unstable.top(k, p, count, n), "some": lambda k, p: unstable.some(k, p, count, n)}
+    for row in np.argwhere(other):
+        at = tuple(row)
+        places = list(range(n))
+        calls[way](keys[at].tolist(), places)
+        found[at] = places
+    return found[..., start:start + count]
 
 
 def _cost(node: Node) -> tuple[int, int]:
