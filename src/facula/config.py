@@ -171,8 +171,8 @@ THRESHOLDS: dict[str, Threshold] = {
     "thread_ns": Threshold(6_000, 1, "work that makes one more thread worth while, if it is awake"),
     "wake_ns": Threshold(100_000, 0, "parallel work ahead for which sleeping threads are woken"),
     # ops/arrange/sorting.py
-    "unstable_row": Threshold(1 << 14, 1 << 14, "elements of a row up to which equal ones come in PyTorch's order where "
-                              "the sort is not asked to be stable"),
+    "unstable_row": Threshold(1 << 14, 1 << 14, "elements of a row up to which equal ones come in PyTorch's order "
+                              "where the sort is not asked to be stable"),
     # engine/compiler/. The order of sums follows some of these: results may differ in their last bits
     "fused_nodes": Threshold(120, 2, "nodes that one kernel computes at most"),
     "split_elements": Threshold(1 << 16, 64, "length from which a sum to few results is cut into chunks"),

@@ -1,9 +1,9 @@
 """LLVM functions made of the text of Python functions that keep to a small part of the language.
 
-Numbers are int64. Parameters that are given in `arrays` are pointers to int64, all others numbers; there are assignments to
-names and elements, `while`, `break`, `if`, `return`, calls between the functions, `+ - * & >>` and single comparisons.
-Whatever else stands there is an error (`Untranslatable`) when the text is made: so whoever changes such a function sees it
-at once. Names live in stack slots, of which LLVM makes registers.
+Numbers are int64. Parameters that are given in `arrays` are pointers to int64, all others numbers; there are
+assignments to names and elements, `while`, `break`, `if`, `return`, calls between the functions, `+ - * & >>` and
+single comparisons. Whatever else stands there is an error (`Untranslatable`) when the text is made: so whoever changes such a
+function sees it at once. Names live in stack slots, of which LLVM makes registers.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _Function:
 
     def _truth(self, e: ast.expr) -> str:
         match e:
-            case ast.Constant(1):
+            case ast.Constant(True):
                 return "true"
             case ast.Compare(left, [operator], [right]) if type(operator) in _COMPARED:
                 a, b = self._value(left), self._value(right)

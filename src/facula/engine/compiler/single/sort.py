@@ -1,5 +1,5 @@
-"""Rows ordered by an unstable method, in the thread's scratch: a key and a place for each element, then the machine code
-of engine/graph/primitives/unstable.py. Stable sorts are NumPy's, which has vectors for them.
+"""Rows ordered by an unstable method, in the thread's scratch: a key and a place for each element, then the machine
+code of engine/graph/primitives/unstable.py. Stable sorts are NumPy's, which has vectors for them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.single.lowering import Lowering, Slots, real
 from facula.engine.graph.node import Node, size_of
 from facula.engine.graph.primitives import unstable
+from facula.engine.graph.primitives.elements import attributes
 
 _ARRAYS = ("keys", "places", "to_keys", "to_places", "counts")
 LONGEST = (SCRATCH_BYTES // 8 - 256) // 4  # elements of a row: all of its arrays are in scratch
@@ -76,7 +77,7 @@ def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
         code.do(f"store i64 {value}, ptr {at}, align 8")
     w.end(k)
     name, some, numbers = _CALLS[way]
-    bits = 64 if of.itemsize == 8 else 32 if of.category == FLOAT else 8 * of.itemsize + 8  # no sign among unsigned ones
+    bits = 64 if of.itemsize == 8 else 32 if of.category == FLOAT else 8 * of.itemsize + 8  # unsigned: with a sign
     numbers = numbers.format(n=n, start=start, count=count, bits=bits)
     code.do(f"call void @{name}({', '.join(f'ptr {a}' for a in arrays[:some])}, {numbers})")
     k = w.begin("0", count)
@@ -91,7 +92,7 @@ def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
 
 def _order(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     source = node.inputs[0]
-    dim, down, start, way = node.attrs  # type: ignore[misc]
+    dim, down, start, way = attributes(node.attrs)
     shape, result = (source.shape, node.shape) if source.shape else ((1,), (1,))
     n, count, inner = shape[dim], result[dim], size_of(shape[dim + 1:])
     rows = size_of(shape[:dim]) * inner
@@ -108,10 +109,8 @@ def _order(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
 
 
 def _native(node: Node) -> bool:
-    assert node.attrs is not None
-    source = node.inputs[0]
-    return len(node.attrs) == 4 and real(node) and 0 < size_of(source.shape) and \
-        (not source.shape or source.shape[node.attrs[0]] <= LONGEST)  # type: ignore[index]
+    attrs, shape = attributes(node.attrs), node.inputs[0].shape
+    return len(attrs) == 4 and real(node) and size_of(shape) > 0 and (not shape or shape[attrs[0]] <= LONGEST)
 
 
 LOWERING = Lowering(_order, _native)

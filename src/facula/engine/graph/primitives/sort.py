@@ -1,7 +1,7 @@
 """ARGSORT: where the elements of a stable sort were, or some of them that follow each other.
 
-With a fourth attribute, a name of `WAYS`, equal elements come as that method leaves them (unstable.py), among as many ranks
-as it gives: `sort` all of them, `top` and `some` the first ones, `nth` one.
+With a fourth attribute, a name of `WAYS`, equal elements come as that method leaves them (unstable.py), among as many
+ranks as it gives: `sort` all of them, `top` and `some` the first ones, `nth` one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sorting and selecting where equal elements may change places: which of them comes first is what PyTorch's results show.
+"""Sorting and selecting where equal elements may change places: which comes first is what PyTorch's results show.
 
 These are textbook methods in the form that C++'s standard library has them (GNU's: `sort`, `partial_sort`,
 `nth_element`: introsort, heaps, insertion) and Hoare's selection as in *Numerical Recipes*. `keys` are int64 numbers,
@@ -8,12 +8,12 @@ Written in as little of Python as there is in `engine/compiler/emit/translated.p
 very text: whole numbers, `while`, `if`, elements of the two arrays, calls between the functions.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 from __future__ import annotations
 
+List = list[int]
 
-def swap(keys, places, i, j):
+
+def swap(keys: List, places: List, i: int, j: int) -> None:
     key = keys[i]
     place = places[i]
     keys[i] = keys[j]
@@ -25,7 +25,7 @@ def swap(keys, places, i, j):
 # ---- insertion ------------------------------------------------------------------------------------------
 
 
-def insertion_sort(keys, places, first, last):
+def insertion_sort(keys: List, places: List, first: int, last: int) -> None:
     """Stable: what is at most 16 elements long has its equals in their order."""
     i = first + 1
     while i < last:
@@ -46,7 +46,7 @@ def insertion_sort(keys, places, first, last):
 # ---- heaps ----------------------------------------------------------------------------------------------
 
 
-def sift(keys, places, first, hole, size, key, place):
+def sift(keys: List, places: List, first: int, hole: int, size: int, key: int, place: int) -> None:
     """An element comes into a heap with a hole: the hole goes down to the end, the element up from there."""
     top = hole
     child = hole
@@ -74,7 +74,7 @@ def sift(keys, places, first, hole, size, key, place):
     places[first + hole] = place
 
 
-def pop_heap(keys, places, first, last, result):
+def pop_heap(keys: List, places: List, first: int, last: int, result: int) -> None:
     """The largest goes to `result`, what was there into the heap."""
     key = keys[result]
     place = places[result]
@@ -83,7 +83,7 @@ def pop_heap(keys, places, first, last, result):
     sift(keys, places, first, 0, last - first, key, place)
 
 
-def heap_select(keys, places, first, middle, last):
+def heap_select(keys: List, places: List, first: int, middle: int, last: int) -> None:
     """The smallest elements come before `middle`, as a heap."""
     size = middle - first
     parent = (size - 2) >> 1
@@ -97,7 +97,7 @@ def heap_select(keys, places, first, middle, last):
         i = i + 1
 
 
-def partial_sort(keys, places, first, middle, last):
+def partial_sort(keys: List, places: List, first: int, middle: int, last: int) -> None:
     """The smallest elements come before `middle`, in order."""
     heap_select(keys, places, first, middle, last)
     while middle - first > 1:
@@ -108,7 +108,7 @@ def partial_sort(keys, places, first, middle, last):
 # ---- quicksort ------------------------------------------------------------------------------------------
 
 
-def median_to_first(keys, places, first, a, b, c):
+def median_to_first(keys: List, places: List, first: int, a: int, b: int, c: int) -> None:
     if keys[a] < keys[b]:
         if keys[b] < keys[c]:
             swap(keys, places, first, b)
@@ -124,13 +124,13 @@ def median_to_first(keys, places, first, a, b, c):
         swap(keys, places, first, b)
 
 
-def divide(keys, places, first, last):
+def divide(keys: List, places: List, first: int, last: int) -> int:
     """What is less than a median of three comes before what is greater. Returns where the second part begins."""
     median_to_first(keys, places, first, first + 1, first + ((last - first) >> 1), last - 1)
     pivot = keys[first]
     i = first + 1
     j = last
-    while 1:
+    while True:
         while keys[i] < pivot:
             i = i + 1
         j = j - 1
@@ -142,7 +142,7 @@ def divide(keys, places, first, last):
         i = i + 1
 
 
-def twice_log(size):
+def twice_log(size: int) -> int:
     depth = 0
     while size > 1:
         size = size >> 1
@@ -150,7 +150,7 @@ def twice_log(size):
     return depth
 
 
-def sort_parts(keys, places, first, last, depth):
+def sort_parts(keys: List, places: List, first: int, last: int, depth: int) -> None:
     """Into parts of at most 16 elements; where dividing goes on too long, by a heap."""
     while last - first > 16:
         if depth == 0:
@@ -162,12 +162,12 @@ def sort_parts(keys, places, first, last, depth):
         last = cut
 
 
-def sort(keys, places, first, last):
+def sort(keys: List, places: List, first: int, last: int) -> None:
     sort_parts(keys, places, first, last, twice_log(last - first))
     insertion_sort(keys, places, first, last)
 
 
-def nth_element(keys, places, first, nth, last):
+def nth_element(keys: List, places: List, first: int, nth: int, last: int) -> None:
     """What is at `nth` is what a sort would leave there, nothing before it is greater, nothing after it less."""
     depth = twice_log(last - first)
     while last - first > 3:
@@ -187,7 +187,7 @@ def nth_element(keys, places, first, nth, last):
 # ---- what operations need -------------------------------------------------------------------------------
 
 
-def top(keys, places, count, size):
+def top(keys: List, places: List, count: int, size: int) -> None:
     """The `count` smallest come first, in order."""
     if 64 * count <= size:
         partial_sort(keys, places, 0, count, size)
@@ -196,7 +196,7 @@ def top(keys, places, count, size):
         sort(keys, places, 0, count - 1)
 
 
-def some(keys, places, count, size):
+def some(keys: List, places: List, count: int, size: int) -> None:
     """The `count` smallest come first, in whatever order finding them leaves them."""
     if 64 * count <= size:
         partial_sort(keys, places, 0, count, size)
@@ -204,7 +204,7 @@ def some(keys, places, count, size):
         nth_element(keys, places, 0, count - 1, size)
 
 
-def nth(keys, places, wanted, size):
+def nth(keys: List, places: List, wanted: int, size: int) -> None:
     """What is at `wanted` is what a sort would leave there."""
     left = 0
     right = size - 1
@@ -219,7 +219,7 @@ def nth(keys, places, wanted, size):
         i = left + 1
         j = right
         pivot = keys[left]
-        while 1:
+        while True:
             i = i + 1
             while pivot > keys[i]:
                 i = i + 1
@@ -242,7 +242,8 @@ def nth(keys, places, wanted, size):
 # ---- all of it ------------------------------------------------------------------------------------------
 
 
-def by_digit(keys, places, to_keys, to_places, counts, size, shift, bias):
+def by_digit(keys: List, places: List, to_keys: List, to_places: List, counts: List,
+             size: int, shift: int, bias: int) -> int:
     """A stable sort by eight bits of the keys. Returns 0, and moves nothing, if these are the same in all keys."""
     i = 0
     while i < 256:
@@ -273,7 +274,7 @@ def by_digit(keys, places, to_keys, to_places, counts, size, shift, bias):
     return 1
 
 
-def by_digits(keys, places, to_keys, to_places, counts, size, bits):
+def by_digits(keys: List, places: List, to_keys: List, to_places: List, counts: List, size: int, bits: int) -> None:
     """A stable sort of keys of so many bits, the sign among them."""
     turned = 0
     shift = 0
@@ -294,7 +295,7 @@ def by_digits(keys, places, to_keys, to_places, counts, size, bits):
             i = i + 1
 
 
-def whole(keys, places, to_keys, to_places, counts, size, bits):
+def whole(keys: List, places: List, to_keys: List, to_places: List, counts: List, size: int, bits: int) -> None:
     """What `sort` gives. Where no two are equal there is one order, which digits give in a tenth of the time."""
     if size > 64:
         by_digits(keys, places, to_keys, to_places, counts, size, bits)
