@@ -171,7 +171,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "thread_ns": Threshold(6_000, 1, "work that makes one more thread worth while, if it is awake"),
     "wake_ns": Threshold(100_000, 0, "parallel work ahead for which sleeping threads are woken"),
     # ops/arrange/sorting.py
-    "unstable_row": Threshold(1 << 14, 1 << 14, "elements of a row up to which equal ones come in PyTorch's order "
+    "unstable_row": Threshold(1 << 14, 1 << 10, "elements of a row up to which equal ones come in PyTorch's order "
                               "where the sort is not asked to be stable"),
     # engine/compiler/. The order of sums follows some of these: results may differ in their last bits
     "fused_nodes": Threshold(120, 2, "nodes that one kernel computes at most"),

@@ -2,8 +2,8 @@
 
 Numbers are int64. Parameters that are given in `arrays` are pointers to int64, all others numbers; there are
 assignments to names and elements, `while`, `break`, `if`, `return`, calls between the functions, `+ - * & >>` and
-single comparisons. Whatever else stands there is an error (`Untranslatable`) when the text is made: so whoever changes such a
-function sees it at once. Names live in stack slots, of which LLVM makes registers.
+single comparisons. Whatever else stands there is an error (`Untranslatable`) when the text is made: so whoever changes
+such a function sees it at once. Names live in stack slots, of which LLVM makes registers.
 """
 
 from __future__ import annotations
