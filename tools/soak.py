@@ -149,6 +149,7 @@ def interrupts(times: float) -> tuple[list[str], int]:
     import random
     import tempfile
 
+    import interrupted_modes
     import interrupting
     from facula.testing import backends
     seed = time.time_ns()
@@ -166,7 +167,7 @@ def interrupts(times: float) -> tuple[list[str], int]:
             "eager": (backends.eager, 0.2)}
     for way, (enter, share) in ways.items():
         with enter(), tempfile.TemporaryDirectory() as folder:
-            makers = interrupting.programs(folder)
+            makers = {**interrupting.programs(folder), **interrupted_modes.programs()}
             wanted = max(1, round(5000 * times * share / len(makers) / 2))
             for name, make in makers.items():
                 one = interrupting.Interrupted(make())
@@ -190,6 +191,7 @@ def interrupts(times: float) -> tuple[list[str], int]:
                     wrong += hits < wanted
                 lines += [f"{way}, {name}: {line}" for line in one.wrong[:20]]
                 wrong += len(one.wrong)
+                one.program.close()
     alarm.close()
     return [*lines, *lost[:20]], wrong + len(lost)
 

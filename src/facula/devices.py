@@ -73,7 +73,8 @@ class device:
 
     @undisturbed
     def __exit__(self, *exc_info: object) -> None:
-        _defaults().pop()
+        stack: list[device] = _local.stack  # there is one in the thread that has entered
+        del stack[-1:]
 
     def __call__(self, function: Any) -> Any:
         """As a decorator: `function` runs with this as the default device."""

@@ -28,6 +28,7 @@ from facula.ops import listening, op
 from facula.ops.listening import listening as keep_listening
 from facula.ops.listening import quiet as DisableTorchFunction
 from facula.ops.listening import subclasses_quiet as DisableTorchFunctionSubclass
+from facula.undisturbed import undisturbed
 
 __all__ = ["BaseTorchFunctionMode", "DisableTorchFunction", "DisableTorchFunctionSubclass", "OperationErrors",
            "TorchFunctionMode", "get_default_nowrap_functions", "get_overridable_functions", "handle_torch_function",
@@ -46,21 +47,23 @@ class TorchFunctionMode:
         raise NotImplementedError
 
     def __enter__(self) -> Any:
-        listening.begin()
+        listening.ears.count += 1
         try:
-            modes = listening.state.modes
-            modes += [self]  # not append(): after a call an exception could come
-            return self
+            listening.look_again()
         except BaseException:
-            listening.end()
+            listening.ears.count -= 1
             raise
+        modes = listening.state.modes
+        modes += [self]  # not append(): after a call an exception could come
+        return self
 
+    @undisturbed
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        try:
-            listening.state.modes.pop()
-        finally:
-            listening.end()
+        modes = listening.state.modes
+        del modes[-1:]
+        listening.ears.count -= 1
+        listening.look_again()
 
     @classmethod
     def push(cls, *args: Any, **kwargs: Any) -> Any:

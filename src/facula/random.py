@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from facula import devices
 from facula._tensor.handle import Tensor
 from facula.devices import device as Device
 from facula.rng import Engine, default_engine, fresh_seed, seed_all
+from facula.undisturbed import PutBack
 
 __all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng",
            "thread_safe_generator"]
@@ -173,9 +174,8 @@ def initial_seed() -> int:
     return default_generator.initial_seed()
 
 
-@contextlib.contextmanager
 def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller: str = "fork_rng",
-             _devices_kw: str = "devices", device_type: str | None = None) -> Iterator[None]:
+             _devices_kw: str = "devices", device_type: str | None = None) -> _Fork:
     """Within the block, random numbers may be drawn freely: afterwards the default generators are as before.
 
     Args:
@@ -191,15 +191,25 @@ def fork_rng(devices: Iterable[Any] | None = None, enabled: bool = True, _caller
         >>> facula.equal(state, facula.get_rng_state())
         True
     """
-    if not enabled or device_type == "meta":
-        yield
-        return
-    engines = [default_generator.engine, *_engines_of(devices, device_type)]
-    states = [engine.get_state() for engine in engines]
-    try:
-        yield
-    finally:
-        for engine, state in zip(engines, states, strict=True):
+    return _Fork(devices, enabled and device_type != "meta", device_type)
+
+
+class _Fork(PutBack, contextlib.ContextDecorator):
+    def __init__(self, devices: Iterable[Any] | None, enabled: bool, device_type: str | None) -> None:
+        self._arguments = devices, enabled, device_type
+        self._states: list[tuple[Engine, Any]] = []
+
+    def _recreate_cm(self) -> _Fork:
+        return _Fork(*self._arguments)
+
+    def change(self) -> None:
+        chosen, enabled, device_type = self._arguments
+        if enabled:
+            engines = [default_generator.engine, *_engines_of(chosen, device_type)]
+            self._states = [(engine, engine.get_state()) for engine in engines]
+
+    def put_back(self) -> None:
+        for engine, state in self._states:
             engine.set_state(state)
 
 

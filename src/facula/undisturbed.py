@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from opcode import opmap
 from types import FunctionType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 F = TypeVar("F")
 _RESUME = opmap.get("RESUME")  # None before Python 3.11, where any instruction may ask
@@ -27,3 +27,30 @@ def undisturbed(function: F) -> F:
             function.__code__ = function.__code__.replace(co_code=bytes(code))
             break
     return function
+
+
+class PutBack:
+    """A base of context managers whose `put_back`, which may be called twice, makes undone what `change` does: it has,
+    wherever in either of them (or before the block, or after it) one exception of a signal handler comes."""
+
+    def change(self) -> Any:
+        raise NotImplementedError
+
+    def put_back(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Any:
+        try:
+            return self.change()
+        except BaseException:
+            self.put_back()
+            raise
+
+    def _leave(self, *exc: object) -> None:
+        try:
+            self.put_back()
+        except BaseException:
+            self.put_back()
+            raise
+
+    __exit__ = undisturbed(_leave)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import facula
+import interrupted_modes
 import interrupting
 from facula.engine import realize
 from facula.engine.session import session
@@ -20,9 +21,9 @@ WAYS = {"compiled": None, "interpreter": backends.interpreter, "eager": backends
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Exception], ids=["interrupt", "exception"])
-@pytest.mark.parametrize("name", ["sgd", "adam", "hooks", "writing", "saving"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "hooks", "writing", "saving", *interrupted_modes.programs()])
 def test_the_next_step_works_wherever_the_last_was_interrupted(name, kind, tmp_path, monkeypatch):
-    _run(name, kind, tmp_path, monkeypatch, 25)
+    _run(name, kind, tmp_path, monkeypatch, 8 if name in interrupted_modes.programs() else 25)
 
 
 @pytest.mark.parametrize("way", ["interpreter", "eager"])
@@ -34,11 +35,13 @@ def test_so_on_other_ways(name, way, tmp_path, monkeypatch):
 
 def _run(name, kind, tmp_path, monkeypatch, count):
     monkeypatch.setattr(interrupting, "Stop", type("Stop", (kind,), {}))
-    one = interrupting.Interrupted(interrupting.programs(str(tmp_path))[name]())
+    makers = {**interrupting.programs(str(tmp_path)), **interrupted_modes.programs()}
+    one = interrupting.Interrupted(makers[name]())
     generator = random.Random(name)
     for k in range(count):
         place = generator.randrange(one.places)
         one.once(lambda step, place=place: interrupting.at(place, step)[::2], restore=k % 2 == 0)
+    one.program.close()
     assert not one.wrong
 
 

@@ -21,12 +21,12 @@ def test_a_class_that_dies_while_sides_change(monkeypatch):
             listening.end()
         change(opened)
 
-    before = listening._listeners
+    before = listening.ears.count
     monkeypatch.setattr(listening, "_change_sides", disturbed)
     listening.begin()
-    assert listening._open and listening._listeners == before + 1
+    assert listening._open and listening.ears.count == before + 1
     listening.end()
-    assert listening._listeners == before and listening._open is (before > 0)
+    assert listening.ears.count == before and listening._open is (before > 0)
 
 
 def test_results_lie_where_their_tensors_are_while_classes_die():

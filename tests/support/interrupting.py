@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 import facula
+from standing import standing
 
 PACKAGE = os.path.dirname(os.path.abspath(facula.__file__)) + os.sep
-_TURNS = frozenset(("RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE"))
+_TURNS = frozenset(("JUMP_BACKWARD", "JUMP_ABSOLUTE"))
+_GOES_ON = 2  # a RESUME that does not look: facula/undisturbed.py
 NEVER = 1 << 60
 
 
@@ -46,6 +48,18 @@ def _looks(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
+@functools.cache
+def _begins(code: CodeType) -> frozenset[int]:
+    """Offsets of instructions at which a function that begins, or a generator that goes on, looks for signals. A trace
+    function is told of these as calls."""
+    return frozenset(one.offset for one in dis.get_instructions(code)
+                     if one.opname == "RESUME" and (one.arg or 0) & 3 < _GOES_ON)
+
+
+def _never(code: CodeType) -> tuple[int, ...]:
+    return ()
+
+
 def at(k: int, call: Callable[[], Any]) -> tuple[bool, int, str]:
     """Run `call`, raising Stop at the k-th place within the package. Did Stop arrive, how many places were passed, and
     where was the last of them?"""
@@ -58,7 +72,7 @@ def at(k: int, call: Callable[[], Any]) -> tuple[bool, int, str]:
                 return None
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
-        elif event == "opcode" and frame.f_lasti in _looks(frame.f_code):
+        if frame.f_lasti in (_looks if event == "opcode" else _begins if event == "call" else _never)(frame.f_code):
             passed += 1
             if passed > k:
                 where = f"{frame.f_code.co_filename[len(PACKAGE):]}:{frame.f_lineno} {frame.f_code.co_name}"
@@ -124,6 +138,9 @@ class Program:
 
     def check(self) -> None:
         """AssertionError if something is wrong now, whatever has come in between."""
+
+    def close(self) -> None:
+        """The end of what it has begun."""
 
 
 class Training(Program):
@@ -234,7 +251,8 @@ class Interrupted:
         self.program = program
         for _ in range(4):  # seen, compiled, replayed
             program.step()
-        self.start = [t.detach().numpy().copy() for t in program.tensors()]
+        self.standing = standing()
+        self.start = [t.detach().cpu().numpy().copy() for t in program.tensors()]
         for _ in range(3):
             self.restore()
             program.step()
@@ -250,7 +268,7 @@ class Interrupted:
                 t.copy_(facula.from_numpy(value.copy()))
 
     def values(self) -> list[np.ndarray]:
-        return [t.detach().numpy().copy() for t in self.program.tensors()]
+        return [t.detach().cpu().numpy().copy() for t in self.program.tensors()]
 
     def after(self) -> list[Any]:
         return [self.program.step(), self.program.step(), *self.values()]
@@ -265,9 +283,11 @@ class Interrupted:
             self.restore()
         hit, where = interrupt(self.program.step)
         try:
-            if not facula.is_grad_enabled() or facula.get_default_device().type != "cpu":
-                self.wrong.append(f"{where}: a mode is on")
-                facula.set_grad_enabled(True)
+            now = standing()
+            for what, value in self.standing.items():
+                if now[what] != value:
+                    self.wrong.append(f"{where}: {what} is {now[what]}, not {value}")
+                    self.standing = now  # once is enough
             self.program.check()
             if restore and self.program.whole:
                 for now, before, then in zip(self.values(), self.start, self.one, strict=True):

@@ -15,7 +15,7 @@ from facula.engine.session import session
 from facula.ops.elementwise import pointwise
 
 _MAKERS: tuple[Any, ...] = (handle.new, handle.laid, pointwise.apply, pointwise.apply1, pointwise.apply2)
-_inside = 0  # how many times inference mode has begun and not ended yet, in all threads
+_marked: bool | None = False  # have the makers the code that marks? None: some of them
 
 
 def _marking(*args: Any) -> Any:
@@ -38,15 +38,18 @@ def _codes(maker: Any) -> tuple[CodeType, CodeType]:
 _CODES = {maker: _codes(maker) for maker in _MAKERS}
 
 
-def _making(begins: bool) -> None:
-    global _inside
+def _making() -> None:
+    """Have the makers mark while some thread is in inference mode. After an interrupt it is done by who comes next:
+    until then they ask for nothing whether they mark."""
+    global _marked
     with session.lock:
-        _inside += 1 if begins else -1
-        if _inside == begins:  # the first has come, or the last has gone
+        while _marked is not (wanted := modes.inferring.count > 0):
+            _marked = None
             for maker, (marking, plain) in _CODES.items():
-                maker.__code__ = marking if begins else plain
-            if not handle.inferred:
-                handle.inferred.append(None)
+                maker.__code__ = marking if wanted else plain
+            _marked = wanted
+        if _marked and not handle.inferred:
+            handle.inferred.append(None)
 
 
 modes.making = _making

@@ -9,6 +9,7 @@ from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
 from facula.transforms.crossing import enter_dual, leave_dual
 from facula.transforms.forward import Forward
+from facula.undisturbed import undisturbed
 
 UnpackedDualTensor = namedtuple("UnpackedDualTensor", ["primal", "tangent"])
 
@@ -20,9 +21,15 @@ def enter_dual_level() -> int:
     if _levels:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
     level = Forward()
-    level.__enter__()
-    _levels.append(level)
-    return 0
+    try:
+        level.__enter__()
+        _levels.append(level)
+        return 0
+    except BaseException:
+        del _levels[:]
+        if level.active:
+            level.__exit__()
+        raise
 
 
 def exit_dual_level(*, level: int | None = None) -> None:
@@ -30,7 +37,15 @@ def exit_dual_level(*, level: int | None = None) -> None:
     if not _levels or level not in (None, 0):
         raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created. This is not "
                            "supported.")
-    _levels.pop().__exit__()
+    _close(_levels[-1])
+
+
+@undisturbed
+def _close(level: Forward) -> None:
+    try:
+        level.__exit__()
+    finally:
+        del _levels[:]
 
 
 class dual_level:
@@ -46,10 +61,21 @@ class dual_level:
     """
 
     def __enter__(self) -> int:
-        return enter_dual_level()
+        if _levels:
+            return enter_dual_level()  # says what is wrong
+        try:
+            return enter_dual_level()
+        except BaseException:
+            if _levels:
+                _close(_levels[-1])
+            raise
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
-        exit_dual_level()
+        if _levels:
+            _close(_levels[-1])
+        else:
+            exit_dual_level()  # says what is wrong
 
 
 def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Tensor:

@@ -156,7 +156,17 @@ class set_grad_enabled(_Decorator):
 _mode = mode  # set_grad_enabled's argument has the same name
 
 
-making: Any = None  # told of each begin (True) and end (False) of inference mode: _tensor/inference.py
+making: Any = None  # called when `inferring` is another: _tensor/inference.py
+
+
+class _Inferring:
+    """How many times inference mode has begun and not ended yet, in all threads. Nothing comes between where a line
+    adds to it: it calls nothing."""
+
+    count = 0
+
+
+inferring = _Inferring()
 
 
 class inference_mode(_Decorator):
@@ -189,15 +199,21 @@ class inference_mode(_Decorator):
     @undisturbed
     def __enter__(self) -> None:
         self._before = mode.grad, mode.inference
-        mode.grad, mode.inference = not self.mode, self.mode
         if self.mode:
-            making(True)
+            inferring.count += 1
+            try:
+                making()
+            except BaseException:
+                inferring.count -= 1
+                raise
+        mode.grad, mode.inference = not self.mode, self.mode
 
     @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad, mode.inference = self._before
         if self.mode:
-            making(False)
+            inferring.count -= 1
+            making()
 
 
 class _Anomaly:

@@ -50,12 +50,6 @@ def use_machine_code() -> None:
     _choose()
 
 
-def set_traced(how: Callable[..., Node | None] | None) -> None:
-    """Have `how` asked by `record`, or record as ever."""
-    session.traced = how
-    _choose()
-
-
 def _choose() -> None:
     """Machine code records what is on the cpu and under no transform."""
     with lock:

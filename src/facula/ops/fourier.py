@@ -27,6 +27,7 @@ from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.severing import severed
 from facula.ops.view.dtype_views import real, view_as_real
+from facula.ops.view.value_views import owned
 from facula.size import Size
 
 _OPPOSITE = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
@@ -365,7 +366,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
     out = out.transpose(1, 2)
     if len(input.shape) == 1:
         out = out.squeeze(0)
-    return out if return_complex else view_as_real(out)
+    return owned(out) if return_complex else view_as_real(out)
 
 
 @op

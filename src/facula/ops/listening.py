@@ -13,8 +13,8 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -22,6 +22,7 @@ from facula._tensor.handle import Tensor
 from facula.engine.graph.node import elsewhere
 from facula.engine.session import session
 from facula.ops import op
+from facula.undisturbed import undisturbed
 
 # What is never a tensor, nor looks like one: not asked.
 _PLAIN = frozenset((Tensor, int, float, bool, str, complex, type(None)))
@@ -192,7 +193,16 @@ def _code_of(door: Door, code: CodeType) -> CodeType:
 
 doors: dict[int, Door] = op.doors
 _lock = threading.RLock()
-_listeners = 0  # modes that are entered, in all threads, and classes with an answer of their own
+
+
+class _Ears:
+    """How many listen: modes that are entered, in all threads, and classes with an answer of their own. Nothing comes
+    in between where a line adds to it, neither another thread nor an interrupt: it calls nothing."""
+
+    count = 0
+
+
+ears = _Ears()
 _open: bool | None = False  # None: some forms are
 _stale = True  # are there forms that have no door yet?
 _engine_calls: list[tuple[Any, str]] = []
@@ -261,32 +271,28 @@ op.on_offer.append(_offered_late)
 
 def begin() -> None:
     """Somebody listens from now on."""
-    _count(1)
+    ears.count += 1
+    try:
+        look_again()
+    except BaseException:
+        ears.count -= 1
+        raise
 
 
+@undisturbed
 def end() -> None:
     """One listener less."""
-    _count(-1)
-
-
-def _count(change: int) -> None:
-    """So many listeners more. Under the lock, which this thread may hold already: Python's collector may let a class
-    die that listened (`finalize` below) at any time, amid `_change_sides` too. Whoever comes last looks again."""
-    global _listeners
-    with _lock:
-        _listeners += change
-        try:
-            look_again()
-        except BaseException:
-            _listeners -= change
-            raise
+    ears.count -= 1
+    look_again()  # whose interrupt leaves doors in place that nobody needs: who comes next looks again
 
 
 def look_again() -> None:
-    """Have the doors in place if somebody listens, or there are tensors on other devices. Not counted: an interrupt may
-    come when this has been done, and then it is said again."""
+    """Have the doors in place if somebody listens, or there are tensors on other devices. An interrupt may come when
+    this has been done, and then it is said again. Under the lock, which this thread may hold already: Python's
+    collector may let a class die that listened (`finalize` below) at any time, amid `_change_sides` too. Whoever comes
+    last looks again."""
     with _lock:
-        while _open is not (wanted := _listeners > 0 or session.devices):
+        while _open is not (wanted := ears.count > 0 or session.devices):
             _change_sides(wanted)
 
 
@@ -305,33 +311,45 @@ def noticed(values: Any) -> bool:
     return bool(asked)
 
 
-@contextmanager
-def listening() -> Iterator[None]:
+class listening(ContextDecorator):
     """Keep the doors in place: for modes that are entered and left again and again."""
-    begin()
-    try:
-        yield
-    finally:
-        end()
+
+    @undisturbed
+    def __enter__(self) -> None:
+        ears.count += 1
+        try:
+            look_again()
+        except BaseException:
+            ears.count -= 1
+            raise
+
+    @undisturbed
+    def __exit__(self, *exc: object) -> None:
+        ears.count -= 1
+        look_again()
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+class quiet(ContextDecorator):
     """Nobody is told what this thread calls within."""
-    state.all_off += 1
-    try:
-        yield
-    finally:
+
+    @undisturbed
+    def __enter__(self) -> None:
+        state.all_off += 1
+
+    @undisturbed
+    def __exit__(self, *exc: object) -> None:
         state.all_off -= 1
 
 
-@contextmanager
-def subclasses_quiet() -> Iterator[None]:
+class subclasses_quiet(ContextDecorator):
     """Subclasses are not asked within; modes are."""
-    state.subclasses_off += 1
-    try:
-        yield
-    finally:
+
+    @undisturbed
+    def __enter__(self) -> None:
+        state.subclasses_off += 1
+
+    @undisturbed
+    def __exit__(self, *exc: object) -> None:
         state.subclasses_off -= 1
 
 

@@ -26,7 +26,7 @@ from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 from facula.ops.out_types import COMPUTES_IN_IT, check_out, converts
-from facula.ops.result_layouts import ruled
+from facula.ops.result_layouts import ROW_MAJOR_OUT, ruled
 from facula.ops.spelling import respelled
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(out, Tensor):
             if out._storage is not None:
                 refuse_overlap(out, args[0] if args and isinstance(args[0], (tuple, list)) else args)
-            return store_out(out, result, "" if converts(name, args, kwargs) else name)
+            return store_out(out, result, "" if converts(name, args, kwargs) else name, name not in ROW_MAJOR_OUT)
         if len(out) != len(result):
             raise TypeError(f"{name}: out= takes {len(result)} tensors, got {len(out)}")
         for o, r in zip(out, result, strict=False):
@@ -274,8 +274,8 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
     return form
 
 
-def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
-    """Write `result` into `out`, resizing it as torch does."""
+def store_out(out: Tensor, result: Tensor, what: str, alike: bool = True) -> Tensor:
+    """Write `result` into `out`, resizing it as torch does: so that it lies as the result, if `alike`."""
     if out._rg or result._rg:
         raise RuntimeError(f"{what}(): functions with out=... arguments don't support automatic differentiation, "
                            "but one of the arguments requires grad.")
@@ -296,6 +296,6 @@ def store_out(out: Tensor, result: Tensor, what: str) -> Tensor:
                  "deprecated.", UserWarning)
         take_shape(out, result.shape)  # a view stays one: what is written goes to its base
         layout = layout_of(result)
-        if layout is not None:
+        if alike and layout is not None:
             out._strides = layout[1]
     return update(out, result)

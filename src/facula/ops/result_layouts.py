@@ -18,6 +18,12 @@ from facula.layouts import contiguous_format
 Rule = Callable[[Tensor, list[Tensor]], Any]
 
 
+# What `out` is given of these is row-major if it was resized, however the result would lie without `out`.
+ROW_MAJOR_OUT = frozenset("""
+    stack kron quantile nanquantile matrix_power tensorinv ndtr rfft irfft hfft fft2 ifft2 fftn ifftn
+    rfftn ihfft2 ihfftn""".split())
+
+
 def ruled(body: Callable[..., Any], name: str) -> Callable[..., Any]:
     """`body`, whose results are laid out by the rule for the operation of that name; itself if there is none."""
     rule = RULES.get(name)

@@ -12,8 +12,10 @@ from typing import Any
 
 from facula.autograd.profiler import listeners
 from facula.engine.realize import flush
+from facula.ops.listening import state
 from facula.overrides import TorchFunctionMode
 from facula.profiler.events import MOST, Event, EventAverage, EventList, write_trace
+from facula.undisturbed import undisturbed
 
 
 class ProfilerActivity(enum.Enum):
@@ -178,12 +180,22 @@ class profile:
 
     def _end(self) -> None:
         if self._listener is not None:
-            self.enter("facula::flush")
-            flush()
-            self.leave("facula::flush")
-            self._listener.__exit__(None, None, None)
-            listeners.remove(self)
-            self._listener = None
+            try:
+                self.enter("facula::flush")
+                flush()
+                self.leave("facula::flush")
+            finally:
+                self._hear_no_more()
+
+    @undisturbed
+    def _hear_no_more(self) -> None:
+        listener, self._listener = self._listener, None
+        try:
+            if listener is not None and listener in state.modes:  # it may not have come to be entered
+                listener.__exit__(None, None, None)
+        finally:
+            if self in listeners:
+                listeners.remove(self)
 
     def start(self) -> None:
         """Begin; `with` does so."""
@@ -209,11 +221,20 @@ class profile:
             self._end()
 
     def __enter__(self) -> profile:
-        self.start()
-        return self
+        try:
+            self.start()
+            return self
+        except BaseException:
+            self._hear_no_more()
+            raise
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except BaseException:
+            self._hear_no_more()
+            raise
 
     # ---- results ----
 

@@ -26,7 +26,7 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph.node import Node
 from facula.engine.realize import flush
 from facula.engine.runtime.buffer import Buffer
-from facula.engine.targets.protocol import Memory, Pinned, Program, Target
+from facula.engine.targets.protocol import Memory, Pinned, Program, Target, release_dropped
 from facula.engine.targets.usage import Usage
 from facula.errors import OutOfMemoryError
 
@@ -107,9 +107,11 @@ class PretendAccelerator(Target):
     @property
     def used(self) -> int:
         """Bytes that are allocated."""
+        release_dropped()
         return self.usage.bytes
 
     def memory_info(self) -> tuple[int, int]:
+        release_dropped()
         return self.capacity - self.usage.bytes, self.capacity
 
     def idle(self) -> bool:

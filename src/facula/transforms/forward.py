@@ -20,6 +20,7 @@ from facula.engine.recorder import record
 from facula.ops.elementwise.derivatives import MissingDerivative
 from facula.ops.elementwise.pointwise import rule_of
 from facula.transforms.levels import DO, Level, const, expanded
+from facula.undisturbed import undisturbed
 
 CAST = Formula("toCopy", operand(0))
 Tangents = list["Node | None"]
@@ -37,9 +38,17 @@ class Forward(Level):
         super().__init__()
         self.written: list[Any] = []  # weak references to tensors and storages that have got tangents in place
 
+    @undisturbed
     def __exit__(self, *exc: object) -> None:
+        Level.__exit__(self)
+        try:
+            self._leave_nothing()
+        except BaseException:
+            self._leave_nothing()
+            raise
+
+    def _leave_nothing(self) -> None:
         """What outlives the function, a layer's running mean say, loses its tangent: it would keep the level alive."""
-        super().__exit__(*exc)
         for reference in self.written:
             kept = reference()
             if isinstance(kept, Tensor) and kept._storage is None:

@@ -14,16 +14,15 @@ from facula._tensor.handle import view_node
 from facula.autograd.graph import Rule, next_seq
 from facula.devices import device
 from facula.dtypes import dtype
-from facula.engine import recorder
 from facula.engine.graph.node import Node, Number, Primitive
 from facula.engine.graph.primitives.kind import Recording
 from facula.engine.placing import constant_node
-from facula.engine.recorder import lock, record
-from facula.engine.session import session
+from facula.engine.recorder import record
+from facula.engine.session import Session, session
 from facula.undisturbed import undisturbed
 
 _orders = count(1).__next__
-_alive = 0
+_alive: list[None] = []  # an entry for each level that is
 
 
 class _Stack(threading.local):
@@ -41,26 +40,34 @@ class Level:
     `start` is the tape's count when the level was made: older steps of the tape lie outside it.
     """
 
-    __slots__ = ("order", "start", "crossed")
+    __slots__ = ("order", "start", "crossed", "counted")
 
     name = "transform"
 
     def __init__(self) -> None:
+        # Up to the next empty line, and in `__del__`, nothing is called: neither interrupt nor thread comes between.
         global _alive
-        self.order = _orders()
-        self.crossed = False  # has the gradient that is being computed come from outside?
-        self.start = next_seq()
-        with lock:
-            _alive += 1
-            if session.traced is None:
-                recorder.set_traced(traced)
+        _alive += [None]
+        self.counted = True
+        session.traced, session.plain, session.record = traced, False, None
 
-    def __del__(self) -> None:
-        global _alive
-        with lock:
-            _alive -= 1
-            if not _alive:
-                recorder.set_traced(None)
+        self.crossed = False  # has the gradient that is being computed come from outside?
+        self.order = _orders()
+        self.start = next_seq()
+
+    @undisturbed  # what a signal handler raised in here would be lost
+    def __del__(self, alive: list[None] = _alive, session: Session = session) -> None:  # modules end before levels
+        try:
+            counted = self.counted
+        except AttributeError:  # it never came to be one
+            counted = False
+        if not counted:
+            return
+        del alive[-1:]
+        if not alive:
+            session.traced = None
+            session.plain = not session.devices
+            session.record = session.native if session.plain else None
 
     @undisturbed
     def __enter__(self) -> Any:

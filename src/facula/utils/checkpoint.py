@@ -28,10 +28,11 @@ from facula.autograd import walk
 from facula.autograd.backward import backward
 from facula.autograd.function import Function
 from facula.autograd.graph import GradNode, grad_node, next_seq
-from facula.autograd.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from facula.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from facula.autograd.walk import Targets, edge_key, node_of
 from facula.devices import CPU
 from facula.errors import warn
+from facula.undisturbed import PutBack
 from facula.utils._pytree import tree_flatten, tree_leaves
 
 __all__ = ["CheckpointError", "CheckpointFunction", "CheckpointPolicy", "DefaultDeviceType", "GraphExecGroup",
@@ -75,17 +76,23 @@ class _Generators:
         self.states = [(random.generator_of(place), random.generator_of(place).get_state())
                        for place in [CPU, *places]] if keep else []
 
-    @contextlib.contextmanager
-    def again(self) -> Iterator[None]:
+    def again(self) -> _Again:
         """Within, the generators draw what they drew then; afterwards they are as before."""
-        now = [(generator, generator.get_state()) for generator, _ in self.states]
+        return _Again(self.states)
+
+
+class _Again(PutBack):
+    def __init__(self, states: list[tuple[Any, Any]]) -> None:
+        self.states = states
+        self.now = [(generator, generator.get_state()) for generator, _ in states]
+
+    def change(self) -> None:
         for generator, state in self.states:
             generator.set_state(state)
-        try:
-            yield
-        finally:
-            for generator, state in now:
-                generator.set_state(state)
+
+    def put_back(self) -> None:
+        for generator, state in self.now:
+            generator.set_state(state)
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
@@ -248,7 +255,7 @@ class _Run:
         roots = [(edge_of(outs[i]), g) for i, g in zip(self.live, grads, strict=True) if g is not None]
         targets = _Inside([edge for edge, _ in roots], since, self.edges)
         below = walk.Walk(differentiable, targets)
-        with set_grad_enabled(differentiable):
+        with enable_grad() if differentiable else no_grad():
             below.run([edge for edge, _ in roots], [g for _, g in roots])
         found = {**targets.found, **below.leaves}
         return [found.get(edge_key(edge)) for edge in self.edges]

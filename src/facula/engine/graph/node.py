@@ -34,7 +34,6 @@ A scalar is a Python float for float results, an int for integers and bools, a c
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from facula.devices import CPU
@@ -161,15 +160,17 @@ class PlacedNode(Node):
 
     device: Device
 
+    @undisturbed
     def __init__(self, place: Device, op: Primitive, inputs: tuple[Node, ...], attrs: tuple[object, ...] | None,
                  scalars: tuple[Number, ...] | None, shape: tuple[int, ...], dtype: DType) -> None:
-        elsewhere.append(None)  # first: __del__ takes one out, however far we come
+        global elsewhere
+        elsewhere += [None]  # first: __del__ takes one out, however far we come. Not append(): a call looks for signals
         super().__init__(op, inputs, attrs, scalars, shape, dtype)
         self.device = place
 
     @undisturbed
-    def __del__(self, leave: Callable[[], object] = elsewhere.pop) -> None:
-        leave()
+    def __del__(self, elsewhere: list[None] = elsewhere) -> None:
+        del elsewhere[-1:]
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}@{self.device}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from facula import devices
 from facula.devices import CPU, device
 from facula.engine.targets.host import Processor
-from facula.engine.targets.protocol import Target
+from facula.engine.targets.protocol import Target, dropped, release_dropped
 
 PROCESSOR: Target = Processor()
 _made: dict[device, Target] = {CPU: PROCESSOR}
@@ -38,6 +38,8 @@ def unregister(kind: str) -> None:
 
 def target_of(place: device) -> Target:
     """The target of a device that has elements."""
+    if dropped:
+        release_dropped()
     found = _made.get(place)
     if found is None:
         make = _kinds.get(devices.kind_of(place.type))

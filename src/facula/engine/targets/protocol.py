@@ -22,6 +22,9 @@ from facula.dtypes import dtype
 from facula.engine.graph.node import Node, Primitive
 from facula.engine.runtime.buffer import ALIGN, Buffer
 from facula.engine.targets.usage import Usage
+from facula.undisturbed import undisturbed
+
+dropped: list[Memory] = []  # what nobody holds any more
 
 
 class Memory(Buffer):
@@ -51,8 +54,20 @@ class Memory(Buffer):
     def __array_interface__(self) -> dict[str, object]:
         raise TypeError(f"memory of device {self.target.device} cannot be read in place")
 
-    def __del__(self) -> None:
-        self.target.release(self)
+    @undisturbed
+    def __del__(self, dropped: list[Memory] = dropped) -> None:
+        """For `release_dropped`: what a signal handler raised in a target's own code would be lost in here."""
+        dropped += [self]
+
+
+def release_dropped() -> None:
+    """Tell the targets of memory that nobody holds any more. Asked before anything else is asked of a target."""
+    while dropped:
+        try:
+            memory = dropped.pop()
+        except IndexError:  # another thread's
+            break
+        memory.target.release(memory)
 
 
 class Pinned(Buffer):
@@ -107,7 +122,8 @@ class Target:
     device: device
 
     def allocate(self, nbytes: int, size_class: int = 0) -> Buffer:
-        """Uninitialised memory. OutOfMemoryError if there is none. (`size_class` is the processor's own affair.)"""
+        """Uninitialised memory. OutOfMemoryError if there is none, after `release_dropped`. (`size_class` is the
+        processor's own affair.)"""
         raise NotImplementedError
 
     def release(self, memory: Memory) -> None:

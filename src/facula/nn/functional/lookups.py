@@ -8,6 +8,7 @@ from typing import Any
 import facula
 from facula.errors import warn
 from facula.ops.registry import functional
+from facula.ops.view.value_views import reshape_value
 
 
 @functional(also=("bilinear",))
@@ -105,7 +106,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
             ones = facula.ones_like(indices)
             counts = facula.zeros(weight.size(0), dtype=indices.dtype).index_add(0, indices, ones)
             rows = _scale_gradient(rows, (1.0 / counts.index_select(0, indices)).to(rows.dtype).unsqueeze(1))
-    return rows.reshape(tuple(input.shape) + (weight.size(1),))
+    return reshape_value(rows, tuple(input.shape) + (weight.size(1),))
 
 
 def _check_bag(input: Any, weight: Any, offsets: Any, mode: str, scale_grad_by_freq: bool, sparse: bool,

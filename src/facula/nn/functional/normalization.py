@@ -14,6 +14,7 @@ from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.images import closed, opened
 from facula.ops.norm import normalization as ops
 from facula.ops.registry import functional
+from facula.ops.view.value_views import reshape_value
 
 
 def _widened(input: Any) -> Any:
@@ -209,7 +210,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     for n in input.shape[2:]:
         size *= n
     grouped = _widened(input).reshape(batch, num_groups, channels // num_groups * size)
-    result = _normalized(grouped, -1, eps).reshape(input.shape)
+    result = reshape_value(_normalized(grouped, -1, eps), input.shape)
     channel = (1, -1) + (1,) * (input.dim() - 2)
     if weight is not None:
         result = result * weight.reshape(channel)

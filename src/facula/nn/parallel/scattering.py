@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from facula._tensor.handle import Tensor
-from facula.autograd.modes import is_grad_enabled, set_grad_enabled
+from facula.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from facula.devices import device as Device
 from facula.utils._pytree import tree_flatten, tree_map
 
@@ -108,7 +108,7 @@ def parallel_apply(modules: Sequence[Any], inputs: Sequence[Any], kwargs_tup: Se
     grad = is_grad_enabled()
 
     def run(module: Any, given: Any, kwargs: dict[str, Any]) -> Any:
-        with set_grad_enabled(grad):  # the mode is each thread's own
+        with enable_grad() if grad else no_grad():  # the mode is each thread's own
             return module(*(given if isinstance(given, (list, tuple)) else (given,)), **kwargs)
 
     if len(modules) == 1:

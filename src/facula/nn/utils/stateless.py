@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import facula
 from facula.errors import warn
+from facula.undisturbed import PutBack
 
 __all__ = ["functional_call"]
 
@@ -36,9 +36,28 @@ def called(module: Any, values: Mapping[str, Any], args: Any, kwargs: dict[str, 
         return module(*args, **(kwargs or {}))
 
 
-@contextmanager
-def reparametrized(module: Any, values: Mapping[str, Any], tie_weights: bool, strict: bool) -> Iterator[None]:
+class reparametrized(PutBack):
     """While entered, the module and its parts have `values`. What they had comes back, whatever happens."""
+
+    def __init__(self, module: Any, values: Mapping[str, Any], tie_weights: bool, strict: bool) -> None:
+        self.places = _places(module, values, tie_weights, strict)
+        self.before = [(table, key, table.get(key, _nothing)) for table, key, _ in self.places]
+
+    def change(self) -> None:
+        for table, key, value in self.places:
+            table[key] = value
+
+    def put_back(self) -> None:
+        for table, key, value in self.before:
+            if value is _nothing:
+                table.pop(key, None)
+            else:
+                table[key] = value
+
+
+def _places(module: Any, values: Mapping[str, Any], tie_weights: bool,
+            strict: bool) -> list[tuple[dict[str, Any], str, Any]]:
+    """Where each value goes: a table, its key there, and the value."""
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     names = [name for name, _ in named]
     values = _tied(named, values) if tie_weights else dict(values)
@@ -51,18 +70,7 @@ def reparametrized(module: Any, values: Mapping[str, Any], tie_weights: bool, st
     for value in values.values():
         if not isinstance(value, facula.Tensor):
             raise TypeError(f"{value} is not an instance of torch.Tensor")
-    places = [(*_place(module, name), value) for name, value in values.items()]
-    before = [(table, key, table.get(key, _nothing)) for table, key, _ in places]
-    try:
-        for table, key, value in places:
-            table[key] = value
-        yield
-    finally:
-        for table, key, value in before:
-            if value is _nothing:
-                table.pop(key, None)
-            else:
-                table[key] = value
+    return [(*_place(module, name), value) for name, value in values.items()]
 
 
 _nothing = object()

@@ -9,6 +9,7 @@ from facula.ops.linalg.svd import svdvals
 from facula.ops.linalg.systems import inv_ex
 from facula.ops.reduce.norms import vector_norm
 from facula.ops.registry import op
+from facula.ops.view.value_views import owned
 
 
 def _top(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
@@ -36,13 +37,13 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
         if keepdim:
             for d in sorted((p, q)):
                 out = out.unsqueeze(d)
-        return out
+        return owned(out)
     if ord not in (1, -1, float("inf"), float("-inf")):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     over, along = (p, q) if ord in (1, -1) else (q, p)
     sums = A.abs().sum(over, keepdim=True)
     out = _top(sums, along, True) if ord > 0 else sums.amin(along, keepdim=True)
-    return out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q))
+    return owned(out if keepdim else out.squeeze(max(p, q)).squeeze(min(p, q)))
 
 
 @op(method=False, out=True, namespace="linalg")

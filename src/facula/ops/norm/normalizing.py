@@ -11,6 +11,7 @@ from facula.ops.create.creation import empty
 from facula.ops.elementwise.transcendental import rsqrt
 from facula.ops.images import closed, opened
 from facula.ops.registry import op
+from facula.ops.view.value_views import reshape_value
 
 Triple = tuple[Tensor, Tensor, Tensor]
 
@@ -57,10 +58,10 @@ def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     """Group normalization of N samples of C channels, the means and 1 / deviations (N, group)."""
     x = to_dtype(input, input.dtype.compute).reshape(N, group, C // group * HxW)
     out, mean, rstd = _normalized(x, (2,), eps)
-    out = _scaled(out.reshape(N, C, HxW), weight, bias, (1, C, 1))
+    out = _scaled(reshape_value(out, (N, C, HxW)), weight, bias, (1, C, 1))
     of = _statistics_in(input, weight, bias)
-    return (to_dtype(out.reshape(input.shape), input.dtype),
-            to_dtype(mean.reshape(N, group), of), to_dtype(rstd.reshape(N, group), of))
+    return (to_dtype(reshape_value(out, input.shape), input.dtype),
+            to_dtype(reshape_value(mean, (N, group)), of), to_dtype(reshape_value(rstd, (N, group)), of))
 
 
 @op(method=False)

@@ -25,7 +25,7 @@ from facula.ops.reduce.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
 from facula.ops.type_rules import CHOSEN, CHOSEN_WITH_PLACE
-from facula.ops.view.value_views import reshaped
+from facula.ops.view.value_views import owned, reshaped
 from facula.size import Size
 
 
@@ -231,11 +231,11 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
 @numpy_names
 def quantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *,
              interpolation: str = "linear") -> Tensor:
-    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
+    return owned(_quantile("quantile", input, q, dim, keepdim, interpolation, False))
 
 
 @op(out=True)
 @numpy_names
 def nanquantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *,
                 interpolation: str = "linear") -> Tensor:
-    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
+    return owned(_quantile("nanquantile", input, q, dim, keepdim, interpolation, True))

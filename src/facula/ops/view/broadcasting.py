@@ -19,6 +19,7 @@ from facula.ops.elementwise.pointwise import broadcast, sum_to
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.view.regions import Ints
 from facula.ops.view.reshaping import reshape
+from facula.ops.view.value_views import reshape_value
 from facula.ops.view.views import geometry, make_view
 
 _EXPAND = Rule("ExpandBackward0", lambda ctx, g: (sum_to(g, ctx.shapes[0]),))
@@ -138,4 +139,4 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     at = np.array(list(pick(range(input.shape[0]), r)), np.int64).reshape(-1, r)
     found = input.index_select(0, new(leaf(at.reshape(-1), (at.size,), int64)))
-    return reshape(found, at.shape)
+    return reshape_value(found, at.shape)

@@ -45,6 +45,11 @@ def reshape_value(t: Tensor, shape: tuple[int, ...], rule: Rule = UNSAFE_VIEW_RU
     return attach(out, rule, (t,))
 
 
+def owned(t: Tensor) -> Tensor:
+    """A view of what nobody else holds as a value of its own, laid out alike: `detach_` and others ask."""
+    return t if t._base is None else t.clone()  # type: ignore[attr-defined,no-any-return]
+
+
 def _permute_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
     dims = ctx.saved[0]
     inverse = [0] * len(dims)
