@@ -194,3 +194,22 @@ def test_no_class_is_ignored_where_targets_are_probabilities():
     with pytest.raises(RuntimeError, match="ignore_index cannot be specified when target contains probabilities"):
         facula.nn.functional.linear_cross_entropy(
             facula.ones(7, 5), facula.ones(4, 5), facula.ones(7, 4), ignore_index=2)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_sixteen_bits_are_rounded_once(reduction):
+    """Logits of some rows are never rounded to 16 bits: the loss is that of float32, rounded; gradients, too."""
+    rng = np.random.default_rng(4)
+    x, w, b = (facula.from_numpy(rng.standard_normal(s).astype(np.float32) * 3).bfloat16() for s in ((9, 8), (8, 8), (8,)))
+    t = facula.from_numpy(rng.integers(0, 8, 9))
+    found = []
+    for wide, options in ((False, facula.nn.LinearCrossEntropyOptions(batch_chunk_size=4)), (True, None)):
+        leaves = [(v.float() if wide else v.clone()).requires_grad_() for v in (x, w, b)]
+        loss = facula.nn.functional.linear_cross_entropy(leaves[0], leaves[1], t, linear_bias=leaves[2],
+                                                         reduction=reduction, options=options)
+        loss.sum().backward()
+        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for few, all_at_once in zip(*found, strict=True):
+        assert few.dtype is facula.bfloat16
+        near = all_at_once.bfloat16().float()
+        assert ((few.float() - near).abs() <= near.abs() / 128).all()  # the last bit, where float32 sums differ

@@ -33,8 +33,9 @@ def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_
     ignore_index   class that counts for nothing, of targets that are classes (None: -100)
     options        nn.LinearCrossEntropyOptions: the logits are made of a few rows of the input at a time and not
                    kept; the backward pass makes them again. A third more work, and memory for rows * C logits
-                   instead of several times N * C. Only for classes as targets, K = 0 and no smoothing: otherwise
-                   a UserWarning says so, and all logits are made
+                   instead of several times N * C. 16-bit floats are computed with in float32 (the weight is
+                   there once more), and the result is rounded. Only for classes as targets, K = 0 and no
+                   smoothing: otherwise a UserWarning says so, and all logits are made
 
     Returns a scalar, or with reduction 'none' a loss for each place. RuntimeError if shapes do not fit, or with
     an `ignore_index` for probabilities; IndexError if a target is no class.
@@ -106,8 +107,14 @@ def _chunked(input: Tensor, linear_weight: Tensor, target: Tensor, linear_bias: 
     if counts is not None:
         losses = facula.where(counts, losses, 0.0)
     if reduction == "none":
-        return losses.reshape(shape)
-    return losses.sum() if reduction == "sum" else _average(losses, factors)
+        result = losses.reshape(shape)
+    else:
+        result = losses.sum() if reduction == "sum" else _average(losses, factors)
+    return result.to(input.dtype)
+
+
+def _wide(of: Any) -> Any:
+    return float32 if of.category == FLOAT and of.itemsize < 4 else of
 
 
 class _Losses(Function):
@@ -122,11 +129,13 @@ class _Losses(Function):
                 acc_dtype: Any) -> Any:
         ctx.save_for_backward(input, weight, bias, target)
         ctx.rows, ctx.acc_dtype = rows, acc_dtype
+        wide = _wide(input.dtype)
         if not len(input):
-            return input.new_zeros(0)
+            return input.new_zeros(0, dtype=wide)
         losses = []
+        weight, bias = weight.to(wide), None if bias is None else bias.to(wide)
         for x, t in zip(input.split(rows), target.split(rows), strict=True):
-            losses.append(-pick(linear(x, weight, bias).log_softmax(1), t, 1))
+            losses.append(-pick(linear(x.to(wide), weight, bias).log_softmax(1), t, 1))
             flush()
         return facula.cat(losses)
 
@@ -134,22 +143,25 @@ class _Losses(Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         input, weight, bias, target = ctx.saved_tensors
         of_input, of_weight, of_bias = ctx.needs_input_grad[:3]
-        wide = ctx.acc_dtype or (float32 if input.dtype.category == FLOAT and input.dtype.itemsize < 4 else input.dtype)
+        wide = _wide(input.dtype)
+        summed = ctx.acc_dtype or wide
         inputs, weights, biases = [], None, None
+        w, b = weight.to(wide), None if bias is None else bias.to(wide)
         names = facula.arange(weight.shape[0])
         for x, t, g in zip(input.split(ctx.rows), target.split(ctx.rows), grads[0].split(ctx.rows), strict=True):
             right = names == t.unsqueeze(1)
-            slopes = (linear(x, weight, bias).softmax(1) - right.to(x.dtype)) * g.unsqueeze(1)
+            x = x.to(wide)
+            slopes = (linear(x, w, b).softmax(1) - right.to(wide)) * g.unsqueeze(1)
             if of_input:
-                inputs.append(slopes @ weight)
+                inputs.append((slopes @ w).to(input.dtype))
             if of_weight:
-                more = (slopes.t() @ x).to(wide)
+                more = (slopes.t() @ x).to(summed)
                 weights = more if weights is None else weights + more
             if of_bias:
-                more = slopes.sum(0, dtype=wide)
+                more = slopes.sum(0, dtype=summed)
                 biases = more if biases is None else biases + more
             more = None
             del slopes, right
             flush()
         return (facula.cat(inputs) if of_input else None, weights.to(weight.dtype) if weights is not None else None,
-                biases.to(weight.dtype) if biases is not None else None, None, None, None)
+                biases.to(bias.dtype) if biases is not None else None, None, None, None)
