@@ -111,7 +111,7 @@ globals().update({"float": float32, "int": int32, "bool": _importlib.import_modu
 # Of these the modules import `facula`.
 _ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization",
               "from_dlpack": "dlpack", "to_dlpack": "dlpack", "Stream": "_streams", "Event": "_streams",
-              "get_device_module": "_device_module", "_register_device_module": "_device_module",
+              "vmap": "func", "get_device_module": "_device_module", "_register_device_module": "_device_module",
               **dict.fromkeys(("SymBool", "SymFloat", "SymInt", "sym_float", "sym_fresh_size", "sym_int", "sym_ite",
                                "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "_sym_sqrt"),
                               "symbolic_numbers")}

@@ -109,3 +109,53 @@ def test_layers_with_a_sequence_that_is_all_padding(oracle, cls, training, norm_
     ours = found(facula)
     assert all(np.isfinite(a).all() for a in ours)
     close(ours, oracle(found, cls, training, norm_first))
+
+
+def test_a_mask_and_the_past():
+    q, k, v = (numbers(facula, 2, 2, 3, 4).mul(f).detach() for f in (1, 2, 3))
+    attend = facula.nn.functional.scaled_dot_product_attention
+    mask = facula.tensor([[True, False, True]])
+    both = attend(q, k, v, attn_mask=mask & facula.ones(3, 3, dtype=facula.bool).tril())
+    close([attend(q, k, v, attn_mask=mask, is_causal=True).numpy()], [both.numpy()])
+    added = facula.zeros(3, dtype=q.dtype).masked_fill(~mask[0], -math.inf)[None]
+    close([attend(q, k, v, attn_mask=added, is_causal=True).numpy()], [both.numpy()])
+    assert both[:, :, 1].tolist() == v[:, :, 0].tolist()
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"attn_mask": facula.ones(3, 3), "is_causal": True, "dropout_p": 0.5}, "should not be set when is_causal=True"),
+    ({"attn_mask": facula.ones(3, 3, dtype=facula.int32)}, "Expected attn_mask dtype to be bool or float .* int and"),
+    ({"attn_mask": facula.ones(3, 3, dtype=facula.float16)}, "c10::Half and"),
+    ({"attn_mask": facula.ones(2, 2, 3, 3).bool()}, r"output with shape \[2, 3, 3\] doesn't match the broadcast shape"),
+    ({"dropout_p": 1.5}, "between 0 and 1, but got 1.5"),
+    ({"query": facula.ones(4)}, "at least 2 dimensional"),
+    ({"key": facula.ones(2, 3, 4).double()}, "query.dtype: float key.dtype: double and value.dtype: float"),
+    ({"key": facula.ones(3, 3, 4), "enable_gqa": True}, "must divide the number of heads in query"),
+])
+def test_arguments_that_make_no_sense(change, words):
+    given = {name: facula.ones(2, 3, 4) for name in ("query", "key", "value")} | change
+    with pytest.raises(RuntimeError, match=words):
+        facula.nn.functional.scaled_dot_product_attention(**given)
+
+
+def test_paddings_of_another_shape():
+    x = facula.ones(3, 2, 4)
+    for shape, words in (((2, 4), r"shape\[1\] to be 3, but got 4"), ((3, 3), r"shape\[0\] to be 2, but got 3")):
+        with pytest.raises(AssertionError, match=words):
+            facula.nn.MultiheadAttention(4, 2)(x, x, x, key_padding_mask=facula.zeros(shape, dtype=facula.bool))
+
+
+def test_an_evaluated_encoder_gives_zeros_for_padding():
+    layer = facula.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    x, padding = facula.rand(2, 3, 4), facula.tensor([[False, False, True], [False, True, True]])
+    for norm in (None, facula.nn.LayerNorm(4)):
+        encoder = facula.nn.TransformerEncoder(layer, 2, norm).eval()
+        assert encoder(x, src_key_padding_mask=padding)[padding].abs().min() > 0  # it is being recorded
+        with facula.no_grad():
+            y = encoder(x, src_key_padding_mask=padding)
+            assert y[padding].tolist() == [[0.0] * 4] * 3
+            assert y[~padding].abs().min() > 0
+            encoder.enable_nested_tensor = False
+            z = encoder(x, src_key_padding_mask=padding)
+        assert z[padding].abs().min() > 0
+        close([y[~padding].numpy()], [z[~padding].numpy()])

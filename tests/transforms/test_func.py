@@ -239,7 +239,8 @@ def test_dims_and_trees(x):
 @pytest.mark.parametrize("function, arguments, error, words", [
     (lambda: vmap(lambda a: a), (), ValueError, "no inputs"),
     (lambda: vmap(lambda a: a, in_dims=2), (facula.ones(2, 3),), ValueError, "dimensionality 2"),
-    (lambda: vmap(lambda a: a, in_dims=None), (facula.ones(2),), ValueError, "at least one input"),
+    (lambda: vmap(lambda a: a, in_dims=None), (facula.ones(2),), ValueError, "expected `in_dims` to be int"),
+    (lambda: vmap(lambda a: a, in_dims=(None,)), (facula.ones(2),), ValueError, "at least one input"),
     (lambda: vmap(lambda a: a), (3.0,), ValueError, "cannot vmap over non-Tensor arguments"),
     (lambda: vmap(lambda a: 3), (facula.ones(2),), ValueError, "must only return Tensors"),
     (lambda: vmap(lambda a, b: a), (facula.ones(2), facula.ones(3)), ValueError, "same size"),
@@ -308,7 +309,7 @@ def test_detach_cuts_forward_mode(x, t):
 
 def test_jvp_checks(x, t):
     for arguments, error in (((x, t), RuntimeError), (((x,), (t[0],)), RuntimeError), (((x,), (t, t)), RuntimeError),
-                             (((x,), (t.float(),)), RuntimeError), (((x.long(),), (t.long(),)), ValueError)):
+                             (((x,), (t * 1j,)), RuntimeError), (((x.long(),), (t.long(),)), ValueError)):
         with pytest.raises(error):
             jvp(lambda x: x, *arguments)
     with pytest.raises(RuntimeError, match="independent"):

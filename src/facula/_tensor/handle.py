@@ -540,6 +540,9 @@ def refresh(t: Tensor) -> None:
     base = t._base
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
+    if t._grad_version < -1:
+        _refuse_stale(t, base)
+        return
     if base._rg and base._grad_fn is not None:
         place_of(t, grad_node(
             rules.as_strided if t.dtype is base.dtype else rules.retyped_view, (edge_of(base),),
@@ -547,6 +550,27 @@ def refresh(t: Tensor) -> None:
             (base.dtype,)))
         t._rg = True
     t._grad_version = t._storage.version
+
+
+def off_tape(version: int) -> int:
+    """`_grad_version` of a view that is made while nothing is recorded: it never follows its base's history."""
+    return -2 - 2 * version - mode.inference
+
+
+def _of_two_modes(t: Tensor, what: str) -> RuntimeError:
+    """A view was made off the tape, and `what` happens on it."""
+    made, block, now = ("inference mode", "inference_mode", "in normal mode") if t._grad_version & 1 else (
+        "no_grad mode", "no_grad", "with grad mode enabled")
+    return RuntimeError(f"A view was created in {made} and {what} modified inplace {now}. Given that this use case is "
+                        "ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
+                        f"and the inplace either both inside the {block} block (if you don't want the inplace to be "
+                        "tracked) or both outside (if you want the inplace to be tracked).")
+
+
+def _refuse_stale(t: Tensor, base: Tensor) -> None:
+    """A view from outside the tape, whose base has gone on since, has two histories."""
+    if mode.grad and base._rg and base._grad_fn is not None and -2 - t._grad_version >> 1 != t._storage.version:
+        raise _of_two_modes(t, "its base or another view of its base has been")
 
 
 def place_of(t: Tensor, step: GradNode, number: int = 0) -> None:
@@ -703,10 +727,14 @@ def onto_itself(t: Tensor, src: Tensor) -> bool:
 
 def refuse_leaf(t: Tensor) -> None:
     """RuntimeError if `t`, or what it is a view of, is a leaf that requires a gradient: for writes on the tape."""
-    if t._base is None:
+    base = t._base
+    if base is None:
         if t._rg and t._grad_fn is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-    elif t._base._rg and t._base._grad_fn is None:
+        return
+    if t._grad_version < -1:
+        raise _of_two_modes(t, "is being")
+    if base._grad_fn is None and (t._rg or base._rg):
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
@@ -734,10 +762,10 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
             and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
                            "memory location. Please clone() the tensor before performing the operation.")
-    history = mode.grad and (result._rg or t._rg)
+    base = t._base
+    history = mode.grad and (result._rg or t._rg or base is not None and base._rg)
     if history:
         refuse_leaf(t)
-    base = t._base
     if history and base is not None:
         order, retyped_view = dense_order(base.shape, strides_of(base)), t.dtype is not base.dtype
         if order is None or retyped_view and strides_of(base) != contiguous_strides(base.shape):

@@ -26,6 +26,7 @@ from facula._tensor.handle import (
 )
 from facula._tensor.layout import suggested
 from facula._tensor.outside import pin
+from facula.autograd.graph import mode
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine import recorder
@@ -81,7 +82,7 @@ def tolist(self: Tensor) -> Any:
 @method
 def numpy(self: Tensor, *, force: bool = False) -> Any:
     """The elements as a NumPy array that shares the memory. `force`: detach and copy as need be."""
-    if self._rg and not force:
+    if not force and mode.grad and self.requires_grad:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     if device_of(self) is not CPU:
         if force:

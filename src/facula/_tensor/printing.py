@@ -235,8 +235,12 @@ def tensor_repr(tensor: Any, *, tensor_contents: str | None = None) -> str:
             contents = format_array(_array(tensor), of, len(prefix))
     if needs_dtype:
         suffixes.append(f"dtype={of}")
-    if tensor.grad_fn is not None:
-        suffixes.append(f"grad_fn=<{_grad_name(tensor.grad_fn)}>")
+    try:
+        step = tensor.grad_fn
+    except RuntimeError:  # a view from outside the tape, whose base has gone on
+        step = "Invalid"
+    if step is not None:
+        suffixes.append(f"grad_fn=<{step if step == 'Invalid' else _grad_name(step)}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
     text = _append(prefix + contents, suffixes, len(prefix))

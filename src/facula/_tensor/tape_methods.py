@@ -77,9 +77,19 @@ def _is_leaf(self: Tensor) -> bool:
 
 
 def _get_requires_grad(self: Tensor) -> bool:
-    if self._base is not None:
-        refresh(self)
+    base = self._base
+    if base is None:
+        return self._rg
+    if self._grad_version < -1:  # made where nothing was recorded: its place is beside its base's
+        return self._rg or base._rg
+    refresh(self)
     return self._rg
+
+
+@method
+def _is_view(self: Tensor) -> bool:
+    """Does a gradient of this tensor go through another whose elements it shares?"""
+    return self._base is not None
 
 
 @method

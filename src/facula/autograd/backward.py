@@ -9,6 +9,7 @@ from weakref import ref
 
 from facula._tensor.handle import Tensor, device_of, edge_of, new, read
 from facula.autograd import replay
+from facula.autograd.edges import GradientEdge, edge_within
 from facula.autograd.graph import GradNode, mode
 from facula.autograd.modes import anomaly
 from facula.autograd.walk import Targets, accumulate, beside, edge_key, node_of, settle, walk
@@ -18,7 +19,8 @@ from facula.engine.graph.node import CONST, Node, elsewhere
 from facula.engine.moving import moved
 from facula.engine.realize import flush
 from facula.engine.recorder import pending
-from facula.ops.casting import constant
+from facula.errors import warn
+from facula.ops.casting import constant, to_dtype
 from facula.ops.listening import engine_call
 
 # ---- roots --------------------------------------------------------------------------------------------
@@ -28,7 +30,8 @@ def _sequence(x: Any) -> tuple[Any, ...]:
 
     return (
         (x,)
-        if x is None or isinstance(x, Tensor) or not isinstance(x, (tuple, list)) and not hasattr(x, "__iter__")
+        if x is None or isinstance(x, (Tensor, GradientEdge))
+        or not isinstance(x, (tuple, list)) and not hasattr(x, "__iter__")
         else tuple(x)
     )
 
@@ -47,6 +50,11 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
     roots = []
     for i, (t, g) in enumerate(zip(outputs, grads, strict=False)):
+        if isinstance(t, GradientEdge):
+            if g is None:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            roots.append((edge_within(t), g))
+            continue
         edge = edge_of(t)
         if g is None:
             if edge is not None:
@@ -69,6 +77,8 @@ def _roots(outputs: tuple[Any, ...], grads: Any) -> list[tuple[Any, Any]]:
             raise RuntimeError(f"invalid gradient at index {i} - expected device {t.device} but got {g.device}")
         if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+        if g.dtype is not t.dtype:
+            g = to_dtype(g, t.dtype)
         roots.append((edge, g))
     return roots
 
@@ -91,6 +101,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
                 "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
                 "Please only use `grad_tensors`."
             )
+        warn("`grad_variables` is deprecated. Use `grad_tensors` instead.", FutureWarning)
         grad_tensors = grad_variables
     roots = _scalar_root(tensors) if grad_tensors is None else None
     if roots is None:
@@ -110,6 +121,9 @@ def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, i
     inputs = _sequence(inputs)
     if not inputs:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    for t in inputs:
+        if isinstance(t, Tensor):
+            retain_grad(t)  # nothing for a leaf
     edges = _input_edges(inputs)
     targets = Targets([e for e, _ in roots], edges)
     settle(walk(roots, keep, create_graph, targets), create_graph, targets)
@@ -118,14 +132,14 @@ def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, i
     try:
         for t, edge in zip(inputs, edges, strict=False):
             g = targets.found.get(edge_key(edge))
-            if g is not None:
+            if g is not None and edge is t:  # what others retain is there already
                 accumulate(t, g)
     finally:
         mode.grad = before
 
 
 def _input_edges(inputs: tuple[Any, ...]) -> list[Any]:
-    edges = [edge_of(t) for t in inputs]
+    edges = [edge_within(t) if isinstance(t, GradientEdge) else edge_of(t) for t in inputs]
     if None in [e if e is None else 0 for e in edges]:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
     return edges
@@ -149,6 +163,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     allow_unused = materialize_grads if allow_unused is None else allow_unused
     outputs = _sequence(outputs)
     inputs = _sequence(inputs)
+    if not inputs:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     keep = create_graph if retain_graph is None else retain_graph
     if is_grads_batched:
         return _batched(outputs, inputs, _sequence(grad_outputs), keep, create_graph, allow_unused, materialize_grads)
@@ -178,6 +194,16 @@ def _detached(g: Any) -> Any:
 def _batched(outputs: tuple[Any, ...], inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...], keep: bool,
              create_graph: bool, allow_unused: bool, materialize_grads: bool) -> tuple[Any, ...]:
     from facula.ops.arrange.joining import stack
+    for i, (t, g) in enumerate(zip(outputs, grad_outputs, strict=False)):
+        if g is None:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        if g.shape[1:] != t.shape or not g.shape:
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch "
+                "dimension. The sizes of the remaining dimensions are expected to match the shape of corresponding "
+                f"output, but a mismatch was detected: grad_output[{i}] has a shape of {g.shape[1:]} and output[{i}] "
+                f"has a shape of {t.shape}. If you only want some tensors in `grad_output` to be considered batched, "
+                "consider using vmap.")
     count = next(len(g) for g in grad_outputs if g is not None)
     rows = [grad(outputs, inputs, tuple(None if g is None else g[k] for g in grad_outputs),
                  True if k < count - 1 else keep, create_graph, True, allow_unused, False, materialize_grads)

@@ -104,8 +104,9 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     targets = _differentiable(inputs)
     if not targets:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have "
+        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have "
                          "requires_grad=True.")
+    from facula.ops.create.conversion import tensor
     outputs = _tensors(func(*inputs))
     if not any(o.requires_grad for o in outputs):
         for target in targets:
@@ -119,8 +120,9 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
                 continue
             good, tape, wanted = _compare(output, target, numerical[j], atol, rtol)
             if not good:
-                return fail(f"Jacobian mismatch for output {j} with respect to input {i},\nnumerical:{wanted}\n"
-                            f"analytical:{tape}\n")
+                of_input, of_tape = (tensor(m.reshape(m.shape[0] * m.shape[1], -1).T) for m in (wanted, tape))
+                return fail(f"Jacobian mismatch for output {j} with respect to input {i},\nnumerical:{of_input}\n"
+                            f"analytical:{of_tape}\n")
             if check_grad_dtypes:
                 found, = grad(output, (target,), output.new_ones(output.shape), allow_unused=True)
                 if found is not None and found.dtype is not target.dtype:

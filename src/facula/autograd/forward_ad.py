@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-from facula._tensor.handle import Tensor
+from facula._tensor.handle import Tensor, read
 from facula.dtypes import FLOAT
 from facula.transforms.crossing import enter_dual, leave_dual
 from facula.transforms.forward import Forward
+from facula.transforms.levels import level_of
 from facula.undisturbed import undisturbed
 
 UnpackedDualTensor = namedtuple("UnpackedDualTensor", ["primal", "tangent"])
@@ -93,9 +94,12 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Tensor:
         raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original "
                            f"Tensor, this is not supported. Tensor is of size {list(tensor.shape)} while the given "
                            f"forward gradient is of size {list(tangent.shape)}.")
-    if tensor.dtype is not tangent.dtype:
+    if tangent.dtype.is_complex and not tensor.dtype.is_complex:
         raise RuntimeError(f"Expected tangent to have the dtype of primal, got {tangent.dtype} and {tensor.dtype}")
-    return enter_dual(tensor, tangent, _levels[-1])
+    if level_of(read(tensor)) is _levels[-1]:
+        raise RuntimeError("Making a dual Tensor based on a Tensor that already has a forward gradient at the same "
+                           "level 0 is not supported.")
+    return enter_dual(tensor, tangent if tensor.dtype is tangent.dtype else tangent.to(tensor.dtype), _levels[-1])
 
 
 def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:

@@ -173,7 +173,7 @@ class FunctionRule:
         out: list[Any] = []
         for i, g in enumerate(result):
             if g is not None and not ctx._inputs[i]:
-                raise RuntimeError(f"function {self.name} returned a gradient different from None at position {i + 1}, "
+                raise RuntimeError(f"function {self.name} returned a gradient different than None at position {i + 1}, "
                                    "but the corresponding forward input was not a Variable")
             if g is not None and not isinstance(g, Tensor):
                 raise RuntimeError(f"expected Variable or None (got {type(g).__name__})")
@@ -262,6 +262,9 @@ def _finish(cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], edges:
             outs: tuple[Any, ...], live: bool) -> list[Any]:
     """The results of `forward` as `apply` returns them: aliases made, history set, tensors saved."""
     results = list(outs)
+    if any(all(o is not d for o in outs) for d in ctx._dirty):
+        raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The "
+                           "inputs that are modified inplace must all be outputs of the Function.")
     for k, o in enumerate(outs):
         if not isinstance(o, Tensor):
             continue

@@ -17,9 +17,9 @@ def _as_tuple(x: Any, what: str, name: str) -> tuple[bool, tuple[Any, ...]]:
         items, many = (x,), False
     for i, t in enumerate(items):
         if not isinstance(t, Tensor):
-            where = f"value at index {i} has" if many else "given"
+            where = f"value at index {i}" if many else f"given {what}"
             raise TypeError(f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the {where} "
-                            f"type {type(t)}.")
+                            f"has type {type(t)}.")
     return many, items
 
 
@@ -36,6 +36,8 @@ def _result(x: tuple[Any, ...], many: bool, create_graph: bool) -> Any:
 def _grad(outputs: tuple[Any, ...], inputs: tuple[Any, ...], weights: Any, create_graph: bool, strict: bool,
           name: str) -> tuple[Any, ...]:
     """`grad`, with zeros for what does not depend; an error instead if `strict`."""
+    if strict:
+        _depends(outputs, name)
     pairs = [(o, None if weights is None else w) for o, w in
              zip(outputs, weights if weights is not None else (None,) * len(outputs), strict=False) if o.requires_grad]
     found: tuple[Any, ...] = (None,) * len(inputs)
@@ -48,6 +50,33 @@ def _grad(outputs: tuple[Any, ...], inputs: tuple[Any, ...], weights: Any, creat
     return tuple(t.new_zeros(t.shape) if g is None else g for g, t in zip(found, inputs, strict=False))
 
 
+def _depends(outputs: tuple[Any, ...], name: str) -> None:
+    """RuntimeError if one of the outputs of a user's function (or of its gradient, in `hessian`) is a constant."""
+    for k, o in enumerate(outputs):
+        if not o.requires_grad and name == "hessian's gradient":
+            raise RuntimeError("While computing the hessian, found that the jacobian of the user-provided function "
+                               f"with respect to input {k} is independent of the input. This is not allowed in strict "
+                               "mode. You should ensure that your function is twice differentiable and that the jacobian "
+                               "depends on the inputs (this would be violated by a linear function for example).")
+        if not o.requires_grad:
+            raise RuntimeError(f"Output {k} of the user-provided function does not require gradients. The outputs must "
+                               "be computed in a differentiable manner from the input when running in strict mode.")
+
+
+def _strategy(name: str, strategy: str, vectorize: bool, strict: bool) -> None:
+    """The arguments that say how a Jacobian is computed: here they do not, but must make sense."""
+    if strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function '
+                             'has more outputs than inputs, "forward-mode" tends to be more performant. Otherwise, '
+                             'prefer to use "reverse-mode".')
+    if strategy == "forward-mode" and not vectorize:
+        raise NotImplementedError("Computing Jacobian using forward-AD or forward-over-reverse Hessian is only "
+                                  "implemented for `vectorize=True`.")
+    if strict and vectorize:
+        raise RuntimeError(f"torch.autograd.functional.{name}: `strict=True` and `vectorized=True` are not supported "
+                           "together. Please either set `strict=False` or `vectorize=False`.")
+
+
 def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, strict: bool = False,
              vectorize: bool = False, strategy: str = "reverse-mode") -> Any:
     """The derivative of every element of `func(*inputs)` by every element of the inputs.
@@ -58,17 +87,24 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
         tensor([[2., 0.],
                 [0., 4.]])
     """
+    _strategy("jacobian", strategy, vectorize, strict)
+    return _jacobian(func, inputs, create_graph, strict, "jacobian")
+
+
+def _jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool, name: str) -> Any:
     from facula.ops.arrange.joining import stack
     with enable_grad():
         many_in, given = _as_tuple(inputs, "inputs", "jacobian")
         given = _fresh(given, create_graph)
         many_out, outputs = _as_tuple(func(*given), "outputs of the user-provided function", "jacobian")
+        if strict:
+            _depends(outputs, name)
         rows = []
         for o in outputs:
             columns: list[list[Any]] = [[] for _ in given]
             flat = o.reshape(-1)
             for k in range(flat.numel()):
-                found = _grad((flat[k],), given, None, create_graph, strict, "jacobian")
+                found = _grad((flat[k],), given, None, create_graph, strict, name)
                 for column, g in zip(columns, found, strict=False):
                     column.append(g)
             rows.append(
@@ -97,12 +133,13 @@ def _scalar(func: Callable[..., Any], given: tuple[Any, ...], name: str) -> Any:
 def hessian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, strict: bool = False,
             vectorize: bool = False, outer_jacobian_strategy: str = "reverse-mode") -> Any:
     """The second derivatives of a scalar function."""
+    _strategy("hessian", outer_jacobian_strategy, vectorize, strict)
     many, given = _as_tuple(inputs, "inputs", "hessian")
 
     def gradient(*x: Any) -> Any:
         return _grad((_scalar(func, x, "hessian"),), x, None, True, strict, "hessian")
 
-    found = jacobian(gradient, given, create_graph, strict)
+    found = _jacobian(gradient, given, create_graph, strict, "hessian's gradient")
     return found if many else found[0][0]
 
 

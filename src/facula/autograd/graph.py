@@ -7,10 +7,13 @@ a leaf, the leaf tensor itself.
 
 from __future__ import annotations
 
+import importlib
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
 
 from facula.engine.graph.node import elsewhere
 from facula.engine.threads import looking
@@ -29,6 +32,7 @@ restored_in: Any = None  # of one that is not row-major
 class _Mode(threading.local):
     grad = True
     inference = False
+    task: Any = None  # the backward pass under way, of those that call hooks: walk.Task
 
     def __init__(self) -> None:  # called in each thread that asks
         looking()
@@ -98,7 +102,7 @@ class GradNode:
             elif isinstance(e, GradNode):
                 out.append((e, 0))
             else:
-                out.append((AccumulateGrad(e), 0))
+                out.append((accumulator(e), 0))
         return tuple(out)
 
     @property
@@ -125,10 +129,12 @@ class GradNode:
 
 
 class AccumulateGrad:
-    """The end of the tape at a leaf: what `next_functions` shows of it."""
+    """The end of the tape at a leaf, as a step: `next_functions` leads there. One for each leaf, see `accumulator`."""
 
     def __init__(self, variable: Any) -> None:
         self.variable = variable
+        self.before: Any = OrderedDict()
+        self.after: Any = OrderedDict()
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
@@ -137,8 +143,37 @@ class AccumulateGrad:
     def next_functions(self) -> tuple[Any, ...]:
         return ()
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.__dict__.setdefault("_metadata", {})  # type: ignore[no-any-return]
+
+    def register_hook(self, hook: Callable[..., Any]) -> Any:
+        """`hook((), (gradient,))` runs after the gradient has been added to the leaf's."""
+        return self._keep(self.after, hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> Any:
+        """`hook((gradient,))` runs before, and may return another: a tuple of one."""
+        return self._keep(self.before, hook)
+
+    def _keep(self, hooks: Any, hook: Callable[..., Any]) -> Any:
+        own = self.variable.__dict__
+        own.setdefault("_post_accumulate_grad_hooks", OrderedDict())  # where `accumulate` looks first
+        own["_accumulate_grad"] = self
+        return _hang(hooks, hook)
+
     def __repr__(self) -> str:
         return f"<AccumulateGrad object at {id(self):#x}>"
+
+
+_ends: Any = WeakValueDictionary()  # by the leaf's id, which each of them keeps alive
+
+
+def accumulator(leaf: Any) -> AccumulateGrad:
+    """The step that a leaf is, the same as long as somebody holds it or it has hooks."""
+    end = _ends.get(id(leaf))
+    if end is None:
+        end = _ends[id(leaf)] = AccumulateGrad(leaf)
+    return end  # type: ignore[no-any-return]
 
 
 class Saved:
@@ -168,12 +203,13 @@ class Saved:
 
 
 def _register(node: GradNode, key: str, hook: Callable[..., Any]) -> Any:
-    from collections import OrderedDict
-
-    from facula.utils.hooks import RemovableHandle
     if node._cold is None:
         node._cold = {}
-    hooks = node._cold.setdefault(key, OrderedDict())
+    return _hang(node._cold.setdefault(key, OrderedDict()), hook)
+
+
+def _hang(hooks: Any, hook: Callable[..., Any]) -> Any:
+    from facula.utils.hooks import RemovableHandle  # here, or it would be loaded with the package
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
@@ -196,10 +232,38 @@ def grad_node(rule: Any, edges: tuple[Any, ...], saved: tuple[Any, ...], shapes:
 Node = GradNode  # torch's name
 
 
+_ELSEWHERE = ("GradientEdge", "allow_mutation_on_saved_tensors", "get_gradient_edge", "increment_version",
+              "register_multi_grad_hook")
+
+
+def __getattr__(name: str) -> Any:
+    """What stands on tensors is in edges.py, above this file."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("facula.autograd.edges"), name)
+
+
+class disable_saved_tensors_hooks:
+    """A context in which `saved_tensors_hooks` raise RuntimeError with this message."""
+
+    _messages: list[str] = []  # for all threads, as there are no such hooks in any
+
+    def __init__(self, error_message: str) -> None:
+        self.message = error_message
+
+    def __enter__(self) -> None:
+        self._messages.append(self.message)
+
+    def __exit__(self, *what: object) -> None:
+        self._messages.remove(self.message)
+
+
 class saved_tensors_hooks:
     """Not supported: Facula keeps values, not tensors."""
 
     def __init__(self, pack_hook: Callable[..., Any], unpack_hook: Callable[..., Any]) -> None:
+        if disable_saved_tensors_hooks._messages:
+            raise RuntimeError(disable_saved_tensors_hooks._messages[-1])
         raise NotImplementedError("facula: saved_tensors_hooks is not supported")
 
 

@@ -110,14 +110,14 @@ class no_grad(_Plain):
 
 
 class enable_grad(_Plain):
-    """Record operations, inside `no_grad` too."""
+    """Record operations, inside `no_grad` too, but not in inference mode."""
 
     __slots__ = ()
 
     @undisturbed
     def __enter__(self) -> None:
         self._before = mode.grad
-        mode.grad = True
+        mode.grad = not mode.inference
 
     @undisturbed
     def __exit__(self, *exc: object) -> None:
@@ -132,7 +132,7 @@ class set_grad_enabled(_Decorator):
     def __init__(self, mode: bool) -> None:
         self._before = _mode.grad
         self.mode = bool(mode)
-        _mode.grad = self.mode
+        _mode.grad = self.mode and not _mode.inference
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         mode.grad = self._before
@@ -143,7 +143,7 @@ class set_grad_enabled(_Decorator):
 
     @undisturbed
     def __enter__(self) -> None:
-        mode.grad = self.mode
+        mode.grad = self.mode and not mode.inference
 
     @undisturbed
     def __exit__(self, *exc: object) -> None:

@@ -85,6 +85,37 @@ class Targets:
         return useful
 
 
+class Task:
+    """A backward pass that is under way: which gradients it will compute."""
+
+    def __init__(self, roots: Sequence[Any], targets: Any, outer: Task | None) -> None:
+        self.roots = roots
+        self.targets = targets
+        self.outer = outer
+        self._reached: set[Any] | None = None
+
+    def comes_to(self, edge: Any) -> bool:
+        """Is there a way from the roots to this place, among those that the pass goes?"""
+        if self._reached is None:
+            self._reached = set()
+            useful = None if self.targets is None else self.targets.useful
+            stack = list(self.roots)
+            while stack:
+                e = stack.pop()
+                node = e[0] if type(e) is tuple else e
+                if node is None or id(node) in self._reached or isinstance(node, GradNode) and \
+                        useful is not None and node not in useful:
+                    continue
+                if not isinstance(node, GradNode):
+                    if self.targets is None or node in self.targets.wanted:
+                        self._reached.add(id(node))
+                    continue
+                self._reached.add(id(node))
+                if self.targets is None or node not in self.targets.ends:
+                    stack.extend(node.edges)
+        return id(edge[0] if type(edge) is tuple else edge) in self._reached
+
+
 def _seq(node: GradNode) -> int:
     return node.seq
 
@@ -199,14 +230,19 @@ def release(node: GradNode) -> None:
 
 
 def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targets: Targets | None) -> dict[Any, Any]:
-    """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to."""
+    """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to, for `settle`."""
     before = mode.grad
     mode.grad = create_graph
     outer = graph.a_walk_begins() if session.traced is not None else None
+    edges = [e for e, _ in roots]
+    mode.task = task = Task(edges, targets, mode.task)
     try:
         found = Walk(keep, targets)
-        found.run([e for e, _ in roots], [g for _, g in roots])
+        found.run(edges, [g for _, g in roots])
         return found.leaves
+    except BaseException:
+        mode.task = task.outer
+        raise
     finally:
         mode.grad = before
         if outer is not None:
@@ -228,12 +264,8 @@ def _tensor_hooks(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
 
 def _before_rule(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
     """The step's own pre-hooks."""
-    several = g if node.outputs != 1 else [g]
-    for hook in list(cold["pre"].values()):
-        changed = hook(tuple(several))
-        if changed is not None:
-            several = list(changed) if isinstance(changed, (tuple, list)) else [changed]
-    return several if node.outputs != 1 else several[0]
+    several = run_prehooks(cold["pre"], tuple(g) if node.outputs != 1 else (g,))
+    return list(several) if node.outputs != 1 else several[0]
 
 
 def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], g: Any) -> tuple[Any, ...]:
@@ -242,8 +274,32 @@ def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], 
     for hook in list(cold["post"].values()):
         changed = hook(results, given)
         if changed is not None:
-            results = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+            results = _as_many(hook, changed, results)
     return results
+
+
+def run_prehooks(hooks: Any, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Hooks that are given all the gradients a step is given, and may return others."""
+    for hook in list(hooks.values()):
+        changed = hook(grads)
+        if changed is not None:
+            grads = _as_many(hook, changed, grads)
+    return grads
+
+
+def _as_many(hook: Any, changed: Any, before: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a hook has returned in the place of `before`. There may be a None more for each number among a step's
+    operands, which PyTorch counts, too."""
+    if not isinstance(changed, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(changed).__name__}'")
+    if len(changed) < len(before) or any(extra is not None for extra in changed[len(before):]):
+        raise RuntimeError(f"hook '{_called(hook)}' has returned an incorrect number of values (got {len(changed)}, "
+                           f"but expected {len(before)})")
+    return changed[:len(before)]
+
+
+def _called(hook: Any) -> str:
+    return str(getattr(hook, "__name__", type(hook).__name__))
 
 
 def _gradient_from(answer: Any) -> None:
@@ -256,9 +312,11 @@ def run_hooks(hooks: Any, g: Any) -> Any:
         changed = hook(g)
         if changed is not None:
             _gradient_from(changed)
+            if changed.dtype is not g.dtype:
+                raise RuntimeError(f"hook '{_called(hook)}' has changed the type of value (was {g.type()} got "
+                                   f"{changed.type()})")
             if changed.shape != g.shape:
-                raise RuntimeError("hook '" + getattr(hook, "__name__", type(hook).__name__)
-                                   + "' has changed the size of value")
+                raise RuntimeError(f"hook '{_called(hook)}' has changed the size of value")
             g = changed
     return g
 
@@ -344,15 +402,24 @@ def accumulate(t: Any, g: Any) -> None:
         return
     if g.dtype is not t.dtype or g.shape != t.shape:
         g = _fitted(t, g)
+    hooks = t.__dict__.get("_post_accumulate_grad_hooks")
+    if hooks is None:
+        with turn():
+            _add(t, g)
+        return
+    end = t.__dict__.get("_accumulate_grad")  # the step that the leaf is, if it has hooks
+    if end is not None:
+        g, = run_prehooks(end.before, (g,))
     with turn():
         _add(t, g)
-    hooks = t.__dict__.get("_post_accumulate_grad_hooks")
-    if hooks:
-        for hook in list(hooks.values()):
-            answer = hook(t)
-            if answer is not None and answer is not t:
-                _gradient_from(answer)
-                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+    for hook in list(hooks.values()):
+        answer = hook(t)
+        if answer is not None and answer is not t:
+            _gradient_from(answer)
+            raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+    if end is not None:
+        for hook in list(end.after.values()):
+            hook((), (g,))
 
 
 def _add(t: Any, g: Any) -> None:
@@ -396,3 +463,5 @@ def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) 
                 targets.found[t] = _fitted(t, g)
     finally:
         mode.grad = before
+        if mode.task is not None:
+            mode.task = mode.task.outer

@@ -2,9 +2,10 @@
 
 from facula.func.gradients import grad, grad_and_value, vjp
 from facula.func.jacobians import hessian, jacfwd, jacrev
-from facula.func.modules import functional_call, stack_module_state
-from facula.func.tangents import jvp
+from facula.func.modules import functional_call, replace_all_batch_norm_modules_, stack_module_state
+from facula.func.tangents import jvp, linearize
 from facula.func.vectorized import vmap
+from facula.func.wrapping import debug_unwrap, functionalize
 
-__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "stack_module_state",
-           "vjp", "vmap"]
+__all__ = ["debug_unwrap", "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev",
+           "jvp", "linearize", "replace_all_batch_norm_modules_", "stack_module_state", "vjp", "vmap"]

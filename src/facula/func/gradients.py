@@ -11,17 +11,20 @@ from facula.autograd.backward import grad as gradients_of
 from facula.autograd.graph import GradNode
 from facula.autograd.modes import enable_grad
 from facula.dtypes import FLOAT
-from facula.func.trees import leaves, mapped, rebuilt
+from facula.func.trees import leaves, mapped, numbered, only_tensors, rebuilt, with_aux
 from facula.transforms.crossing import zeros_of
 from facula.transforms.levels import const
+from facula.utils._pytree import tree_structure
 
 
 def _inner(x: Any) -> Any:
     """A tensor to differentiate by: the same value, with the history that an outer transform follows."""
     if not isinstance(x, Tensor):
-        return x
-    t = x.view_as(x) if x.requires_grad else new(read(x))
-    if not t.requires_grad and t.dtype.category >= FLOAT:
+        raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
+    if x.dtype.category < FLOAT:
+        raise RuntimeError("only Tensors of floating point dtype can require gradients")
+    t = x.view_as(x) if edge_of(x) is not None else new(read(x))
+    if not t.requires_grad:
         t.requires_grad_()
     return t
 
@@ -64,15 +67,17 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         result = func(*inner)
         aux = None
         if has_aux:
-            result, aux = result
+            result, aux = with_aux("vjp(f, *primals)", result)
         outs, by = leaves(result), leaves(inner)
+        only_tensors("vjp(f, *primals): expected f(*primals)", outs)
         outer = _leads_out(outs, by)
 
-    def back(cotangents: Any) -> Any:
+    def back(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         given = leaves(cotangents)
-        if len(given) != len(outs):
-            raise RuntimeError(f"Expected pytree structure of cotangents to be the same as the output of the function: "
-                               f"{len(given)} and {len(outs)} tensors")
+        if tree_structure(cotangents) != tree_structure(result):
+            raise RuntimeError("Expected pytree structure of cotangents to be the same as pytree structure of outputs "
+                               f"to the function. cotangents: {tree_structure(cotangents)}, primal output: "
+                               f"{tree_structure(result)}")
         again = outer or any(isinstance(c, Tensor) and c.requires_grad for c in given)
         return rebuilt(inner, _gradients(outs, by, given, again))
 
@@ -102,23 +107,22 @@ def grad_and_value(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
 
     @functools.wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+        numbers = numbered(argnums, len(args))
         given = list(args)
         for n in numbers:
-            if not -len(args) <= n < len(args):
-                raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
             given[n] = mapped(_inner, args[n])
         with enable_grad():
             out = func(*given, **kwargs)
         aux = None
         if has_aux:
-            out, aux = out
+            out, aux = with_aux("grad_and_value(f)(*args)", out)
         if not isinstance(out, Tensor):
-            raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a tensor, got "
-                               f"{type(out).__name__}")
+            raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(out)}")
         if out.shape:
-            raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got tensor with "
-                               f"{len(out.shape)} dims. Maybe you meant to use the vjp or jacrev APIs instead?")
+            raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with "
+                               f"{len(out.shape)} dims. Maybe you wanted to use the vjp or jacrev APIs instead?")
+        if out.dtype.is_complex:
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {out.dtype}")
         trees = tuple([given[n] for n in numbers])
         by = leaves(trees)
         outer = _leads_out([out], by)

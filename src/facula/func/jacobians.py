@@ -9,7 +9,7 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.func.gradients import vjp
 from facula.func.tangents import jvp
-from facula.func.trees import leaves, mapped, rebuilt
+from facula.func.trees import leaves, mapped, numbered, rebuilt
 from facula.func.vectorized import vmap
 from facula.transforms.crossing import zeros_of
 
@@ -47,8 +47,12 @@ def jacfwd(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux
 
     @functools.wraps(func)
     def jacobian(*args: Any) -> Any:
+        numbered(argnums, len(args))
         by = _named(args, argnums)
         flat = leaves(by)
+        for x in flat:
+            if not isinstance(x, Tensor):
+                raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
         columns = []
         aux: Any = None
         shape: Any = None
@@ -68,9 +72,10 @@ def jacfwd(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux
     return jacobian
 
 
-def jacrev(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def jacrev(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False, *,
+           chunk_size: int | None = None) -> Callable[..., Any]:
     """The Jacobian by argument number `argnums` (or several), one `vjp` for each element of the result, in one
-    `vmap`.
+    `vmap`, or `chunk_size` of them at a time.
 
     Shapes are those of `jacfwd`.
 
@@ -81,8 +86,13 @@ def jacrev(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux
                 [0., 4.]])
     """
 
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+
     @functools.wraps(func)
     def jacobian(*args: Any) -> Any:
+        numbered(argnums, len(args))
+
         def of_one(by: Any) -> Any:
             return func(*_replaced(args, argnums, by))
         out, back, *rest = vjp(of_one, _named(args, argnums), has_aux=has_aux)
@@ -91,7 +101,7 @@ def jacrev(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux
         for k, o in enumerate(outs):
             def pull(v: Any, k: int = k) -> Any:
                 return back(rebuilt(out, [v if i == k else zeros_of(other) for i, other in enumerate(outs)]))[0]
-            found = vmap(pull)(_basis(o))
+            found = vmap(pull, chunk_size=chunk_size)(_basis(o))
             rows.append(rebuilt(found, [t.reshape(*o.shape, *t.shape[1:]) for t in leaves(found)]))
         found = rebuilt(out, rows)
         return (found, rest[0]) if has_aux else found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import facula
+from facula.nn.modules.batchnorm import _BatchNorm
 from facula.nn.utils.stateless import called
 
 
@@ -37,7 +38,7 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
         if not all(isinstance(one, dict) for one in parameter_and_buffer_dicts):
             raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
         names = [name for one in parameter_and_buffer_dicts for name in one]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if repeated:
             raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
         values = {name: value for one in parameter_and_buffer_dicts for name, value in one.items()}
@@ -77,3 +78,21 @@ def _stacked(name: str, tensors: list[Any]) -> Any:
     if any(t.requires_grad != wanted for t in tensors):
         raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad")
     return facula.stack(tensors).detach().requires_grad_(wanted)
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Have every batch norm in a module compute with the numbers of its batch alone, in place, so that `vmap` may run
+    it: running statistics, which it would write, are taken away. Returns `root`.
+
+    Example:
+        >>> import facula
+        >>> facula.func.replace_all_batch_norm_modules_(facula.nn.BatchNorm1d(3)).running_mean is None
+        True
+    """
+    for module in root.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean = None
+            module.running_var = None
+            module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root

@@ -38,16 +38,17 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomne
 
     @functools.wraps(func)
     def vectorized(*args: Any, **kwargs: Any) -> Any:
-        if isinstance(in_dims, list):
-            raise ValueError(f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>): expected `in_dims` to be int "
-                             f"or a (potentially nested) tuple matching the structure of inputs, got: {type(in_dims)}.")
+        call = f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>)"
+        if not isinstance(in_dims, (int, tuple)):
+            raise ValueError(f"{call}: expected `in_dims` to be int or a (potentially nested) tuple matching the "
+                             f"structure of inputs, got: {type(in_dims)}.")
         tree = (args, kwargs)
-        dims = spread(in_dims, args, "in_dims") + [0] * len(leaves(kwargs))
-        given = leaves(tree)
-        if not given:
+        if not args:
             raise ValueError(f"vmap({_name(func)})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you "
                              "are trying to vmap over a function with no inputs. The latter is unsupported.")
-        dims = [_wrapped(d, x, func) for d, x in zip(dims, given, strict=True)]
+        dims = spread(in_dims, args, call) + [0] * len(leaves(kwargs))
+        given = leaves(tree)
+        dims = [_wrapped(d, x, call) for d, x in zip(dims, given, strict=True)]
         size = _size(dims, given, func)
         step = chunk_size or size
         if step >= size:
@@ -61,11 +62,11 @@ def _name(func: Any) -> str:
     return getattr(func, "__name__", None) or repr(func)
 
 
-def _wrapped(dim: Any, x: Any, func: Any) -> int | None:
+def _wrapped(dim: Any, x: Any, call: str) -> int | None:
     """A checked dimension, counted from the front."""
     if dim is None:
         return None
-    start = f"vmap({_name(func)}, in_dims=...)(<inputs>): "
+    start = f"{call}: "
     if not isinstance(dim, int):
         raise ValueError(f"{start}Got in_dim={dim} for an input but in_dim must be either an integer dimension or "
                          "None.")
@@ -75,7 +76,7 @@ def _wrapped(dim: Any, x: Any, func: Any) -> int | None:
     rank = len(x.shape)
     if not -rank <= dim < rank:
         raise ValueError(f"{start}Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {rank} "
-                         f"so expected in_dim to satisfy {-rank} <= in_dim < {rank}.")
+                         f"so expected in_dim to satisfy -{rank} <= in_dim < {rank}.")
     return dim % rank
 
 
@@ -94,15 +95,30 @@ def _call(func: Any, tree: Any, given: list[Any], dims: list[int | None], size: 
     with Batch(size, randomness) as level:
         inner = [x if d is None else enter_batch(x.movedim(d, 0) if d else x, level)
                  for d, x in zip(dims, given, strict=True)]
+        entered = [read(x) if isinstance(x, Tensor) else None for x in inner]
         args, kwargs = rebuilt(tree, inner)
         result = func(*args, **kwargs)
+        for d, x, own, node in zip(dims, given, inner, entered, strict=True):
+            if d is not None and read(own) is not node:  # `func` has written its argument in place
+                x.movedim(d, 0).copy_(leave_batch(own, level))
         return rebuilt(result, [_out(x, d, level, func)
-                                for x, d in zip(leaves(result), spread(out_dims, result, "out_dims"), strict=True)])
+                                for x, d in zip(leaves(result), _places(out_dims, result, func), strict=True)])
+
+
+def _places(out_dims: Any, result: Any, func: Any) -> list[Any]:
+    """For each tensor of a result where its hidden dimension goes."""
+    call = f"vmap({_name(func)}, ..., out_dims={out_dims})(<inputs>)"
+    if isinstance(out_dims, int) or out_dims is None:
+        return [out_dims] * len(leaves(result))
+    # `out_dims=(0,)` is also what stands for a function of one result
+    alone = isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(result, Tensor)
+    return spread(out_dims[0] if alone else out_dims, result, call, "out_dims", "outputs")
 
 
 def _out(x: Any, dim: Any, level: Batch, func: Any) -> Any:
     if not isinstance(x, Tensor):
-        raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(x)}.")
+        raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(x)}. "
+                         "Did you mean to set out_dims= to None for output?")
     if dim is None:
         if level_of(read(x)) is level:
             raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` can not return a BatchedTensor when out_dim "
@@ -123,7 +139,7 @@ def _in_chunks(func: Any, tree: Any, given: list[Any], dims: list[int | None], s
         n = min(step, size - start)
         part = [x if d is None else x.narrow(d, start, n) for d, x in zip(dims, given, strict=True)]
         found.append(_call(func, tree, part, dims, n, out_dims, randomness))
-    places = spread(out_dims, found[0], "out_dims")
+    places = _places(out_dims, found[0], func)
     columns = zip(*map(leaves, found), strict=True)
     return rebuilt(found[0], [column[0] if d is None else cat(list(column), d)
                               for column, d in zip(columns, places, strict=True)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import facula
 from facula._tensor.handle import lay, layout_of
+from facula.dtypes import CPP_NAMES
 from facula.ops.arrange.padding import pad
 from facula.ops.product.linear import linear
 from facula.ops.registry import functional
@@ -22,7 +23,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
 
     Args:
         attn_mask: bool (False: may not attend) or added to the scores; anything that broadcasts to (*, L, S).
-        is_causal: position i attends to positions up to i; without `attn_mask`.
+        is_causal: position i attends to positions up to i. Together with `attn_mask` for (N, H, L, E) without dropout
+            alone: then both must allow it.
         scale: 1 / sqrt(E) by default.
         enable_gqa: repeat the heads (dimension -3) of key and value to as many as query has.
 
@@ -30,42 +32,71 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
 
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
-    if is_causal and attn_mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: Explicit attn_mask should not be set when "
-                           "is_causal=True")
-    if not query.dtype is key.dtype is value.dtype:
-        raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
-                           f"query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead.")
+    _check_attention(query, key, value, attn_mask, dropout_p, is_causal)
     if scale is None:
         scale = 1.0 / math.sqrt(query.size(-1)) if query.size(-1) else math.inf
     if enable_gqa:
-        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
-        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+        heads = query.size(-3)
+        if heads % key.size(-3) or heads % value.size(-3):
+            raise RuntimeError("Number of heads in key and value must divide the number of heads in query")
+        key = key.repeat_interleave(heads // key.size(-3), -3)
+        value = value.repeat_interleave(heads // value.size(-3), -3)
     of = query.dtype
-    heads = query, key, value
+    given = query, key, value
     if of.compute is not of:  # one rounding, of the result: as PyTorch
         query, key, value = query.float(), key.float(), value.float()
     scores = (query * scale) @ key.transpose(-2, -1)
     nothing = None
     if is_causal:
         allowed = facula.ones((query.size(-2), key.size(-2)), dtype=facula.bool, device=query.device).tril()
-        scores = scores.masked_fill(~allowed, -math.inf)
-    elif attn_mask is not None:
+        if attn_mask is not None:
+            attn_mask = attn_mask & allowed if attn_mask.dtype is facula.bool else attn_mask.masked_fill(
+                ~allowed, -math.inf)
+        else:
+            scores = scores.masked_fill(~allowed, -math.inf)
+    if attn_mask is not None:
+        shape = scores.shape
         if attn_mask.dtype is facula.bool:
             scores = scores.masked_fill(~attn_mask, -math.inf)
             nothing = ~attn_mask.any(-1, keepdim=True)
         else:
             scores = scores + attn_mask
             nothing = _nothing(attn_mask)
+        if scores.shape != shape:
+            raise RuntimeError(f"output with shape {list(shape)} doesn't match the broadcast shape "
+                               f"{list(scores.shape)}")
     weights = _weights(scores, nothing)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     out = (weights @ value).to(of)
-    given = heads[0]
-    if given._storage is not None and out.shape == given.shape and len(out.shape) == 4 and dropout_p == 0.0 \
-            and all(t.stride(-1) == 1 for t in heads):
-        lay(out, layout_of(given))  # so that heads are joined without a copy
+    first = given[0]
+    if first._storage is not None and out.shape == first.shape and len(out.shape) == 4 and dropout_p == 0.0 \
+            and all(t.stride(-1) == 1 for t in given):
+        lay(out, layout_of(first))  # so that heads are joined without a copy
     return out
+
+
+def _check_attention(query: Any, key: Any, value: Any, mask: Any, dropout_p: float, is_causal: bool) -> None:
+    """RuntimeError where `scaled_dot_product_attention` cannot make sense of its arguments."""
+    if not query.dtype is key.dtype is value.dtype:
+        raise RuntimeError("Expected query, key, and value to have the same dtype, but got query.dtype: "
+                           f"{_spelled(query)} key.dtype: {_spelled(key)} and value.dtype: {_spelled(value)} instead.")
+    if query.dim() < 2 or key.dim() < 2 or value.dim() < 2:
+        raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
+                           f"{query.dim()} key.dim: {key.dim()} and value.dim: {value.dim()} instead.")
+    if not 0.0 <= dropout_p <= 1.0:
+        raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")
+    if mask is None:
+        return
+    if mask.dtype not in (facula.bool, facula.float32, query.dtype):
+        raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got "
+                           f"attn_mask.dtype: {_spelled(mask)} and  query.dtype: {_spelled(query)} instead.")
+    if is_causal and (query.dim() != 4 or mask.dim() not in (2, 4) or dropout_p or query.size(-1) != value.size(-1)):
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+
+
+def _spelled(t: Any) -> str:
+    return CPP_NAMES[t.dtype.name]
 
 
 def _nothing(mask: Any) -> Any:
@@ -152,7 +183,8 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     length, batch, width = query.shape
     if is_causal and attn_mask is None:
-        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+        raise RuntimeError("Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
+                           "`generate_square_subsequent_mask` to create this mask.")
     if width != embed_dim_to_check:
         raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}")
     head = width // num_heads
@@ -168,6 +200,10 @@ def multi_head_attention_forward(
     if attn_mask is not None:
         attn_mask = _fitted_mask(_float_mask(attn_mask, "attn_mask", q.dtype), length, key.size(0), batch,
                                  num_heads)
+    if key_padding_mask is not None and tuple(key_padding_mask.shape) != (batch, key.size(0)):
+        wrong = 0 if key_padding_mask.size(0) != batch else 1
+        raise AssertionError(f"Expected key_padded_mask.shape[{wrong}] to be {(batch, key.size(0))[wrong]}, but got "
+                             f"{key_padding_mask.size(wrong)}")
     key_padding_mask = _float_mask(key_padding_mask, "key_padding_mask", q.dtype)
 
     added = 0  # keys beyond the given ones: masks grow by as much

@@ -165,7 +165,21 @@ class TransformerEncoder(Module):
         out = src
         for layer in self.layers:
             out = layer(out, src_mask=mask, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
+        if src_key_padding_mask is not None and mask is None and self._leaves_out_padding(src, src_key_padding_mask):
+            out = out.masked_fill(src_key_padding_mask.unsqueeze(-1), 0.0)
         return out if self.norm is None else self.norm(out)
+
+
+    def _leaves_out_padding(self, src: Any, padding: Any) -> bool:
+        """Is this what PyTorch computes of the sequences without their padding? Then the padding's results are 0."""
+        first = self.layers[0] if len(self.layers) else None
+        return (self.enable_nested_tensor and isinstance(first, TransformerEncoderLayer) and src.dim() == 3
+                and not self.training and not first.norm_first and first.self_attn.batch_first
+                and first.self_attn.in_proj_bias is not None and first.self_attn.num_heads % 2 == 0
+                and first.activation in (F.relu, F.gelu) and padding.dtype is facula.bool
+                and not (facula.is_grad_enabled() and (src.requires_grad or any(
+                    p.requires_grad for p in self.parameters())))
+                and (not self.mask_check or not bool((padding[:, :-1] & ~padding[:, 1:]).any())))
 
 
 class TransformerDecoder(Module):

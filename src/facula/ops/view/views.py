@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, attach, rules
-from facula.autograd.graph import Rule
+from facula._tensor.handle import Tensor, alias, attach, off_tape, rules
+from facula.autograd.graph import Rule, mode
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides
 from facula.ops.view.regions import Ints, region_view_backward
@@ -21,11 +21,13 @@ def make_view(t: Tensor, shape: Ints, strides: Ints, offset: int, rule: Rule,
               saved: tuple[Any, ...] = (), of: dtype | None = None) -> Tensor:
     """An alias of `t`, on the tape."""
     out = alias(t, shape, strides, offset, of)
-    if t._rg or t._base is not None:
-        attach(out, rule, (t,), saved)
     base = t._base
     out._base = t if base is None else base
     out._grad_version = out._storage.version
+    if t._rg or base is not None:
+        if not mode.grad or base is not None and t._grad_version < -1:
+            out._grad_version = off_tape(out._grad_version)
+        attach(out, rule, (t,), saved)
     return out
 
 
