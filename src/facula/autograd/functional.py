@@ -56,8 +56,8 @@ def _depends(outputs: tuple[Any, ...], name: str) -> None:
         if not o.requires_grad and name == "hessian's gradient":
             raise RuntimeError("While computing the hessian, found that the jacobian of the user-provided function "
                                f"with respect to input {k} is independent of the input. This is not allowed in strict "
-                               "mode. You should ensure that your function is twice differentiable and that the jacobian "
-                               "depends on the inputs (this would be violated by a linear function for example).")
+                               "mode. You should ensure that your function is twice differentiable and that the "
+                               "jacobian depends on the inputs (a linear function would violate this).")
         if not o.requires_grad:
             raise RuntimeError(f"Output {k} of the user-provided function does not require gradients. The outputs must "
                                "be computed in a differentiable manner from the input when running in strict mode.")
