@@ -200,7 +200,8 @@ def test_no_class_is_ignored_where_targets_are_probabilities():
 def test_sixteen_bits_are_rounded_once(reduction):
     """Logits of some rows are never rounded to 16 bits: the loss is that of float32, rounded; gradients, too."""
     rng = np.random.default_rng(4)
-    x, w, b = (facula.from_numpy(rng.standard_normal(s).astype(np.float32) * 3).bfloat16() for s in ((9, 8), (8, 8), (8,)))
+    x, w, b = (facula.from_numpy(rng.standard_normal(s).astype(np.float32) * 3).bfloat16()
+               for s in ((9, 8), (8, 8), (8,)))
     t = facula.from_numpy(rng.integers(0, 8, 9))
     found = []
     for wide, options in ((False, facula.nn.LinearCrossEntropyOptions(batch_chunk_size=4)), (True, None)):
