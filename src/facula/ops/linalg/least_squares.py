@@ -121,10 +121,12 @@ def _lstsq_backward(ctx: Any, gx: Tensor | None) -> tuple[Tensor | None, Tensor 
 
 
 def _residuals_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    a, gap, x = ctx.saved
+    a, b, x, gap = ctx.saved
     if not g.shape or not x.shape or 0 in g.shape:
         (m, n), (of, to) = ctx.shapes, ctx.dtypes
         return new(constant(0, m, of)), new(constant(0, n, to))
+    if mode.grad:  # this gradient is to be differentiated: the gap depends on all three
+        gap = product(a, x) - b
     # the solution's own change does not count: the residual is least there
     twice = row_of(g.to(gap.dtype)) * gap * 2
     return sum_to(times_adjoint(twice, x), ctx.shapes[0]), sum_to(-twice, ctx.shapes[1])
@@ -170,7 +172,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     if m > n and driver in ("gels", "gelsd", "gelss") and bool((value_of(read(rank)) == n).all()):
         gap = product(a, solution) - b
         residuals = (gap.abs() if gap.dtype.is_complex else gap).square().sum(-2)
-    attach(residuals, _RESIDUALS, (A, right), (A, gap, solution))
+    attach(residuals, _RESIDUALS, (A, right), (A, right, x, gap))
     if not vector:
         _part_of_columns(x, max(m, n))
     empty = tensor_of(np.zeros(0), A.dtype.to_real())
