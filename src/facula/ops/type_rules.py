@@ -42,7 +42,7 @@ def _first(given: Given) -> Any:
     return next(iter(given.values()))
 
 
-def _floating(of: dtype) -> dtype:
+def floating(of: dtype) -> dtype:
     return of if of.category >= FLOAT else defaults.get_default_dtype()
 
 
@@ -72,14 +72,14 @@ def _truth(operands: list[Any]) -> dtype:
 
 
 SAME = elementwise("the dtype of the first", lambda x: x[0].dtype, 1)
-FLOATING = elementwise("that, integers as the default float", lambda x: _floating(x[0].dtype), 1)
+FLOATING = elementwise("that, integers as the default float", lambda x: floating(x[0].dtype), 1)
 MODULUS = elementwise("that, complex numbers as real ones", lambda x: x[0].dtype.to_real(), 1)
 TRUTH_OF_ONE = elementwise("truth values", _truth, 1)
 TRUTH = elementwise("truth values of two", _truth)
 PROMOTED = elementwise("the promoted dtype", _promoted)
-PROMOTED_FLOATING = elementwise("that, integers as the default float", lambda x: _floating(_promoted(x)))
+PROMOTED_FLOATING = elementwise("that, integers as the default float", lambda x: floating(_promoted(x)))
 SQUARE = elementwise("promoted with a whole number", lambda x: result_dtype((x[0], 2)), 1)
-ANGLE = elementwise("real, integers as the default float", lambda x: _floating(x[0].dtype).to_real(), 1)
+ANGLE = elementwise("real, integers as the default float", lambda x: floating(x[0].dtype).to_real(), 1)
 DOUBLE = elementwise("double precision", lambda x: complex128 if _promoted(x).is_complex else float64)
 PROMOTED_OF_THREE = elementwise("the promoted dtype of three", _promoted, 3)
 
@@ -87,7 +87,7 @@ PROMOTED_OF_THREE = elementwise("the promoted dtype of three", _promoted, 3)
 def _quotient(given: Given) -> Typed:
     """Integers give floats, unless the quotient is rounded."""
     shape, of = PROMOTED(given)
-    return shape, of if given.get("rounding_mode") else _floating(of)
+    return shape, of if given.get("rounding_mode") else floating(of)
 
 
 QUOTIENT = TypeRule("a quotient", _quotient)
@@ -122,7 +122,7 @@ SUMMED = reduced("a sum: integers as int64", _summed)
 REDUCED = reduced("reduced, in its dtype or the one that is asked for", _asked)
 MAGNITUDE = reduced("reduced, complex numbers to real ones", lambda given: _asked(given).to_real())
 TRUTH_REDUCED = reduced("truth of all", lambda given: uint8 if _first(given).dtype is uint8 else bool_)
-LOG_SUMMED = reduced("reduced, integers as the default float", lambda given: _floating(_asked(given)))
+LOG_SUMMED = reduced("reduced, integers as the default float", lambda given: floating(_asked(given)))
 POSITIONS = reduced("positions", lambda given: int64)
 SPREADS = TypeRule("spread and mean, reduced", lambda given: ((_kept(given), _asked(given).to_real()),
                                                               (_kept(given), _asked(given))))

@@ -10,9 +10,12 @@ from facula.ops.elementwise import activations as _ops
 from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.registry import functional
 from facula.ops.severing import leaned
+from facula.ops.type_rules import SAME
 
-for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink, _ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
+for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink):
     functional(_same)
+for _same in (_ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
+    functional(_same, types=SAME)
 
 
 @functional

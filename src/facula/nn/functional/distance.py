@@ -60,6 +60,4 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
 @functional
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norm distances of all pairs of rows of (N, D): (N * (N - 1) / 2)."""
-    rows = input.size(0)
-    index = facula.triu_indices(rows, rows, 1, device=input.device)
-    return facula.norm(input.index_select(0, index[0]) - input.index_select(0, index[1]), p, dim=-1)
+    return facula.pdist(input, p)

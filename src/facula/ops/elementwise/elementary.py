@@ -33,6 +33,7 @@ from facula.ops.promotion import result_dtype
 from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.return_types import result_type
 from facula.ops.severing import severed
+from facula.ops.sized_types import COORDINATES, PLACES, POWERS, SLOPES
 from facula.ops.type_rules import ANGLE, DOUBLE, MANTISSA, PROMOTED, PROMOTED_FLOATING, SAME, TRUTH_OF_ONE
 from facula.ops.view import (
     copying,  # noqa: F401  (forms of theirs are replaced here)
@@ -188,7 +189,7 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge: int) -> Tensor:
     return cat([first, inside, last], dim)
 
 
-@op(method=False)
+@op(method=False, types=SLOPES)
 def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
     """The slope along each of the dimensions, from differences; `spacing` in numbers or coordinates."""
     if edge_order not in (1, 2):
@@ -210,7 +211,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
 
 # ---- others -----------------------------------------------------------------------------------------------
 
-@op(method=False)
+@op(method=False, types=POWERS)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of each element of a vector, the highest first unless `increasing`."""
     if len(x.shape) != 1:
@@ -224,7 +225,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     return stack([x ** k for k in powers], -1)
 
 
-@op(method=False)
+@op(method=False, types=COORDINATES)
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
@@ -239,7 +240,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     return tuple([new(leaf(np.array(a, np.int64), a.shape, int64)) for a in found])
 
 
-@op(out=True)
+@op(out=True, types=PLACES)
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
     if is_meta(input):

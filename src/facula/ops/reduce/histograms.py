@@ -15,6 +15,7 @@ from facula.ops.arguments import check_tensor
 from facula.ops.create.conversion import from_array, host_array
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
+from facula.ops.sized_types import BINS, GRID
 from facula.ops.type_rules import COUNTS
 
 
@@ -147,7 +148,7 @@ def _refuse(input: Tensor, searched: bool) -> None:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{DTYPE_NAMES[of.name]}'")
 
 
-@op
+@op(types=BINS)
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """How many elements are in each bin, and the edges of the bins."""
     check_tensor(input, "histogram")
@@ -160,7 +161,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
         from_array(_counted(values, edges, weight, density), input.dtype), from_array(edges[0], input.dtype))
 
 
-@op(method=False)
+@op(method=False, types=GRID)
 def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """Counts over a grid of points (..., n), and the edges along each of the n dimensions."""
     check_tensor(input, "histogramdd")

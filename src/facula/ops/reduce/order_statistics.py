@@ -24,6 +24,7 @@ from facula.ops.reduce.extrema import AT, EVEN
 from facula.ops.reduce.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.return_types import result_type
+from facula.ops.sized_types import QUANTILES
 from facula.ops.type_rules import CHOSEN, CHOSEN_WITH_PLACE
 from facula.ops.view.value_views import owned, reshaped
 from facula.size import Size
@@ -227,14 +228,14 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
     return out.reshape((m, *target) if levels.shape else target)
 
 
-@op(out=True)
+@op(out=True, types=QUANTILES)
 @numpy_names
 def quantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *,
              interpolation: str = "linear") -> Tensor:
     return owned(_quantile("quantile", input, q, dim, keepdim, interpolation, False))
 
 
-@op(out=True)
+@op(out=True, types=QUANTILES)
 @numpy_names
 def nanquantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *,
                 interpolation: str = "linear") -> Tensor:

@@ -32,6 +32,7 @@ from facula.ops.index.gathering import along_rule
 from facula.ops.reduce.reduction_nodes import coordinate, mask, mask_zero
 from facula.ops.registry import DTYPE_NAMES, alias_of, op
 from facula.ops.return_types import result_type
+from facula.ops.sized_types import DIFFERENCES, RUNNING_TRAPEZOID, TRAPEZOID
 from facula.ops.type_rules import ALONG, SCANNED, SCANNED_WITH_PLACE
 
 
@@ -215,7 +216,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return attach(out, _LCSE, (x,), (x, out, d))
 
 
-@op(out=True)
+@op(out=True, types=DIFFERENCES)
 @numpy_names
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     check_tensor(input, "diff")
@@ -250,7 +251,7 @@ def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float
     return pair, x.narrow(e, min(1, x.shape[e]), k) - x.narrow(e, 0, k), d
 
 
-@op(method=False)
+@op(method=False, types=TRAPEZOID)
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     if y.dtype is bool_:
         raise RuntimeError("trapezoid: received a bool input for `y`, but bool is not supported")
@@ -263,7 +264,7 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
     return (pair * step).sum(d) / 2.0
 
 
-@op(method=False)
+@op(method=False, types=RUNNING_TRAPEZOID)
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     if y.dtype is bool_:
         raise RuntimeError("cumulative_trapezoid: received a bool input for `y`, but bool is not supported")

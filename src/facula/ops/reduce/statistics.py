@@ -31,6 +31,7 @@ from facula.ops.reduce.reduction_nodes import (
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 from facula.ops.severing import severed
+from facula.ops.sized_types import COVARIANCE, DISTANCES, PAIRS
 from facula.ops.type_rules import MAGNITUDE, SPREADS
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -147,7 +148,7 @@ std_mean = _spread_op("std", True, True)
 # ---- covariance -------------------------------------------------------------------------------------------
 
 
-@op
+@op(types=COVARIANCE)
 def cov(input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     check_tensor(input, "cov")
     rank = len(input.shape)
@@ -209,7 +210,7 @@ def _check_weights(name: str, w: Tensor, n: int) -> None:
     require(w, lambda x: x >= 0, RuntimeError, f"cov(): {name} cannot be negative")
 
 
-@op
+@op(types=COVARIANCE)
 def corrcoef(input: Tensor) -> Tensor:
     check_tensor(input, "corrcoef")
     if len(input.shape) > 2:
@@ -225,7 +226,7 @@ def corrcoef(input: Tensor) -> Tensor:
     return c if c.dtype.is_complex else c.clamp(-1, 1)
 
 
-@op(method=False)
+@op(method=False, types=DISTANCES)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
           compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     if len(x1.shape) < 2 or len(x2.shape) < 2:
@@ -248,8 +249,15 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0,
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
-@op(method=False)
+@op(method=False, types=PAIRS)
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm distances of all pairs of rows of (N, D): (N * (N - 1) / 2)."""
+    if len(input.shape) != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {len(input.shape)}D")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
     n = input.shape[0]
     i, j = np.triu_indices(n, 1)
     a = index_select(input, 0, from_array(i, int64))
