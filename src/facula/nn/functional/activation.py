@@ -15,7 +15,7 @@ from facula.ops.type_rules import SAME
 for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink):
     functional(_same)
 for _same in (_ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
-    functional(_same, types=SAME)
+    functional(types=SAME)(_same)
 
 
 @functional
