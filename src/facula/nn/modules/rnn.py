@@ -11,87 +11,29 @@ from facula.errors import warn
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ..recurrent import sequence, unrolled
+from ..recurrent.cells import GATES
 from ..utils.rnn import PackedSequence
 from ._printing import options_text
 from .module import Module
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
-
-
-# ---- one step -----------------------------------------------------------------------------------------------
-
-def _rnn_step(activation: Any, x: Any, h: Any, w: Any, b: Any) -> Any:
-    """`x` is the input's part of the gates, biases included; `h` a tuple of states."""
-    return (activation(x + F.linear(h[0], w)),)
-
-
-def _gru_step(x: Any, h: Any, w: Any, b: Any) -> Any:
-    xr, xz, xn = x.chunk(3, -1)
-    hr, hz, hn = F.linear(h[0], w, b).chunk(3, -1)
-    r, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
-    n = (xn + r * hn).tanh()
-    return (n + z * (h[0] - n),)
-
-
-def _lstm_step(x: Any, h: Any, w: Any, b: Any, project: Any = None) -> Any:
-    i, f, g, o = (x + F.linear(h[0], w)).chunk(4, -1)
-    c = f.sigmoid() * h[1] + i.sigmoid() * g.tanh()
-    out = o.sigmoid() * c.tanh()
-    return (out if project is None else F.linear(out, project)), c
-
-
-def _input_part(mode: str, x: Any, w: Any, b: Any, b_hidden: Any) -> Any:
-    """The gates' part that does not wait for the state. A GRU's hidden bias belongs inside its reset gate."""
-    if b is not None and mode != "GRU":
-        b = b + b_hidden
-    return F.linear(x, w, b)
-
-
-def _step(mode: str, x: Any, h: Any, w: Any, b: Any, project: Any) -> Any:
-    if mode == "LSTM":
-        return _lstm_step(x, h, w, b, project)
-    if mode == "GRU":
-        return _gru_step(x, h, w, b)
-    return _rnn_step(facula.tanh if mode == "RNN_TANH" else facula.relu, x, h, w, b)
-
-
 def _run(mode: str, x: Any, state: Any, w: Any, b: Any, project: Any, reverse: bool) -> tuple[Any, Any]:
     """One layer in one direction over x (T, N, gates): outputs (T, N, H) and the last state."""
-    outputs = []
-    steps = list(x.unbind(0))
-    for part in reversed(steps) if reverse else steps:
-        state = _step(mode, part, state, w, b, project)
-        outputs.append(state[0])
-    if reverse:
-        outputs.reverse()
-    return facula.stack(outputs), state
+    steps, count, gates = x.shape
+    if not sequence.takes(x, state, w, project, steps):
+        return unrolled.run(mode, x, state, w, b, project, reverse)
+    out, state = sequence.run(mode, x.reshape(steps * count, gates), [count] * steps, state, w, b, reverse)
+    return out.reshape(steps, count, out.shape[1]), state
 
 
 def _run_packed(mode: str, x: Any, sizes: list[int], state: Any, w: Any, b: Any, project: Any,
                 reverse: bool) -> tuple[Any, Any]:
-    """The same over the steps of a packed sequence: fewer and fewer sequences are still running."""
-    steps = list(x.split(sizes))
-    outputs: list[Any] = [None] * len(steps)
-    done: list[Any] = []  # states of sequences that have ended, the longest last
-    if reverse:
-        now = tuple([s[:sizes[-1]] for s in state])
-        for k in range(len(steps) - 1, -1, -1):
-            if sizes[k] > now[0].shape[0]:  # shorter sequences start here
-                now = tuple([facula.cat([a, s[a.shape[0]:sizes[k]]]) for a, s in zip(now, state, strict=True)])
-            now = _step(mode, steps[k], now, w, b, project)
-            outputs[k] = now[0]
-        return facula.cat(outputs), now
-    now = state
-    for k, part in enumerate(steps):
-        if sizes[k] < now[0].shape[0]:
-            done.append(tuple([s[sizes[k]:] for s in now]))
-            now = tuple([s[:sizes[k]] for s in now])
-        now = _step(mode, part, now, w, b, project)
-        outputs[k] = now[0]
-    ends = [now, *reversed(done)]
-    return facula.cat(outputs), tuple([facula.cat([e[i] for e in ends]) for i in range(len(now))])
+    """The same over the steps of a packed sequence."""
+    if not sequence.takes(x, state, w, project, len(sizes)):
+        return unrolled.run_packed(mode, x, sizes, state, w, b, project, reverse)
+    return sequence.run(mode, x, sizes, state, w, b, reverse)
 
 
 # ---- whole sequences ----------------------------------------------------------------------------------------
@@ -132,7 +74,7 @@ class RNNBase(Module):
             raise ValueError("proj_size should be a positive integer or zero to disable projections")
         if proj_size >= hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
-        if mode not in _GATES:
+        if mode not in GATES:
             raise ValueError(f"Unrecognized RNN mode: {mode}")
         self.mode = mode
         self.input_size = input_size
@@ -145,7 +87,7 @@ class RNNBase(Module):
         self.proj_size = proj_size
         directions = 2 if bidirectional else 1
         out = proj_size or hidden_size
-        gates = _GATES[mode] * hidden_size
+        gates = GATES[mode] * hidden_size
         self._flat_weights_names: list[str] = []
         self._all_weights: list[list[str]] = []
         for layer in range(num_layers):
@@ -219,7 +161,7 @@ class RNNBase(Module):
                 weights = dict(zip([n.split("_l")[0] for n in self._all_weights[place]],
                                    [getattr(self, n) for n in self._all_weights[place]], strict=True))
                 b, b_hidden = weights.get("bias_ih"), weights.get("bias_hh")
-                part = _input_part(self.mode, x, weights["weight_ih"], b, b_hidden)
+                part = unrolled.input_part(self.mode, x, weights["weight_ih"], b, b_hidden)
                 start = tuple([s[place] for s in states])
                 rest = weights["weight_hh"], b_hidden, weights.get("weight_hr"), direction == 1
                 if sizes is None:
@@ -375,8 +317,8 @@ class RNNCellBase(Module):
                 if state.size(1) != self.hidden_size:
                     raise RuntimeError(f"hidden{k} has inconsistent hidden_size: got {state.size(1)}, expected "
                                        f"{self.hidden_size}")
-        part = _input_part(mode, x, self.weight_ih, self.bias_ih, self.bias_hh)
-        found = _step(mode, part, tuple(states), self.weight_hh, self.bias_hh, None)
+        part = unrolled.input_part(mode, x, self.weight_ih, self.bias_ih, self.bias_hh)
+        found = unrolled.step(mode, part, tuple(states), self.weight_hh, self.bias_hh, None)
         return found if batched else tuple([s.squeeze(0) for s in found])
 
 

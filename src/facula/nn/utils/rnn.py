@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import facula
 
 __all__ = ["PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence",
@@ -96,6 +98,16 @@ class PackedSequence(_Packed):
         return bool(self.data.is_cuda)
 
 
+def _packing(counts: list[int], steps: int, batch: int, batch_first: bool) -> tuple[list[int], Any]:
+    """How many of the sequences, whose lengths are `counts` (decreasing), reach each step; and where the elements of
+    the packed sequence are among the `steps` times `batch` of the padded one."""
+    lengths = np.array(counts)
+    sizes = (lengths[None, :] > np.arange(counts[0])[:, None]).sum(1)
+    step = np.repeat(np.arange(counts[0]), sizes)
+    which = np.arange(len(step)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return sizes.tolist(), facula.from_numpy(which * steps + step if batch_first else step * batch + which)
+
+
 def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
                          enforce_sorted: bool = True) -> PackedSequence:
     """Pack (L, B, *), or (B, L, *), of which only `lengths` (B) elements of each sequence count.
@@ -115,11 +127,10 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
         lengths, order = facula.sort(lengths, descending=True, stable=True)
         input = input.index_select(0 if batch_first else 1, order)
     counts = lengths.tolist()
-    if batch_first:
-        input = input.transpose(0, 1)
-    if len(counts) != input.size(1):
+    batch, steps = input.shape[:2] if batch_first else input.shape[1::-1]
+    if len(counts) != batch:
         raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(counts)} (batch_size="
-                           f"{input.size(1)})")
+                           f"{batch})")
     if not counts or min(counts) <= 0:
         raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that "
                            "is <= 0")
@@ -127,8 +138,10 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
         raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You "
                            "can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep "
                            "this requirement if you do not need ONNX exportability.")
-    sizes = [sum(n > step for n in counts) for step in range(counts[0])]
-    data = facula.cat([input[step, :size] for step, size in enumerate(sizes)])
+    if counts[0] > steps:
+        raise RuntimeError(f"Expected every length to be at most the {steps} steps of the input, got {counts[0]}")
+    sizes, places = _packing(counts, steps, batch, batch_first)
+    data = input.reshape(steps * batch, *input.shape[2:]).index_select(0, places.to(input.device))
     return PackedSequence(data, facula.tensor(sizes, device="cpu"), order)  # type: ignore[no-any-return]
 
 
@@ -142,15 +155,13 @@ def pad_packed_sequence(sequence: Any, batch_first: bool = False, padding_value:
             raise ValueError("Expected total_length to be at least the length of the longest sequence in input, but "
                              f"got total_length={total_length} and max sequence length being {longest}")
         longest = total_length
-    steps = []
-    for part in sequence.data.split(sizes):
-        missing = sizes[0] - part.size(0)
-        if missing:
-            part = facula.cat([part, part.new_full((missing, *part.shape[1:]), padding_value)])
-        steps.append(part)
-    steps += [steps[0].new_full(steps[0].shape, padding_value)] * (longest - len(steps))
-    padded = facula.stack(steps, 1 if batch_first else 0)
-    lengths = facula.tensor([sum(size > k for size in sizes) for k in range(sizes[0])], device="cpu")
+    counts = [sum(size > k for size in sizes) for k in range(sizes[0])]
+    _, places = _packing(counts, longest, sizes[0], batch_first)
+    data = sequence.data
+    shape = (sizes[0], longest) if batch_first else (longest, sizes[0])
+    flat = data.new_full((longest * sizes[0], *data.shape[1:]), padding_value)
+    padded = flat.index_copy(0, places.to(data.device), data).reshape(*shape, *data.shape[1:])
+    lengths = facula.tensor(counts, device="cpu")
     if sequence.unsorted_indices is not None:
         back = sequence.unsorted_indices
         return padded.index_select(0 if batch_first else 1, back), lengths[back]

@@ -1,0 +1,148 @@
+"""The time steps of a recurrent layer, one after the other, on the host: routines that a CALL names.
+
+A step is a program (`cells.py`), made once for a number of running sequences. Sequences are packed: `sizes` (T,) says
+how many are running at each step, fewer and fewer; rows of one step lie together, so a step reads and writes parts of
+the arrays where they lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula.dtypes import dtype, float32, float64
+from facula.engine import realize
+from facula.engine.graph.node import Node
+from facula.engine.runtime import interpreter
+from facula.engine.runtime.buffer import Buffer
+from facula.engine.runtime.routines import Array, register
+from facula.engine.session import session
+from facula.engine.targets import PROCESSOR
+from facula.engine.trace.work import Work
+
+from .cells import Body, backward, forward
+
+
+class _Step:
+    """A program of a step, and which of the memory that a step has it reads."""
+
+    __slots__ = ("program", "work", "leaves", "outputs", "weight", "used")
+
+    def __init__(self, body: Body) -> None:
+        self.work: Work = body.work()
+        self.program = realize.plan_of(PROCESSOR, self.work, frozenset())
+        self.leaves = [body.leaves.index(leaf) for leaf in self.work.leaves]
+        self.outputs = [body.outputs.index(node) for node in self.work.outputs]
+        self.used = True
+        self.weight = 2000 + 400 * len(self.work.order) + (self.program.weight if self.program is not None else 0)
+
+    def run(self, leaves: list[_Rows], outputs: list[_Rows], start: int, rows: int) -> None:
+        read = [leaves[k].at(start, rows) for k in self.leaves]
+        written = [outputs[k].at(start, rows) for k in self.outputs]
+        if self.program is not None:
+            self.program.run(read, self.work.numbers, written)
+            return
+        values: dict[Node, Any] = {leaf: memory.array(leaf.shape, leaf.dtype)
+                                   for leaf, memory in zip(self.work.leaves, read, strict=True)}
+        for node in self.work.numbers_at:
+            if node not in values and not node.inputs:  # a constant
+                values[node] = interpreter.compute(node, [])
+        for node in self.work.order:
+            values[node] = interpreter.compute(node, [values[i] for i in node.inputs])
+        for node, memory in zip(self.work.outputs, written, strict=True):
+            memory.array(node.shape, node.dtype)[...] = values[node]
+
+
+class _Rows:
+    """An array of which each step has its rows (`moves`), the first rows, or, of what is one for all steps, everything."""
+
+    __slots__ = ("array", "ptr", "step", "moves")
+
+    def __init__(self, array: Array, moves: bool = False) -> None:
+        self.array = array
+        self.ptr = array.__array_interface__["data"][0]
+        self.step = array.strides[0] if array.ndim else 0
+        self.moves = moves
+
+    def at(self, start: int, rows: int) -> Buffer:
+        buffer = _blank(Buffer)
+        buffer.owner = self.array
+        buffer.size_class = 0
+        buffer.ptr = self.ptr + start * self.step if self.moves else self.ptr
+        buffer.nbytes = rows * self.step if self.moves else self.array.nbytes
+        return buffer
+
+
+_blank = object.__new__
+
+
+def _step(way: Any, mode: str, rows: int, width: int, of: dtype, *more: bool) -> _Step:
+    key = ("recurrent", way, mode, rows, width, of, *more)
+    found = session.seen.get(key)
+    if found is None:
+        found = _Step(way(mode, rows, width, of, *more))
+        session.seen.keep(key, found)
+    found.used = True
+    return found  # type: ignore[no-any-return]
+
+
+def _order(sizes: Array, reverse: bool) -> list[tuple[int, int]]:
+    """(where a step's rows start, how many they are), in the order in which the steps run."""
+    ends = np.cumsum(sizes).tolist()
+    steps = [(end - rows, rows) for end, rows in zip(ends, sizes.tolist(), strict=True)]
+    return steps[::-1] if reverse else steps
+
+
+def _dtype(array: Array) -> dtype:
+    return float64 if array.dtype == np.float64 else float32
+
+
+@register("recurrence")
+def _recurrence(x: Array, w: Array, sizes: Array, *more: Any) -> tuple[Array, ...]:
+    """x (N, gates), w (gates, width), sizes (T,), states before (B, width) each, [the hidden bias]; then the attributes
+    mode, reverse. Gives out (N, width), the states after, h before each step (N, width), then what backward needs."""
+    *arrays, mode, reverse = more
+    of, width = _dtype(x), w.shape[1]
+    states = [np.array(s, order="C") for s in arrays[:2 if mode == "LSTM" else 1]]
+    bias = arrays[len(states):]
+    out, before = np.empty((len(x), width), x.dtype), np.empty((len(x), width), x.dtype)
+    leaves = [_Rows(x, True), _Rows(w), *map(_Rows, states), *map(_Rows, bias)]
+    outputs, kept = [_Rows(out, True)], [before]
+    if mode == "LSTM":
+        cells, z = np.empty_like(states[1]), np.empty_like(x)
+        outputs += [_Rows(cells), _Rows(z, True)]
+        kept += [z, np.empty_like(before)]
+    elif mode == "GRU":
+        kept.append(np.empty_like(x))
+        outputs.append(_Rows(kept[1], True))
+    for start, rows in _order(sizes, reverse):
+        end = start + rows
+        before[start:end] = states[0][:rows]
+        if mode == "LSTM":
+            kept[2][start:end] = states[1][:rows]
+        _step(forward, mode, rows, width, of, bool(bias)).run(leaves, outputs, start, rows)
+        states[0][:rows] = out[start:end]
+        if mode == "LSTM":
+            states[1][:rows] = cells[:rows]
+    return out, *states, *kept
+
+
+@register("recurrence_backward")
+def _recurrence_backward(w: Array, sizes: Array, *more: Any) -> tuple[Array, ...]:
+    """w, sizes; the gradients of out (N, width) and of the states after (B, width) each; h before (N, width), what was
+    kept; then the attributes mode, reverse. Gives the gradients of the states before, of x, GRU: of z."""
+    g, *arrays, mode, reverse = more
+    of, width = _dtype(w), w.shape[1]
+    count = 2 if mode == "LSTM" else 1
+    states = [np.array(s, order="C") for s in arrays[:count]]
+    kept = arrays[count:]
+    leaves = [_Rows(g, True), *map(_Rows, states), _Rows(w), *[_Rows(a, True) for a in kept]]
+    scratch = [np.empty_like(s) for s in states]
+    found = [np.empty((len(g), len(w)), w.dtype) for _ in range(2 if mode == "GRU" else 1)]
+    outputs = [*map(_Rows, scratch), *[_Rows(a, True) for a in found]]
+    for start, rows in reversed(_order(sizes, reverse)):
+        _step(backward, mode, rows, width, of).run(leaves, outputs, start, rows)
+        for state, new in zip(states, scratch, strict=True):
+            state[:rows] = new[:rows]
+    return *states, *found
