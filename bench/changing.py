@@ -47,7 +47,7 @@ def ragged(draw):
     optimizer = facula.optim.SGD(net.parameters(), lr=1e-3)
 
     def step(fixed):
-        lengths = [18] * 8 if fixed else [draw.randint(5, 40) for _ in range(8)]
+        lengths = [36, 30, 25, 22, 18, 14, 9, 6] if fixed else [draw.randint(5, 40) for _ in range(8)]
         longest = max(lengths)
         mask = facula.zeros(8, longest, dtype=facula.bool)
         for k, n in enumerate(lengths):

@@ -158,6 +158,9 @@ THRESHOLDS: dict[str, Threshold] = {
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
     "new_graphs": Threshold(2, 0, "graphs never seen before, in a row, after which such are run in pieces"),
     "piece_sights": Threshold(8, 1, "runs of such a piece, in pieces of its own, before it is compiled"),
+    "arranged_graphs": Threshold(8, 1, "graphs never seen before that begin with writes of what is at hand, after "
+                                 "which such writes are done at the call"),
+    "arranged_bytes": Threshold(1 << 16, 0, "bytes of what is written to, up to which that is so"),
     "large_nodes": Threshold(1024, 2, "nodes from which a graph is run in pieces the first time"),
     "whole_nodes": Threshold(16, 2, "nodes below which a graph is compiled as a whole, however new it is"),
     "kept_bytes": Threshold(64 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),

@@ -4,6 +4,7 @@ from facula.engine.pieces import Novelty, novelty
 from facula.engine.session import Session, session
 from facula.engine.targets import template
 from facula.engine.trace import structure
+from facula.engine.trace.arranged import Arranged, arranged
 from facula.engine.trace.kept import Kept
 
 
@@ -15,5 +16,8 @@ def nothing_seen(monkeypatch):
     monkeypatch.setattr(session, "plans", fresh.plans)
     for name in ("seen", "operations", "streak"):
         monkeypatch.setattr(novelty, name, getattr(new, name))
+    first = Arranged()
+    for name in Arranged.__slots__:
+        monkeypatch.setattr(arranged, name, getattr(first, name))
     monkeypatch.setattr(template, "known", Kept(template.known.most, template.known.few))
     monkeypatch.setattr(structure, "credits", {})

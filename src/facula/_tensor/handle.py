@@ -29,6 +29,7 @@ from facula.devices import CPU, device
 from facula.devices import META as META_DEVICE
 from facula.dtypes import FLOAT, dtype, float32
 from facula.engine import moving, recorder
+from facula.engine.arranging import written
 from facula.engine.cpython import liveness
 from facula.engine.cpython.liveness import getrefcount
 from facula.engine.graph.node import (
@@ -36,7 +37,6 @@ from facula.engine.graph.node import (
     CONST,
     META,
     VIEW,
-    WRITE,
     Node,
     contiguous_strides,
     elsewhere,
@@ -447,7 +447,7 @@ def assign(t: Tensor, node: Node, alone: bool = False) -> None:
         # the base's old node must not be held here any longer than needed: then the write is in place
         t._cached = None
         t._seen = -1
-        storage.node = record(WRITE, (base, node), (t._strides,), (t._offset,), base.shape, base.dtype)
+        storage.node = written(base, node, t._strides, t._offset)
     storage.version += 1
     if t.dtype is storage.node.dtype and storage.node.shape != shape:
         t._cached = node

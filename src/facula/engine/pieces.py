@@ -58,9 +58,11 @@ class Novelty:
 
     def goes_finer(self, key: object, nodes: list[Node], level: int) -> bool:
         """Is this piece, which has no plan, to be cut again?"""
-        if level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1] or is_ready_made(name_of(nodes)):
+        if level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1]:
             return False
-        name = hash(key)
+        name = name_of(nodes)
+        if is_ready_made(name):
+            return False
         left = self.seen.get(name, SIGHTS)
         self._remember(name, left - 1)
         return left > 0 and DEARER * self._new_operations(nodes) <= len(nodes)

@@ -36,6 +36,7 @@ from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR, target_of
+from facula.engine.trace.arranged import arranged
 from facula.engine.trace.kept import Key
 from facula.engine.trace.signature import described, signature
 from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
@@ -224,6 +225,7 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
         if not READY.issuperset(map(_op, leaves)):
             run(_closure(leaves) + nodes, target)
             return
+        arranged.met(nodes)
         if target is PROCESSOR and novelty.in_pieces(key, nodes):
             del leaves
             views = held_views(nodes, held_of(nodes))

@@ -5,7 +5,7 @@ step on parts of arrays. A step is z = h W^T (+ b), then elements alone: what of
 
 cell            kept for backward    next states
 RNN_TANH, RELU  out                  tanh(x + z), relu(x + z)
-LSTM            x + z, c before      c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c);  i, f, g, o of x + z
+LSTM            x + z, c before      c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c); parts of x + z
 GRU             x, z                 r, u = sigmoid(x + z) of their parts;  n = tanh(x + r z);  h = n + u (h - n)
 """
 

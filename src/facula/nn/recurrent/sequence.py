@@ -27,7 +27,8 @@ from .cells import GATES
 assert loops  # its routines are found by name
 FEW = 3  # steps which are recorded one by one: so they are fused with what comes before and after
 _DTYPES = frozenset((float32, float64, float16, bfloat16))
-_NAMES = {"LSTM": "LstmBackward0", "GRU": "GruBackward0", "RNN_TANH": "RnnTanhBackward0", "RNN_RELU": "RnnReluBackward0"}
+_NAMES = {"LSTM": "LstmBackward0", "GRU": "GruBackward0", "RNN_TANH": "RnnTanhBackward0",
+          "RNN_RELU": "RnnReluBackward0"}
 
 
 def takes(x: Any, state: tuple[Any, ...], w: Any, project: Any, steps: int) -> bool:
@@ -74,7 +75,7 @@ def _backward(ctx: Any, g: Any, *states: Any) -> tuple[Any, ...]:
     x, w, *before = inputs
     if mode.grad:
         return _through_steps(ctx, kind, reverse, list(sizes), inputs, count, (g, *states))
-    of, width = x.dtype, w.shape[1]
+    of = x.dtype
     g = facula.zeros(out.shape, dtype=of) if g is None else g
     given = [facula.zeros(s.shape, dtype=of) if d is None else d for d, s in zip(states, before, strict=False)]
     if kind == "GRU":

@@ -9,8 +9,8 @@ from facula._tensor.handle import Tensor, attach, lay, new, read, strides_of
 from facula._tensor.layout import dense_order, preserved
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
-from facula.engine.graph.node import WRITE, contiguous_strides, size_of
-from facula.engine.recorder import record
+from facula.engine.arranging import written
+from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.arguments import wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.promotion import result_dtype
@@ -106,7 +106,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
             node = value
         else:
             at = starts[k] * strides[d]
-            node = record(WRITE, (node, value), (strides,), (at,), node.shape, of)
+            node = written(node, value, strides, at)
     out = new(node)
     if items[real[0]]._storage is not None:
         lay(out, same_format(out.shape, [items[k] for k in real]))
@@ -154,7 +154,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if size_of(shape):
         for k, x in enumerate(items):
             value = read(x) if x.dtype is of else read(to_dtype(x, of))
-            node = record(WRITE, (node, value), (rest,), (k * strides[d],), node.shape, of)
+            node = written(node, value, rest, k * strides[d])
     out = new(node)
     if items[0]._storage is not None and d < len(shape):  # as `cat` along that dimension, which is split then
         joined = same_format((*shape[:d], shape[d] * len(items), *shape[d + 1:]), items)

@@ -1,0 +1,66 @@
+"""What a program puts together of elements that are at hand: rows written into zeros, masks, sequences padded.
+
+Such writes are recorded like everything else, and where the same come again they are part of one plan. But where data
+decides which elements are written (the lengths of sequences, say), every batch makes another graph, and so does all
+that is computed from it. Once several graphs that nobody has seen began with such writes, they are done at the call,
+as NumPy would do them: what comes after begins with memory, and is known again. Writes move bits: results stay the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from facula.config import threshold
+from facula.dtypes import bfloat16
+from facula.engine.graph.node import BUFFER, CONST, VIEW, WRITE, Node, size_of
+from facula.engine.realize import leaf
+from facula.engine.recorder import READY, record
+from facula.engine.runtime import interpreter
+from facula.engine.session import session
+from facula.engine.trace.arranged import arranged
+
+MOST = threshold("arranged_bytes")
+
+
+def written(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> Node:
+    """A WRITE of `value` at a region of `base`, or its result."""
+    if arranged.at_once and session.plain and value.op in _AT_HAND and base.op in READY:
+        found = _result(base, value, strides, offset)
+        if found is not None:
+            return found
+    return record(WRITE, (base, value), (strides,), (offset,), base.shape, base.dtype)
+
+
+_AT_HAND = frozenset((BUFFER, CONST, VIEW))
+
+
+def _result(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> Node | None:
+    size = base.dtype.itemsize
+    if size_of(base.shape) * size > MOST:
+        return None
+    source, memory = _elements(value), _elements(base)
+    if source is None or memory is None:
+        return None
+    whole = np.array(memory).reshape(-1)
+    np.ndarray(value.shape, whole.dtype, whole, offset * size, [s * size for s in strides])[...] = source
+    return leaf(whole.reshape(base.shape), base.shape, base.dtype)
+
+
+def _elements(node: Node) -> Any:
+    """Those of memory that is there, a view of such, or a constant; not to be kept or written. None: not at hand."""
+    buffer, op, inputs, attrs, scalars = node.buffer, node.op, node.inputs, node.attrs, node.scalars
+    if buffer is not None:
+        return buffer.array(node.shape, node.dtype)
+    if op is CONST:
+        if node.dtype is bfloat16:
+            return interpreter.compute(node, [])
+        return np.full(node.shape, scalars[0], node.dtype.numpy)  # type: ignore[index]
+    if op is not VIEW or not inputs or not attrs or not scalars or inputs[0].buffer is None:  # or just computed
+        return None
+    flat = inputs[0].buffer.array((size_of(inputs[0].shape),), node.dtype)
+    start: Any = scalars[0]
+    steps: Any = attrs[0]
+    size = node.dtype.itemsize
+    return np.ndarray(node.shape, flat.dtype, flat, start * size, [s * size for s in steps])
