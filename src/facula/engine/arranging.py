@@ -3,7 +3,7 @@
 Such writes are recorded like everything else, and where the same come again they are part of one plan. But where data
 decides which elements are written (the lengths of sequences, say), every batch makes another graph, and so does all
 that is computed from it. Once several graphs that nobody has seen began with such writes, they are done at the call,
-that is computed from it. Once several graphs that nobody has seen began with such writes they are done at the call,
+as NumPy would do them: what comes after begins with memory, and is known again. Writes move bits: values stay the same.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class _Step:
 
 
 class _Rows:
-    """An array of which each step has its rows (`moves`) or the first rows; all of it, where it is one for all steps."""
+    """An array of which each step has its rows (`moves`) or the first; all of it, where it is one for all steps."""
 
     __slots__ = ("array", "ptr", "step", "moves")
 
