@@ -195,3 +195,12 @@ def test_recurrent_layers_refuse(name):
 def test_chunk_cat_refuses(shapes, dim, count, words):
     with pytest.raises(RuntimeError, match=words):
         facula._chunk_cat([facula.ones(s) for s in shapes], dim, count)
+
+
+@pytest.mark.parametrize("name", ["complex", "polar"])
+def test_complex_numbers_of_another_precision(name):
+    half = facula.ones(3, dtype=facula.float64)
+    with pytest.raises(RuntimeError, match="Expected object of scalar type ComplexDouble but got scalar type Compl"):
+        getattr(facula, name)(half, half, out=facula.zeros(3, dtype=facula.complex64))
+    found = facula.zeros(3, dtype=facula.complex128)
+    assert getattr(facula, name)(half, half, out=found) is found and found.real.tolist() != [0, 0, 0]

@@ -50,6 +50,7 @@ _MATCH = {name: words for names, words in (
               "has dtype {given}"),
     ("take", "take(): self and out expected to have the same dtype, but got self.dtype = {wanted} and out.dtype = "
              "{given}"),
+    ("complex polar", "Expected object of scalar type {wanted} but got scalar type {given} for argument 'out'"),
     ("where", "Expected out type to be {wanted} but got {given}"),
 ) for name in names.split()}
 # These compute in the dtype of `out`.
