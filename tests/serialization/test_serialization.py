@@ -436,3 +436,49 @@ def test_classes_are_where_torch_has_them(oracle):
                 if our_class.__module__ != place or getattr(sys.modules[place], name, None) is not our_class:
                     elsewhere.append((name, our_class.__module__, place))
     assert not elsewhere
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_storages_themselves(new):
+    x = facula.tensor([1.5, -2.0])
+    file = io.BytesIO()
+    facula.save({"x": x, "typed": x.storage()}, file, _use_new_zipfile_serialization=new)
+    found = facula.load(io.BytesIO(file.getvalue()))
+    assert isinstance(found["typed"], facula.TypedStorage)
+    assert found["typed"].tolist() == [1.5, -2.0]
+    assert (found["typed"].dtype, len(found["typed"])) == (facula.float32, 2)
+    assert type(found["typed"]).__name__ == "TypedStorage"
+    found["x"].zero_()
+    assert list(found["typed"]) == [0.0, 0.0]
+    assert found["typed"] == found["x"].storage()
+    assert facula.tensor([]).set_(found["typed"]).tolist() == [0.0, 0.0]
+    file = io.BytesIO()
+    facula.save([x.untyped_storage()], file, _use_new_zipfile_serialization=new)
+    bytes_found = facula.load(io.BytesIO(file.getvalue()))[0]
+    assert (bytes_found.nbytes(), bytes_found.dtype) == (8, facula.uint8)
+    assert facula.tensor(bytes_found.tolist(), dtype=facula.uint8).view(facula.float32).tolist() == [1.5, -2.0]
+    again = io.BytesIO()
+    facula.save(found, again, _use_new_zipfile_serialization=new)
+    assert facula.load(io.BytesIO(again.getvalue()))["typed"].tolist() == [0.0, 0.0]
+
+
+def test_a_gzip_file_goes_forwards_only():
+    import gzip
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as file:
+        facula.save({"x": facula.arange(100.0)}, file)
+    with gzip.GzipFile(fileobj=io.BytesIO(packed.getvalue())) as file:
+        assert facula.load(file)["x"].sum().item() == 4950.0
+
+
+class Slotted:
+    __slots__ = ("a",)
+
+
+def test_classes_with_slots_that_are_allowed():
+    slotted = Slotted()
+    slotted.a = 4
+    file = io.BytesIO()
+    facula.save(slotted, file)
+    with facula.serialization.safe_globals([Slotted]):
+        assert facula.load(io.BytesIO(file.getvalue())).a == 4

@@ -7,6 +7,7 @@ import struct
 import zipfile
 
 import facula
+import hostile_mutations
 
 
 def archive(pickled, entries=(), compression=zipfile.ZIP_STORED):
@@ -190,6 +191,21 @@ def files():
         zipfile.ZIP_DEFLATED)
     yield "a compressed pickle", archive(b"\x80\x02(" + b"]" * (30 << 20) + b"l.", (), zipfile.ZIP_DEFLATED)
     yield "one entry under many names", _overlapping(2000)
+    entries = hostile_mutations.parts(good)
+    at = next(k for k, (name, _) in enumerate(entries) if name.endswith("data.pkl"))
+    for method, name in ((zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "lzma")):
+        yield f"entries compressed by {name}", hostile_mutations.zipped(entries, method)
+    for what, lies in {
+        "another checksum": {"crc": 1},
+        "a length in 64 bits": {"size": 2**32 - 1, "extra": hostile_mutations.wide(2**62)},
+        "a place beyond all": {"place": 2**32 - 1, "extra": hostile_mutations.wide(2**63)},
+        "a place that is negative": {"place": 2**32 - 1, "extra": hostile_mutations.wide(2**64 - 1)},
+        "a password": {"flags": 1}, "a method that nobody knows": {"method": 99},
+        "another name inside": {"local": b"x"},
+        "no length": {"size": 0, "packed": 0}, "twice its length": {"size": 2 * len(good), "packed": 2 * len(good)},
+        "a version from the future": {"version": 99},
+    }.items():
+        yield f"an entry with {what}", hostile_mutations.told(entries, at, **lies)
     old = io.BytesIO()
     facula.save([facula.arange(6.0)], old, _use_new_zipfile_serialization=False)
     old = old.getvalue()
@@ -239,7 +255,11 @@ def seeds():
 
 
 def mutated(rng, good):
-    """A good file with something changed: in its pickle, or anywhere."""
+    """A good file with something changed: in its pickle, in its archive, or anywhere."""
+    if rng.random() < 0.6:
+        found = hostile_mutations.mutated(rng, good)
+        if found is not None:
+            return found
     data = bytearray(good)
     if good[:2] == b"PK" and rng.random() < 0.7:
         with zipfile.ZipFile(io.BytesIO(good)) as z:

@@ -176,3 +176,40 @@ def test_a_bool_is_no_number_and_tolerances_are_not_negative():
         facula.testing.assert_close(True, 1)
     with pytest.raises(ValueError, match="greater than or equal to zero, but got -1"):
         facula.testing.assert_close(1.0, 1.0, rtol=-1, atol=0)
+
+
+def test_integers_far_apart_are_not_close():
+    for of in (facula.int8, facula.int16, facula.int32, facula.int64):
+        limits = facula.iinfo(of)
+        a, b = facula.tensor([limits.max], dtype=of), facula.tensor([limits.min], dtype=of)
+        for tolerances in ({}, {"rtol": 0, "atol": 0}, {"rtol": 0.1, "atol": 5}):
+            assert not facula.isclose(a, b, **tolerances)
+            assert not facula.allclose(b, a, **tolerances)
+        with pytest.raises(AssertionError, match="Tensor-likes are not equal"):
+            facula.testing.assert_close(a, b)
+    a, b = (facula.tensor(values, dtype=facula.uint8) for values in ([0, 1, 255], [1, 0, 0]))
+    near = facula.isclose(a, b, rtol=0, atol=1)
+    assert near.tolist() == [True, True, False]
+    inf = float("inf")
+    found = facula.isclose(facula.tensor([inf, inf, 1e38]), facula.tensor([3e38, inf, 1.0]), rtol=10, atol=inf)
+    assert found.tolist() == [False, True, True]
+
+
+def test_bytes_are_sequences():
+    facula.testing.assert_close(b"ab", b"ab")
+    with pytest.raises(AssertionError, match=r"Expected 99 but got 98(?s:.*)The failure occurred for item \[1\]"):
+        facula.testing.assert_close(b"ab", b"ac")
+    with pytest.raises(TypeError, match="No comparison pair"):
+        facula.testing.assert_close("ab", "ab")
+
+
+def test_ranges_of_made_tensors():
+    made = facula.testing.make_tensor(200, dtype=facula.float16, device="cpu", low=-1e40, high=1e40)
+    assert made.isfinite().all()
+    assert made.min() < -30000 < 30000 < made.max()
+    with pytest.raises(ValueError, match="`low` must be less than `high`, but got -9 >= -20"):
+        facula.testing.make_tensor(2, dtype=facula.uint8, device="cpu", high=-20)
+    assert facula.testing.make_tensor(200, dtype=facula.uint8, device="cpu").max() <= 9
+    for wrong in ("float32", facula.quint8, None):
+        with pytest.raises(TypeError, match="is not supported by torch.testing.make_tensor"):
+            facula.testing.make_tensor(2, dtype=wrong, device="cpu")

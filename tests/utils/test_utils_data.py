@@ -148,3 +148,35 @@ BAD = [
 def test_errors(oracle, k):
     expected = oracle(lambda torch: error_of(lambda: BAD[k](torch.utils.data)))
     assert error_of(lambda: BAD[k](facula.utils.data))[0] == expected[0]
+
+
+def test_a_loader_stays_what_it_was_made_as():
+    loader = facula.utils.data.DataLoader([1, 2, 3], num_workers=2, multiprocessing_context="spawn")
+    for name in ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"):
+        with pytest.raises(ValueError, match=f"{name} attribute should not be set after DataLoader is initialized"):
+            setattr(loader, name, 3)
+    loader.collate_fn = list
+    assert list(loader) == [[1], [2], [3]]
+    for options, error, words in (
+            ({"multiprocessing_context": "spawn"}, ValueError, "can only be used with multi-process loading"),
+            ({"num_workers": 1, "multiprocessing_context": "foo"}, ValueError, "should specify a valid start method"),
+            ({"num_workers": 1, "multiprocessing_context": 3}, TypeError, "should be a valid context object")):
+        with pytest.raises(error, match=words):
+            facula.utils.data.DataLoader([1], **options)
+
+
+def test_stacked_datasets_are_asked_for_many_at_once():
+    class Many(list):
+        def __getitems__(self, keys):
+            return [10 * self[key] for key in keys]
+
+    class Few(list):
+        def __getitems__(self, keys):
+            return [self[keys[0]]]
+
+    assert facula.utils.data.StackDataset(Many([1, 2, 3]), [4, 5, 6]).__getitems__([0, 2]) == [(10, 4), (30, 6)]
+    named = facula.utils.data.StackDataset(a=Many([1, 2, 3]), b=[4, 5, 6])
+    assert named.__getitems__([1]) == [{"a": 20, "b": 5}]
+    assert [batch["a"].tolist() for batch in facula.utils.data.DataLoader(named, batch_size=2)] == [[10, 20], [30]]
+    with pytest.raises(ValueError, match="output size mismatch. Expected 2, got 1"):
+        facula.utils.data.StackDataset(Few([1, 2]), [3, 4]).__getitems__([0, 1])

@@ -12,6 +12,7 @@ NAME/version              3
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import sys
@@ -38,7 +39,7 @@ class _Appended:
     def __init__(self, file: Any) -> None:
         self.file = file
         try:
-            self.start = file.tell()
+            self.start = None if isinstance(file, gzip.GzipFile) else file.tell()  # which can only go forwards
         except (AttributeError, OSError):
             self.start = None  # `zipfile` counts for itself
 
@@ -217,7 +218,10 @@ class ArchiveReader:
             raise RuntimeError(f"failed reading {shown(name)} from the archive: {error}") from None
 
     def _count(self, info: zipfile.ZipInfo) -> None:
-        """An entry is going to be read: not for the tenth time under another name, nor a thousand times as long."""
+        """An entry is going to be read: not for the tenth time under another name, nor a thousand times as long, nor by
+        a way of compressing that nobody's torch.load knows."""
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotImplementedError(f"compressed by the method {info.compress_type}: 0 and 8 are read")
         if self.limits is not None:
             if info.compress_type == zipfile.ZIP_STORED:
                 self.limits.take("stored", info.file_size, f"reading the entry {shown(info.filename)}")

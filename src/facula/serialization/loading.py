@@ -64,7 +64,10 @@ def load(f: Any, map_location: Any = None, pickle_module: Any = None, *, weights
         path = os.fspath(f) if is_path else None
         loader = _Loader(file, path, map_location, weights_only, bool(mmap), encoding)
         try:
-            return loader.load()
+            result = loader.load()
+            for storage in loader.storages.values():
+                storage.loading = False
+            return result
         except CallersError as error:
             assert error.__cause__ is not None
             raise error.__cause__ from None
@@ -302,7 +305,11 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
         try:
             pickled = ArchiveReader(file, limits).read("data.pkl")
             named = _globals_of(pickled)
-        except (RuntimeError, ValueError) as error:
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # as in `load`
+                raise
+            raise DamagedFile(f"the file is damaged: {error}") from error
+        except (RuntimeError, ValueError, OverflowError) as error:
             raise DamagedFile(f"the file is damaged: {str(error)[:2000]}") from error
     refused = set()
     for module, name in named:

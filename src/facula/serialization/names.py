@@ -64,7 +64,8 @@ def set_state(target: Any, state: Any) -> None:
         target.__setstate__(state)
     else:
         plain, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
-        target.__dict__.update(plain or {})
+        if plain:
+            target.__dict__.update(plain)
         for name, value in (slots or {}).items():
             setattr(target, name, value)
 

@@ -6,9 +6,10 @@ import pickle
 from collections.abc import Callable
 from typing import IO, Any
 
+from facula._tensor.storages import TypedStorage, UntypedStorage
 from facula.layouts import layout
 from facula.serialization import allowlist, names, rebuild, tensors
-from facula.serialization.storages import StorageType
+from facula.serialization.storages import STORAGE_TYPES, StorageType
 
 _PythonPickler: Any = pickle._Pickler
 
@@ -30,7 +31,11 @@ class TorchPickler(_PythonPickler):  # type: ignore[misc]
 
     def persistent_id(self, obj: Any) -> Any:
         """The id of a storage; None for what is pickled itself."""
-        return obj.id if type(obj) is _StorageReference else None
+        if type(obj) is _StorageReference:
+            return obj.id
+        if isinstance(obj, UntypedStorage):
+            return _id_of(obj, self.save_storage(obj._elements()))
+        return None
 
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, parameters and layouts are pickled; NotImplemented for all else."""
@@ -79,6 +84,13 @@ class TorchPickler(_PythonPickler):  # type: ignore[misc]
             self.write(pickle.STACK_GLOBAL)
         else:
             self.write(pickle.GLOBAL + module.encode() + b"\n" + name.encode() + b"\n")
+
+
+def _id_of(storage: UntypedStorage, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The persistent id of a storage that is pickled itself: that of its elements, or of its bytes."""
+    if isinstance(storage, TypedStorage):
+        return saved
+    return (saved[0], STORAGE_TYPES["UntypedStorage"], *saved[2:4], storage.nbytes(), *saved[5:])
 
 
 class _StorageReference:

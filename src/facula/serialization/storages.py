@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from facula import dtypes
+from facula._tensor.storages import TypedStorage
 from facula.devices import CPU, device
 from facula.dtypes import dtype
 from facula.serialization.limits import shown
@@ -44,20 +46,44 @@ STORAGE_TYPES["UntypedStorage"] = StorageType("UntypedStorage", None)
 TYPE_OF = {kind.dtype: kind for kind in STORAGE_TYPES.values() if kind.dtype is not None}
 
 
-class LoadedStorage:
+class LoadedStorage(TypedStorage):
     """A storage that is being loaded. Tensors made from one share its memory.
 
-    This is also what `map_location` is called with.
+    This is also what `map_location` is called with, and what a file gives that holds the storage itself.
     """
 
-    __slots__ = ("array", "kind", "device", "filled", "shared")
-
     def __init__(self, array: np.ndarray, kind: StorageType, place: device = CPU) -> None:
+        self.loading = True  # nothing that the file calls may count up its elements
         self.array = array  # uint8, one-dimensional, ours to write to
         self.kind = kind
         self.device = place
         self.filled = True  # the older format's storages are filled after the tensors are made
         self.shared: Any = None  # what the tensors made so far share; see tensors.py
+
+    @property
+    def _tensor(self) -> Any:  # what it has in common with other storages, once somebody looks
+        from facula.serialization.tensors import from_storage
+        return from_storage(self, self.dtype, 0, (self.size(),), (1,))
+
+    @property
+    def _storage(self) -> Any:
+        return self._tensor._storage
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.loading:
+            raise TypeError("a storage that is being loaded has no elements yet")
+        return super().__iter__()
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.loading:
+            raise TypeError("a storage that is being loaded has no elements yet")
+        return super().__getitem__(index)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or not self.loading and super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return id(self.array)
 
     @property
     def dtype(self) -> dtype:
@@ -81,6 +107,9 @@ class LoadedStorage:
     def cuda(self, *args: Any, **kwargs: Any) -> LoadedStorage:
         """Always an AssertionError: there is no CUDA device."""
         raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+LoadedStorage.__name__ = LoadedStorage.__qualname__ = "TypedStorage"  # what a program sees of it
 
 
 def byteswapped(array: np.ndarray, kind: StorageType) -> np.ndarray:

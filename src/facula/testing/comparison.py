@@ -97,7 +97,7 @@ def _said(text: str, path: tuple[Any, ...], msg: Any = None) -> str:
 def _pairs(a: Any, b: Any, path: tuple[Any, ...], how: _How, msg: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
     """(where, one, other) of all values in two containers."""
     if isinstance(a, collections.abc.Sequence) and isinstance(b, collections.abc.Sequence) and not (
-            isinstance(a, (str, bytes)) or isinstance(b, (str, bytes))):
+            isinstance(a, str) or isinstance(b, str)):
         if len(a) != len(b):
             raise AssertionError(_said(f"The length of the sequences mismatch: {len(a)} != {len(b)}", path))
         for place, (one, other) in enumerate(zip(a, b, strict=True)):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import facula
-from facula.dtypes import FLOAT, dtype
+from facula.dtypes import FLOAT, LACKING, dtype
 from facula.errors import warn
 
 __all__ = ["make_tensor"]
@@ -38,6 +38,9 @@ def make_tensor(*shape: Any, dtype: dtype, device: Any, low: float | None = None
     if memory_format is not None and noncontiguous:
         raise ValueError("The parameters `noncontiguous` and `memory_format` are mutually exclusive, but got "
                          f"noncontiguous={noncontiguous} and memory_format={memory_format}")
+    if not isinstance(dtype, facula.dtype) or dtype.name in LACKING:
+        raise TypeError(f"The requested dtype '{dtype}' is not supported by torch.testing.make_tensor(). To request "
+                        "support, file an issue at: https://github.com/pytorch/pytorch/issues")
     floating = dtype.category >= FLOAT
     if requires_grad and not floating:
         raise ValueError("`requires_grad=True` is not supported for boolean and integral dtypes, but got "
@@ -57,6 +60,8 @@ def make_tensor(*shape: Any, dtype: dtype, device: Any, low: float | None = None
                           "deprecated since 2.1 and will be removed in 2.3. Use `torch.full(...)` instead.",
                           FutureWarning)
             parts.fill_(first)
+        elif last - first > facula.finfo(dtype).max:  # more than the type holds: half of it, twice
+            parts.uniform_(first / 2, last / 2).mul_(2)
         else:
             parts.uniform_(first, last)
     if spread:
@@ -77,7 +82,7 @@ def _range(low: Any, high: Any, of: dtype) -> tuple[Any, Any]:
         usual, limits = (0, 2), (0, 2)
     elif of.category < FLOAT:
         info = facula.iinfo(of)
-        usual, limits = (max(-9, info.min), 10), (info.min, info.max + 1)
+        usual, limits = (-9, 10), (info.min, info.max + 1)
     else:
         real = facula.finfo(of)
         usual, limits = (-9, 9), (real.min, real.max)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula._tensor.handle import Tensor, is_meta
+from facula.defaults import get_default_dtype
 from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import Formula
@@ -56,12 +57,12 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8
     with_nan = input.eq(other)
     if equal_nan and input.dtype.category >= FLOAT:
         with_nan = with_nan | (input.isnan() & other.isnan())
-    if input.dtype is bool_:
+    if input.dtype is bool_ or not rtol and not atol:
         return with_nan
-    near = (input - other).abs() <= other.abs() * rtol + atol
-    if input.dtype.category >= FLOAT:
-        near = near & other.isfinite()
-    return with_nan | near
+    if input.dtype.category < FLOAT:  # differences of integers would wrap around
+        other = to_dtype(other, get_default_dtype())
+    off = (input - other).abs()
+    return with_nan | (off.isfinite() & (off <= other.abs() * rtol + atol))
 
 
 @op

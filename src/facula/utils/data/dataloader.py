@@ -30,6 +30,25 @@ T_co = TypeVar("T_co", covariant=True)
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
 
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+
+
+def _check_context(context: Any, num_workers: int) -> None:
+    """ValueError or TypeError for a `multiprocessing_context` that names none, though nothing is done with it."""
+    import multiprocessing
+    if not num_workers:
+        raise ValueError("multiprocessing_context can only be used with multi-process loading (num_workers > 0), but "
+                         f"got num_workers={num_workers}")
+    if isinstance(context, str):
+        known = multiprocessing.get_all_start_methods()
+        if context not in known:
+            raise ValueError(f"multiprocessing_context option should specify a valid start method in {known!r}, but "
+                             f"got multiprocessing_context={context!r}")
+    elif not isinstance(context, multiprocessing.context.BaseContext):
+        raise TypeError("multiprocessing_context option should be a valid context object or a string specifying the "
+                        f"start method, but got multiprocessing_context={context}")
+
+
 class _Endless(Sampler[None]):
     """Keys for an iterable dataset, which has no use for them."""
 
@@ -42,6 +61,7 @@ class DataLoader(Generic[T_co]):
 
     dataset: Any
     batch_size: int | None
+    _finished = False  # its constructor
 
     def __init__(self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
                  sampler: Iterable[Any] | None = None, batch_sampler: Iterable[Any] | None = None,
@@ -107,6 +127,14 @@ class DataLoader(Generic[T_co]):
         self.multiprocessing_context = multiprocessing_context
         self.persistent_workers = persistent_workers
         self.in_order = in_order
+        self._finished = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and self._finished:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        if name == "multiprocessing_context" and value is not None:
+            _check_context(value, self.num_workers)
+        super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[Any]:
         # PyTorch draws a seed for the workers here, even without any: later draws must not shift

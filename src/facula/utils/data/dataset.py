@@ -58,7 +58,7 @@ class StackDataset(Dataset[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args and kwargs:
-            raise ValueError("Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) "
+            raise ValueError("Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) "
                              "like input/output, but both types are given.")
         self.datasets: Any = args or kwargs
         if not self.datasets:
@@ -75,6 +75,27 @@ class StackDataset(Dataset[Any]):
         if isinstance(self.datasets, dict):
             return {k: d[index] for k, d in self.datasets.items()}
         return tuple(d[index] for d in self.datasets)
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """The samples at `indices`, each dataset asked for all of its own at once where it can be.
+
+        Raises:
+            ValueError: a dataset has given more or fewer than it was asked for.
+        """
+        columns = [self._column(d, indices) for d in self._members()]
+        if isinstance(self.datasets, dict):
+            return [dict(zip(self.datasets, row, strict=True)) for row in zip(*columns, strict=True)]
+        return list(zip(*columns, strict=True))
+
+    @staticmethod
+    def _column(dataset: Any, indices: list[int]) -> list[Any]:
+        many = getattr(dataset, "__getitems__", None)
+        if not callable(many):
+            return [dataset[i] for i in indices]
+        found: list[Any] = many(indices)
+        if len(found) != len(indices):
+            raise ValueError(f"Nested dataset's output size mismatch. Expected {len(indices)}, got {len(found)}")
+        return found
 
     def __len__(self) -> int:
         return self._length
