@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import dtype
+from facula.serialization import storages
 from facula.serialization.storages import LoadedStorage, check_bounds, check_numbers
 
 
@@ -60,6 +61,9 @@ def from_storage(storage: LoadedStorage, of: dtype, offset: int, size: tuple[int
             changed = storage.shared[of, conj, neg] = (changed.neg() if neg else changed).detach()
         whole = changed
     return whole.as_strided(size, stride, offset)
+
+
+storages.found_by(from_storage)
 
 
 def _elements(storage: LoadedStorage, of: dtype) -> np.ndarray:
