@@ -208,10 +208,20 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
 
 
 def _bag_maxima(rows: Any, used: Any, owners: Any, bags: int) -> Any:
-    """The maximum of each bag; 0 for an empty one."""
+    """The maximum of each bag, the first of equal ones; 0 for an empty one. NaN is one only as the first of its bag."""
     if not used.is_meta:
         kept = used.nonzero().reshape(-1)
         rows, owners = rows.index_select(0, kept), owners.index_select(0, kept)
-    out = facula.zeros((bags, rows.size(1)), dtype=rows.dtype, device=rows.device)
-    index = owners.unsqueeze(1).expand(-1, rows.size(1))
-    return out.scatter_reduce(0, index, rows, "amax", include_self=False)
+    count, width = rows.shape
+    index = owners.unsqueeze(1).expand(-1, width)
+    values = rows.detach()
+    unordered = values.isnan()
+    values = values.masked_fill(unordered, float("-inf"))
+    lowest = facula.full((bags, width), float("-inf"), dtype=rows.dtype, device=rows.device)
+    most = lowest.scatter_reduce(0, index, values, "amax")
+    leads = facula.cat([owners.new_ones(1, dtype=facula.bool), owners[1:] != owners[:-1]])[:count].unsqueeze(1)
+    taken = (values == most.gather(0, index)) & ~unordered | unordered & leads
+    at = facula.where(taken, facula.arange(count, device=rows.device).unsqueeze(1), count)
+    nowhere = facula.full((bags, width), count, dtype=facula.int64, device=rows.device)
+    at = nowhere.scatter_reduce(0, index, at, "amin")
+    return facula.cat([rows, rows.new_zeros(1, width)]).gather(0, at)  # the row behind the last is an empty bag's

@@ -97,9 +97,9 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
     distance = _difference(input, target, "smooth_l1").abs()
     if beta == 0:
         return reduce_values(distance, reduction)
-    near = distance < beta
-    return reduce_values(facula.where(near, distance * distance * 0.5 / beta, distance - 0.5 * beta),
-                         reduction)
+    far = distance >= beta
+    close = facula.where(far, 0.0, distance)  # so that no infinity is squared: its slope would not be a number
+    return reduce_values(facula.where(far, distance - 0.5 * beta, close * close * 0.5 / beta), reduction)
 
 
 @functional
@@ -114,7 +114,9 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     distance = _difference(input, target, "huber").abs()
-    values = facula.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
+    far = distance > delta
+    close = facula.where(far, 0.0, distance)  # as above
+    values = facula.where(far, delta * (distance - 0.5 * delta), 0.5 * close * close)
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 

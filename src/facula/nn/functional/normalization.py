@@ -275,7 +275,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
         return input
     if input.dtype.is_complex or input.dtype is facula.bool:
         refuse_unless_floating("avg_pool3d_out_frame", input)
-    squares = input * input
+    squares = _widened(input * input)
     sides = [0, 0] * (dim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(squares, sides)
     channels = input.size(1)
@@ -284,4 +284,4 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
         total = total + padded.narrow(1, i, channels)
     if not (total.is_floating_point() or total.is_complex()):
         return input / (total.div(size, rounding_mode="trunc") * alpha + k).pow(beta)  # a mean of integers
-    return input / (total * (alpha / size) + k).pow(beta)
+    return input / (_narrowed(total / size, input) * alpha + k).pow(beta)

@@ -41,7 +41,8 @@ _MISH = Formula("mish", x * F["tanh"](where(x < 0.0, 0.0, x) + F["log1p"](F["exp
 _SOFTPLUS = Formula("softplus", where(x * scalar(0) > scalar(1), x, F["log1p"](F["exp"](x * scalar(0))) / scalar(0)))
 _LOGSIGMOID = Formula("logSigmoid", where(x < 0.0, x, 0.0) - F["log1p"](F["exp"](where(x < 0.0, x, -x))))
 _HARDTANH = Formula("hardtanh", where(x <= scalar(0), scalar(0), where(x >= scalar(1), scalar(1), x)))
-_HARDSIGMOID = Formula("hardsigmoid", where(x <= -3.0, 0.0, where(x >= 3.0, 1.0, x / 6.0 + 0.5)))
+_HARDSIGMOID = Formula("hardsigmoid", where((x > -3.0) & (x < 3.0), x / 6.0 + 0.5,
+                                            where(x <= -3.0, 0.0, where(x >= 3.0, 1.0, math.nan))))
 _HARDSWISH = Formula("hardswish", where(x <= -3.0, x * 0.0, where(x >= 3.0, x, x * (x + 3.0) / 6.0)))
 _HARDSHRINK = Formula("hardshrink", where((x <= scalar(0)) & (x >= -scalar(0)), 0.0, x))
 _SOFTSHRINK = Formula("softshrink", where(x > scalar(0), x - scalar(0), where(x < -scalar(0), x + scalar(0), x * 0.0)))

@@ -15,7 +15,14 @@ from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import truth_values
 from facula.ops.elementwise.pointwise import apply, apply1
-from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, refuse_unordered, want_operands
+from facula.ops.elementwise.refusals import (
+    dtype_word,
+    of_reals,
+    real_only,
+    refuse_complex,
+    refuse_unordered,
+    want_operands,
+)
 from facula.ops.promotion import number_for, result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.type_rules import PROMOTED, PROMOTED_OF_THREE, SAME, TRUTH
@@ -94,8 +101,9 @@ alias_of("ge", "greater_equal")
 isnan = op(unary("isnan", _isnan, "any", "bool"))
 isinf = op(unary("isinf", _isinf, "any", "bool"))
 op(unary("isfinite", lambda x: ~(_isnan(x) | _isinf(x)), "any", "bool"))
-op(unary("isposinf", lambda x: _isinf(x) & (x > 0), "any", "bool"), out=True)
-op(unary("isneginf", lambda x: _isinf(x) & (x < 0), "any", "bool"), out=True)
+for _body in (unary("isposinf", lambda x: _isinf(x) & (x > 0), "any", "bool"),
+              unary("isneginf", lambda x: _isinf(x) & (x < 0), "any", "bool")):
+    op(of_reals(_body, RuntimeError(f"{_body.__name__} does not support complex inputs.")), out=True)
 
 
 _NAN_TO_NUM = Formula("nanToNum", where(
@@ -109,6 +117,9 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None,
     """NaN and infinities replaced by numbers (default: 0 and the dtype's largest and smallest)."""
     if input.dtype.category < FLOAT:
         return input.clone()
+    if input.dtype.is_complex:  # its parts, each by itself
+        from facula.ops.view.dtype_views import view_as_complex, view_as_real
+        return view_as_complex(nan_to_num(view_as_real(input), nan, posinf, neginf))  # type: ignore[no-any-return]
     from facula.numeric_limits import finfo
     limits = finfo(input.dtype)
     values = (float(nan or 0.0), limits.max if posinf is None else float(posinf),

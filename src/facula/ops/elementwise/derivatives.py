@@ -64,7 +64,7 @@ d: dict[str, Partial] = {
     "rsqrt": lambda a, r: (-0.5 * (r * (r * r)),),
     "exp": lambda a, r: (r,),
     "exp2": lambda a, r: (r * math.log(2.0),),
-    "expm1": lambda a, r: (r + 1.0,),
+    "expm1": lambda a, r: (F["exp"](a),),  # not r + 1, which is 0 below -17
     "log": lambda a, r: (ONE / a,),
     "log2": lambda a, r: (ONE / (a * math.log(2.0)),),
     "log10": lambda a, r: (ONE / (a * math.log(10.0)),),

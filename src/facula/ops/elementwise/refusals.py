@@ -56,6 +56,17 @@ def real_only(name: str, body: Callable[..., Tensor], count: int = 0) -> Callabl
     return two
 
 
+def of_reals(body: Callable[..., Tensor], error: Exception) -> Callable[..., Tensor]:
+    """`body` of one tensor, which raises `error` (its type and words) for complex numbers."""
+    def one(input: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and input.dtype.is_complex:
+            raise type(error)(*error.args)
+        return body(input)
+    one.__name__ = body.__name__
+    one.types, one.formulas = getattr(body, "types", None), getattr(body, "formulas", ())  # type: ignore[attr-defined]
+    return one
+
+
 def want_operands(what: str, *operands: Any, names: tuple[str, ...] = ("input", "other")) -> None:
     """Operands are tensors: an operation that has no form for a number in their place."""
     for k, x in enumerate(operands):

@@ -14,7 +14,7 @@ from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply
-from facula.ops.elementwise.refusals import dtype_word, real_only, refuse_complex, want_operands
+from facula.ops.elementwise.refusals import dtype_word, of_reals, real_only, refuse_complex, want_operands
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
@@ -103,9 +103,9 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     return _NARROW.get(result_dtype((input, other)), _nextafter)(input, other)
 
 
-op(unary("signbit", function("signbit"), "any", "bool"), out=True)
-_heaviside = Binary("heaviside", lambda a, b: where(
-    _isnan(a), a, where(_eq(a, 0), b, where(a > 0, 1, 0))))
+op(of_reals(unary("signbit", function("signbit"), "any", "bool"),
+            NotImplementedError("signbit is not implemented for complex tensors.")), out=True)
+_heaviside = Binary("heaviside", lambda a, b: where(_eq(a, 0), b, where(a > 0, 1, 0)))
 
 
 @op(inplace=True, out=True, types=PROMOTED, rules=(_heaviside,))

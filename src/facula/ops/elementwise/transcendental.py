@@ -9,19 +9,21 @@ from typing import Any
 from facula import defaults
 from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT
-from facula.engine.graph.expr import Expr, function, operand, where
+from facula.engine.graph.expr import Expr, function, operand, scalar, where, wrap
+from facula.engine.graph.node import Formula
 from facula.ops.casting import to_dtype
-from facula.ops.elementwise.comparison import clamp, isinf
+from facula.ops.elementwise.comparison import isinf
 from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
-from facula.ops.elementwise.refusals import of_tensors, real_only, refuse_complex
+from facula.ops.elementwise.pointwise import apply1
+from facula.ops.elementwise.refusals import of_reals, of_tensors, real_only, refuse_complex
 from facula.ops.index.masking import where as choose
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
 from facula.ops.type_rules import FLOATING, PROMOTED_FLOATING
 
-_eq, _exp, _exp2, _isinf, _isnan, _log, _log1p, _sin = map(function, (
-    "eq", "exp", "exp2", "isinf", "isnan", "log", "log1p", "sin"))
+_abs, _eq, _exp, _exp2, _isinf, _isnan, _log, _log1p, _sin = map(function, (
+    "abs", "eq", "exp", "exp2", "isinf", "isnan", "log", "log1p", "sin"))
 
 for _name in ("sqrt", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan",
               "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"):
@@ -48,10 +50,22 @@ for _name in ("erf", "erfc", "erfinv"):
 plain_lgamma, plain_digamma = _real("lgamma", "lgamma_vml_cpu"), _real("digamma", "digamma")
 
 op(unary("sigmoid", lambda x: 1.0 / (1.0 + _exp(-x))), inplace=True, out=True)
-op(unary("sinc", lambda x: where(_eq(x, 0.0), 1.0, _sin(x * math.pi) / where(
-    _eq(x, 0.0), 1.0, x * math.pi))), inplace=True, out=True)
-op(unary("deg2rad", lambda x: x * 0.017453292519943295), inplace=True, out=True)
-op(unary("rad2deg", lambda x: x * 57.29577951308232), inplace=True, out=True)
+
+
+def _sinc(x: Expr) -> Expr:
+    """sin(pi x) / (pi x). Near 0 a series: the quotient, differentiated, is a difference of what is almost alike."""
+    angle = x * math.pi
+    square = angle * angle
+    series = wrap(1.0 / math.factorial(15))
+    for k in range(6, -1, -1):
+        series = 1.0 / math.factorial(2 * k + 1) - series * square
+    near = _abs(x) < 0.25
+    return where(near, series, _sin(angle) / where(near, 1.0, angle))
+
+
+op(unary("sinc", _sinc), inplace=True, out=True)
+for _body in (unary("deg2rad", lambda x: x * 0.017453292519943295), unary("rad2deg", lambda x: x * 57.29577951308232)):
+    op(of_reals(_body, RuntimeError(f"{_body.__name__} is not supported for complex tensors.")), inplace=True, out=True)
 
 
 @op(inplace=True, out=True, types=FLOATING)
@@ -59,16 +73,19 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)); with `eps` the input is clamped to [eps, 1 - eps] first."""
     if input.dtype.category < FLOAT:
         input = to_dtype(input, defaults.get_default_dtype())
-    if eps is not None:
-        input = clamp(input, eps, 1 - eps)
-    if input.dtype.category < FLOAT:
-        input = to_dtype(input, defaults.get_default_dtype())
-    return _logit(input)
+    refuse_complex("logit_cpu", input)
+    if eps is None:
+        return _logit(input)
+    return apply1(_LOGIT_WITHIN, input, (float(eps), 1.0 - float(eps)), input.dtype)
 
 
 _logit = unary("logit", lambda x: _log(x / (1.0 - x)))
 slopes[_logit.formula] = (where((operand(0) >= 0.0) & (operand(0) <= 1.0),  # type: ignore[attr-defined]
                                       1.0 / (function("abs")(operand(0)) * (1.0 - operand(0))), math.nan),)
+_x, _low, _high = operand(0), scalar(0), scalar(1)
+_within = where(_x < _low, _low, where(_x > _high, _high, _x))
+_LOGIT_WITHIN = Formula("logit", _log(_within / (1.0 - _within)))
+slopes[_LOGIT_WITHIN] = (where((_x < _low) | (_x > _high), 0.0, 1.0 / (_x * (1.0 - _x))),)  # NaN where x is
 
 
 # ---- two arguments -------------------------------------------------------------------------------

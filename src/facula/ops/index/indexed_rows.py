@@ -193,8 +193,10 @@ def _other_factors(base: Tensor, src: Tensor, index: Node, v: int, d: int) -> Te
 
 
 def _extremum_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    base, src, result, index, v, d = ctx.saved
+    base, src, result, index, v, d, include_self = ctx.saved
     at_base = to_dtype(base == result, g.dtype)
+    if not include_self:  # what stands in `base` there is no element
+        at_base = set_rows(at_base, index, new(constant(0, src.shape, g.dtype)), v, d)
     at_src = to_dtype(src == rows(result, index, v, d, src.shape), g.dtype)
     count = add_rows(at_base, index, at_src, v, d)
     share = g / count.masked_fill(count == 0, 1)
@@ -239,7 +241,7 @@ def reduce_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, reduce: 
         raise RuntimeError("reduce argument must be either sum, prod, mean, amax or amin, got "
                            + str(reduce))
     out = _write(SCATTER_MAX if reduce == "amax" else SCATTER_MIN, base, index, src, v, d)
-    return attach(out, _EXTREMUM, (base, src), (base, src, out, index, v, d))
+    return attach(out, _EXTREMUM, (base, src), (base, src, out, index, v, d, include_self))
 
 
 def _lowest(of: dtype) -> Any:

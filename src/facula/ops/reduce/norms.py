@@ -58,8 +58,9 @@ def _norm_back(ctx: Any, g: Tensor) -> tuple[Tensor | None]:
                 else x * (g / mask_zero(r)),)
     if math.isinf(p):
         return (unit * shared_evenly(g, size, r, dims),)
-    power = size.pow(p - 1) if p >= 2 else mask(size != 0, mask_zero(size).pow(p - 1))
-    return (unit * power * mask(r != 0, g / mask_zero(r).pow(p - 1)),)
+    share = size / mask_zero(r)  # at most 1 for p > 0: its powers are in range where those of either are not
+    power = share.pow(p - 1) if p >= 2 else mask(size != 0, mask_zero(share).pow(p - 1))
+    return (unit * power * mask(r != 0, g),)
 
 
 _NORM = Rule("LinalgVectorNormBackward0", _norm_back)

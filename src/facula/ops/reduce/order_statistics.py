@@ -23,6 +23,7 @@ from facula.ops.index.masking import where as choose
 from facula.ops.reduce.extrema import AT, EVEN
 from facula.ops.reduce.reduction_nodes import reduce_node
 from facula.ops.registry import DTYPE_NAMES, op
+from facula.ops.requirements import require
 from facula.ops.return_types import result_type
 from facula.ops.sized_types import QUANTILES
 from facula.ops.type_rules import CHOSEN, CHOSEN_WITH_PLACE
@@ -178,6 +179,8 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpo
             raise RuntimeError("quantile() q must be a scalar or 1D tensor")
         if q.dtype is not of:
             raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
+        require(q, lambda level: (level >= 0) & (level <= 1), RuntimeError,
+                "quantile() q values must be in the range [0, 1]")
         levels = q
     else:
         if not 0 <= q <= 1:

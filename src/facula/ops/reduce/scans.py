@@ -237,18 +237,21 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
 
 
 def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, Tensor | float, int]:
+    """The sums of neighbours, half of the distances between them, the dimension along which they are."""
     d = wrap_dim(dim, len(y.shape))
+    if y.dtype.category < FLOAT:
+        y = to_dtype(y, int64)  # where sums of small integers have room
     m = max(y.shape[d] - 1, 0)
     pair = y.narrow(d, min(1, y.shape[d]), m) + y.narrow(d, 0, m)
     if x is None:
-        return pair, 1 if dx is None else dx, d
+        return pair, 0.5 if dx is None else dx * 0.5, d
     if len(x.shape) == 1 and len(y.shape) > 1:
         if x.shape[0] != y.shape[d]:
             raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
         x = x.reshape([-1 if k == d else 1 for k in range(len(y.shape))])
     e = d - len(y.shape) + len(x.shape)
     k = max(x.shape[e] - 1, 0)
-    return pair, x.narrow(e, min(1, x.shape[e]), k) - x.narrow(e, 0, k), d
+    return pair, (x.narrow(e, min(1, x.shape[e]), k) - x.narrow(e, 0, k)) * 0.5, d
 
 
 @op(method=False, types=TRAPEZOID)
@@ -261,7 +264,7 @@ def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Ten
             device=y.device)
         return empty
     pair, step, d = _steps(y, x, dx, dim)
-    return (pair * step).sum(d) / 2.0
+    return (pair * step).sum(d)
 
 
 @op(method=False, types=RUNNING_TRAPEZOID)
@@ -269,7 +272,7 @@ def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int =
     if y.dtype is bool_:
         raise RuntimeError("cumulative_trapezoid: received a bool input for `y`, but bool is not supported")
     pair, step, d = _steps(y, x, dx, dim)
-    return (pair * step).cumsum(d) / 2.0
+    return (pair * step).cumsum(d)
 
 
 alias_of("trapezoid", "trapz")

@@ -14,9 +14,10 @@ import numpy as np
 
 from facula._tensor.handle import Tensor, attach, new
 from facula.autograd.graph import Rule
+from facula.dtypes import float64
 from facula.engine.graph.expr import function, operand, where
 from facula.engine.session import session
-from facula.ops.casting import constant
+from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import arange
 from facula.ops.elementwise import (
     rounding,  # noqa: F401  (functions of theirs are named here too)
@@ -68,9 +69,17 @@ op(Binary("xlog1py", _xlog1py, "float", "same", lambda x, y: (
 
 # ---- functions on the host --------------------------------------------------------------------------------
 
-def _smooth(name: str, slope: Callable[..., Tensor], root: bool = False, doc: str = "") -> Any:
-    """A function of one tensor, its values from the host; `slope(x, result)` is its derivative."""
-    rule = Rule(name.title().replace("_", "") + "Backward0", lambda ctx, g: (g * slope(*ctx.saved),))
+def _smooth(name: str, slope: Callable[..., Tensor], root: bool = False, doc: str = "", cancels: bool = False) -> Any:
+    """A function of one tensor, its values from the host; `slope(x, result)` is its derivative. `cancels`: a difference
+    of what may be almost alike, which is taken in doubles."""
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
+        x, out = ctx.saved
+        if not cancels or x.dtype is float64:
+            return (g * slope(x, out),)
+        wide = to_dtype(x, float64)
+        return (g * to_dtype(slope(wide, body(wide)), x.dtype),)
+
+    rule = Rule(name.title().replace("_", "") + "Backward0", backward)
 
     def body(input: Tensor) -> Tensor:
         x = floating(input, name)
@@ -262,23 +271,28 @@ def _i0e_slope(x: Tensor, out: Tensor) -> Tensor:
 
 
 def _i1_slope(x: Tensor, out: Tensor) -> Tensor:
-    zero = x == 0
-    safe = x.masked_fill(zero, 1)
-    return choose(zero, 0.5, _i0(x) - out / safe)  # type: ignore[no-any-return]
+    near = x.abs() < 0.05
+    return choose(near, _i1_slope_near(x), _i0(x) - out / x.masked_fill(near, 1))  # type: ignore[no-any-return]
+
+
+def _i1_slope_near(x: Tensor) -> Tensor:
+    """The derivative of i1 as a series, whose own derivatives are right at 0 too."""
+    square = x * x
+    return 0.5 + square * (3 / 16 + square * (5 / 384 + square * (7 / 18432 + square * (9 / 1474560))))
 
 
 def _i1e_slope(x: Tensor, out: Tensor) -> Tensor:
-    zero = x == 0
-    safe = x.masked_fill(zero, 1)
-    slope = _i0e(x) - out * (sgn(x) + 1 / safe)
-    return choose(zero, 0.5, slope)  # type: ignore[no-any-return]
+    near = x.abs() < 0.05
+    slope = choose(near, exp(-x.abs()) * _i1_slope_near(x), _i0e(x) - out / x.masked_fill(near, 1))
+    return slope - sgn(x) * out  # type: ignore[no-any-return]
 
 
 _i0: Any = _smooth("i0", lambda x, out: _i1(x), True, "The modified Bessel function of order 0.")
-_i0e: Any = _smooth("i0e", _i0e_slope, doc="exp(-|x|) i0(x).")
-_i1: Any = _smooth("i1", _i1_slope, doc="The modified Bessel function of order 1.")
-_i1e: Any = _smooth("i1e", _i1e_slope, doc="exp(-|x|) i1(x).")
-_erfcx: Any = _smooth("erfcx", lambda x, out: 2 * x * out - 2 / math.sqrt(math.pi), doc="exp(x^2) erfc(x).")
+_i0e: Any = _smooth("i0e", _i0e_slope, doc="exp(-|x|) i0(x).", cancels=True)
+_i1: Any = _smooth("i1", _i1_slope, doc="The modified Bessel function of order 1.", cancels=True)
+_i1e: Any = _smooth("i1e", _i1e_slope, doc="exp(-|x|) i1(x).", cancels=True)
+_erfcx: Any = _smooth("erfcx", lambda x, out: 2 * x * out - 2 / math.sqrt(math.pi), doc="exp(x^2) erfc(x).",
+                      cancels=True)
 _smooth("log_ndtr", lambda x, out: math.sqrt(2 / math.pi) / _erfcx(x * -0.7071067811865476),
         doc="The logarithm of ndtr.")
 _smooth("ndtri", lambda x, out: math.sqrt(2 * math.pi) * exp(out * out * 0.5),
