@@ -119,7 +119,7 @@ _ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "
 
 def __getattr__(name: str) -> _Any:
     """What is loaded when first asked for: submodules, and the operations that are defined beside `nn.functional`."""
-    if name.startswith("__") and name != "__config__":
+    if name.startswith("__") and name not in ("__config__", "__future__"):
         raise AttributeError(f"module 'facula' has no attribute {name!r}")
     if _devices.is_custom(name):  # not kept: it may go, or be replaced
         return _importlib.import_module("facula._device_module").find(_devices.kind_of(name))

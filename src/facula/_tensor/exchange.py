@@ -1,6 +1,6 @@
 """How tensors leave: through Python's own `pickle` (to worker processes, into caches), and by DLPack.
 
-A tensor is pickled as the array of its own elements, row by row, so that protocol 5 can pass them out of
+A tensor is pickled as the array of its memory and how it lies in it, so that protocol 5 can pass that out of
 band. What two tensors share is not kept; files do that (`facula.save`). By DLPack nothing is copied.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facula import dtypes
-from facula._tensor.handle import elements
+from facula.engine.graph.node import contiguous_strides
 
 _DTYPES = {of.name: of for of in dtypes.ALL}
 
@@ -25,10 +25,11 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
     if not tensor.is_cpu:
         kept = (type(tensor), bool(tensor.requires_grad), _attributes(tensor))
         return rebuild_elsewhere, (str(tensor.device), *kept, *reduce_tensor(tensor.detach().cpu())[1])
-    array = np.ascontiguousarray(elements(tensor))
-    # ascontiguousarray makes a scalar one-dimensional: the shape is passed beside it
-    return rebuild_tensor, (type(tensor), array.reshape(-1), tensor.dtype.name, tuple(tensor.shape),
-                            bool(tensor.requires_grad), _attributes(tensor))
+    array = tensor._memory()[1]
+    own = (type(tensor), array, tensor.dtype.name, tuple(tensor.shape), bool(tensor.requires_grad), _attributes(tensor))
+    strides, offset = tuple(tensor.stride()), tensor.storage_offset()
+    whole = not offset and array.size == tensor.numel() and strides == contiguous_strides(tensor.shape)
+    return rebuild_tensor, own if whole else (*own, strides, offset)
 
 
 def _attributes(tensor: Any) -> dict[str, Any]:
@@ -37,12 +38,14 @@ def _attributes(tensor: Any) -> dict[str, Any]:
 
 
 def rebuild_tensor(cls: type, array: np.ndarray, dtype_name: str, shape: tuple[int, ...], requires_grad: bool,
-                   state: dict[str, Any]) -> Any:
-    """The tensor that `reduce_tensor` took apart."""
+                   state: dict[str, Any], strides: tuple[int, ...] | None = None, offset: int = 0) -> Any:
+    """The tensor that `reduce_tensor` took apart. Without `strides` its elements are all of the array, row by row."""
     from facula._tensor.handle import Tensor
     if not array.flags.writeable:  # out-of-band buffers may be somebody else's
         array = array.copy()
-    return _finished(Tensor._from_memory(array, _DTYPES[dtype_name]).reshape(shape), cls, requires_grad, state)
+    whole = Tensor._from_memory(array, _DTYPES[dtype_name])
+    placed = whole.reshape(shape) if strides is None else whole.as_strided(shape, strides, offset)
+    return _finished(placed, cls, requires_grad, state)
 
 
 def rebuild_elsewhere(place: str, cls: type, requires_grad: bool, state: dict[str, Any], *arguments: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.dtypes import dtype
 from facula.engine.targets import host
+from facula.ops.registry import explained
 
 __all__ = [
     "are_deterministic_algorithms_enabled",
@@ -54,16 +55,19 @@ def is_storage(obj: Any) -> bool:
     return type(obj).__name__ in ("UntypedStorage", "TypedStorage")
 
 
+@explained
 def is_floating_point(input: Tensor) -> bool:
     """Are the elements floating-point numbers?"""
     return input.dtype.is_floating_point
 
 
+@explained
 def is_complex(input: Tensor) -> bool:
     """Are the elements complex numbers?"""
     return input.dtype.is_complex
 
 
+@explained
 def numel(input: Tensor) -> int:
     """The number of elements."""
     return input.numel()
@@ -152,7 +156,7 @@ def _forward(name: str) -> Any:
         return getattr(input, name)(*args, **options)
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"As the method `Tensor.{name}`."
-    return function
+    return explained(function)
 
 
 get_device = _forward("get_device")

@@ -262,21 +262,33 @@ def dim_order(self: Tensor, **options: Any) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
 
 
-def _itself(self: Tensor, *args: Any, **options: Any) -> Tensor:
+def _itself(self: Tensor) -> Tensor:
     return self
 
 
-for _name in ("resolve_conj", "resolve_neg", "to_dense", "coalesce"):
-    also(_itself, "Tensor." + _name)
+also(_itself, "Tensor.resolve_conj", "Tensor.resolve_neg", "Tensor.coalesce")
+
+
+@method
+def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool = True) -> Tensor:
+    """The tensor itself, which is dense, as elements of `dtype`."""
+    return self if dtype is None else self.to(dtype)  # type: ignore[attr-defined, no-any-return]
+
+
 also(data_ptr, "Tensor.const_data_ptr")
 
 
 @method
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+def sum_to_size(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """The sum over the dimensions along which `size` would be broadcast to give this shape."""
     from facula.ops.create.creation import sizes_of
     from facula.ops.elementwise.pointwise import sum_to
-    shape = sizes_of(size, "sum_to_size")
+
+    shape = sizes_of(sizes if size is None else (size,), "sum_to_size")
+    own = tuple(self.shape)
+    pairs = zip(reversed(shape), reversed(own), strict=False)
+    if len(shape) > len(own) or any(n not in (1, have) for n, have in pairs):
+        raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(own)}}}.")
     return sum_to(self, shape) if shape else self.sum()  # of one element too: integers become int64
 
 

@@ -26,6 +26,8 @@ class UntypedStorage:
     def __init__(self, owner: Any = 0) -> None:
         if not isinstance(owner, Tensor):
             count = owner if isinstance(owner, int) else len(owner)
+            if count < 0:
+                raise RuntimeError(f"a storage cannot have {count} bytes")
             made = new(constant_node(CPU, 0, Size((count,)), uint8))
             for k, byte in enumerate(owner if not isinstance(owner, int) else ()):
                 made[k] = byte  # type: ignore[index]
@@ -157,6 +159,8 @@ class UntypedStorage:
 
     def resize_(self, size: int) -> Any:
         """Have so many elements; bytes that come new are not set. RuntimeError if the memory is somebody else's."""
+        if size < 0:
+            raise RuntimeError(f"a storage cannot have {size} elements")
         resize(self._tensor, size * self.element_size())
         return self
 

@@ -14,7 +14,6 @@ from facula.size import Size
 
 _Method = Callable[..., Tensor]
 
-
 class Declared:
     """The base class that Tensor has for type checkers; at run time it has none."""
 

@@ -123,6 +123,10 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     if source is None:
         source = empty(0, dtype=self.dtype, device=self.device)  # type: ignore[attr-defined]
     if not isinstance(source, Tensor):
+        if not hasattr(source, "_elements"):
+            raise TypeError(
+                f"set_(): argument 'source' (position 1) must be Tensor or Storage, not {type(source).__name__}"
+            )
         if source.dtype is not self.dtype and type(source).__name__ == "TypedStorage":
             raise RuntimeError(f"Expected a Storage of type {CPP_NAMES[self.dtype.name]} or an UntypedStorage, but got "
                                f"type {DTYPE_NAMES[source.dtype.name]} for argument 1 'storage'")
@@ -203,12 +207,12 @@ def _mapped(self: Tensor, values: list[Any]) -> Tensor:
 # ---- Tensor(...) ----------------------------------------------------------------------------------------
 
 
-def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
+def construct(of: Any, args: tuple[Any, ...], typed: bool = True) -> Tensor:
     """What `Tensor(...)` and its typed forms give: zeros of a size, or the elements of a sequence."""
     if len(args) == 1 and not isinstance(args[0], int):
         data = args[0]
         if isinstance(data, Tensor):
-            if data.dtype is not of:
+            if data.dtype is not of and typed:
                 raise TypeError(f"expected {of} (got {data.dtype})")
             return alias(data, data.shape, *_geometry(data))
         if isinstance(data, Size):
@@ -216,6 +220,8 @@ def construct(of: Any, args: tuple[Any, ...]) -> Tensor:
         if isinstance(data, np.ndarray):
             from facula.ops.create.conversion import as_tensor
             return as_tensor(data, of, CPU)
+        if not hasattr(data, "__len__"):
+            raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
         from facula.ops.create.conversion import tensor
         return tensor(data, dtype=of, device=CPU)
     return empty(*args or (0,), dtype=of, device=CPU)  # whatever the default device is: as in torch
@@ -227,7 +233,9 @@ def _geometry(t: Tensor) -> tuple[Any, int]:
 
 
 def _new(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
-    data = construct(defaults.get_default_dtype(), args)
+    if cls is Tensor and "data" in options and not args:
+        args = (options["data"],)
+    data = construct(defaults.get_default_dtype(), args, False)
     if cls is Tensor:
         return data
     return Tensor._make_subclass(cls, data)

@@ -76,9 +76,10 @@ def ints(args: tuple[Any, ...], what: str = "size") -> tuple[int, ...]:
     try:
         return tuple([x if type(x) is int else as_int(x) for x in items])
     except TypeError:
-        bad = next(x for x in items if not hasattr(x, "__index__"))
-        raise TypeError(f"argument '{what}' must be tuple of ints, but found element of type "
-                        f"{type(bad).__name__}") from None
+        bad = next((x for x in items if not hasattr(x, "__index__")), items[0])
+        raise TypeError(
+            f"argument '{what}' must be tuple of ints, but found element of type {type(bad).__name__}"
+        ) from None
 
 
 def no_complex(input: Tensor, what: str) -> None:

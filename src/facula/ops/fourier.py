@@ -274,7 +274,8 @@ def _frequencies(what: str, counts: Any, n: int, d: float, options: dict[str, An
 @op(method=False, namespace="fft")
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
     """The frequencies of `fft`'s result, for samples `d` apart."""
-    return _frequencies("fftfreq", np.fft.fftfreq(n) * n, n, d, options)
+    places = np.arange(max(n, 0))
+    return _frequencies("fftfreq", np.where(places < (n + 1) // 2, places, places - n), n, d, options)
 
 
 @op(method=False, namespace="fft")

@@ -23,8 +23,12 @@ _MATCH = {name: words for names, words in (
         diag gather index_add index_copy index_reduce scatter scatter_add scatter_reduce take_along_dim tril triu isin
         inverse inv cholesky det eig eigh eigvals eigvalsh ldl_factor ldl_factor_ex ldl_solve lu lu_factor lu_factor_ex
         lu_solve lu_unpack qr slogdet solve solve_ex inv_ex cholesky_ex svd svdvals vector_norm triangular_solve
-        softmax log_softmax renorm nanmedian median kthvalue""", _PLAIN),
-    ("abs bitwise_not ceil clamp clamp_max clamp_min floor frac neg round sgn sign trunc", _FOUND),
+        softmax log_softmax renorm nanmedian median kthvalue slice_scatter avg_pool2d avg_pool3d
+        view_copy transpose_copy t_copy permute_copy select_copy squeeze_copy unsqueeze_copy expand_copy diagonal_copy
+        as_strided_copy detach_copy alias_copy unbind_copy split_copy split_with_sizes_copy unfold_copy
+        view_as_real_copy view_as_complex_copy""", _PLAIN),
+    ("abs bitwise_not ceil clamp clamp_max clamp_min conj_physical floor frac hardshrink neg round sgn sign softshrink "
+     "trunc", _FOUND),
     ("isposinf isneginf signbit", _ONLY_BOOL), ("any all", _TRUTH),
     ("index_select masked_select", _SCALAR), ("hfft hfft2 hfftn irfft irfft2 irfftn", _FLOATS),
     ("cummax cummin logcumsumexp", _SPECIAL), ("dot vdot", _KIN), ("matrix_norm norm", _NORM),

@@ -27,7 +27,7 @@ from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
 from facula.ops.out_types import COMPUTES_IN_IT, check_out, converts
 from facula.ops.result_layouts import ROW_MAJOR_OUT, ruled
-from facula.ops.spelling import respelled
+from facula.ops.spelling import PARSED, parameters_of, respelled
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -77,17 +77,19 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
         first = function_name or method_name or public
         operation = Operation(first, body, types or getattr(body, "types", None), rules)
         if function_name:
-            offer(operation, function_name, form if out or namespace else explained(body))
+            plain = namespace == "nn.functional" and public not in PARSED
+            offer(operation, function_name, form if out or plain else explained(body))
         if method_name:
-            offer(operation, method_name, form)
+            offer(operation, method_name, explained(body) if not out and _renamed(body) else form)
         if inplace:
             written = in_place(body, public)
             if function_name:
-                offer(operation, function_name + "_", written)
+                offer(operation, function_name + "_", explained(written))
             if method_name:
                 offer(operation, method_name + "_", written)
         for spelling in also:
-            offer(operation, spelling, form)
+            taken = not out and spelling.startswith("nn.functional.") and public in PARSED
+            offer(operation, spelling, explained(body) if taken else form)
         return form
     return decorate if fn is None else decorate(fn)
 
@@ -113,8 +115,29 @@ def also(form: Form, *spellings: str) -> None:
     if operation is None:
         form = ruled(form, spellings[0])
         operation = Operation(spellings[0], inspect.unwrap(form))
+    wrapped = None
     for spelling in spellings:
-        offer(operation, spelling, form)
+        space, _, name = spelling.rpartition(".")
+        if not isinstance(form, FunctionType) or hasattr(form, "explained"):
+            bare = True
+        else:
+            bare = not _renamed(form) if space == "Tensor" else space == "nn.functional" and name not in PARSED
+        if not bare and wrapped is None:
+            wrapped = explained(form)
+        offer(operation, spelling, form if bare or wrapped is None else wrapped)
+
+
+def also_with_out(form: Form, spelling: str) -> None:
+    """Give what `also` has named so an `out=`."""
+    operation = owner(spelling)
+    assert operation is not None
+    offer(operation, spelling, with_out(form))
+
+
+def _renamed(body: Callable[..., Any]) -> bool:
+    """Has `body` an argument, but for the first, that NumPy has another name for? Methods without one are called as
+    they stand."""
+    return not {"dim", "keepdim", "other"}.isdisjoint(parameters_of(body)[1:])
 
 
 def alias_of(public: str, *others: str) -> None:
@@ -141,11 +164,13 @@ def explained(body: Callable[..., Any]) -> Callable[..., Any]:
         except MISTAKES as error:
             if noticed((*args, *kwargs.values())):
                 return form(*args, **kwargs)
-            again = respelled(body, args, kwargs, error)
+            again = respelled(body, args, kwargs, error, form.__name__)
             if again is None:
                 explain(body, args, kwargs, error)
                 raise
         return form(*again[0], **again[1])
+
+    form.explained = True  # type: ignore[attr-defined]
     return form
 
 
@@ -189,7 +214,7 @@ def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
                     return write_back(self, body(self, *args, **kwargs), name)
             result = body(self, *args, **kwargs)
         except MISTAKES as error:
-            again = respelled(body, (self, *args), kwargs, error)
+            again = respelled(body, (self, *args), kwargs, error, public)
             if again is None:
                 explain(body, (self, *args), kwargs, error)
                 raise
@@ -246,7 +271,7 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
             except MISTAKES as error:
                 if noticed((*args, *kwargs.values())):
                     return form(*args, **kwargs)
-                again = respelled(body, args, kwargs, error)
+                again = respelled(body, args, kwargs, error, form.__name__)
                 if again is None:
                     explain(body, args, kwargs, error)
                     raise
@@ -256,7 +281,7 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
         try:
             result = body(*args, **kwargs)
         except MISTAKES as error:
-            again = respelled(body, args, kwargs, error)
+            again = respelled(body, args, kwargs, error, form.__name__)
             if again is None:
                 raise
             result = body(*again[0], **again[1])
@@ -271,6 +296,8 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
                 refuse_overlap(o, args)
             store_out(o, r, name)
         return type(result)(out) if not hasattr(result, "_fields") else type(result)(*out)
+
+    form.explained = True  # type: ignore[attr-defined]
     return form
 
 
@@ -282,8 +309,11 @@ def store_out(out: Tensor, result: Tensor, what: str, alike: bool = True) -> Ten
     if result.dtype is not out.dtype:
         check_out(what, result.dtype, out.dtype)
         if not can_cast(result.dtype, out.dtype):
-            raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
-                               f"{DTYPE_NAMES[out.dtype.name]}")
+            refusal = TypeError if what in ("cat", "concat", "concatenate") else RuntimeError
+            raise refusal(
+                f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output type "
+                f"{DTYPE_NAMES[out.dtype.name]}"
+            )
         from facula.ops.casting import to_dtype
         result = to_dtype(result, out.dtype)
     if elsewhere and device_of(out) is not device_of(result):

@@ -10,6 +10,8 @@ def __getattr__(name: str) -> Any:
     """`facula.utils.data` and the like without an import of their own, loaded when first asked for."""
     if name in ("rename_privateuse1_backend", "generate_methods_for_privateuse1_backend"):
         return getattr(importlib.import_module(f"{__name__}.backend_registration"), name)
+    if name == "swap_tensors":
+        return importlib.import_module(f"{__name__}.swapping").swap_tensors
     if not name.startswith("_") or name == "_pytree":
         try:
             return importlib.import_module(f"{__name__}.{name}")

@@ -8,12 +8,13 @@ import facula
 from facula.errors import warn
 from facula.ops.elementwise import activations as _ops
 from facula.ops.elementwise.refusals import refuse_unless_floating
-from facula.ops.registry import functional
+from facula.ops.registry import functional, op
 from facula.ops.severing import leaned
 from facula.ops.type_rules import SAME
 
-for _same in (_ops.gelu, _ops.logsigmoid, _ops.softplus, _ops.softshrink):
-    functional(_same)
+functional(_ops.gelu)
+for _same in (_ops.logsigmoid, _ops.softplus, _ops.softshrink):
+    op(_same, namespace="nn.functional", out=True)
 for _same in (_ops.elu_, _ops.hardtanh_, _ops.leaky_relu_):
     functional(types=SAME)(_same)
 
@@ -119,7 +120,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     return _ops.hardsigmoid_(input) if inplace else _ops.hardsigmoid(input)
 
 
-@functional
+@op(namespace="nn.functional", out=True)
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """0 where `|x| <= lambd`, else x."""
     return facula.hardshrink(input, lambd)

@@ -8,6 +8,7 @@ from typing import Any
 import facula
 from facula._tensor.handle import attach
 from facula.autograd.graph import Rule
+from facula.dtypes import can_cast
 from facula.ops.elementwise.activations import logsigmoid
 from facula.ops.index.picking import has_other, pick
 from facula.ops.registry import DTYPE_NAMES, functional
@@ -241,6 +242,13 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     if pos_weight is not None:
         log_sigmoid = log_sigmoid * ((pos_weight - 1) * target + 1)
     values = (1 - target) * input - log_sigmoid
+    if values.dtype is not target.dtype:  # torch computes in the target's
+        if not can_cast(values.dtype, target.dtype):
+            raise RuntimeError(
+                f"result type {DTYPE_NAMES[values.dtype.name]} can't be cast to the desired output type "
+                f"{DTYPE_NAMES[target.dtype.name]}"
+            )
+        values = values.to(target.dtype)
     if weight is not None:
         values = values * weight
     return reduce_values(values, reduction)

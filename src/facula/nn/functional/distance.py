@@ -60,4 +60,6 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
 @functional
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norm distances of all pairs of rows of (N, D): (N * (N - 1) / 2)."""
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
     return facula.pdist(input, p)

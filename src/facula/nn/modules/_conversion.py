@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import facula
+from facula import __future__
 from facula.errors import warn
 
 from ..parameter import Parameter, is_lazy
@@ -37,7 +38,9 @@ class Conversion:
             with facula.no_grad():
                 changed = fn(parameter.data if is_lazy(parameter) else parameter)  # the data's shape says nothing yet
                 gradient = parameter.grad
-                if changed.is_meta is parameter.is_meta:
+                if changed.is_meta is parameter.is_meta and not (
+                    __future__.get_overwrite_module_params_on_conversion() and not is_lazy(parameter)
+                ):
                     _put(parameter, changed)
                 elif is_lazy(parameter):
                     parameter = self._parameters[key] = type(parameter)(

@@ -7,6 +7,7 @@ gradient; that of a maximum goes to the element that was chosen.
 from __future__ import annotations
 
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ Ints = tuple[int, ...]
 
 
 def _sizes(what: str, n: int, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> list[Ints]:
-    found = [several(kernel, n, what, "kernel_size"),
-             several(kernel if stride is None or stride == [] or stride == () else stride, n, what, "stride"),
+    if stride is None or isinstance(stride, (list, tuple)) and not stride:
+        stride = kernel
+    found = [several(kernel, n, what, "kernel_size"), several(stride, n, what, "stride"),
              several(padding, n, what, "padding"), several(dilation, n, what, "dilation")]
     if min(found[0]) <= 0:
         raise RuntimeError(f"{what}: kernel size should be greater than zero, but got {list(found[0])}")
@@ -78,8 +80,9 @@ def _batched(what: str, n: int, x: Any) -> tuple[Tensor, bool]:
     channels_only = len(x.shape) == n + 1 and not what.startswith("adaptive")  # those take no channels at all
     if len(x.shape) < n + 1 and what.startswith("adaptive") and n > 1:
         raise ValueError(f"{what}: Input dimension should be at least {n + 1}, but got shape {list(x.shape)}")
-    if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or (len(x.shape) == n + 2 and not x.shape[1]) \
-            or (channels_only and not x.shape[0]):
+    bare = n < 3 and what.startswith("adaptive_avg")  # takes no channels, too
+    if len(x.shape) not in (n + 1, n + 2) or 0 in x.shape[-n:] or not bare and (
+            len(x.shape) == n + 2 and not x.shape[1] or channels_only and not x.shape[0]):
         raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
                            f"input, but got: {list(x.shape)}")
     of = x.dtype
@@ -176,7 +179,7 @@ def _avg_pool(n: int) -> Any:
         return result if batched else reshape_value(result, tuple(result.shape[1:]))
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The mean of each window."
-    return op(body, method=False, namespace="nn.functional")
+    return op(body, method=False, namespace="nn.functional", out=n > 1)
 
 
 avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(n) for n in (1, 2, 3))
@@ -184,11 +187,16 @@ also(avg_pool1d, "avg_pool1d")
 
 
 def _adaptive_sizes(what: str, n: int, x: Tensor, size: Any) -> Ints:
+    if isinstance(size, (Tensor, np.ndarray)):
+        size = size.tolist()
     if isinstance(size, (tuple, list)) and len(size) not in (1, n):
         raise RuntimeError(f"{what}: output_size must be {n}")
     sizes = size if isinstance(size, (tuple, list)) else (size,) * n
     sizes = tuple(sizes) * (n if len(sizes) == 1 else 1)
-    found = tuple([x.shape[2 + k] if s is None else int(s) for k, s in enumerate(sizes)])
+    try:
+        found = tuple([x.shape[2 + k] if s is None else index(s) for k, s in enumerate(sizes)])
+    except TypeError:
+        raise TypeError(f"{what}(): argument 'output_size' (position 2) must be tuple of ints, not {size!r}") from None
     if min(found) < 0:
         raise RuntimeError(f"{what}: elements of output_size must be greater than or equal to 0, but received "
                            f"{list(found)}")

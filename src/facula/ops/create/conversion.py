@@ -11,7 +11,7 @@ from facula import defaults
 from facula._tensor.handle import Tensor, alias, copied, is_meta, laid, layout_of, leaf_beside, new, read, share
 from facula._tensor.layout import preserved
 from facula.devices import CPU, parse_device
-from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64, uint8
+from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64
 from facula.engine.graph.node import contiguous_strides
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
@@ -20,6 +20,8 @@ from facula.errors import warn
 from facula.ops.arrange.joining import stack
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import _dtype, beside, finish
+from facula.ops.create.lent_memory import import_array
+from facula.ops.create.sequences import elements, fits
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.registry import DTYPE_NAMES, method, op
 from facula.ops.severing import leaned
@@ -48,6 +50,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         t = new(read(data))
         if dtype is not None:
             t = to_dtype(t, _dtype(dtype, "tensor"))
+    elif (lent := _by_dlpack(data)) is not None:
+        t = copied(lent if dtype is None else to_dtype(lent, _dtype(dtype, "tensor")), layout_of(lent))
     else:
         t = made(data, None if dtype is None else _dtype(dtype, "tensor"))
     return finish(t, device, requires_grad, None, "tensor", pin_memory)
@@ -57,12 +61,20 @@ def made(data: Any, of: dtype | None) -> Tensor:
     """A tensor with a copy of `data`, which is not a tensor."""
     kind = type(data)
     if kind is float:
-        return new(constant(data, _EMPTY, of or defaults.get_default_dtype()))
+        if of is None:
+            of = defaults.get_default_dtype()
+        elif of.category < FLOAT:
+            fits(data, of)
+            if not -(2**63) <= data < 2**63:  # 2**63 itself, or what a bool is made of
+                data = -(2**63) if of is int64 else 1
+        return new(constant(data, _EMPTY, of))
     if kind is int:
-        if not -2**63 <= data < 2**63:
-            raise ValueError("Overflow when unpacking long long")
         if of is None:
             of = int64
+        if of.category >= FLOAT:
+            data = float(data)
+        elif not -(2**63) <= data < 2**63:
+            raise ValueError("Overflow when unpacking long long")
         else:
             fits(data, of)
         return new(constant(data, _EMPTY, of))
@@ -74,24 +86,7 @@ def made(data: Any, of: dtype | None) -> Tensor:
         array = np.asarray(data)
         own = from_numpy_dtype(array.dtype)
         return as_it_lies(array, of or own)
-    array, own = elements(data)
-    of = of or own
-    if array.dtype.kind in "iu" and of.category < FLOAT and of is not int64 and array.size:
-        fits(int(array.min()), of)
-        fits(int(array.max()), of)
-    return from_array(array, of)
-
-
-def fits(value: int, of: dtype) -> None:
-    if of.category >= FLOAT or of is bool_:
-        return
-    bits = 8 * of.itemsize
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if of.is_signed else (0, (1 << bits) - 1)
-    if not low <= value <= high:
-        if of is uint8 and -high <= value < 0:
-            return
-        name = {"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"}.get(of.name, "int64_t")
-        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+    return from_array(*elements(data, of))
 
 
 def from_array(array: np.ndarray, of: dtype) -> Tensor:
@@ -125,113 +120,6 @@ def host_array(t: Tensor) -> np.ndarray:
     return value_of(read(t if t.dtype.compute is t.dtype else to_dtype(t, float32)))
 
 
-def elements(data: Any) -> tuple[np.ndarray, dtype]:
-    """Nested sequences as an array, and the dtype that torch infers for them."""
-    if isinstance(data, (str, bytes)):
-        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
-        if hasattr(data, "__array__"):
-            values = np.asarray(data)
-            return values, from_numpy_dtype(values.dtype)
-        for convert in ("__index__", "__float__"):
-            if hasattr(data, convert):
-                value = getattr(data, convert)()
-                return np.asarray(value), int64 if convert == "__index__" else defaults.get_default_dtype()
-        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    array: Any = None
-    if not isinstance(first, (Tensor, np.ndarray, np.generic)):
-        try:
-            array = np.array(data)
-        except (ValueError, TypeError, RuntimeError, OverflowError):
-            array = None
-    if array is None or array.dtype.kind not in "biufc" or array.dtype == np.uint64:
-        found: list[dtype] = []
-        plain = _walk(data, 0, _shape(data), found)
-        try:
-            array = np.array(plain)
-        except OverflowError:
-            raise ValueError("Overflow when unpacking long long") from None
-        if array.dtype.kind not in "biufc":
-            raise ValueError("Overflow when unpacking long long")
-        if found:
-            from facula.dtypes import PROMOTION
-            of = found[0]
-            for other in found:
-                of = PROMOTION[of, other]
-            return array, of
-    kind = array.dtype.kind
-    if not array.size or kind == "f":
-        return array, defaults.get_default_dtype()
-    if kind == "b":
-        return array, bool_
-    if kind == "c":
-        return array, defaults.get_default_dtype().to_complex()
-    if array.dtype == np.uint64:
-        raise ValueError("Overflow when unpacking long long")
-    return array, int64
-
-
-def _shape(data: Any) -> list[int]:
-    shape = []
-    while not isinstance(data, (str, bytes)) and hasattr(data, "__len__") and not (
-            isinstance(data, (Tensor, np.ndarray, np.generic)) and not data.shape):
-        if isinstance(data, dict):
-            raise RuntimeError("Could not infer dtype of dict")
-        shape.append(len(data))
-        if not shape[-1] or len(shape) > 128:
-            break
-        data = data[0]
-    return shape
-
-
-def _walk(data: Any, dim: int, shape: list[int], found: list[dtype]) -> Any:
-    """`data` as nested lists of Python numbers. TypeError and ValueError as torch raises them."""
-    if isinstance(data, Tensor):
-        _checked(tuple(data.shape), dim, shape)
-        found.append(data.dtype)
-        return data.detach().tolist() if data.shape else data.item()
-    if isinstance(data, (np.ndarray, np.generic)):
-        _checked(data.shape, dim, shape)
-        found.append(from_numpy_dtype(data.dtype))
-        return data.tolist()
-    if dim == len(shape):
-        if isinstance(data, (str, bytes)):
-            raise ValueError(f"too many dimensions '{type(data).__name__}'")
-        if isinstance(data, bool):
-            found.append(bool_)
-        elif isinstance(data, int):
-            found.append(int64)
-        elif isinstance(data, float):
-            found.append(defaults.get_default_dtype())
-        elif isinstance(data, complex):
-            found.append(defaults.get_default_dtype().to_complex())
-        elif hasattr(data, "__float__"):
-            found.append(defaults.get_default_dtype())
-            return float(data)
-        elif hasattr(data, "__len__"):
-            raise TypeError(f"'{type(data).__name__}' object cannot be interpreted as an integer")
-        else:
-            raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
-        return data
-    if not hasattr(data, "__len__"):
-        raise TypeError("not a sequence")
-    if isinstance(data, (str, bytes)):
-        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
-    if len(data) != shape[dim]:
-        raise ValueError(f"expected sequence of length {shape[dim]} at dim {dim} (got {len(data)})")
-    return [_walk(item, dim + 1, shape, found) for item in data]
-
-
-def _checked(own: tuple[int, ...], dim: int, shape: list[int]) -> None:
-    for k, s in enumerate(own):
-        if dim + k >= len(shape) or shape[dim + k] != s:
-            want = shape[dim + k] if dim + k < len(shape) else 0
-            raise ValueError(f"expected sequence of length {want} at dim {dim + k} (got {s})")
-
-
 # ---- memory of others -----------------------------------------------------------------------------------
 
 
@@ -240,16 +128,22 @@ def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of an array: writes on either side are seen on the other."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    _native(ndarray)
     of = from_numpy_dtype(ndarray.dtype)
-    if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between "
-                         "byte orders is currently not supported.")
     if not ndarray.flags.writeable:
         warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This "
              "means writing to this tensor will result in undefined behavior. You may want to copy the array "
              "to protect its data or make it writable before converting it to a tensor. This type of warning "
              "will be suppressed for the rest of this program.", UserWarning)
     return sharing(ndarray, of)
+
+
+def _native(array: np.ndarray) -> None:
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between "
+            "byte orders is currently not supported."
+        )
 
 
 def sharing(array: np.ndarray, of: dtype) -> Tensor:
@@ -289,7 +183,16 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         if dtype in (None, of) and not any(s < 0 for s in data.strides):
             return finish(sharing(data, of), device)
         return finish(as_it_lies(data, dtype or of), device)
+    if (lent := _by_dlpack(data)) is not None:
+        return as_tensor(lent, dtype, device)
     return finish(made(data, dtype), device)
+
+
+def _by_dlpack(data: Any) -> Tensor | None:
+    """A tensor over the memory of an object that hands it out by DLPack, no array and no sequence."""
+    if not hasattr(data, "__dlpack__") or isinstance(data, (Tensor, np.ndarray, np.generic)):
+        return None
+    return sharing(*import_array(data))
 
 
 @op(method=False)
@@ -297,34 +200,37 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
             requires_grad: bool = False) -> Tensor:
     """`obj` as a tensor; `copy` forces (True) or forbids (False) a copy."""
     of = None if dtype is None else _dtype(dtype, "asarray")
-    if isinstance(obj, np.ndarray) and not obj.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between "
-                         "byte orders is currently not supported.")
-    has_memory = _has_buffer(obj)
+    if isinstance(obj, np.ndarray):
+        _native(obj)
+    lent = _by_dlpack(obj)
+    has_memory = lent is None and _has_buffer(obj)
     if has_memory:
         t = finish(frombuffer(obj, dtype=of or defaults.get_default_dtype()), device)
     else:
-        t = as_tensor(obj, of, device)
-    owned = obj if isinstance(obj, Tensor) else None
+        t = as_tensor(obj if lent is None else lent, of, device)
+    owned = obj if isinstance(obj, Tensor) else lent
     aliased = t is owned or has_memory or isinstance(obj, np.ndarray) and t._storage is not None and t._storage.shared
     if copy is False and not aliased:
-        if isinstance(obj, Tensor):
-            have = obj.dtype
-        elif isinstance(obj, np.ndarray):
-            have = from_numpy_dtype(obj.dtype)
-        else:
-            raise ValueError("can't alias arbitrary sequence into a tensor.")
-        if have is not t.dtype:
-            raise ValueError(f"can't alias tensor with dtype '{DTYPE_NAMES[have.name]}' into dtype "
-                             f"'{DTYPE_NAMES[t.dtype.name]}'.")
-        raise ValueError("can't alias arbitrary sequence into a tensor.")
+        _refuse_copy(obj, owned, t)
     if copy and aliased:
-        t = copied(t, layout_of(t))
+        t = t.clone() if t._rg else copied(t, layout_of(t))
     if requires_grad and not t._rg:
-        share(t)
-        t = alias(t, t.shape, t._strides, t._offset) if t is obj else t
-        t._rg = True
+        t.requires_grad_()
     return t
+
+
+def _refuse_copy(obj: Any, owned: Tensor | None, t: Tensor) -> None:
+    """Say why `t` shares nothing with `obj`."""
+    if isinstance(obj, np.generic):
+        raise RuntimeError("can't alias NumPy scalars. Either remove copy=False or transform it in a ndarray. ")
+    if owned is None and not isinstance(obj, np.ndarray):
+        raise ValueError("can't alias arbitrary sequence into a tensor.")
+    have = owned.dtype if owned is not None else from_numpy_dtype(obj.dtype)
+    if have is not t.dtype:
+        raise ValueError(
+            f"can't alias tensor with dtype '{DTYPE_NAMES[have.name]}' into dtype '{DTYPE_NAMES[t.dtype.name]}'."
+        )
+    raise ValueError("can't alias arbitrary sequence into a tensor.")
 
 
 def _has_buffer(obj: Any) -> bool:

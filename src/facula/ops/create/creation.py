@@ -154,6 +154,8 @@ def empty(*size: Any, **options: Any) -> Tensor:
 @op(method=False)
 def full(size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """`fill_value` everywhere; its Python type gives the dtype where none is named."""
+    if isinstance(size, int):
+        raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     if isinstance(fill_value, Tensor):
         dtype = dtype or fill_value.dtype
         fill_value = fill_value.item()
@@ -259,6 +261,8 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
     shape, strides = sizes_of((size,), "empty_strided"), tuple(stride)
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
+    if any(step < 0 for step in strides):
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)} and strides={list(strides)}")
     extent = 0 if 0 in shape else 1 + sum((s - 1) * st for s, st in zip(shape, strides, strict=False))
     whole = new(constant(0, (extent,), _dtype(dtype, "empty_strided")))
     return finish(alias(whole, shape, strides, 0), device, requires_grad, None, "empty_strided", pin_memory)

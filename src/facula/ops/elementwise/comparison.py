@@ -186,7 +186,8 @@ _AT_MOST = Binary("clampMax", function("minimum"), partials=lambda x, high: (
 
 
 def _bound_fits(bound: Any, of: dtype) -> None:
-    from facula.ops.create.conversion import fits
+    from facula.ops.create.sequences import fits
+
     if of.category < FLOAT:
         fits(int(bound), of)
 

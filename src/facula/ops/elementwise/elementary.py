@@ -243,6 +243,8 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
 @op(out=True, types=PLACES)
 def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """`nonzero` cut off, or continued with `fill_value`, to `size` rows."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
     if is_meta(input):
         return new(meta_node((size, len(input.shape)), int64))
     found = nonzero(input).clone(memory_format=contiguous_format)
@@ -267,7 +269,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self.masked_fill_(new(leaf(flat, shape, bool_)), fill_value)
 
 
-@op(method=False, types=SAME)
+@op(method=False, out=True, types=SAME)
 def alias_copy(input: Tensor) -> Tensor:
     """A copy."""
     return input.clone()

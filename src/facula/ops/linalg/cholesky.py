@@ -138,6 +138,11 @@ def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:
 
 def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = B, given A's Cholesky factor."""
+    for matrix, name in ((B, "b"), (L, "u")):
+        if len(matrix.shape) < 2:
+            raise RuntimeError(
+                f"{name} should have at least 2 dimensions, but has {len(matrix.shape)} dimensions instead"
+            )
     lower = adjoint_of(L) if upper else L
     return solve(adjoint_of(lower), solve(lower, B))
 
@@ -148,6 +153,6 @@ def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     return adjoint_times(inverse, inverse)
 
 
-at_root("cholesky", _cholesky_root)
-at_root("cholesky_solve", _cholesky_solve)
-at_root("cholesky_inverse", _cholesky_inverse)
+at_root("cholesky", _cholesky_root, out=True)
+at_root("cholesky_solve", _cholesky_solve, out=True)
+at_root("cholesky_inverse", _cholesky_inverse, out=True)

@@ -28,7 +28,7 @@ from facula.ops.linalg.matrices import (
 )
 from facula.ops.linalg.systems import solve_triangular, solved, with_gradient_by_column
 from facula.ops.product.contraction import product
-from facula.ops.registry import op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
 from facula.ops.view.value_views import transposed
@@ -239,13 +239,21 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
     return by_column(solve_triangular(upper, y, upper=True))
 
 
-@op(name="lu_solve")
+@op(name="lu_solve", out=True)
 def _lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """X with A X = b, given A's LU factorization."""
+    for matrix, name in ((b, "B"), (LU_data, "LU")):
+        if len(matrix.shape) < 2:
+            raise RuntimeError(f"linalg.lu_solve: The input tensor {name} must have at least 2 dimensions.")
+    if LU_data.dtype is not b.dtype:
+        raise RuntimeError(
+            "linalg.lu_solve: Expected LU and B to have the same dtype, but found LU of type "
+            f"{DTYPE_NAMES[LU_data.dtype.name]} and B of type {DTYPE_NAMES[b.dtype.name]} instead"
+        )
     return lu_solve(LU_data, LU_pivots, b)
 
 
-@op(name="lu")
+@op(name="lu", out=True)
 def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     """L and U in one matrix, the rows exchanged, and whether there was a zero pivot."""
     found = lu_factor_ex(input, pivot=pivot)

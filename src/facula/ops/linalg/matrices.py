@@ -16,7 +16,7 @@ from facula.engine.session import session
 from facula.ops.casting import to_dtype
 from facula.ops.product.contraction import conjugated, product
 from facula.ops.product.product_checks import type_name
-from facula.ops.registry import also
+from facula.ops.registry import also, also_with_out
 from facula.ops.view.value_views import reshape_value, transposed
 
 
@@ -129,6 +129,8 @@ def batch_element(array: Any, singular: Any) -> str:
     return ""
 
 
-def at_root(name: str, body: Any) -> None:
-    """Give `body` to `facula` and to Tensor, where it has no `out=` form."""
+def at_root(name: str, body: Any, out: bool = False) -> None:
+    """Give `body` to `facula` and to Tensor; it has an `out=` form in `facula` alone, if it has one."""
     also(body, name, "Tensor." + name)
+    if out:
+        also_with_out(body, name)

@@ -99,7 +99,7 @@ def _qr_root(input: Tensor, some: bool = True) -> Any:
     return result_type("qr", "Q", "R")(*qr(input, "reduced" if some else "complete"))
 
 
-at_root("qr", _qr_root)
+at_root("qr", _qr_root, out=True)
 # ---- Householder reflections --------------------------------------------------------------------
 
 

@@ -96,4 +96,4 @@ def _svd_root(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     return result_type("svd", "U", "S", "V")(u, s, adjoint_of(vh))
 
 
-at_root("svd", _svd_root)
+at_root("svd", _svd_root, out=True)

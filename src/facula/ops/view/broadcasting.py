@@ -66,9 +66,9 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 @op
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
+def broadcast_to(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """`input` broadcast to `size`."""
-    return expand(input, size)
+    return expand(input, *sizes, size=size)
 
 
 def _listed(tensors: tuple[Any, ...]) -> list[Tensor]:

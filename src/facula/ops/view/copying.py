@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -99,7 +100,8 @@ def _copying(body: Callable[..., Any], name: str, *also_named: str) -> None:
             return tuple([o.clone() for o in out])
         return out.clone()
     copied.__name__ = copied.__qualname__ = name
-    op(copied, method=False, also=also_named)
+    copied.__signature__ = inspect.signature(body)  # type: ignore[attr-defined]
+    op(copied, method=False, also=also_named, out=True)
 
 
 _body: Callable[..., Any]

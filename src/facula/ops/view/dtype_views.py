@@ -13,7 +13,7 @@ from facula.dtypes import bfloat16, dtype
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.ops.casting import constant, to_dtype
-from facula.ops.registry import DTYPE_NAMES, alias_of, op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.view.regions import region_add, region_put, region_view
 from facula.ops.view.views import geometry, make_view
 
@@ -179,4 +179,7 @@ def conj(input: Tensor) -> Tensor:
 _CONJ = Rule("ConjBackward0", lambda ctx, g: (conj(g),))
 
 
-alias_of("conj", "conj_physical")
+@op(out=True)
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate: a fresh tensor; a real tensor itself."""
+    return conj(input)

@@ -65,8 +65,11 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in strides):
-        raise RuntimeError("as_strided: Negative strides are not supported at the moment, got "
-                           f"strides: {list(strides)}")
+        raise RuntimeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+        )
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)} and strides={list(strides)}")
     old, at = geometry(input)
     offset = at if storage_offset is None else index(storage_offset)
     if offset < 0:
@@ -130,12 +133,15 @@ def plain_like(input: Tensor) -> Tensor:
     return new(constant(0, input.shape, input.dtype))
 
 
-@op
-def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = None,
-                  end: int | None = None, step: int = 1) -> Tensor:
+@op(out=True)
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     """A copy of `input` with `src` in place of `input[start:end:step]` along `dim`."""
     d = wrap_dim(dim, len(input.shape))
     a, b, _ = slice(start, end).indices(input.shape[d])
+    if step < 1:
+        raise RuntimeError("slice step must be positive")
     region = slice_view(plain_like(input), d, a, b, step)
     return scatter_into(input, src, region, "SliceScatterBackward0")
 
