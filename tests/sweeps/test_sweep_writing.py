@@ -142,4 +142,4 @@ def test_out_form(name, oracle):
                 )
         if name not in MAKES | COMPUTES_IN_IT and any(d.startswith("float") for d in dtypes):
             ours = with_out(facula, name, sample, outs(facula, ["int64"] * len(results), shapes))
-            assert isinstance(ours, RuntimeError) and TOLD_HERE.search(str(ours)), f"{name}{sample}"
+            assert isinstance(ours, (RuntimeError, TypeError)) and TOLD_HERE.search(str(ours)), f"{name}{sample}"

@@ -27,8 +27,8 @@ _MATCH = {name: words for names, words in (
         view_copy transpose_copy t_copy permute_copy select_copy squeeze_copy unsqueeze_copy expand_copy diagonal_copy
         as_strided_copy detach_copy alias_copy unbind_copy split_copy split_with_sizes_copy unfold_copy
         view_as_real_copy view_as_complex_copy""", _PLAIN),
-    ("abs bitwise_not ceil clamp clamp_max clamp_min conj_physical floor frac hardshrink neg round sgn sign softshrink "
-     "trunc", _FOUND),
+    ("abs bitwise_not ceil clamp clamp_max clamp_min conj_physical floor frac hardshrink neg round sgn sign softplus "
+     "softshrink trunc", _FOUND),
     ("isposinf isneginf signbit", _ONLY_BOOL), ("any all", _TRUTH),
     ("index_select masked_select", _SCALAR), ("hfft hfft2 hfftn irfft irfft2 irfftn", _FLOATS),
     ("cummax cummin logcumsumexp", _SPECIAL), ("dot vdot", _KIN), ("matrix_norm norm", _NORM),
@@ -44,7 +44,7 @@ _MATCH = {name: words for names, words in (
     ("inner tensordot", "tensordot: Expected the output tensor to have dtype {wanted}, but got an output tensor with "
                         "dtype {given}"),
     ("multi_dot", "multi_dot(): expected out tensor to have dtype {c_wanted} but got {c_given}"),
-    ("solve_triangular", "expected scalar type {wanted} but found {given}"),
+    ("logsigmoid solve_triangular", "expected scalar type {wanted} but found {given}"),
     ("vecdot", "linalg.vecdot: Expected out of dtype{wanted} but found {given}"),
     ("mode", "expected scalar type '{wanted}' but got '{given}' for values output"),
     ("nan_to_num", "nan_to_num: dtype of out: {given} should be same as input: {wanted}"),

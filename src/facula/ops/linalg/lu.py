@@ -253,7 +253,7 @@ def _lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     return lu_solve(LU_data, LU_pivots, b)
 
 
-@op(name="lu", out=True)
+@op(name="lu")
 def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     """L and U in one matrix, the rows exchanged, and whether there was a zero pivot."""
     found = lu_factor_ex(input, pivot=pivot)

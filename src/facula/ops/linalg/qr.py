@@ -99,6 +99,7 @@ def _qr_root(input: Tensor, some: bool = True) -> Any:
     return result_type("qr", "Q", "R")(*qr(input, "reduced" if some else "complete"))
 
 
+_qr_root.__name__ = "qr"  # as which `out=` is refused
 at_root("qr", _qr_root, out=True)
 # ---- Householder reflections --------------------------------------------------------------------
 
