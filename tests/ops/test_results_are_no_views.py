@@ -43,3 +43,29 @@ def test_what_is_resized_by_out_lies_as_it_would_in_torch():
     out = facula.zeros(0)
     facula.kron(x[0, 0].mT, facula.ones(2, 2), out=out)
     assert out.stride() == (6, 1) and out[2].tolist() == [1, 1, 5, 5, 9, 9]
+
+
+def test_numbers_go_into_a_tensor_of_as_many_elements_as_it_is():
+    out = facula.zeros(1, 3)
+    for numbers in (facula.arange(3, out=out), facula.linspace(0, 2, 3, out=out)):
+        assert numbers is out and out.tolist() == [[0, 1, 2]]
+    facula.arange(3, out=(out := facula.zeros(0, 3)))
+    assert out.tolist() == [0, 1, 2]
+
+
+def test_images_without_elements_are_copied():
+    x = facula.zeros(2, 3, 2, 0)
+    assert x.contiguous(memory_format=facula.channels_last) is not x and x.contiguous() is x
+
+
+def test_the_modulus_is_not_written_over_complex_numbers():
+    x = facula.tensor([3 + 4j])
+    with pytest.raises(RuntimeError, match="In-place abs is not supported"):
+        x.abs_()
+    assert x.tolist() == [3 + 4j] and x.abs().tolist() == [5]
+
+
+def test_a_loss_of_nothing_is_0_whatever_is_known_of_the_target():
+    x = facula.ones(1, 1)
+    for target in (facula.tensor([0]), x[:, 0].long() % 1):
+        assert str(F.cross_entropy(x, target).item()) == "0.0"

@@ -162,6 +162,33 @@ FOUND = {
         t5 = t1.float().clamp(min=0)
         t6 = t1.bool().sign()
         t7 = t1.clip(0, 1)""",
+    "numbers into a tensor of as many elements": """
+        t1 = lib.zeros(1, 3)
+        lib.arange(3, out=t1)
+        lib.linspace(0, 1, 3, out=t1)
+        t2 = lib.zeros(2, 3)
+        lib.arange(3, out=t2)
+        t3 = lib.zeros(3, 1).mT
+        lib.arange(3, out=t3)""",
+    "images without elements are copied": """
+        t1 = lib.zeros(2, 3, 2, 0)
+        note(t1.contiguous(memory_format=lib.channels_last) is t1)
+        note(t1.to(memory_format=lib.channels_last) is t1)
+        note(t1.contiguous() is t1)""",
+    "losses as they lie": """
+        t1 = ramp((1, 4, 3), 0, 1, 'float64').transpose(0, 1)
+        t2 = F.huber_loss(t1, t1 + 3, reduction='none')
+        t3 = F.binary_cross_entropy_with_logits(t1, t1 * 0, reduction='none')""",
+    "the modulus in place": """
+        t1 = ramp((3,), 1, 1, 'complex64')
+        t1.abs_()
+        t2 = t1.abs()
+        lib.abs(t1, out=t2)""",
+    "one class": """
+        t1 = ramp((3, 1), 1, 3, 'float64')
+        t2 = t1[:1] * 1
+        t3 = F.cross_entropy(t2, t2[:, 0].long() % 1)
+        t4 = F.nll_loss(t2.log_softmax(1), lib.tensor([0]))""",
     "from_dlpack of bfloat16": """
         t1 = ramp((2, 3), 1, 3, 'bfloat16')
         t2 = lib.from_dlpack(t1.mT)

@@ -255,6 +255,8 @@ def store(t: Tensor, result: Tensor, what: str) -> Tensor:
         if not can_cast(result.dtype, t.dtype):
             raise RuntimeError(f"result type {DTYPE_NAMES[result.dtype.name]} can't be cast to the desired output "
                                f"type {DTYPE_NAMES[t.dtype.name]}")
+        if what == "abs_" and t.dtype.is_complex:  # alone among what gives real numbers of complex ones
+            raise RuntimeError("In-place abs is not supported for complex tensors.")
         from facula.ops.casting import to_dtype
         result = to_dtype(result, t.dtype)
     return update(t, result)

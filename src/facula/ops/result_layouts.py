@@ -157,7 +157,10 @@ _POINTWISE = [
             shifted_chebyshev_polynomial_w hermite_polynomial_h hermite_polynomial_he laguerre_polynomial_l
             legendre_polynomial_p erfcx i0e i1 i1e log_ndtr ndtri zeta""", "special."),
 ]
-_LIKE_INPUT = _named("sort argsort msort flip fill index_fill index_put put isreal")
+_LIKE_INPUT = [
+    *_named("sort argsort msort flip fill index_fill index_put put isreal"),
+    *_named("huber_loss binary_cross_entropy_with_logits", "nn.functional."),
+]
 _IN_PLACE = _named("select_scatter slice_scatter diagonal_scatter as_strided_scatter")
 _PLAIN = [
     *_named("""diag tril triu renorm mvlgamma repeat_interleave masked_fill instance_norm narrow_copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ CLOSE = {"float64": 1e-7, "complex128": 1e-7, "float32": 3e-5, "complex64": 3e-5
 
 def difference(lines: list[str], ours: Run, theirs: Run, bits: bool = False) -> str:
     """Where they first disagree, in words; "" if they agree. `bits`: no number may differ at all."""
+    coarse = coarsest(lines)
     for a, b in zip(ours.seen, theirs.seen, strict=False):
         if a[0] != b[0] or a[1] != b[1]:
             at = min(a[0], b[0])
@@ -24,11 +26,17 @@ def difference(lines: list[str], ours: Run, theirs: Run, bits: bool = False) -> 
         if a[1] != "value":
             if a[2] != b[2]:
                 return f"at {_line(lines, a[0])}: {a[1]} {a[2]}, not {b[2]}"
-        elif said := values_differ(a[2], b[2], bits):
+        elif said := values_differ(a[2], b[2], bits, coarse):
             return f"at {_line(lines, a[0])}: {said}"
     if len(ours.seen) != len(theirs.seen):
         return f"{len(ours.seen)} things seen, not {len(theirs.seen)}"
     return ""
+
+
+def coarsest(lines: list[str]) -> float:
+    """How far numbers may differ in a program: what was rounded to few bits stays so in other dtypes."""
+    text = "\n".join(lines).replace(".half()", "float16").replace(".float()", "float32")
+    return max((close for name, close in CLOSE.items() if re.search(rf"\b{name}", text)), default=0.0)
 
 
 def _line(lines: list[str], k: int) -> str:
@@ -39,7 +47,7 @@ def _short(seen: Any) -> str:
     return f"{seen[1]} {str(seen[2])[:200]}"
 
 
-def values_differ(ours: tuple[str, np.ndarray], theirs: tuple[str, np.ndarray], bits: bool) -> str:
+def values_differ(ours: tuple[str, np.ndarray], theirs: tuple[str, np.ndarray], bits: bool, coarse: float = 0.0) -> str:
     if ours[0] != theirs[0] or ours[1].shape != theirs[1].shape:
         return f"{ours[0]}{ours[1].shape}, not {theirs[0]}{theirs[1].shape}"
     a, b = ours[1], theirs[1]
@@ -49,6 +57,7 @@ def values_differ(ours: tuple[str, np.ndarray], theirs: tuple[str, np.ndarray], 
         good = bool(np.all(same | (a != a) & (b != b)))
     else:
         close = CLOSE.get(ours[0], 0.0)
+        close = max(close, coarse) if close else 0.0
         size = np.abs(b)[np.isfinite(b)].max(initial=0) if b.dtype.kind in "fc" else 0
         with np.errstate(all="ignore"):
             good = bool(np.allclose(a, b, rtol=close, atol=close * max(1.0, size), equal_nan=True)) if close \

@@ -33,7 +33,8 @@ class Run:
         self.names: dict[str, Any] = {
             "lib": lib, "np": np, "copy": copy, "F": lib.nn.functional, "ramp": self.ramp, "look": self.look,
             "note": self.note, "see": self.see, "twice": self.twice, "apart": self.apart,
-            "along": self.along}
+            "along": self.along, "gram": self.gram, "beside": self.beside, "eyes": self.eyes,
+            "copied": self.copied}
 
     # ---- what lines may call
 
@@ -49,6 +50,22 @@ class Run:
         """Indices along a dimension of a tensor, none from the end; the other dimensions are 1."""
         found = [v % like.shape[d] for v in values]
         return self.lib.tensor(found, dtype=self.lib.int64).reshape([-1 if k == d else 1 for k in range(like.dim())])
+
+    def gram(self, x: Any) -> Any:
+        """Positive definite matrices of matrices."""
+        return x.mT @ x + 9 * self.lib.eye(x.shape[-1], dtype=x.dtype)
+
+    def eyes(self, x: Any) -> Any:
+        """An identity for each matrix."""
+        return self.lib.eye(x.shape[-1], dtype=x.dtype).expand(x[..., 0, 0].numel(), -1, -1)
+
+    def beside(self, x: Any, index: Any) -> Any:
+        """What may be scattered to an index: of x, in memory of its own."""
+        return (x.flatten()[:1] * 2).expand_as(index)
+
+    def copied(self, x: Any) -> Any:
+        """Row-major, in memory of its own."""
+        return x.clone(memory_format=self.lib.contiguous_format)
 
     def note(self, value: Any) -> None:
         self.seen.append((self.line, "note", value))

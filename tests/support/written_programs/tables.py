@@ -3,6 +3,7 @@ for the shape of x (writing.Fields). Before each stands what x must be (writing.
 
     d has dimensions    2 two of them       4, 5 an image of so many    p no image      n not expanded
     f floating          F 32 bits or more   c complex                   b of bools      i not of bools
+    r real, not of bools
     o this program's alone (of threads)     v on no tape                w what is written has x's dtype, other memory
 """
 
@@ -136,7 +137,7 @@ VALUES = table("""
     d    {x}.amax({d})
     d    {x}.flip({d})
     d    {x}.roll(1, {d})
-    d    {x}.index_select({d}, lib.tensor({index}))
+    d    {x}.index_select({d}, {picks})
     d    {x}.sort(dim={d}, stable=True)[0]
     d    {x}.sort(dim={d}, stable=True)[1]
     d    {x}.all({d})
@@ -147,7 +148,7 @@ VALUES = table("""
     d    {x}.prod({d})
     d    lib.cat([{x}, {x}], {d})
     d    {x}.scatter({d}, lib.zeros_like({x}, dtype=lib.int64).narrow({d}, 0, 1), {number})
-    d    {x}.index_add({d}, lib.tensor({index}), {x}.index_select({d}, lib.tensor({index})))
+    d    {x}.index_add({d}, {picks}, {x}.index_select({d}, {picks}))
     d    F.pad({x}, (1, 2))
     d    {x}.float().softmax({d})
     d    {x}.double().logsumexp({d})
@@ -233,22 +234,22 @@ WRITES = table("""
     d    {x}[{basic}] = {y}
     d    {x}[{basic}] += {number}
     d    {x}[{basic}].copy_({y})
-    d    {x}[lib.tensor({rows})] = ramp(({nrows}, *{x}.shape[1:]), 0, 1, {own})
-    d    {x}[lib.tensor({rows}),] += 1
-    d    {x}.index_put_((lib.tensor({rows}),), ramp(({nrows}, *{x}.shape[1:]), 1, 3, {own}), accumulate=True)
-    d    {x}.index_put_((lib.tensor({rows}),), ramp(({nrows}, *{x}.shape[1:]), 1, 3, {own}))
-    2    {x}.index_put_((lib.tensor({rows}), lib.tensor(0)), lib.tensor({number}).to({x}.dtype), accumulate=True)
-    d    {x}.index_fill_({d}, lib.tensor({index}), {number})
+    d    {x}[{few}] = ramp(({nrows}, *{x}.shape[1:]), 0, 1, {own})
+    d    {x}[{few},] += 1
+    d    {x}.index_put_(({few},), ramp(({nrows}, *{x}.shape[1:]), 1, 3, {own}), accumulate=True)
+    d    {x}.index_put_(({few},), ramp(({nrows}, *{x}.shape[1:]), 1, 3, {own}))
+    2    {x}.index_put_(({few}, lib.tensor(0)), lib.tensor({number}).to({x}.dtype), accumulate=True)
+    d    {x}.index_fill_({d}, {picks}, {number})
     di   {x}.cumsum_({d})
     di   {x}.cumprod_({d})
-    d    {x}.index_add_({d}, lib.tensor({index}), {x}.index_select({d}, lib.tensor({index})), alpha=2)
+    d    {x}.index_add_({d}, {picks}, {x}.index_select({d}, {picks}), alpha=2)
     d    {x}.index_copy_({d}, lib.tensor([0]), {x}.narrow({d}, 0, 1) * 2)
-    d    {x}.index_reduce_({d}, lib.tensor({index}), {x}.index_select({d}, lib.tensor({index})) + 1, 'amax')
+    d    {x}.index_reduce_({d}, {picks}, {x}.index_select({d}, {picks}) + 1, 'amax')
     d    {x}.scatter_({d}, lib.zeros_like({x}, dtype=lib.int64).narrow({d}, 0, 1), {number})
     d    {x}.scatter_add_({d}, lib.zeros_like({x}, dtype=lib.int64), {x} * 1)
     d    {x}.scatter_reduce_({d}, lib.zeros_like({x}, dtype=lib.int64), {x} * 1, 'amax')
-    d    {x}.scatter_add_({d}, along({x}, {d}, {index}), along({x}, {d}, {index}).to({x}.dtype))
-    d    {x}.scatter_reduce_({d}, along({x}, {d}, {index}), along({x}, {d}, {index}).to({x}.dtype), 'prod')
+    d    {x}.scatter_add_({d}, {at}, {at}.to({x}.dtype))
+    d    {x}.scatter_reduce_({d}, {at}, {at}.to({x}.dtype), 'prod')
     -    {x}.put_(lib.tensor({index0}), ramp(({nindex0},), 0, 2, {own}), accumulate=True)
     -    {x}.masked_scatter_({x} > 0, {x}.flatten().flip(0))
     2    {x}.fill_diagonal_({number})

@@ -7,17 +7,18 @@ import re
 import warnings
 from typing import Any
 
-from written_programs import gradients, tables
+from written_programs import gradients, more_tables, tables
 from written_programs.drawing import DTYPES, NUMBERS, SHAPES, Drawn
 from written_programs.running import BEYOND_TORCH, NAME, Run, name_of
 
 LIVE = 7  # tensors that lines choose from
 PLAIN = {"view": 6, "write": 6, "value": 5, "out": 3, "array": 4, "turn": 1, "pointer": 1, "new": 2, "look": 1}
 TAPED = {"view": 4, "write": 4, "value": 6, "tape": 5, "leaf": 1, "rebase": 2, "unknown": 1, "look": 1}
-OF = {"view": tables.VIEWS + tables.SEVERAL, "write": tables.WRITES, "value": tables.VALUES, "out": tables.OUTS,
-      "array": tables.ARRAYS, "turn": tables.TURNS, "pointer": tables.POINTERS}
-OF_TAPE = {"view": tables.VIEWS, "write": gradients.GRADUAL, "value": gradients.SMOOTH, "tape": gradients.TAPE,
-           "unknown": gradients.UNKNOWN}
+OF = {"view": tables.VIEWS + tables.SEVERAL, "write": tables.WRITES + more_tables.WRITES,
+      "value": tables.VALUES + more_tables.VALUES, "out": tables.OUTS + more_tables.OUTS, "array": tables.ARRAYS,
+      "turn": tables.TURNS + more_tables.TURNS, "pointer": tables.POINTERS}
+OF_TAPE = {"view": tables.VIEWS, "write": gradients.GRADUAL + more_tables.GRADUAL,
+           "value": gradients.SMOOTH + more_tables.SMOOTH, "tape": gradients.TAPE, "unknown": gradients.UNKNOWN}
 IMAGES = [(2, 3, 2, 2), (2, 3, 4, 5), (1, 4, 3, 3), (2, 1, 3, 2), (2, 3, 1, 1)]
 
 
@@ -39,6 +40,8 @@ class Fields(dict[str, Any]):
             self[of], self["n" + of] = self.drawn.integers((count,), below), count
             if not below:
                 self[of] = "[], dtype=lib.int64"
+        self["at"], self["picks"] = f"along({x}, {d}, {self['index']})", f"lib.tensor({self['index']})"
+        self["few"] = f"lib.tensor({self['rows']})"
 
     def __missing__(self, field: str) -> Any:
         drawn, shape, n = self.drawn, self.shape, len(self.shape)
@@ -133,7 +136,8 @@ class Writer:
         of_x, floating = name_of(t.dtype), t.is_floating_point()
         fits = {"d": t.dim() > 0, "2": t.dim() > 1, "4": t.dim() == 4, "5": t.dim() == 5, "p": t.dim() < 4, "w": True,
                 "f": floating, "F": floating and t.element_size() > 2, "c": t.is_complex(), "b": of_x == "bool",
-                "i": of_x != "bool", "n": 0 not in t.stride(), "o": not self.shared, "v": not t.requires_grad}
+                "i": of_x != "bool", "r": of_x != "bool" and not t.is_complex(),
+                "n": 0 not in t.stride(), "o": not self.shared, "v": not t.requires_grad}
         drawn_from = [line for line in of if all(fits[n] for n in line[0])]
         if t.dim() in (4, 5) and self.drawn.chance(0.4):
             drawn_from = [line for line in drawn_from if str(t.dim()) in line[0]] or drawn_from

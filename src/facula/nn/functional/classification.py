@@ -64,9 +64,9 @@ def _picked(log_probabilities: Any, target: Any, weight: Any, ignore_index: int)
     if has_other(target, classes, ignore_index):
         counts = target != ignore_index
     picked = pick(log_probabilities, target, dim)
-    # what is no class picks nothing: 0, which is not to become -0
+    # What is no class picks nothing: 0, which is not to become -0. One formula, whatever is known of the target by now.
     zeroed = counts is not None and not 0 <= ignore_index < classes
-    losses = 0.0 - picked if zeroed else -picked
+    losses = 0.0 - picked
     factors = None
     if weight is not None:
         factors = pick(_per_class(weight, log_probabilities).expand_as(log_probabilities), target, dim)

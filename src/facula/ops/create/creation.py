@@ -25,6 +25,9 @@ from facula.ops.registry import DTYPE_NAMES, method, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
 
+# What `out=` is resized for only if it has another number of elements.
+_COUNTED = frozenset(("arange", "range", "linspace", "logspace"))
+
 
 def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any = None, what: str = "empty",
            pin_memory: Any = False) -> Tensor:
@@ -32,6 +35,8 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
     if device is not None or parse_device() is not CPU:
         t = placed(t, device, what)
     if out is not None:
+        if len(t.shape) == 1 and what in _COUNTED and out.numel() == t.shape[0]:
+            t = t.reshape(out.shape)  # type: ignore[attr-defined]
         return store_out(out, t, what)
     if pin_memory is not False:
         t = as_told(t, pin_memory, what)

@@ -56,7 +56,7 @@ def contiguous(input: Tensor, *, memory_format: Any = contiguous_format) -> Tens
     if memory_format is preserve_format:
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     order = order_of_format(input.shape, memory_format)
-    if lies_in(input.shape, strides_of(input), order):
+    if lies_in(input.shape, strides_of(input), order) and 0 not in input.shape:  # else a copy
         return input
     return clone(input, memory_format=memory_format)
 
