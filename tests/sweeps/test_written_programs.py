@@ -184,6 +184,18 @@ FOUND = {
         t1.abs_()
         t2 = t1.abs()
         lib.abs(t1, out=t2)""",
+    "lines lie as their weight does": """
+        t1 = ramp((2, 12, 4), 0, 1, 'float32').mT
+        t2 = F.conv1d(t1, ramp((2, 4, 2), 0, 1, 'float32'))
+        t3 = F.conv1d(t1, ramp((2, 3, 4), 0, 1, 'float32').mT)
+        t4 = F.conv_transpose1d(t1, ramp((4, 2, 3), 0, 1, 'float32'))
+        t5 = F.conv1d(t1[0], ramp((2, 4, 2), 0, 1, 'float32'))""",
+    "images that are none, on the tape": """
+        t1 = ramp((0, 4, 3, 3), 0, 1, 'float64').requires_grad_()
+        t2 = F.unfold(t1, 2)
+        t3 = F.fold(t2, (3, 3), 2)
+        t3.sum().backward()
+        look(t1.grad)""",
     "one class": """
         t1 = ramp((3, 1), 1, 3, 'float64')
         t2 = t1[:1] * 1

@@ -55,7 +55,7 @@ VALUES = table("""
     fd   F.normalize({x} + 0.5, p=1, dim={d})
     fd   F.cosine_similarity({x}, {x} + 1, dim={d})
     fd   F.glu(lib.cat([{x}, {x}], {d}), {d})
-    fd   F.rms_norm({x}, {x}.shape[-1:])
+    fd   copied(F.rms_norm({x}, {x}.shape[-1:]))
     fd   F.layer_norm({x}, {x}.shape[-1:], {x}.flatten()[:{x}.shape[-1]] + 1, {x}.flatten()[:{x}.shape[-1]])
     f    F.silu({x})
     f    F.elu({x})
@@ -174,7 +174,7 @@ WRITES = table("""
     d    {x}.split(1)[-1].mul_(2)
     d    {x}[{basic}] = {x}[{basic}].clone()
     d    {x}[{basic}].fill_({number})
-    d    {x}[{basic}].index_add_(0, lib.tensor([0]), {x}[{basic}][:1].clone())
+    d    {x}[{basic}].unsqueeze(0).index_add_(0, lib.tensor([0]), {x}[{basic}].clone()[None])
     2    {x}.mT[{basic}] = {number}
     -    {x}.flatten()[:1] = {number}
     -    {x}.unsqueeze(0).expand(1, *{x}.shape).add_(1)
@@ -256,7 +256,7 @@ SMOOTH = table("""
     d    {x}.std({d}, correction=0) * 0 + {x}.var({d}, correction=0)
     d    F.normalize({x} + 3, dim={d})
     d    F.glu(lib.cat([{x}, {x}], {d}), {d})
-    d    F.rms_norm({x}, {x}.shape[-1:])
+    d    copied(F.rms_norm({x}, {x}.shape[-1:]))
     d    F.cross_entropy({x}.reshape(-1, {x}.shape[-1]), lib.zeros({x}[..., 0].numel(), dtype=lib.int64))
     d    {x}.logcumsumexp({d})
     d    {x}.cummax({d})[0]

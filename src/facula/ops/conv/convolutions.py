@@ -133,7 +133,7 @@ def _finished(out: Tensor, bias: Tensor | None, n: int, x: Tensor, w: Tensor, gr
 def _layout(shape: Ints, n: int, x: Tensor, w: Tensor, groups: int) -> Layout | None:
     """How the result lies, of the input `x`, given with or without a batch."""
     if n == 1:
-        return line_layout(shape, [x, w])
+        return line_layout(shape, [w])  # what is given is made row-major first
     return format_of(shape, [x, w]) if len(x.shape) == n + 2 and (n == 2 or _large(x, w, groups)) else None
 
 

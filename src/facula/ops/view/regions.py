@@ -61,8 +61,8 @@ def region_add(g: Tensor, shape: Ints, strides: Ints, offset: int) -> Tensor:
     _demand(g.shape, strides, offset, size_of(shape))
     zero = constant(0, shape, g.dtype)
     if not size_of(g.shape):
-        return new(zero)
-    if not overlaps(g.shape, strides):
+        node = zero
+    elif not overlaps(g.shape, strides):
         node = record(WRITE, (zero, read(g)), (strides,), (offset,), zero.shape, g.dtype)
     else:
         where = np.full(g.shape, offset, np.int64)

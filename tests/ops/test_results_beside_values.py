@@ -1,4 +1,4 @@
-"""Results that come about as a view of something that nobody holds are values of their own: `detach_()` asks."""
+"""Results as PyTorch has them beside their values: no views of what nobody holds (`detach_()` asks), layouts, signs."""
 
 import pytest
 
@@ -69,3 +69,17 @@ def test_a_loss_of_nothing_is_0_whatever_is_known_of_the_target():
     x = facula.ones(1, 1)
     for target in (facula.tensor([0]), x[:, 0].long() % 1):
         assert str(F.cross_entropy(x, target).item()) == "0.0"
+
+
+def test_lines_lie_as_their_weight_does():
+    x = facula.arange(96.0).reshape(2, 12, 4).mT
+    assert F.conv1d(x, facula.ones(2, 4, 2)).stride() == (22, 11, 1)
+    assert F.conv1d(x, facula.ones(2, 3, 4).mT).stride() == (20, 1, 2)
+    assert F.conv1d(x, facula.ones(2, 4, 2))[0, 0, :2].tolist() == [28, 60]
+
+
+def test_columns_of_no_images_keep_their_history():
+    x = facula.zeros(0, 4, 3, 3, requires_grad=True)
+    y = F.fold(F.unfold(x, 2), (3, 3), 2)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == (0, 4, 3, 3)
