@@ -12,6 +12,8 @@ from facula.engine.graph import node as g
 from facula.engine.graph.node import Node
 from facula.engine.graph.primitives import sort, unstable
 
+pytestmark = pytest.mark.compiled
+
 TYPES = (dt.bool_, dt.uint8, dt.int8, dt.int16, dt.int32, dt.int64, dt.float16, dt.bfloat16, dt.float32, dt.float64)
 
 
