@@ -18,6 +18,7 @@ from facula.engine.evaluator import plan as evaluator
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import make, operand
 from facula.engine.graph.node import Formula, Node
+from facula.engine.graph.primitives import KINDS
 from facula.engine.runtime.cpu import jit, target
 from facula.engine.targets.processors import machine
 
@@ -251,7 +252,9 @@ def compute(node: Node, inputs: list[Array], types: tuple[dt.dtype, ...]) -> Arr
         if op is g.CONTRACT:
             return np.matmul(inputs[0], inputs[1])
         if op is g.ARGSORT:
-            dim, descending, *_ = node.attrs  # type: ignore[misc]
+            dim, descending, _, *way = node.attrs  # type: ignore[misc]
+            if way:  # equals in another order: the same text in Python (test_unstable_sorts.py has what it says)
+                return np.asarray(KINDS[op.kind].meaning(node, inputs))
             key = -inputs[0] if descending else inputs[0]
             return np.argsort(key, axis=dim, kind="stable")  # type: ignore[arg-type]
     raise NotImplementedError(op.name)

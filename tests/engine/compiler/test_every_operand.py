@@ -158,7 +158,7 @@ def users(m: Maker, x: Node, d: dt.dtype) -> list[Node]:
         dim = m.random.randrange(rank)
         found += [Node(op, (x,), (dim,), None, shape, d) for op in (g.CUMSUM, g.CUMMAX, g.CUMMIN)]
         found += [Node(g.ARGSORT, (x,), attrs, None, shape, dt.int64)
-                  for attrs in ((dim, False, 0), (dim, False, 0, "sort"))]  # of so few elements stable, too
+                  for attrs in ((dim, False, 0), (dim, False, 0, "sort"))]
     found += [write(x, m.node(m.random.choice(SOURCES), tuple(-(-k // 2) for k in shape), d)),
               write(x, m.node(m.random.choice(SOURCES), shape, d), fixed=True),
               write(m.node(m.random.choice(SOURCES), tuple(k + 1 for k in shape), d), x),
