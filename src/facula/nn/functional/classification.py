@@ -292,6 +292,8 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0, 
     if weight is not None and weight.size(0) != classes:
         raise RuntimeError(f"inconsistent weight size, expected {classes} but got {list(weight.shape)}")
     require(target, lambda x: (x >= 0) & (x < classes), RuntimeError, "target out of range")
+    if target.dtype is not facula.int64:
+        raise RuntimeError(f"expected scalar type Long but found {DTYPE_NAMES[target.dtype.name]}")
     index = target.reshape(-1, 1)
     values = (margin - rows.gather(1, index) + rows).clamp(min=0)
     if p == 2:

@@ -117,6 +117,11 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     far = distance > delta
     close = facula.where(far, 0.0, distance)  # as above
     values = facula.where(far, delta * (distance - 0.5 * delta), 0.5 * close * close)
+    if values.dtype is not input.dtype:  # torch writes what it computes into a tensor like the input
+        if not input.dtype.is_floating_point:
+            raise RuntimeError(f"result type {DTYPE_NAMES[values.dtype.name]} can't be cast to the desired output type "
+                               f"{DTYPE_NAMES[input.dtype.name]}")
+        values = values.to(input.dtype)
     return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
 
 

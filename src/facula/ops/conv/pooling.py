@@ -427,6 +427,11 @@ def _unpool(n: int) -> Any:
              output_size: Any = None) -> Tensor:
         kernel, step, pad, _ = _sizes(what, n, kernel_size, stride, padding)
         x, batched = _batched(what, n, input)
+        if indices.dtype is not int64:
+            raise RuntimeError(f"elements in indices should be type int64 but got: {DTYPE_NAMES[indices.dtype.name]}")
+        if not input.dtype.is_floating_point:
+            raise NotImplementedError(f"\"{what if n == 3 else 'max_unpool2d'}\" not implemented for "
+                                      f"'{DTYPE_NAMES[input.dtype.name]}'")
         if indices.shape != input.shape:
             raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor "
                                f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}")

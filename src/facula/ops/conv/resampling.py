@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facula._tensor.handle import Tensor, new, read
-from facula.dtypes import FLOAT, float64, int32, int64, uint8
+from facula.dtypes import BOOL, FLOAT, float64, int32, int64, uint8
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.errors import warn
@@ -18,7 +18,7 @@ from facula.ops.conv.convolutions import cropped, several, spread_out
 from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
-from facula.ops.elementwise.refusals import refuse_unless_floating
+from facula.ops.elementwise.refusals import refuse_mixed, refuse_unless_floating
 from facula.ops.elementwise.rounding import abs as magnitude
 from facula.ops.elementwise.rounding import floor
 from facula.ops.elementwise.rounding import round as nearest
@@ -327,6 +327,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if grid.shape[-1] != n:
         raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with "
                            f"sizes {list(grid.shape)}")
+    refuse_mixed(input, grid)
     refuse_unless_floating("grid_sampler_cpu_kernel_impl", input)
     if 0 in input.shape[2:]:
         raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
@@ -375,12 +376,18 @@ def _columns(what: str, size: Any, kernel_size: Any, dilation: Any, padding: Any
     return kernel, pad, padded, count, strides
 
 
+def _refuse_integers(kernel: str, x: Tensor) -> None:
+    if BOOL < x.dtype.category < FLOAT:  # torch has it for bool
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{DTYPE_NAMES[x.dtype.name]}'")
+
+
 @op(method=False, namespace="nn.functional")
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The windows of (N, C, H, W) as columns: (N, C * window, number of windows)."""
     if len(input.shape) not in (3, 4) or 0 in input.shape[-3:]:
         raise RuntimeError("Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero "
                            f"dimensions for input, but got: {list(input.shape)}")
+    _refuse_integers("im2col_out_cpu", input)
     x = input if len(input.shape) == 4 else reshape_value(input, (1, *input.shape))
     kernel, pad, padded, count, strides = _columns("unfold", x.shape[2:], kernel_size, dilation, padding, stride)
     if min(count) < 1:
@@ -403,6 +410,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     if len(input.shape) not in (2, 3):
         raise RuntimeError("Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero "
                            f"dimensions for input, but got: {list(input.shape)}")
+    _refuse_integers("col2im_out_cpu", input)
     size = several(output_size, 2, "fold", "output_size")
     x = input if len(input.shape) == 3 else reshape_value(input, (1, *input.shape))
     kernel, pad, padded, count, strides = _columns("fold", size, kernel_size, dilation, padding, stride)

@@ -279,6 +279,12 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
 def polar(abs: Tensor, angle: Tensor, *, out: Any = None) -> Tensor:
     """Complex numbers from their absolute values and angles."""
     abs = leaned(abs)
+    if not (abs.dtype.is_floating_point and angle.dtype.is_floating_point) or bfloat16 in (abs.dtype, angle.dtype):
+        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
+                           f"{DTYPE_NAMES[abs.dtype.name]} and {DTYPE_NAMES[angle.dtype.name]}")
+    if abs.dtype is not angle.dtype:
+        raise RuntimeError(f"Expected object of scalar type {DTYPE_NAMES[abs.dtype.name]} but got scalar type "
+                           f"{DTYPE_NAMES[angle.dtype.name]} for second argument")
     return complex_(abs * angle.cos(), abs * angle.sin(), out=out)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
 from facula.autograd.graph import Rule
-from facula.dtypes import COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
+from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.placing import meta_node
 from facula.engine.realize import leaf, value_of
@@ -228,6 +228,8 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 @op(method=False, types=COORDINATES)
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates, in a tensor of `shape`, of elements counted through it row by row."""
+    if not BOOL < indices.dtype.category < FLOAT:
+        raise TypeError(f"expected 'indices' to be integer dtype, but got torch.{indices.dtype.name}")
     sizes = (shape,) if isinstance(shape, int) else tuple(int(s) for s in shape)
     if is_meta(indices):
         return tuple([new(meta_node(indices.shape, int64)) for _ in sizes])

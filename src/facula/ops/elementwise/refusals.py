@@ -35,6 +35,12 @@ def refuse_unless_floating(kernel: str, x: Tensor) -> None:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtype_word(x)}'")
 
 
+def refuse_mixed(x: Tensor, other: Tensor) -> None:
+    """Raise what torch raises where two operands have to have one dtype, which nothing promotes."""
+    if x.dtype is not other.dtype:
+        raise RuntimeError(f"expected scalar type {dtype_word(x)} but found {dtype_word(other)}")
+
+
 def refuse_unordered(name: str, *operands: Any) -> None:
     """As `refuse_complex`, in the words for what needs an order, which complex numbers lack."""
     for x in operands:

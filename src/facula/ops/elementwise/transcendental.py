@@ -16,7 +16,7 @@ from facula.ops.elementwise.comparison import isinf
 from facula.ops.elementwise.derivatives import slopes
 from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.pointwise import apply1
-from facula.ops.elementwise.refusals import of_reals, of_tensors, real_only, refuse_complex
+from facula.ops.elementwise.refusals import of_reals, real_only, refuse_complex
 from facula.ops.index.masking import where as choose
 from facula.ops.promotion import result_dtype
 from facula.ops.registry import alias_of, op
@@ -129,7 +129,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 _logaddexp2 = Binary("logaddexp2", _log_of_sum(_exp2, 1.4426950408889634), "float")
-op(of_tensors("logaddexp2", _logaddexp2), out=True, types=PROMOTED_FLOATING)
+op(real_only("logaddexp2", _logaddexp2, 2), out=True, types=PROMOTED_FLOATING)
 alias_of("atan2", "arctan2")
 for _h in ("sin", "cos", "tan"):
     alias_of("a" + _h, "arc" + _h)

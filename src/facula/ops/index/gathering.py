@@ -36,7 +36,7 @@ from facula.ops.index.index_nodes import (
 )
 from facula.ops.index.indexed_rows import add_rows, node_rows, picking, rows
 from facula.ops.promotion import result_dtype
-from facula.ops.registry import op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.severing import severed
 from facula.ops.view.value_views import reshaped
 from facula.size import Size
@@ -96,7 +96,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 @op(out=True)
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with broadcasting; over the flattened input if no `dim` is given."""
-    if indices.dtype is not int64:
+    if indices.dtype is not int64 and indices.dtype is not int32:
         raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but "
                            "got " + indices.dtype.name)
     if dim is None:
@@ -323,6 +323,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False,
          invert: bool = False) -> Tensor:
     """Which of `elements` are among `test_elements`."""
+    for x in (elements, test_elements):
+        if isinstance(x, Tensor) and (x.dtype is bool_ or x.dtype.is_complex):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {DTYPE_NAMES[x.dtype.name]}")
     if any(isinstance(x, Tensor) and is_meta(x) for x in (elements, test_elements)):
         shape = elements.shape if isinstance(elements, Tensor) else np.shape(elements)
         return new(meta_node(shape, bool_))

@@ -160,6 +160,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """`input` with the slices of `source` in place of those that `index` names."""
     message = "index_copy_(): index {i} is out of bounds for dimension {dim} with size {size}"
     dim, shape = vector_checks("index_copy_", input, dim, index)
+    if index.dtype is not int64:
+        raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {DTYPE_NAMES[index.dtype.name]}")
     source = _source("index_copy_", input, source, shape, dim)
     flat, v, d = vector_index(input, dim, index, message=message)
     return set_rows(input, flat, source, v, d, _INDEX_COPY)

@@ -225,6 +225,9 @@ def _check_pivots(data: Tensor, pivots: Tensor, low: str, high: str) -> None:
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
              adjoint: bool = False) -> Tensor:
     """X with A X = B (or X A = B), given A's LU factorization; of A's adjoint if asked."""
+    if LU.dtype is not B.dtype:
+        raise RuntimeError(f"linalg.lu_solve: Expected LU and B to have the same dtype, but found LU of type "
+                           f"{DTYPE_NAMES[LU.dtype.name]} and B of type {DTYPE_NAMES[B.dtype.name]} instead")
     if not left:  # X A = B is A^H X^H = B^H
         return adjoint_of(lu_solve(LU, pivots, adjoint_of(B), adjoint=not adjoint))
     advice = "Did you properly pass the result of lu_factor?"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from facula._tensor.handle import Tensor
+from facula.dtypes import FLOAT
 from facula.ops.linalg.svd import svdvals
 from facula.ops.linalg.systems import inv_ex
 from facula.ops.reduce.norms import vector_norm
-from facula.ops.registry import op
+from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.view.value_views import owned
 
 
@@ -29,6 +30,9 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
     p, q = (d % len(A.shape) for d in dim)
     if p == q:
         raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dim[0]}, {dim[1]})")
+    if A.dtype.category < FLOAT:
+        raise RuntimeError("linalg.matrix_norm: Expected a floating point or complex tensor as input. Got "
+                           + DTYPE_NAMES[A.dtype.name])
     if ord == "fro":
         return vector_norm(A, 2, (p, q), keepdim)  # type: ignore[no-any-return]
     if ord in ("nuc", 2, -2):

@@ -131,6 +131,9 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     if tau.shape[-1] > n:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than "
                            "or equal to tau.shape[-1]")
+    if tau.dtype is not A.dtype:
+        raise RuntimeError(f"torch.linalg.householder_product: tau dtype {DTYPE_NAMES[tau.dtype.name]} does not match "
+                           f"input dtype {DTYPE_NAMES[A.dtype.name]}")
     start = tensor_of(np.broadcast_to(np.eye(m, n), A.shape), A.dtype, A)
     if not tau.shape[-1]:
         return attach(start, _NO_REFLECTIONS, (A, tau))

@@ -7,6 +7,7 @@ from facula.dtypes import FLOAT, int64
 from facula.ops.arrange.joining import stack
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import broadcast
+from facula.ops.elementwise.refusals import dtype_word, refuse_mixed
 from facula.ops.linalg.matrices import tensor_of
 from facula.ops.product.contraction import conjugated
 from facula.ops.registry import op
@@ -15,6 +16,7 @@ from facula.ops.registry import op
 @op(method=False, out=True, namespace="linalg")
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of three."""
+    refuse_mixed(input, other)
     if len(input.shape) != len(other.shape):
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     if input.shape[dim] != 3 or other.shape[dim] != 3:
@@ -40,6 +42,9 @@ def _root_cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 @op(method=False, out=True, namespace="linalg")
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products along a dimension."""
+    if x.dtype is not y.dtype:
+        raise RuntimeError("linalg.vecdot: Expected x and y to have the same dtype, but found x of type "
+                           f"{dtype_word(x)} and y of type {dtype_word(y)} instead")
     return (conjugated(x) * y).sum(dim)
 
 

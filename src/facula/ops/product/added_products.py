@@ -188,6 +188,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1,
     if a[2] != b[1]:
         raise RuntimeError(f"Incompatible matrix sizes for bmm ({a[1]}x{a[2]} and {b[1]}x{b[2]})")
     check_batch(batch1, batch2)
+    same_dtype(input, batch1)
     x, y = widened(batch1), widened(batch2)
     s, m, k = a
     n = b[2]
