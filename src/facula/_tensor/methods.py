@@ -30,6 +30,7 @@ from facula.autograd.graph import mode
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
 from facula.engine import recorder
+from facula.engine.checks import waiting
 from facula.engine.graph.node import CONST
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.session import session
@@ -56,6 +57,10 @@ def item(self: Tensor) -> Any:
     if self.dtype is float32 and not self.shape:  # a loss, nearly always
         node = self._node or read(self)
         if session.plain:
+            buffer = node.buffer
+            if buffer is not None and not waiting:  # what `realize` does then
+                session.looks += 1
+                return c_float.from_address(buffer.ptr).value
             if node.op is not CONST:
                 return c_float.from_address(realize(node).ptr).value
             return c_float(node.scalars[0]).value  # type: ignore[index,arg-type]  # too large: infinite, as in memory

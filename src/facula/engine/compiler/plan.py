@@ -12,6 +12,7 @@ from typing import Any
 
 from facula.dtypes import dtype
 from facula.engine.compiler.kernel import Step
+from facula.engine.compiler.symbols import called
 from facula.engine.graph.node import Primitive
 from facula.errors import CompileError
 
@@ -104,35 +105,61 @@ class Work:
     replaces: dict[object, list[object]] = field(default_factory=dict)
 
 
+class _Lives(list[int]):
+    """Births and deaths of temporaries in order: k, and -1 - k. (A class of its own, so that a trace has it as a
+    constant.)"""
+
+
+def _packed(lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
+    """For each temporary the piece of memory that it has, the best fitting free one if that is not far too large; then
+    the bytes of the pieces. It looks at sizes, so a trace asks it again for others (symbols.called)."""
+    places = [0] * len(nbytes)
+    pieces: list[int] = []
+    free: list[int] = []
+    for one in lives:
+        if one < 0:
+            free.append(places[-1 - one])
+            continue
+        wanted = nbytes[one]
+        fits = [t for t in free if wanted <= pieces[t] <= 4 * wanted + 4096]
+        if fits:
+            places[one] = t = min(fits, key=lambda t: pieces[t])
+            free.remove(t)
+        else:
+            places[one] = len(pieces)
+            pieces.append(max(wanted, 1))
+    return (*places, pieces)
+
+
 class Memory:
-    """Slots for values. `sizes` tells the bytes of everything that is neither a leaf nor an output."""
+    """Slots for values. What is neither a leaf nor an output gets a number of its own, and at the end (`settle`) the
+    slot of a piece of memory that others have before and after it."""
 
     def __init__(self, leaves: list[object], outputs: list[object]) -> None:
         self.slots: dict[object, int] = {leaf: k for k, leaf in enumerate(leaves)}
         for k, output in enumerate(outputs):
             self.slots.setdefault(output, len(leaves) + k)
         self.first = len(leaves) + len(outputs)
-        self.temporaries: list[int] = []
-        self.free: list[int] = []
+        self.temporaries: list[int] = []  # bytes of the pieces, once it is settled
+        self.nbytes: list[int] = []
+        self.lives = _Lives()
 
-    def take(self, value: object, nbytes: int) -> int:
-        """A slot of at least `nbytes`: the best fitting free one, if it is not far too large."""
-        fits = [
-            t for t in self.free if self.temporaries[t] >= nbytes and self.temporaries[t] <= 4 * nbytes + 4096
-        ]
-        if fits:
-            t = min(fits, key=lambda t: self.temporaries[t])
-            self.free.remove(t)
-        else:
-            t = len(self.temporaries)
-            self.temporaries.append(max(nbytes, 1))
-        self.slots[value] = self.first + t
-        return self.first + t
+    def take(self, value: object, nbytes: int) -> None:
+        """`value` needs memory from now on."""
+        self.slots[value] = self.first + len(self.nbytes)
+        self.lives.append(len(self.nbytes))
+        self.nbytes.append(nbytes)
 
     def give_back(self, value: object) -> None:
-        t = self.slots[value] - self.first
-        if t >= 0:  # not memory of a leaf or an output
-            self.free.append(t)
+        number = self.slots[value] - self.first
+        if number >= 0:  # not memory of a leaf or an output
+            self.lives.append(-1 - number)
+
+    def settle(self) -> Callable[[int], Any]:
+        """What tells the slot of a number."""
+        *places, self.temporaries = called(_packed, len(self.nbytes) + 1, self.lives, *self.nbytes)
+        first = self.first
+        return lambda slot: slot if slot < first else first + places[slot - first]
 
 
 def assign(
@@ -159,7 +186,7 @@ def assign(
         fixed.add(value)
     in_place = _overwritten(work, last, fixed, donated, memory, leaves, outputs)
     _replace(work, last, donated.difference(w.overwrites for w in in_place), memory, outputs, same or {}, size)
-    steps: list[Made] = []
+    made: list[tuple[Work, dict[object, int]]] = []
     aliases: dict[int, int] = {}
     written = set(leaves)
     owners: dict[int, set[object]] = {}  # slot -> values alive in it
@@ -182,7 +209,7 @@ def assign(
             if value not in memory.slots:
                 memory.take(value, size(value))
             owners.setdefault(memory.slots[value], set()).add(value)
-        steps += w.make(memory.slots, w in in_place)
+        made.append((w, {value: memory.slots[value] for value in (*w.reads, *w.writes)}))
         for value in dict.fromkeys((*w.reads, *w.writes)):
             if last[value] == k and value not in fixed:
                 alive = owners.get(memory.slots[value], set())
@@ -193,6 +220,11 @@ def assign(
         slot = memory.slots[output]
         if slot < len(leaves):
             aliases[k] = slot
+    place = memory.settle()
+    memory.slots = {value: place(slot) for value, slot in memory.slots.items()}
+    steps: list[Made] = []
+    for w, slots in made:
+        steps += w.make({value: place(slot) for value, slot in slots.items()}, w in in_place)
     return steps, memory, aliases
 
 
