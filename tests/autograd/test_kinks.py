@@ -109,3 +109,33 @@ def test_own_slopes_in_forward_mode_and_twice(name):
 
     a, b = (F.tensor(v, dtype=F.float64, requires_grad=True) for v in ([0.5, 2.0, 3.0], [1.5, 1.25, 4.0]))
     assert F.autograd.gradcheck(fn, (a, b), check_forward_ad=True) and F.autograd.gradgradcheck(fn, (a, b))
+
+
+X = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5]
+BENT = {  # function, points, its slopes there, and the slopes of these
+    "smooth_l1": (lambda x: F.nn.functional.smooth_l1_loss(x, F.zeros_like(x), reduction="sum"), X,
+                  [0, 0, 1, -1, 0.5, -0.5], [1, 1, 0, 0, 1, 1]),
+    "smooth_l1, narrow": (lambda x: F.nn.functional.smooth_l1_loss(x, F.zeros_like(x), reduction="sum", beta=0.5), X,
+                          [0, 0, 1, -1, 1, -1], [2, 2, 0, 0, 0, 0]),
+    "huber": (lambda x: F.nn.functional.huber_loss(x, F.zeros_like(x), reduction="sum", delta=0.5), X,
+              [0, 0, 0.5, -0.5, 0.5, -0.5], [1, 1, 0, 0, 0, 0]),
+    "elu": (F.nn.functional.elu, X, [1, 1, 1, 0.36787944, 1, 0.60653066], [0, 0, 0, 0.36787944, 0, 0.60653066]),
+    "celu": (lambda x: F.celu(x, 2.0), X, [1, 1, 1, 0.60653066, 1, 0.77880078], [0, 0, 0, 0.30326533, 0, 0.38940039]),
+    "selu": (F.selu, [0.0, 2.0], [1.75809934, 1.05070098], [0, 0]),
+    "binary cross entropy": (
+        lambda x: F.nn.functional.binary_cross_entropy(x, F.tensor([0.0, 1.0, 1.0, 0.5]).to(x.dtype), reduction="sum"),
+        [0.0, 1.0, 0.25, 0.5], [0, 0, -4, 0], [0, 0, 16, 4]),
+    "power of 1": (lambda x: x ** 1, X, [1] * 6, [0] * 6),
+    "power of 1.": (lambda x: x ** 1.0, X, [1] * 6, [0] * 6),
+    "square": (lambda x: x ** 2, [0.0, 3.0], [0, 6], [2, 2]),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_second_slopes(name):
+    fn, points, slope, second = BENT[name]
+    x = F.tensor(points, dtype=F.float64, requires_grad=True)
+    g, = F.autograd.grad(fn(x).sum(), x, create_graph=True)
+    assert g.requires_grad
+    np.testing.assert_allclose(g.detach().numpy(), slope, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(F.autograd.grad(g.sum(), x)[0].numpy(), second, rtol=1e-7, atol=1e-12)

@@ -179,3 +179,36 @@ def test_versions_and_contexts_of_saved_tensors():
         graph.saved_tensors_hooks(lambda t: t, lambda t: t)
     with pytest.raises(NotImplementedError):
         graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+
+
+class Square(facula.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 2 * ctx.saved_tensors[0]
+
+
+def test_passes_within_hooks_keep_to_themselves():
+    z = leaf(1.0, 2.0)
+
+    @facula.enable_grad()
+    def another(g=None):
+        Square.apply(z * 2).sum().backward()
+
+    for _ in range(5):
+        another()  # by now it is replayed
+    x, w = leaf(1.0, 2.0), leaf(1.0, 2.0)
+    for _ in range(3):
+        a, seen = x * 2, []
+        handle = graph.register_multi_grad_hook((a, x, w), lambda gs, seen=seen: seen.append(len(gs)))
+        y = a * a
+        y.register_hook(another)
+        (y * w).sum().backward()
+        handle.remove()
+        assert seen == [3]
+        assert graph.mode.task is None
+    assert z.grad.tolist() == [64.0, 128.0]

@@ -92,6 +92,7 @@ class Task:
         self.roots = roots
         self.targets = targets
         self.outer = outer
+        self.leaves: Any = None  # of the walk, and their gradients
         self._reached: set[Any] | None = None
 
     def comes_to(self, edge: Any) -> bool:
@@ -238,6 +239,7 @@ def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targe
     mode.task = task = Task(edges, targets, mode.task)
     try:
         found = Walk(keep, targets)
+        task.leaves = found.leaves
         found.run(edges, [g for _, g in roots])
         return found.leaves
     except BaseException:
@@ -463,5 +465,6 @@ def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) 
                 targets.found[t] = _fitted(t, g)
     finally:
         mode.grad = before
-        if mode.task is not None:
-            mode.task = mode.task.outer
+        task = mode.task
+        if task is not None and task.leaves is leaves:  # a pass that was replayed has none of its own
+            mode.task = task.outer

@@ -182,13 +182,25 @@ def _binary_gradients(ctx: Any, gradient: Any) -> Any:
     input, target = ctx.saved
     for_input = for_target = None
     if ctx.needs[0]:
-        for_input = gradient * (input - target) / ((1 - input) * input).clamp(min=1e-12)
+        with facula.no_grad():
+            for_input = gradient * (input - target) / ((1 - input) * input).clamp(min=1e-12)
+        for_input = attach(for_input, _BINARY_AGAIN, (gradient, input, target), (gradient, input, target))
     if ctx.needs[1]:
         log_of_not = (-input).log1p().clamp(min=-100.0)
         for_target = gradient * (log_of_not - input.log().clamp(min=-100.0))
     return for_input, for_target
 
 
+def _binary_second_gradients(ctx: Any, second: Any) -> Any:
+    """By hand, too: where x is t, 0 or 1, what is derived from the clamped denominator is 1e12."""
+    gradient, input, target = ctx.saved
+    below = ((1 - input) * input).clamp(min=1e-12)
+    for_gradient = second * (input - target) / below if ctx.needs[0] else None
+    for_input = second * gradient * (input * (input - 2 * target) + target) / (below * below) if ctx.needs[1] else None
+    return for_gradient, for_input, -second * gradient / below if ctx.needs[2] else None
+
+
+_BINARY_AGAIN = Rule("BinaryCrossEntropyBackwardBackward0", _binary_second_gradients)
 _BINARY = Rule("BinaryCrossEntropyBackward0", _binary_gradients)
 
 

@@ -94,11 +94,13 @@ def smooth_l1_loss(input: Any, target: Any, size_average: Any = None, reduce: An
     reduction = _chosen(reduction, size_average, reduce)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    distance = _difference(input, target, "smooth_l1").abs()
+    difference = _difference(input, target, "smooth_l1")
+    distance = difference.abs()
     if beta == 0:
         return reduce_values(distance, reduction)
     far = distance >= beta
-    close = facula.where(far, 0.0, distance)  # so that no infinity is squared: its slope would not be a number
+    # No infinity is squared: its slope would not be a number. And a difference bends at 0, a distance does not
+    close = facula.where(far, 0.0, difference)
     return reduce_values(facula.where(far, distance - 0.5 * beta, close * close * 0.5 / beta), reduction)
 
 
@@ -113,9 +115,10 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     _warn_if_broadcast(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    distance = _difference(input, target, "huber").abs()
-    far = distance > delta
-    close = facula.where(far, 0.0, distance)  # as above
+    difference = _difference(input, target, "huber")
+    distance = difference.abs()
+    far = distance >= delta  # there, both are the same, but the slope bends no more
+    close = facula.where(far, 0.0, difference)  # as above
     values = facula.where(far, delta * (distance - 0.5 * delta), 0.5 * close * close)
     if values.dtype is not input.dtype:  # torch writes what it computes into a tensor like the input
         if not input.dtype.is_floating_point:

@@ -32,7 +32,9 @@ def _sigmoid(v: Expr) -> Expr:
 # relu's slope at 0 is 0, and NaN passes: "x <= 0 gives 0", not maximum(x, 0)
 _RELU = Formula("relu", where(x <= 0, 0, x))
 _LEAKY = Formula("leakyRelu", where(x > 0.0, x, x * scalar(0)))
-_ELU = Formula("elu", where(x > 0.0, x * scalar(1), scalar(0) * scalar(1) * F["expm1"](x * scalar(2))))
+# At 0 the slope is the curve's, whose own slope there is 0, as torch's: so 0 is a line by itself
+_ELU = Formula("elu", where(x > 0.0, x * scalar(1), where(
+    x < 0.0, scalar(0) * scalar(1) * F["expm1"](x * scalar(2)), x * (scalar(0) * scalar(1) * scalar(2)))))
 _GELU = Formula("gelu", 0.5 * x * (1.0 + F["erf"](x * (1.0 / math.sqrt(2.0)))))
 _GELU_TANH = Formula("gelu", 0.5 * x * (1.0 + F["tanh"](math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x)))))
 _SILU = Formula("silu", x * _sigmoid(x))

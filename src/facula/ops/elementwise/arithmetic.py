@@ -240,7 +240,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if of is not bool_:
             if exponent in SMALL_POWERS:  # a float
                 return SMALL_POWERS[exponent](input)
-            if exponent == 1:
+            if exponent == 1 and not (input._rg or input._base is not None):  # its slope says that it has one, too
                 return input.clone()  # type: ignore[no-any-return]
             if exponent == 0.5 and of.category == FLOAT:
                 return input.sqrt()  # type: ignore[no-any-return]
