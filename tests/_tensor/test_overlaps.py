@@ -68,3 +68,31 @@ def test_overlapping_writes(oracle, call):
         assert isinstance(ours, str) and ours.startswith("unsupported operation"), ours
     if isinstance(theirs, list) or call not in TWICE:
         assert ours == theirs
+
+
+def _apart(x, i):
+    """What reads while it writes in PyTorch: calls with an operand as `out`."""
+    f = facula
+    mask = x > 0
+    return [lambda: f.gather(x, 0, i, out=x), lambda: f.take(x, i, out=x), lambda: f.take(i.clone(), i, out=i),
+            lambda: f.index_select(x, 0, i, out=x), lambda: f.index_select(i.clone(), 0, index=i, out=i),
+            lambda: f.masked_select(x, mask, out=x), lambda: f.masked_select(mask.clone(), mask, out=mask),
+            lambda: f.kthvalue(x, 1, out=(x, i.clone())), lambda: f.median(x, 0, out=(x, i.clone())),
+            lambda: f.cat([x, x], out=x), lambda: f.stack([x, x], out=x[:]), lambda: f.hstack([x, x], out=x),
+            lambda: f.nonzero(i, out=i)]
+
+
+def test_an_operand_as_out_is_refused_where_torch_reads_while_it_writes():
+    x, i = facula.arange(6.0), facula.zeros(6, dtype=facula.int64)
+    for call in _apart(x, i):
+        with pytest.raises(RuntimeError, match="some elements of the input tensor and the written-to tensor refer"):
+            call()
+    assert x.tolist() == [0, 1, 2, 3, 4, 5] and i.tolist() == [0] * 6  # nothing was written, nor resized
+    empty = facula.zeros(0)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        facula.cat([empty, x], out=empty)
+    assert facula.gather(facula.arange(6), 0, i, out=i) is i and facula.sort(x, out=(x, i))[0] is x
+    repeated = facula.zeros(1, 6).expand(2, 6)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        facula.index_select(facula.ones(3, 6), 1, facula.tensor([0, 1]), out=repeated)  # of another shape: not resized
+    assert repeated.shape == (2, 6)

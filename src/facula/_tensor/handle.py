@@ -738,6 +738,10 @@ def refuse_leaf(t: Tensor) -> None:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
+_SHARED = ("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+           "memory location. Please clone() the tensor before performing the operation.")
+
+
 def refuse_overlap(t: Tensor, operands: Iterable[Any]) -> None:
     """Raise what PyTorch raises where `t`, which is to be written, and an operand share a part of their memory. (What
     is written would be right, as everything is read first; but the program would not run anywhere else.)"""
@@ -745,9 +749,24 @@ def refuse_overlap(t: Tensor, operands: Iterable[Any]) -> None:
     for x in operands:
         if isinstance(x, Tensor) and x._storage is storage and x is not t and x.dtype is t.dtype and partly_shared(
                 t.shape, t._strides, t._offset, x.shape, x._strides, x._offset):
-            raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor "
-                               "refer to a single memory location. Please clone() the tensor before performing the "
-                               "operation.")
+            raise RuntimeError(_SHARED)
+
+
+def _refuse_repeats(t: Tensor) -> None:
+    if t._storage is not None and 0 not in t.shape \
+            and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
+                           "memory location. Please clone() the tensor before performing the operation.")
+
+
+def refuse_itself(t: Tensor, operands: Iterable[Any]) -> None:
+    """The same for an operand that is `t`, or all of its memory; and `t` must not repeat its own elements."""
+    storage = t._storage
+    _refuse_repeats(t)
+    for x in operands:
+        if x is t or storage is not None and isinstance(x, Tensor) and x._storage is storage and (
+                x.shape, x._strides, x._offset) == (t.shape, t._strides, t._offset):
+            raise RuntimeError(_SHARED)
 
 
 def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
@@ -758,10 +777,8 @@ def update(t: Tensor, result: Tensor, alone: bool = False) -> Tensor:
             return update(t, result, True)
     if inferred:
         refuse_write(t)
-    if t._storage is not None and 0 in t._strides and 0 not in t.shape \
-            and any(not k and n > 1 for k, n in zip(t._strides, t.shape, strict=True)):
-        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single "
-                           "memory location. Please clone() the tensor before performing the operation.")
+    if t._storage is not None and 0 in t._strides:
+        _refuse_repeats(t)
     base = t._base
     history = mode.grad and (result._rg or t._rg or base is not None and base._rg)
     if history:

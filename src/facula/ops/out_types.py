@@ -57,6 +57,9 @@ _MATCH = {name: words for names, words in (
     ("complex polar", "Expected object of scalar type {wanted} but got scalar type {given} for argument 'out'"),
     ("where", "Expected out type to be {wanted} but got {given}"),
 ) for name in names.split()}
+# These read while they write in torch, and refuse an operand as `out`; gather may be given its index.
+APART = frozenset("""cat concat concatenate stack hstack vstack dstack column_stack row_stack gather take index_select
+    masked_select kthvalue median nanmedian nonzero cross""".split())
 # These compute in the dtype of `out`.
 COMPUTES_IN_IT = frozenset(("sum", "prod", "cumsum", "cumprod"))
 

@@ -15,7 +15,17 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import Tensor, device_of, inferred, layout_of, read, refuse_overlap, refuse_write, update
+from facula._tensor.handle import (
+    Tensor,
+    device_of,
+    inferred,
+    layout_of,
+    read,
+    refuse_itself,
+    refuse_overlap,
+    refuse_write,
+    update,
+)
 from facula._tensor.outside import take_shape
 from facula.autograd.graph import mode
 from facula.dtypes import DTYPE_NAMES, can_cast
@@ -25,7 +35,7 @@ from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
 from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
-from facula.ops.out_types import COMPUTES_IN_IT, check_out, converts
+from facula.ops.out_types import APART, COMPUTES_IN_IT, check_out, converts
 from facula.ops.result_layouts import ROW_MAJOR_OUT, ruled
 from facula.ops.spelling import PARSED, parameters_of, respelled
 
@@ -278,7 +288,11 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
                     explain(body, args, kwargs, error)
                     raise
             return form(*again[0], **again[1])
-        if name in COMPUTES_IN_IT and kwargs.get("dtype") is None and isinstance(out, Tensor):
+        if name in APART:
+            given: list[Any] = [*args, *kwargs.values()][:1 if name == "gather" else None]
+            for o in (out,) if isinstance(out, Tensor) else out:
+                refuse_itself(o, given[0] if given and isinstance(given[0], (tuple, list)) else given)
+        elif name in COMPUTES_IN_IT and kwargs.get("dtype") is None and isinstance(out, Tensor):
             kwargs = {**kwargs, "dtype": out.dtype}
         try:
             result = body(*args, **kwargs)
