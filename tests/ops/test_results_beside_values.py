@@ -83,3 +83,12 @@ def test_columns_of_no_images_keep_their_history():
     y = F.fold(F.unfold(x, 2), (3, 3), 2)
     y.sum().backward()
     assert y.shape == x.grad.shape == (0, 4, 3, 3)
+
+
+def test_bools_have_no_bounds_but_tensors():
+    x = facula.tensor([True, False])
+    for call in (lambda: x.clamp_min(True), lambda: x.clamp_max(False), lambda: x.clamp(False, True),
+                 lambda: x.clamp(x, x)):
+        with pytest.raises(NotImplementedError, match="clamp.*not implemented for 'Bool'"):
+            call()
+    assert x.clamp_min(~x).tolist() == [True, True] and x.clamp(0, 1).tolist() == [1, 0]

@@ -196,6 +196,14 @@ FOUND = {
         t3 = F.fold(t2, (3, 3), 2)
         t3.sum().backward()
         look(t1.grad)""",
+    "bounds of bools": """
+        t1 = ramp((3,), 1, 1, 'bool')
+        t1.clamp_min_(True)
+        t2 = t1.clamp(False, True)
+        t2 = t1.clamp(max=True)
+        t2 = t1.clamp(t1, t1)
+        t3 = t1.clamp_min(t1)
+        t4 = t1.clamp(0, 1)""",
     "one class": """
         t1 = ramp((3, 1), 1, 3, 'float64')
         t2 = t1[:1] * 1

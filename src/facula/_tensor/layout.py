@@ -194,7 +194,7 @@ def suggested(shape: Ints, strides: Ints) -> Any:
     Gaps are allowed. Where the length-1 dimensions leave it open, it is contiguous_format.
     """
     n = len(shape)
-    if n not in CHANNELS_LAST or 0 in strides:
+    if n not in CHANNELS_LAST or 0 in strides or 0 in shape:
         return contiguous_format
     least = 0
     for d in reversed(CHANNELS_LAST[n]):

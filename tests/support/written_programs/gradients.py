@@ -52,7 +52,7 @@ SMOOTH = table("""
     d    {x}.scatter_add({d}, lib.zeros_like({x}, dtype=lib.int64), {x})
     d    {x}.index_put(({few},), {x}[:1] * 2, accumulate=True)
     2    ({x}.mT @ {x}).clamp(-9, 9)
-    2    lib.einsum('...ij,...kj->...ik', {x}, {x}).clamp(-9, 9)
+    2    copied(lib.einsum('...ij,...kj->...ik', {x}, {x})).clamp(-9, 9)
     2    {x}.tril({o})
     2    {x} + {x}.mT.contiguous().mT
     4    {x}.to(memory_format=lib.channels_last)

@@ -118,7 +118,7 @@ VALUES = table("""
     4f   F.max_pool2d({x}, 2, 1, return_indices=True, ceil_mode=True)[0]
     4f   copied(F.lp_pool2d({x}.abs(), 2, 2))
     4f   F.adaptive_max_pool2d({x}, 2)
-    4f   F.instance_norm({x})
+    4f   F.instance_norm({x}.double())
     4F   F.local_response_norm({x}, 2)
     4f   F.batch_norm({x}, lib.zeros({channels}, dtype={x}.dtype), lib.ones({channels}, dtype={x}.dtype))
     4f   F.unfold({x}, 2)
@@ -137,8 +137,8 @@ VALUES = table("""
     2    copied(lib.func.vmap(lambda v: v.cumsum(0))({x}) if {x}.dtype != lib.bool and {x}.numel() else {x})
     2    copied(lib.func.vmap(lambda v: v.flip(0)[..., None], in_dims={d}, out_dims=-1)({x}) if {x}.numel() else {x})
     2    copied(lib.func.vmap(lambda v, w: v + w, in_dims=({d}, None))({x}, {x}.select({d}, 0)) if {x}.numel() else {x})
-    -    lib.func.grad(lambda v: (v * v).sum())({x}.detach().double())
-    -    lib.func.jvp(lambda v: v.sin(), ({x}.detach().double(),), ({x}.detach().double(),))[1]
+    -    copied(lib.func.grad(lambda v: (v * v).sum())({x}.detach().double()))
+    -    copied(lib.func.jvp(lambda v: v.sin(), ({x}.detach().double(),), ({x}.detach().double(),))[1])
     d    lib.func.jacrev(lambda v: v.cumsum(0))({x}.detach().double().flatten()[:4])
     d    copied(lib.func.vmap(lib.func.grad(lambda v: v.exp().sum()))({x}.double().sin()) if {x}.numel() else {x})
 """)
@@ -287,7 +287,7 @@ SMOOTH = table("""
     -    {x}.to(memory_format=lib.preserve_format) * 1
     -    {x}.float().double()
     -    {x}.half().to({x}.dtype)
-    -    lib.func.grad(lambda v: (v * v * v).sum())({x})
+    -    copied(lib.func.grad(lambda v: (v * v * v).sum())({x}))
     d    copied(lib.func.vmap(lambda v: v.sin() * v.sum())({x}.clamp(-2, 2)))
     4    F.conv1d({x}.flatten(2), ramp((2, {channels}, 2), 0, 1, 'float64').to({x}.dtype) / 4)
     4    F.conv2d({x}, {x}[:1, :, :1, :1], padding=1).clamp(-9, 9)

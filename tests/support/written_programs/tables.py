@@ -159,7 +159,7 @@ VALUES = table("""
     d    {x}.diff(dim={d})
     fd   F.layer_norm({x}, {x}.shape[-1:])
     2    {x}.mT @ {x}
-    2    lib.einsum('...ij,...kj->...ik', {x}, {x})
+    2    copied(lib.einsum('...ij,...kj->...ik', {x}, {x}))
     2    {x}.tril({o})
     2    {x}.mT.contiguous()
     2    {x}.rot90()
@@ -372,5 +372,5 @@ ARRAYS = table("""
     -    {t} = lib.from_numpy(np.arange(12.0).reshape(3, 4)[:, ::2])
     -    {a} = np.arange(6, dtype='float32').reshape(2, 3)
     -    memoryview({x}.numpy()).cast('B')[0:1]
-    -    {t} = {x} * {x}.numpy()[...].sum()
+    r    {t} = {x} * {x}.numpy()[...].sum()
 """)

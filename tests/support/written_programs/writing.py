@@ -180,6 +180,8 @@ class Writer:
             written = fields["x"]
         if written and self.unsafe(written, line):
             return
+        if self.shared and kind == "out" and not self.fits(self.run.names[written], line):
+            return  # it may grow into what another thread has
         if self.say(line) and gives:
             self.hold(gives)
         if "register_hook" in line:

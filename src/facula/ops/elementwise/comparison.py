@@ -206,7 +206,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     refuse_complex("clamp_cpu", *bounds)
     of = result_dtype((input, *bounds))
     x = to_dtype(input, of)
-    if not any(isinstance(b, Tensor) for b in bounds):
+    numbers = not any(isinstance(b, Tensor) for b in bounds)
+    if of is bool_ and (numbers or len(bounds) == 2):
+        kind = "" if not numbers else "max_scalar_" if min is None else "min_scalar_" if max is None else "scalar_"
+        raise NotImplementedError(f"\"clamp_{kind}cpu\" not implemented for 'Bool'")
+    if numbers:
         formula = _CLAMPS[min is not None, max is not None]
         if max is not None and max != max or min is not None and min != min:
             return apply(Formula("clamp", operand(0) * 0 + float("nan")), (x,), None, of)
