@@ -14,7 +14,7 @@ import numpy as np
 from facula import defaults
 from facula._tensor.handle import Tensor, attach, lay_in, new, read, strides_of
 from facula.autograd.graph import Rule
-from facula.dtypes import FLOAT, bool_
+from facula.dtypes import FLOAT, bool_, float64
 from facula.engine.graph.node import CALL, PICK, contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
@@ -221,7 +221,12 @@ def _many(name: str, kind: str, run: Any, doc: str) -> None:
         dims, sizes = _dims(x, s, dim)
         if not dims and name not in ("fft", "ifft"):
             raise RuntimeError(f"{name}n must transform at least one axis")
-        return run(x, s, dims, sizes, _norm(norm))  # type: ignore[no-any-return]
+        if input.dtype.category >= FLOAT or len(dims) < 2:
+            return run(x, s, dims, sizes, _norm(norm))  # type: ignore[no-any-return]
+        # of integers nothing is differentiated, so that what lies between may be in doubles: rounded once in all
+        wide = run(_input(name + "n", to_dtype(input, float64), kind), s, dims, sizes, _norm(norm))
+        of = x.dtype.to_real()
+        return to_dtype(wide, of.to_complex() if wide.dtype.is_complex else of)
 
     def two(input: Tensor, s: Any = None, dim: Any = (-2, -1), norm: str | None = None) -> Tensor:
         return every(input, s, dim, norm)
