@@ -272,7 +272,7 @@ def _source(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
 def _placed(x: Tensor, size: int, padding: str, corners: bool) -> Tensor:
     if padding == "reflection":
         x = _reflected(x, 0, size - 1) if corners else _reflected(x, -0.5, size - 0.5)
-    return x if padding == "zeros" else clamp(x, 0, size - 1)
+    return x if padding == "zeros" else clamp(where(x.detach().isnan(), 0.0, x), 0, size - 1)  # NaN is at the start
 
 
 def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:

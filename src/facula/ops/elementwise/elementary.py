@@ -24,7 +24,7 @@ from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.conversion import complex_
 from facula.ops.elementwise.arithmetic import pow as power
-from facula.ops.elementwise.comparison import isnan
+from facula.ops.elementwise.comparison import clamp, isnan
 from facula.ops.elementwise.pointwise import broadcast
 from facula.ops.elementwise.transcendental import atan2
 from facula.ops.index.gathering import nonzero
@@ -105,7 +105,20 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
     if input.dtype.category >= FLOAT and other.dtype.category < FLOAT:
         other = to_dtype(other, input.dtype)
-    return input * power(2.0, other)
+    elif other.dtype.category < FLOAT:
+        other = to_dtype(other, defaults.get_default_dtype())
+    of = result_dtype((input, other))
+    if not of.is_floating_point:
+        return input * power(2.0, other)
+    # In three steps: powers of two beyond the dtype's range lead from its smallest numbers to its largest.
+    limit = _LARGEST_EXPONENT.get(of.name, 126)
+    other = clamp(to_dtype(other, of), -3 * limit, 3 * limit)
+    third = (other.detach() / 3).trunc()
+    step = power(2.0, third)
+    return input * step * step * power(2.0, other - third * 2)  # type: ignore[no-any-return]
+
+
+_LARGEST_EXPONENT = {"float64": 1022, "float16": 14}  # whose power of two has a reciprocal that is no less exact
 
 
 @op(out=True, types=DOUBLE)

@@ -39,7 +39,11 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     if low > high:
         raise RuntimeError("torch.histc: max must be larger than min")
     x = x[(x >= low) & (x <= high)]
-    at = np.minimum(((x - x.dtype.type(low)) / x.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
+    with np.errstate(over="ignore"):
+        span = x.dtype.type(high - low)
+    if not np.isfinite(span):  # torch counts nothing there
+        x = x[:0]
+    at = np.minimum(((x - x.dtype.type(low)) / span * bins).astype(np.int64), bins - 1)
     return from_array(np.bincount(at, minlength=bins), input.dtype)
 
 
