@@ -7,15 +7,15 @@ the arrays where they lie.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from facula.dtypes import dtype, float32, float64
 from facula.engine import realize
-from facula.engine.graph.node import Node
+from facula.engine.graph.node import CONST, Node
 from facula.engine.runtime import interpreter
-from facula.engine.runtime.buffer import Buffer
 from facula.engine.runtime.routines import Array, register
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR
@@ -37,21 +37,25 @@ class _Step:
         self.used = True
         self.weight = 2000 + 400 * len(self.work.order) + (self.program.weight if self.program is not None else 0)
 
-    def run(self, leaves: list[_Rows], outputs: list[_Rows], start: int, rows: int) -> None:
-        read = [leaves[k].at(start, rows) for k in self.leaves]
-        written = [outputs[k].at(start, rows) for k in self.outputs]
-        if self.program is not None:
-            self.program.run(read, self.work.numbers, written)
-            return
-        values: dict[Node, Any] = {leaf: memory.array(leaf.shape, leaf.dtype)
-                                   for leaf, memory in zip(self.work.leaves, read, strict=True)}
+    def on(self, leaves: list[_Rows], outputs: list[_Rows]) -> Callable[[int], None]:
+        """What runs the step whose rows start there."""
+        reads, writes = [leaves[k] for k in self.leaves], [outputs[k] for k in self.outputs]
+        direct = None if self.program is None else self.program.direct(self.work.numbers)
+        if direct is None:
+            return lambda start: self._by_node([r.at(start, n) for r, n in zip(reads, self.work.leaves, strict=True)],
+                                               [r.at(start, n) for r, n in zip(writes, self.work.outputs, strict=True)])
+        places = [(r.ptr, r.step) for r in (*reads, *writes)]
+        return lambda start: direct([ptr + start * step for ptr, step in places])
+
+    def _by_node(self, reads: list[Array], writes: list[Array]) -> None:
+        values: dict[Node, Any] = dict(zip(self.work.leaves, reads, strict=True))
         for node in self.work.numbers_at:
-            if node not in values and not node.inputs:  # a constant
+            if node.op is CONST:
                 values[node] = interpreter.compute(node, [])
         for node in self.work.order:
             values[node] = interpreter.compute(node, [values[i] for i in node.inputs])
-        for node, memory in zip(self.work.outputs, written, strict=True):
-            memory.array(node.shape, node.dtype)[...] = values[node]
+        for node, array in zip(self.work.outputs, writes, strict=True):
+            array[...] = values[node]
 
 
 class _Rows:
@@ -62,19 +66,13 @@ class _Rows:
     def __init__(self, array: Array, moves: bool = False) -> None:
         self.array = array
         self.ptr = array.__array_interface__["data"][0]
-        self.step = array.strides[0] if array.ndim else 0
+        self.step = array.strides[0] if moves else 0
         self.moves = moves
 
-    def at(self, start: int, rows: int) -> Buffer:
-        buffer = _blank(Buffer)
-        buffer.owner = self.array
-        buffer.size_class = 0
-        buffer.ptr = self.ptr + start * self.step if self.moves else self.ptr
-        buffer.nbytes = rows * self.step if self.moves else self.array.nbytes
-        return buffer
-
-
-_blank = object.__new__
+    def at(self, start: int, node: Node) -> Array:
+        """What `node` of a step is."""
+        count = node.shape[0]
+        return self.array[start:start + count] if self.moves else self.array[:count]
 
 
 def _step(way: Any, mode: str, rows: int, width: int, of: dtype, *more: bool) -> _Step:
@@ -101,27 +99,36 @@ def _dtype(array: Array) -> dtype:
 @register("recurrence")
 def _recurrence(x: Array, w: Array, sizes: Array, *more: Any) -> tuple[Array, ...]:
     """x (N, gates), w (gates, width), sizes (T,), states before (B, width) each, [the hidden bias]; then the attributes
-    mode, reverse. Gives out (N, width), the states after, h before each step (N, width), then what backward needs."""
-    *arrays, mode, reverse = more
+    mode, reverse, keep. Gives out (N, width), the states after, and if `keep` h before each step (N, width) and what
+    else backward needs."""
+    *arrays, mode, reverse, keep = more
     of, width = _dtype(x), w.shape[1]
     states = [np.array(s, order="C") for s in arrays[:2 if mode == "LSTM" else 1]]
     bias = arrays[len(states):]
-    out, before = np.empty((len(x), width), x.dtype), np.empty((len(x), width), x.dtype)
+    out = np.empty((len(x), width), x.dtype)
     leaves = [_Rows(x, True), _Rows(w), *map(_Rows, states), *map(_Rows, bias)]
-    outputs, kept = [_Rows(out, True)], [before]
+    outputs, kept = [_Rows(out, True)], [np.empty_like(out)] if keep else []
     if mode == "LSTM":
-        cells, z = np.empty_like(states[1]), np.empty_like(x)
-        outputs += [_Rows(cells), _Rows(z, True)]
-        kept += [z, np.empty_like(before)]
-    elif mode == "GRU":
-        kept.append(np.empty_like(x))
-        outputs.append(_Rows(kept[1], True))
+        cells = np.empty_like(states[1])
+        outputs.append(_Rows(cells))
+    if mode in ("LSTM", "GRU"):
+        z = np.empty_like(x if keep else x[:sizes[0]])
+        outputs.append(_Rows(z, keep))
+        if keep:
+            kept.append(z)
+    if mode == "LSTM" and keep:
+        kept.append(np.empty_like(out))
+    runs: dict[int, Callable[[int], None]] = {}
     for start, rows in _order(sizes, reverse):
         end = start + rows
-        before[start:end] = states[0][:rows]
-        if mode == "LSTM":
-            kept[2][start:end] = states[1][:rows]
-        _step(forward, mode, rows, width, of, bool(bias)).run(leaves, outputs, start, rows)
+        if keep:
+            kept[0][start:end] = states[0][:rows]
+            if mode == "LSTM":
+                kept[2][start:end] = states[1][:rows]
+        run = runs.get(rows)
+        if run is None:
+            run = runs[rows] = _step(forward, mode, rows, width, of, bool(bias)).on(leaves, outputs)
+        run(start)
         states[0][:rows] = out[start:end]
         if mode == "LSTM":
             states[1][:rows] = cells[:rows]
@@ -141,8 +148,12 @@ def _recurrence_backward(w: Array, sizes: Array, *more: Any) -> tuple[Array, ...
     scratch = [np.empty_like(s) for s in states]
     found = [np.empty((len(g), len(w)), w.dtype) for _ in range(2 if mode == "GRU" else 1)]
     outputs = [*map(_Rows, scratch), *[_Rows(a, True) for a in found]]
+    runs: dict[int, Callable[[int], None]] = {}
     for start, rows in reversed(_order(sizes, reverse)):
-        _step(backward, mode, rows, width, of).run(leaves, outputs, start, rows)
+        run = runs.get(rows)
+        if run is None:
+            run = runs[rows] = _step(backward, mode, rows, width, of).on(leaves, outputs)
+        run(start)
         for state, new in zip(states, scratch, strict=True):
             state[:rows] = new[:rows]
     return *states, *found

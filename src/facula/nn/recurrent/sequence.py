@@ -12,7 +12,8 @@ import numpy as np
 
 import facula
 from facula._tensor.handle import Tensor, attach_many, device_of, new, read
-from facula.autograd.graph import Rule, mode
+from facula.autograd.graph import Rule
+from facula.autograd.graph import mode as grad_mode
 from facula.devices import CPU
 from facula.dtypes import bfloat16, dtype, float16, float32, float64, int64
 from facula.engine.graph.node import CALL, PICK
@@ -45,17 +46,20 @@ def run(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: 
     steps = np.array(sizes, np.int64)
     running = new(leaf(steps, steps.shape, int64))
     biases = (b,) if mode == "GRU" and b is not None else ()
-    call = _call("recurrence", (x, w, running, *state, *biases), (mode, reverse), of)
+    inputs = (x, w, *state, *biases)
+    keep = grad_mode.grad and any(t.requires_grad for t in inputs)
+    call = _call("recurrence", (x, w, running, *state, *biases), (mode, reverse, keep), of)
     wide = of if of is float64 else float32  # what is kept is not rounded
     out = _pick(call, 0, (n, width), of)
     last = [_pick(call, 1 + k, s.shape, of) for k, s in enumerate(state)]
+    if not keep:
+        return out, tuple(last)
     at = 1 + len(state)
     kept = [_pick(call, at, (n, width), wide)]
     if mode == "LSTM":
         kept += [_pick(call, at + 1, x.shape, wide), _pick(call, at + 2, (n, width), wide)]
     elif mode == "GRU":
         kept.append(_pick(call, at + 1, x.shape, wide))
-    inputs = (x, w, *state, *biases)
     attach_many((out, *last), _RULES[mode], inputs, (mode, reverse, tuple(sizes), running, len(state), ("out", 0),
                                                      *inputs, *kept))
     return out, tuple(last)
@@ -73,7 +77,7 @@ def _backward(ctx: Any, g: Any, *states: Any) -> tuple[Any, ...]:
     kind, reverse, sizes, running, count, out, *rest = ctx.saved
     inputs, kept = rest[:len(ctx.edges)], rest[len(ctx.edges):]
     x, w, *before = inputs
-    if mode.grad:
+    if grad_mode.grad:
         return _through_steps(ctx, kind, reverse, list(sizes), inputs, count, (g, *states))
     of = x.dtype
     g = facula.zeros(out.shape, dtype=of) if g is None else g

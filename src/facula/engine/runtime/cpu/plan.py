@@ -117,6 +117,21 @@ class Plan:
                 self._leave(arena)
         return go_on
 
+    def direct(self, numbers: Sequence[Any]) -> Callable[[Sequence[int]], None] | None:
+        """`run` on memory given by its addresses, which the caller holds. None if there are host steps."""
+        program, pack, launch = self._program, self._pack_pointers, self._launch
+        if program is None:
+            return None
+        packed = self._pack_numbers(*[numbers[k] for k in self._native_numbers])
+        if self._parallel and not workers.running:
+            workers.start()
+        arena = self._take_arena() if self._offsets else None
+        table = b"" if arena is None else arena.table
+
+        def run(addresses: Sequence[int], arena: _Arena | None = arena) -> None:  # which is held as long as this
+            launch(program, pack(*addresses) + table, packed)
+        return run
+
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
         """How `execute` finds leaves, results and numbers in lists; None if it cannot serve."""
         if self._execute is None or self._program is None:
