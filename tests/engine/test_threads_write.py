@@ -36,6 +36,7 @@ WRITES = {
     "masks": (lambda: F.zeros(N * TIMES), lambda x, i, k: x.__setitem__(F.arange(N * TIMES) == i * TIMES + k, 1.0)),
     "indices": (lambda: F.zeros(N, TIMES), lambda x, i, k: x.__setitem__((F.tensor([i]), F.tensor([k])), F.ones(1))),
     "add_": (lambda: F.zeros(1), lambda x, i, k: x.add_(1)),
+    "out=": (lambda: F.zeros(1), lambda x, i, k: F.add(x, 1, out=x)),
     "+=": (lambda: F.zeros(3), lambda x, i, k: x.__iadd__(F.tensor([1.0, 0, 0]))),
     "counter": (lambda: F.tensor(0), lambda x, i, k: x.add_(1)),
     "sub_ of a view": (lambda: F.zeros(2, 2), lambda x, i, k: x.view(-1)[3].sub_(-1)),

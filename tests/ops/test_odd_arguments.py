@@ -4,6 +4,7 @@ sequences.txt    tensors of nested sequences, numbers, arrays, buffers
 sizes.txt        sizes that are negative, zero or too large
 no_elements.txt  layers and losses of no elements, or of mixed dtypes
 names.txt        the names of arguments that torch's parser takes, and results given as `out=`
+writes.txt       what shares memory with what, what may be written where, and what is told of it
 
 Each gives the value that torch gives, or the type of its error.
 """
@@ -35,11 +36,21 @@ def answer(library, call):
     library.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        before, _, last = call.rpartition(";")
         try:
-            found = repr(eval(call, names))  # lines of those files
+            exec(before, names)  # lines of those files
+            found = repr(eval(last.strip(), names)) if _is_expression(last) else str(exec(last.strip(), names))
         except Exception as error:
             found = type(error).__name__
     return found.replace("facula.", "torch.")
+
+
+def _is_expression(text):
+    try:
+        compile(text.strip(), "", "eval")
+    except SyntaxError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("kind", "call"), CALLS, ids=[f"{kind}-{k}" for k, (kind, _) in enumerate(CALLS)])

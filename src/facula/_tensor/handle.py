@@ -22,6 +22,7 @@ from facula._tensor.layout import (
     preserved,
     seen_from,
     seen_in,
+    shared,
 )
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode, next_seq
@@ -766,6 +767,17 @@ def refuse_itself(t: Tensor, operands: Iterable[Any]) -> None:
     for x in operands:
         if x is t or storage is not None and isinstance(x, Tensor) and x._storage is storage and (
                 x.shape, x._strides, x._offset) == (t.shape, t._strides, t._offset):
+            raise RuntimeError(_SHARED)
+
+
+def refuse_shared(t: Tensor, operands: Iterable[Any]) -> None:
+    """`refuse_overlap` where an operand may not be the tensor that is written, either: what is written is not at the
+    place of what is read."""
+    storage = t._storage
+    for x in operands:
+        if isinstance(x, Tensor) and (x is t and 0 not in t.shape or x._storage is storage is not None
+                                      and x.dtype is t.dtype and shared(
+                                          t.shape, t._strides, t._offset, x.shape, x._strides, x._offset)):
             raise RuntimeError(_SHARED)
 
 

@@ -75,6 +75,17 @@ def partly_shared(shape: Ints, strides: Ints, start: int, other: Ints, theirs: I
     return start < begin + length and begin < start + size and size > 0 and length > 0
 
 
+def shared(shape: Ints, strides: Ints, start: int, other: Ints, theirs: Ints, begin: int) -> bool:
+    """As `partly_shared`, or are they the same?
+
+    >>> shared((4,), (1,), 0, (4,), (1,), 0), shared((4,), (1,), 0, (4,), (1,), 4)
+    (True, False)
+    """
+    if dense_order(shape, strides) is None or dense_order(other, theirs) is None:
+        return False
+    return begin - size_of(shape) < start < begin + size_of(other) and 0 not in shape and 0 not in other
+
+
 @lru_cache(4096)
 def preserved(shape: Ints, strides: Ints) -> Layout | None:
     """The layout of a copy of one tensor (torch.preserve_format): its own if that is dense, else one in the order of

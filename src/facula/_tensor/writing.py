@@ -85,6 +85,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         if value.shape:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value.shape)} "
                                "dimensions.")
+        if value._storage is self._storage is not None:
+            value = value.clone()  # type: ignore[attr-defined]
         if self._storage is not None and (once := _once(self)) is not self:
             copy_(once, value)
             return self

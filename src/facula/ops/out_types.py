@@ -26,7 +26,7 @@ _MATCH = {name: words for names, words in (
         softmax log_softmax renorm nanmedian median kthvalue slice_scatter avg_pool2d avg_pool3d
         view_copy transpose_copy t_copy permute_copy select_copy squeeze_copy unsqueeze_copy expand_copy diagonal_copy
         as_strided_copy detach_copy alias_copy unbind_copy split_copy split_with_sizes_copy unfold_copy
-        view_as_real_copy view_as_complex_copy""", _PLAIN),
+        view_as_real_copy view_as_complex_copy cumsum cumprod""", _PLAIN),
     ("abs bitwise_not ceil clamp clamp_max clamp_min conj_physical floor frac hardshrink neg round sgn sign softplus "
      "softshrink trunc", _FOUND),
     ("isposinf isneginf signbit", _ONLY_BOOL), ("any all", _TRUTH),
@@ -78,6 +78,8 @@ def converts(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def check_out(name: str, wanted: dtype, given: dtype) -> None:
     """Refuse `out` of dtype `given` where the operation's result is `wanted`. RuntimeError."""
+    if wanted is given:
+        return
     words = _MATCH.get(name)
     if words is None or words is _TRUTH and given.name == "uint8" or words is _FLOATS and given.is_floating_point:
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -23,6 +23,7 @@ from facula._tensor.handle import (
     read,
     refuse_itself,
     refuse_overlap,
+    refuse_shared,
     refuse_write,
     update,
 )
@@ -211,14 +212,35 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
         raise TypeError(f"{body.__name__}(): argument '{name}'{where} must be {expected}, not {word}") from error
 
 
+# Written in place, no operand of these may be what is written: places are read that are not those that are written.
+_SCATTERING = frozenset(("index_add", "index_copy", "index_put", "index_reduce", "put", "scatter", "scatter_add",
+                         "scatter_reduce"))
+# Of these a value without dimensions is read before anything is written, and the index may not be what is written.
+_FILLING = frozenset(("index_fill", "masked_fill"))
+
+
+def _refuse(public: str, t: Tensor, operands: Sequence[Any]) -> None:
+    """Raise what torch raises where `t`, which is to be written, and an operand share memory."""
+    if public in _SCATTERING:
+        refuse_shared(t, operands)
+    elif public in _FILLING:
+        operands = [x for x in operands if isinstance(x, Tensor) and x.shape]
+        refuse_overlap(t, operands)
+        if public == "index_fill":
+            refuse_shared(t, operands)
+    elif t._storage is not None:
+        refuse_overlap(t, operands)
+
+
 def in_place(body: Callable[..., Any], public: str) -> Callable[..., Any]:
     name = public + "_"
+    special = public in _SCATTERING or public in _FILLING
 
     @functools.wraps(body)
     def written(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         try:
-            if self._storage is not None:
-                refuse_overlap(self, args if not kwargs else (*args, *kwargs.values()))
+            if special or self._storage is not None:
+                _refuse(public, self, args if not kwargs else (*args, *kwargs.values()))
             if others:  # read and write in one
                 with session.lock:
                     return write_back(self, body(self, *args, **kwargs), name)
@@ -288,19 +310,33 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
                     explain(body, args, kwargs, error)
                     raise
             return form(*again[0], **again[1])
+        if others:  # `out` may be an operand: read and write in one
+            with session.lock:
+                return computed(out, args, kwargs)
+        return computed(out, args, kwargs)
+
+    def computed(out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in APART:
             given: list[Any] = [*args, *kwargs.values()][:1 if name == "gather" else None]
-            for o in (out,) if isinstance(out, Tensor) else out:
+            for o in (out,) if isinstance(out, Tensor) else [o for o in out if isinstance(o, Tensor)]:
                 refuse_itself(o, given[0] if given and isinstance(given[0], (tuple, list)) else given)
-        elif name in COMPUTES_IN_IT and kwargs.get("dtype") is None and isinstance(out, Tensor):
-            kwargs = {**kwargs, "dtype": out.dtype}
+        elif name in COMPUTES_IN_IT and isinstance(out, Tensor):
+            if kwargs.get("dtype") is None:
+                kwargs = {**kwargs, "dtype": out.dtype}
+            elif name.startswith("cum"):
+                check_out(name, kwargs["dtype"], out.dtype)
         try:
             result = body(*args, **kwargs)
         except MISTAKES as error:
             again = respelled(body, args, kwargs, error, form.__name__)
             if again is None:
+                explain(body, args, kwargs, error)
                 raise
             result = body(*again[0], **again[1])
+        if isinstance(result, Tensor) is not isinstance(out, Tensor) or not (
+                isinstance(out, Tensor) or all(isinstance(o, Tensor) for o in out)):
+            wanted = "Tensor" if isinstance(result, Tensor) else "tuple of Tensors"
+            raise TypeError(f"{form.__name__}(): argument 'out' must be {wanted}, not {type(out).__name__}")
         if isinstance(out, Tensor):
             if out._storage is not None:
                 refuse_overlap(out, args[0] if args and isinstance(args[0], (tuple, list)) else args)
@@ -317,8 +353,9 @@ def with_out(body: Callable[..., Any]) -> Callable[..., Any]:
     return form
 
 
-def store_out(out: Tensor, result: Tensor, what: str, alike: bool = True) -> Tensor:
-    """Write `result` into `out`, resizing it as torch does: so that it lies as the result, if `alike`."""
+def store_out(out: Tensor, result: Tensor, what: str, alike: bool = True, quiet: bool = False) -> Tensor:
+    """Write `result` into `out`, resizing it as torch does: so that it lies as the result, if `alike`; with a warning
+    unless `quiet`."""
     if out._rg or result._rg:
         raise RuntimeError(f"{what}(): functions with out=... arguments don't support automatic differentiation, "
                            "but one of the arguments requires grad.")
@@ -336,7 +373,7 @@ def store_out(out: Tensor, result: Tensor, what: str, alike: bool = True) -> Ten
         raise RuntimeError(f"Attempting to copy from device {result.device} to device {out.device}, but cross-device "
                            "copies are not allowed!")
     if result.shape != out.shape:
-        if 0 not in out.shape:
+        if 0 not in out.shape and not quiet:
             warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, "
                  f"which does not match the required output shape {list(result.shape)}. This behavior is "
                  "deprecated.", UserWarning)

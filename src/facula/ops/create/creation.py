@@ -37,7 +37,7 @@ def finish(t: Tensor, device: Any = None, requires_grad: bool = False, out: Any 
     if out is not None:
         if len(t.shape) == 1 and what in _COUNTED and out.numel() == t.shape[0]:
             t = t.reshape(out.shape)  # type: ignore[attr-defined]
-        return store_out(out, t, what)
+        return store_out(out, t, what, quiet=what not in ("arange", "complex", "fftfreq", "rfftfreq"))
     if pin_memory is not False:
         t = as_told(t, pin_memory, what)
     if requires_grad:

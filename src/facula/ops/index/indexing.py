@@ -13,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, lay, new, onto_itself, read, refuse_leaf, refuse_overlap, strides_of, update
+from facula._tensor.handle import (
+    Tensor,
+    lay,
+    new,
+    onto_itself,
+    read,
+    refuse_leaf,
+    refuse_overlap,
+    refuse_shared,
+    strides_of,
+    update,
+)
 from facula._tensor.layout import Layout, pointwise
 from facula.autograd.graph import mode
 from facula.dtypes import bool_, float32, int32, int64, uint8
@@ -347,6 +358,10 @@ def _fill_view(view: Tensor, value: Any) -> None:
 
 def put_into(view: Tensor, advanced: Indices, value: Any, accumulate: bool) -> Tensor:
     """Index tensors applied to `view` in place."""
+    if isinstance(value, Tensor) and value._storage is view._storage and not (
+            size_of(value.shape) == 1 and all(isinstance(i, Tensor) and i.dtype is bool_ for i in advanced.values())):
+        refuse_shared(view, (value,))
+    refuse_shared(view, advanced.values())
     with turn():
         result = _put(view, advanced, value, accumulate)
         if size_of(view.shape) or result.requires_grad:

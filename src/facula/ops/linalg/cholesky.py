@@ -114,7 +114,7 @@ def _partial(m: Any) -> tuple[Any, int]:
     return found, minor
 
 
-@op(method=False, namespace="linalg")
+@op(method=False, out=True, namespace="linalg")
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
     result = result_type("linalg_cholesky_ex", "L", "info")

@@ -149,7 +149,7 @@ def _part_of_columns(out: Tensor, rows: int) -> None:
     assign(out, node)
 
 
-@op(method=False, namespace="linalg")
+@op(method=False, out=True, namespace="linalg")
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any:
     """The X for which A X comes closest to B."""
     check_matrices(A, "linalg.lstsq", square=False)

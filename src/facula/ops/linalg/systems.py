@@ -83,7 +83,7 @@ def inv(A: Tensor) -> Tensor:
 at_root("inverse", inv)
 
 
-@op(method=False, namespace="linalg")
+@op(method=False, out=True, namespace="linalg")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and 0 for each matrix that has one; of others NaN, and which diagonal element of U is zero."""
     result = result_type("linalg_inv_ex", "inverse", "info")

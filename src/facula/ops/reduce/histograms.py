@@ -152,7 +152,7 @@ def _refuse(input: Tensor, searched: bool) -> None:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{DTYPE_NAMES[of.name]}'")
 
 
-@op(types=BINS)
+@op(out=True, types=BINS)
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """How many elements are in each bin, and the edges of the bins."""
     check_tensor(input, "histogram")
