@@ -9,7 +9,7 @@ import pytest
 
 import facula as F
 from facula import nn
-from facula._tensor import handle
+from facula._tensor import handle, methods
 from facula.engine import threads
 from facula.engine.session import session
 from facula.testing.samples import SAMPLES
@@ -267,3 +267,29 @@ while not done:
 assert threads.others
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_array_is_taken_in_one(monkeypatch):
+    """Between the memory's being lent and the array that holds it no other thread finds that nobody holds it."""
+    x = F.zeros(2, 3)
+    mine, theirs = x[0], x[1]
+    first = threading.Thread(target=lambda: None)  # there are others from here on
+    first.start()
+    first.join()
+    taken, looked = methods.strided, []
+
+    def strided(t):
+        if not looked:
+            looked.append(threading.Thread(target=theirs.tolist))
+            looked[0].start()
+            looked[0].join(0.3)
+        return taken(t)
+
+    monkeypatch.setattr(methods, "strided", strided)
+    array = mine.numpy()
+    monkeypatch.undo()
+    looked[0].join()
+    mine.add_(1)
+    assert array.tolist() == [1, 1, 1]
+    array += 1
+    assert mine.tolist() == [2, 2, 2]

@@ -49,7 +49,7 @@ from facula.engine.realize import leaf, realize, value_of
 from facula.engine.recorder import record
 from facula.engine.runtime.buffer import Buffer
 from facula.engine.session import session
-from facula.engine.threads import others
+from facula.engine.threads import others, turn
 from facula.size import Size
 
 if TYPE_CHECKING:
@@ -85,8 +85,12 @@ class Storage:
             return False
         if self.shared is FOR_GOOD or self.held():
             return True
-        self.shared = False  # the array is gone: an ordinary storage again
-        self.forget()
+        with turn():  # another thread may be writing, or taking another array at this moment
+            if self.shared is FOR_GOOD or self.shared and self.held():
+                return True
+            if self.shared:
+                self.shared = False  # the array is gone: an ordinary storage again
+                self.forget()
         return False
 
     def held(self) -> bool:

@@ -34,6 +34,7 @@ from facula.engine.checks import waiting
 from facula.engine.graph.node import CONST
 from facula.engine.realize import leaf, realize, value_of
 from facula.engine.session import session
+from facula.engine.threads import turn
 from facula.ops.casting import to_dtype
 from facula.ops.create.transfers import transferred
 from facula.ops.registry import also, method
@@ -96,8 +97,9 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
                         "tensor to host memory first.")
     if self.dtype is bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
-    pin(self)
-    return strided(self)
+    with turn():  # until there is an array, other threads find that nobody holds the memory
+        pin(self)
+        return strided(self)
 
 
 def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
