@@ -212,6 +212,13 @@ def files():
     for n in (10, 50, len(old) - 1, len(old) - 20):
         yield f"the first {n} bytes of the older format", old[:n]
     head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+    for n in (20, 60, 5000):
+        yield f"a version of 2^{n} tuples", magic + b"\x80\x02" + doubled(n) + b"." + b"\x80\x02N." * 3
+        yield f"a version {n} deep", magic + b"\x80\x02" + deep(n) + b"." + b"\x80\x02N." * 3
+        yield f"a magic number of 2^{n} tuples", b"\x80\x02" + doubled(n) + b"." + b"\x80\x02N." * 3
+        yield f"a byte order of 2^{n} tuples", magic + pickle.dumps(1001, 2) + b"\x80\x02}" + text("little_endian") + \
+            doubled(n) + b"s." + b"\x80\x02N." + doubled(n)
     ids = b"".join(b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(k)) + text("cpu") + integer(200_000)
                    + b"NtQ" for k in range(500))
     yield "storages that are all of the file", head + b"\x80\x02(" + ids + b"l." + bytes(1_000_000)

@@ -204,7 +204,7 @@ class _Loader:
         if magic != MAGIC_NUMBER:
             raise RuntimeError("Invalid magic number; corrupt file?")
         if version != PROTOCOL_VERSION:
-            raise RuntimeError(f"Invalid protocol version: {version}")
+            raise RuntimeError(f"Invalid protocol version: {shown(version)}")
         system = self._plain()
         little = system.get("little_endian", True) if isinstance(system, dict) else True
         result = self._unpickle(self.file, self._legacy_storage)
