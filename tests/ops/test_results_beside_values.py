@@ -92,3 +92,10 @@ def test_bools_have_no_bounds_but_tensors():
         with pytest.raises(NotImplementedError, match="clamp.*not implemented for 'Bool'"):
             call()
     assert x.clamp_min(~x).tolist() == [True, True] and x.clamp(0, 1).tolist() == [1, 0]
+
+
+def test_filling_at_an_index_of_the_same_dtype():
+    x, y = facula.tensor([1, 2, 3, 4]), facula.zeros(3, dtype=facula.bool)
+    x.index_fill_(0, facula.tensor([3, -2]), 7)
+    y.masked_fill_(facula.tensor([True, False, True]), True)
+    assert x.tolist() == [1, 2, 7, 7] and y.tolist() == [True, False, True]

@@ -225,7 +225,8 @@ def _refuse(public: str, t: Tensor, operands: Sequence[Any]) -> None:
         refuse_shared(t, operands)
     elif public in _FILLING:
         operands = [x for x in operands if isinstance(x, Tensor) and x.shape]
-        refuse_overlap(t, operands)
+        if t._storage is not None:
+            refuse_overlap(t, operands)
         if public == "index_fill":
             refuse_shared(t, operands)
     elif t._storage is not None:

@@ -229,7 +229,7 @@ class Writer:
             y = self.run.names.get(name)
             if not isinstance(y, self.run.lib.Tensor):
                 continue
-            together = x.untyped_storage().data_ptr() == y.untyped_storage().data_ptr()
+            together = shared(x, y)
             if "out=" in line and together and not self.fits(x, line):
                 return True
             if unseen(x, y, "[" in line and "= " in line or "index" in line or "scatter" in line):
@@ -310,10 +310,16 @@ def overlaps(tensor: Any) -> bool:
     return False
 
 
+def shared(x: Any, y: Any) -> bool:
+    """Do their storages share memory? One that came by DLPack may begin within another."""
+    a, b = x.untyped_storage(), y.untyped_storage()
+    return bool(a.data_ptr() < b.data_ptr() + b.nbytes() and b.data_ptr() < a.data_ptr() + a.nbytes())
+
+
 def unseen(written: Any, read: Any, partly: bool) -> bool:
     """May torch read, of a tensor that shares memory, what it has written already? It looks for overlaps only between
     tensors without gaps. `partly`: of `written` a part is written, or in several steps."""
-    if written.untyped_storage().data_ptr() != read.untyped_storage().data_ptr():
+    if not shared(written, read):
         return False
     if partly:
         return True
