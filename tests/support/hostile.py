@@ -88,6 +88,8 @@ def pickles():
         yield f"bytes of 2^{n}", call("builtins", "bytearray", doubled(n)), ()
         yield f"an encoding of 2^{n}", call("_codecs", "encode", text("a"), doubled(n)), ()
         yield f"a parameter of 2^{n}", call("torch._utils", "_rebuild_parameter", doubled(n), b"\x88", b"}"), ()
+        yield f"a dtype of 2^{n}", call(
+            "torch._utils", "_rebuild_meta_tensor_no_storage", doubled(n), numbers(2), numbers(1), b"\x89"), ()
         yield f"a device of 2^{n}", call("torch", "device", doubled(n)), ()
         yield f"a size of 2^{n}", call("torch", "Size", doubled(n)), ()
     for n in (200, 5_000, 200_000):

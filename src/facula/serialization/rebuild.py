@@ -80,6 +80,8 @@ def _rebuild_from_type_v2(func: Any, new_type: type, args: tuple[Any, ...], stat
 
 def _rebuild_meta_tensor_no_storage(dtype: dtype, size: Any, stride: Any, requires_grad: bool) -> Any:
     import facula
+    if type(dtype) is not facula.dtype:
+        raise UnpicklingError(f"the pickle has {shown(dtype)} in the place of a dtype")
     size, stride = _numbers(size), _numbers(stride)
     check_numbers(0, size, stride)
     return facula.empty_strided(size, stride, dtype=dtype, device="meta", requires_grad=bool(requires_grad))
