@@ -88,6 +88,10 @@ def questions(pytree):
 
 def test_answers_as_torchs(oracle):
     asked = oracle(lambda lib: [str(a).replace("torch.", "") for a in questions(lib.utils._pytree)])
+    star = type("Leaf", (), {"__repr__": lambda self: "*"})()
+    for one in (tree()["a"].y, OrderedDict(b=1, a=3), OrderedDict(z=star, y=deque([star, star], maxlen=3))):
+        # Python 3.12 writes them another way
+        asked = [a.replace(f"OrderedDict({list(one.items())!r})", repr(one)) for a in asked]
     assert [str(a) for a in questions(_pytree)] == asked
 
 
