@@ -15,6 +15,7 @@ from facula._tensor.handle import Tensor
 from facula.dtypes import FLOAT, PROMOTION, bool_, dtype, from_numpy_dtype, int64, uint8
 
 _NUMBERS = frozenset((int, float, bool, complex))
+_SEQUENCES = frozenset((list, tuple))
 _DEEPEST = 64  # dimensions: what is nested deeper contains itself
 _LONG_LONG = "Overflow when unpacking long long"
 
@@ -52,7 +53,8 @@ def elements(data: Any, of: dtype | None) -> tuple[np.ndarray, dtype]:
 
 def _of_numbers(data: Any) -> np.ndarray | None:
     """`data` as NumPy sees it, if all that is in it are Python's own numbers, and small enough."""
-    if not _plain(data, 0):
+    found = _kinds(data, 0)
+    if found is None:
         return None
     try:
         array = np.array(data)
@@ -61,16 +63,27 @@ def _of_numbers(data: Any) -> np.ndarray | None:
     kind = array.dtype.kind
     if kind in "bic":
         return array
-    if kind != "f" or array.size and not np.abs(array).max() < 2.0**63:
+    if kind != "f" or int in found and array.size and not np.abs(array).max() < 2.0**63:
         return None  # 2**63 among whole numbers: NumPy makes other types of them than torch
     return array
 
 
-def _plain(data: Any, depth: int) -> bool:
-    if type(data) not in (list, tuple) or depth > _DEEPEST:
-        return False
+def _kinds(data: Any, depth: int) -> set[type] | None:
+    """The types of the numbers in lists and tuples; None if there is anything else."""
+    if type(data) not in _SEQUENCES or depth > _DEEPEST:
+        return None
     kinds = set(map(type, data))
-    return kinds <= _NUMBERS or kinds <= {list, tuple} and all(_plain(item, depth + 1) for item in data)
+    if kinds <= _NUMBERS:
+        return kinds
+    if not kinds <= _SEQUENCES:
+        return None
+    found: set[type] = set()
+    for item in data:
+        below = _kinds(item, depth + 1)
+        if below is None:
+            return None
+        found |= below
+    return found
 
 
 def fits(value: float, of: dtype) -> None:
