@@ -99,3 +99,11 @@ def test_filling_at_an_index_of_the_same_dtype():
     x.index_fill_(0, facula.tensor([3, -2]), 7)
     y.masked_fill_(facula.tensor([True, False, True]), True)
     assert x.tolist() == [1, 2, 7, 7] and y.tolist() == [True, False, True]
+
+
+def test_nothing_shares_no_memory():
+    x = facula.zeros(2, 0)
+    x.copy_(x.flatten())
+    x.add_(x[0])
+    facula.broadcast_to(x[0], (2, 0)).ge_(x[0])
+    assert x.shape == (2, 0)

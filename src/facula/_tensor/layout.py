@@ -69,10 +69,12 @@ def partly_shared(shape: Ints, strides: Ints, start: int, other: Ints, theirs: I
     if dense_order(shape, strides) is None or dense_order(other, theirs) is None:
         return False
     size, length = size_of(shape), size_of(other)
+    if not size or not length:
+        return False
     if start == begin and size == length:
         mine = [(n, s) for n, s in zip(shape, strides, strict=True) if n > 1]
         return mine != [(n, s) for n, s in zip(other, theirs, strict=True) if n > 1]
-    return start < begin + length and begin < start + size and size > 0 and length > 0
+    return start < begin + length and begin < start + size
 
 
 def shared(shape: Ints, strides: Ints, start: int, other: Ints, theirs: Ints, begin: int) -> bool:
