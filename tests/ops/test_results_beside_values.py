@@ -107,3 +107,15 @@ def test_nothing_shares_no_memory():
     x.add_(x[0])
     facula.broadcast_to(x[0], (2, 0)).ge_(x[0])
     assert x.shape == (2, 0)
+
+
+def test_a_view_keeps_its_hooks_when_an_array_of_its_memory_is_gone():
+    leaf = facula.ones(2, 3, requires_grad=True)
+    x = leaf * 2
+    x.detach().numpy()[...] = -1.5
+    y = x.select(0, 0)
+    y.register_hook(lambda g: g * 2)
+    (g,) = facula.autograd.grad((y * x[:, 2:]).sum(), y)
+    assert g.tolist() == [-6.0] * 3
+    y.sum().backward()
+    assert leaf.grad.tolist() == [[4.0] * 3, [0.0] * 3]

@@ -545,6 +545,8 @@ def refresh(t: Tensor) -> None:
     base = t._base
     if base is None or t._storage is None or t._grad_version == t._storage.version:
         return
+    if t._grad_fn is not None and not (t._storage.version - t._grad_version) % OUTSIDE:
+        return  # an array is gone: its history is what it was, and has its hooks
     if t._grad_version < -1:
         _refuse_stale(t, base)
         return
@@ -574,7 +576,8 @@ def _of_two_modes(t: Tensor, what: str) -> RuntimeError:
 
 def _refuse_stale(t: Tensor, base: Tensor) -> None:
     """A view from outside the tape, whose base has gone on since, has two histories."""
-    if mode.grad and base._rg and base._grad_fn is not None and -2 - t._grad_version >> 1 != t._storage.version:
+    if mode.grad and base._rg and base._grad_fn is not None \
+            and (t._storage.version - (-2 - t._grad_version >> 1)) % OUTSIDE:
         raise _of_two_modes(t, "its base or another view of its base has been")
 
 
