@@ -80,12 +80,13 @@ test-arm: $(STAMPS)/test
 	tools/on_arm.sh tools/digests.py --against .pytest_cache/digests.txt $(DIGESTS)
 
 # x86-64 with AVX2, emulated: the same bits. With SSE alone there is no fused multiply-add: the tests again.
+# (OpenBLAS takes the emulated processor for one that has AVX.)
 test-old-x86: $(STAMPS)/test
 	@command -v qemu-x86_64 >/dev/null || { echo "needs qemu-x86_64: apt-get install qemu-user"; exit 1; }
 	@mkdir -p .pytest_cache && $(PY) tools/digests.py $(DIGESTS) > .pytest_cache/digests.txt
 	FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/Haswell qemu-x86_64 -cpu Haswell \
 	    $(PY) tools/digests.py --against .pytest_cache/digests.txt $(DIGESTS)
-	FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/Nehalem qemu-x86_64 -cpu Nehalem \
+	OPENBLAS_CORETYPE=Nehalem FACULA_CACHE_DIR=$(CURDIR)/.pytest_cache/Nehalem qemu-x86_64 -cpu Nehalem \
 	    $(PY) -m pytest -q -p no:xdist -m "not torch and not slow and not alone and not processes" @tests/emulated.txt
 
 # Writes down anew what torch answers; `python tools/record_oracle.py test_sweep_forward` does so for one file.
