@@ -24,6 +24,7 @@ REFUSED = {
     "nn.functional.rrelu": "draws as many numbers as values say",
     "nn.functional.one_hot": "has as many classes as values say, if it is not told",
     **dict.fromkeys(("nn.functional.ctc_loss", "nn.functional.embedding_bag"), "takes its structure from values"),
+    **dict.fromkeys(("Tensor.resize_", "Tensor.resize_as_", "Tensor.set_"), "gives its argument another shape"),
     "Tensor.copy_": "nothing is written into a tensor that is the same for all",
 }
 

@@ -48,7 +48,7 @@ class Operation:
 
     @property
     def signature(self) -> inspect.Signature:
-        return inspect.signature(plain_of(self.body))
+        return signature_of(self.body)
 
     @property
     def doc(self) -> str:
@@ -134,6 +134,11 @@ def operation_of(form: Form) -> Operation | None:
     return _of_forms.get(id(form))
 
 
+def belongs(form: Form, operation: Operation) -> None:
+    """What the operation's definition is in its own file is one of its forms, whatever stands under its names."""
+    _of_forms.setdefault(id(form), operation)
+
+
 def offer(operation: Operation, spelling: str, form: Form) -> None:
     """Have `spelling` mean `form` of `operation`. A method is set on Tensor; a later definition takes a name over."""
     before = _owners.get(spelling)
@@ -171,6 +176,14 @@ def plain_of(form: Form) -> Form:
     """`form` with its own code, whoever listens: ops/listening.py has the code of forms exchanged."""
     door = doors.get(id(form))
     return form if door is None else door.plain
+
+
+def signature_of(form: Form) -> inspect.Signature:
+    """The signature of `form`, or of what it wraps, whoever listens to either."""
+    form = plain_of(form)
+    while hasattr(form, "__wrapped__") and not hasattr(form, "__signature__"):
+        form = plain_of(form.__wrapped__)
+    return inspect.signature(form)
 
 
 doors: dict[int, Any] = {}  # by the form's id, once somebody has listened

@@ -35,7 +35,19 @@ from facula.engine.session import session
 from facula.engine.threads import others
 from facula.errors import warn
 from facula.ops.listening import noticed
-from facula.ops.op import FUNCTIONS, METHODS, NAMESPACES, Form, Operation, offer, operation_of, owner, withdraw
+from facula.ops.op import (
+    FUNCTIONS,
+    METHODS,
+    NAMESPACES,
+    Form,
+    Operation,
+    belongs,
+    offer,
+    operation_of,
+    owner,
+    signature_of,
+    withdraw,
+)
 from facula.ops.out_types import APART, COMPUTES_IN_IT, check_out, converts
 from facula.ops.result_layouts import ROW_MAJOR_OUT, ruled
 from facula.ops.spelling import PARSED, parameters_of, respelled
@@ -101,6 +113,7 @@ def op(fn: Callable[..., Any] | None = None, *, name: str | None = None, functio
         for spelling in also:
             taken = not out and spelling.startswith("nn.functional.") and public in PARSED
             offer(operation, spelling, explained(body) if taken else form)
+        belongs(form, operation)
         return form
     return decorate if fn is None else decorate(fn)
 
@@ -142,7 +155,7 @@ def also_with_out(form: Form, spelling: str) -> None:
     """Give what `also` has named so an `out=`."""
     operation = owner(spelling)
     assert operation is not None
-    offer(operation, spelling, with_out(form))
+    offer(operation, spelling, with_out(ruled(form, spelling)))
 
 
 def _renamed(body: Callable[..., Any]) -> bool:
@@ -190,7 +203,7 @@ def explain(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     if type(error) is TypeError and str(error).startswith(body.__name__ + "()"):
         return
     try:
-        signature = inspect.signature(body)
+        signature = signature_of(body)
         bound = signature.bind(*args, **kwargs)
     except TypeError:
         return

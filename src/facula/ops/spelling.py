@@ -6,7 +6,6 @@ They are looked at on the way to an error: the usual spellings pay nothing for t
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from facula._tensor.handle import Tensor, new
 from facula.dtypes import bool_, int64
 from facula.errors import warn
 from facula.ops.casting import constant
-from facula.ops.op import plain_of
+from facula.ops.op import signature_of
 
 _NUMPY = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 # First arguments that torch calls `input`, though they have other names in its documentation.
@@ -66,7 +65,7 @@ PARSED = frozenset(
 def parameters_of(body: Callable[..., Any]) -> tuple[str, ...]:
     """The names of the arguments of `body`."""
     try:
-        return tuple(inspect.signature(plain_of(body)).parameters)  # whoever listens stands in the body's code
+        return tuple(signature_of(body).parameters)  # whoever listens stands in the body's code
     except (TypeError, ValueError):
         return ()
 
@@ -104,7 +103,7 @@ def respelled(
         if all(isinstance(value, Tensor) is (name not in ("alpha", "beta", "value")) for name, value in found.items()) \
                 and found.keys().isdisjoint(kwargs):
             warn(f"This overload of {title} is deprecated:\n\t{title}({', '.join(names)})\nConsider using one of the "
-                 f"following signatures instead:\n\t{title}{inspect.signature(plain_of(body))}")
+                 f"following signatures instead:\n\t{title}{signature_of(body)}")
             factors = tuple([found.pop(name) for name in names if isinstance(found[name], Tensor)])
             return factors, {**kwargs, **found}
     if title in _OF_NUMBERS and len(args) == 2 and all(type(number) in (int, float, complex, bool) for number in args):

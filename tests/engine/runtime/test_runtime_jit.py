@@ -161,6 +161,7 @@ def test_key_depends_on_the_processor_and_the_text():
     assert object_cache.key("ab", "c") != object_cache.key("a", "bc")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("most", [64, 32, 16])
 def test_vectors_can_be_kept_narrow(most, python_environment):
     script = ("from facula.engine.runtime.cpu import target; import facula; h = target.host()\n"

@@ -56,6 +56,7 @@ NOT_SWEPT = {
     "Tensor.numpy": "its result is no tensor; every comparison of the sweep goes through it",
     "Tensor.new": "what Tensor(...) gives, under an old name; tests/_tensor/test_small_objects.py",
     "Tensor.data_ptr": "an address",
+    "Tensor._is_view": "a bool; tests/autograd/test_views_off_the_tape.py",
     "Tensor.storage": "its result is no tensor; tests/serialization/test_serialization.py",
     "Tensor.untyped_storage": "its result is no tensor; tests/serialization/test_serialization.py",
     "Tensor.share_memory_": "moves memory between processes",
