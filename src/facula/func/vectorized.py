@@ -102,8 +102,8 @@ def _call(func: Any, tree: Any, given: list[Any], dims: list[int | None], size: 
             if d is not None and read(own) is not node:  # `func` has written its argument in place
                 before = [*x.shape[:d], *x.shape[d + 1:]]
                 if list(own.shape) != before:
-                    raise RuntimeError(f"vmap({_name(func)}, ...): an argument of shape {before} has been given the shape "
-                                       f"{list(own.shape)} in place, but lies in memory that has no room for it")
+                    raise RuntimeError(f"vmap({_name(func)}, ...): an argument of shape {before} has been given the "
+                                       f"shape {list(own.shape)} in place, but its memory has that of all values")
                 x.movedim(d, 0).copy_(leave_batch(own, level))
         return rebuilt(result, [_out(x, d, level, func)
                                 for x, d in zip(leaves(result), _places(out_dims, result, func), strict=True)])
