@@ -2,6 +2,7 @@
 
 `tools/soak.py interrupts` has many more."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -154,3 +155,25 @@ assert hits == 400 and not printed, (hits, printed)
 """
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert not done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+def test_a_graph_that_was_half_looked_at_is_looked_at_again(kind, monkeypatch):
+    """In the middle of telling what is alive, where constants and leaves are numbered."""
+    from facula.engine.trace.work import Work
+    w = facula.rand(5, 3)
+    w.tolist()
+    for k in range(4):
+        y = (w * (2.0 + k)).sum(0) * w.mean() + k
+        with monkeypatch.context() as patch:
+            def stop(self, node, left=iter([False] * k + [True]), number=Work._number):
+                if next(left, False):
+                    raise kind
+                return number(self, node)
+
+            patch.setattr(Work, "_number", stop)
+            with contextlib.suppress(kind):
+                y.tolist()
+        wanted = (w.numpy() * (2.0 + k)).sum(0) * w.numpy().mean() + k
+        np.testing.assert_allclose(((w * (2.0 + k)).sum(0) * w.mean() + k).numpy(), wanted, rtol=1e-6)
+        np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-6)

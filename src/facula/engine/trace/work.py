@@ -3,7 +3,6 @@ structure."""
 
 from __future__ import annotations
 
-from itertools import chain
 from operator import attrgetter
 
 from facula.config import threshold
@@ -23,17 +22,17 @@ _LONE_NODE = liveness.UNKNOWN
 
 def held_of(nodes: list[Node], lists: int = 1) -> bytes:
     """Per node 1 if somebody beside the nodes themselves holds it. So many lists of the caller's do, and nothing else
-    of his. Under the lock: the nodes are marked."""
+    of his. Under the lock."""
     if not nodes:
         return b""
     uses = [0] * len(nodes)
+    slots: dict[int, int] = {}  # by id: nothing is written on nodes, where it would stay if a signal came in between
     for i, node in enumerate(nodes):
-        node.slot = i
+        slots[id(node)] = i
         for source in node.inputs:
-            if source.slot is not None:
-                uses[source.slot] += 1
-    for node in nodes:
-        node.slot = None
+            slot = slots.get(id(source))
+            if slot is not None:
+                uses[slot] += 1
     source = None  # type: ignore[assignment]
     del node  # lingering, either would count as a holder of a node
     lists += _LONE_NODE
@@ -52,13 +51,14 @@ class Work:
 
     def __init__(self, nodes: list[Node], held: bytes) -> None:
         needed = bytearray(held)
-        for i, node in enumerate(nodes):
-            node.slot = i
+        slots = {id(node): i for i, node in enumerate(nodes)}
         for i in range(len(nodes) - 1, -1, -1):
             if needed[i]:
                 for source in nodes[i].inputs:
-                    if source.slot is not None:
-                        needed[source.slot] = 1
+                    slot = slots.get(id(source))
+                    if slot is not None:
+                        needed[slot] = 1
+        slots.clear()  # from here on: of what is computed, constants and leaves
         parts: list[object] = []
         self.leaves: list[Node] = []
         self.numbers: list[Number] = []
@@ -69,20 +69,19 @@ class Work:
         constants: list[Node] = []
         for i, node in enumerate(nodes):
             if not needed[i]:
-                node.slot = None
                 continue
-            node.slot = len(self.order)
+            slots[id(node)] = len(self.order)
             self.order.append(node)
             parts += (node.op, node.attrs, node.shape, node.dtype, held[i])
             for source in node.inputs:
-                slot = source.slot
+                slot = slots.get(id(source))
                 if slot is None:
                     if source.op is CONST:
-                        source.slot = slot = -1 - 2 * len(constants)
+                        slots[id(source)] = slot = -1 - 2 * len(constants)
                         constants.append(source)
                         self._number(source)
                     else:
-                        source.slot = slot = -2 - 2 * len(self.leaves)
+                        slots[id(source)] = slot = -2 - 2 * len(self.leaves)
                         self.leaves.append(source)
                     parts += (source.shape, source.dtype)
                 parts.append(slot)
@@ -92,8 +91,6 @@ class Work:
                 self.outputs.append(node)
             if node.op.kind in ("write", "scatter") and node.inputs[0].op is BUFFER:
                 self.written.append(node.inputs[0])
-        for node in chain(self.order, self.leaves, constants):
-            node.slot = None
         self.key = tuple(parts)
 
     def repeatable(self) -> bool:
