@@ -165,9 +165,10 @@ def test_a_graph_that_was_half_looked_at_is_looked_at_again(kind, monkeypatch):
     w.tolist()
     for k in range(4):
         y = (w * (2.0 + k)).sum(0) * w.mean() + k
+        calls = iter([False] * k + [True])
         with monkeypatch.context() as patch:
-            def stop(self, node, left=iter([False] * k + [True]), number=Work._number):
-                if next(left, False):
+            def stop(self, node, calls=calls, number=Work._number):
+                if next(calls, False):
                     raise kind
                 return number(self, node)
 
