@@ -209,3 +209,45 @@ def test_packing_elements_of_any_dtype():
     x = facula.tensor(np.arange(6).reshape(3, 2))
     assert pack_padded_sequence(x, [3, 1]).data.tolist() == [0, 1, 2, 4]
     assert pack_padded_sequence(x > 2, [3, 1]).data.tolist() == [False, False, False, True]
+
+
+# ---- what does not fit together -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [
+    lambda net: setattr(net, "weight_hh_l0", nn.Parameter(facula.zeros(12, 5))),
+    lambda net: setattr(net, "weight_hh_l0", nn.Parameter(facula.zeros(8, 4))),
+    lambda net: setattr(net, "weight_hh_l0", nn.Parameter(net.weight_hh_l0.double())),
+    lambda net: setattr(net, "bias_hh_l0", nn.Parameter(facula.zeros(12, dtype=facula.float64))),
+    lambda net: setattr(net, "bias_hh_l0", nn.Parameter(facula.zeros(7))),
+], ids=["width", "gates", "weight's dtype", "bias's dtype", "bias's size"])
+def test_parameters_that_do_not_fit_are_refused_or_computed_by_the_steps(change):
+    """Programs of steps are given addresses: nothing may be read that is not there, or as what it is not."""
+    net = nn.GRU(3, 4)
+    x = facula.ones(6, 2, 3)
+    change(net)
+    try:
+        found = net(x)[0]
+    except (RuntimeError, ValueError):
+        return
+    with facula.no_grad():
+        state, rows = (facula.zeros(2, 4),), nn.functional.linear(x, net.weight_ih_l0, net.bias_ih_l0)
+        wanted, _ = unrolled.run("GRU", rows, state, net.weight_hh_l0, net.bias_hh_l0, None, False)
+    assert found.dtype is wanted.dtype and facula.equal(found, wanted)
+
+
+@pytest.mark.parametrize("sizes", [[2, 2, 3, 1, 2], [4, 4, 4, 4, 4], [3, 3, 3, 1, 0], [12, 1, 1, 1, -5]], ids=str)
+def test_sizes_that_are_none_are_not_taken(sizes):
+    x, w, h = facula.ones(10, 6), facula.ones(6, 6), facula.zeros(max(sizes[0], 1), 6)
+    assert sequence.takes("RNN_TANH", x, [3, 3, 2, 1, 1], (facula.zeros(3, 6),), w, None, None)
+    assert not sequence.takes("RNN_TANH", x, sizes, (h,), w, None, None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_slopes_at_nan_are_those_of_the_steps(mode):
+    given = drawn(mode)
+    with facula.no_grad():
+        given[0][5, 0] = facula.nan
+    mine, theirs = both(mode, given, False)
+    a, b = (facula.autograd.grad(results[0].sum(), given[0])[0] for results in (mine, theirs))
+    assert facula.equal(a.isnan(), b.isnan()) and facula.allclose(a, b, rtol=1e-11, atol=1e-11, equal_nan=True)

@@ -26,7 +26,8 @@ MOST = threshold("arranged_bytes")
 
 def written(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> Node:
     """A WRITE of `value` at a region of `base`, or its result."""
-    if arranged.at_once and session.plain and value.op in _AT_HAND and base.op in READY:
+    if arranged.at_once and session.plain and value.op in _AT_HAND and base.op in READY \
+            and value.dtype is base.dtype:
         found = _result(base, value, strides, offset)
         if found is not None:
             return found
@@ -57,7 +58,9 @@ def _elements(node: Node) -> Any:
         if node.dtype is bfloat16:
             return interpreter.compute(node, [])
         return np.full(node.shape, scalars[0], node.dtype.numpy)  # type: ignore[index]
-    if op is not VIEW or not inputs or not attrs or not scalars or inputs[0].buffer is None:  # or just computed
+    if op is not VIEW or not inputs or not attrs or not scalars:  # or just computed
+        return None
+    if inputs[0].buffer is None or inputs[0].dtype is not node.dtype:
         return None
     flat = inputs[0].buffer.array((size_of(inputs[0].shape),), node.dtype)
     start: Any = scalars[0]

@@ -56,7 +56,7 @@ class Novelty:
         self._remember(name, left - 1)
         return left > 0
 
-    def goes_finer(self, key: object, nodes: list[Node], level: int) -> bool:
+    def goes_finer(self, nodes: list[Node], level: int) -> bool:
         """Is this piece, which has no plan, to be cut again?"""
         if level == len(LEVELS) - 1 or len(nodes) <= LEVELS[-1][1]:
             return False

@@ -255,7 +255,7 @@ def _run_piece(nodes: list[Node], level: int) -> None:
     key = alone, *key
     step = session.seen.get(key)
     if step is None:
-        if not alone and novelty.goes_finer(key, nodes, level):
+        if not alone and novelty.goes_finer(nodes, level):
             del leaves
             _run_pieces(nodes, level + 1)
             return

@@ -22,16 +22,17 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "R
 def _run(mode: str, x: Any, state: Any, w: Any, b: Any, project: Any, reverse: bool) -> tuple[Any, Any]:
     """One layer in one direction over x (T, N, gates): outputs (T, N, H) and the last state."""
     steps, count, gates = x.shape
-    if not sequence.takes(x, state, w, project, steps):
+    rows, sizes = x.reshape(steps * count, gates), [count] * steps
+    if not sequence.takes(mode, rows, sizes, state, w, b, project):
         return unrolled.run(mode, x, state, w, b, project, reverse)
-    out, state = sequence.run(mode, x.reshape(steps * count, gates), [count] * steps, state, w, b, reverse)
+    out, state = sequence.run(mode, rows, sizes, state, w, b, reverse)
     return out.reshape(steps, count, out.shape[1]), state
 
 
 def _run_packed(mode: str, x: Any, sizes: list[int], state: Any, w: Any, b: Any, project: Any,
                 reverse: bool) -> tuple[Any, Any]:
     """The same over the steps of a packed sequence."""
-    if not sequence.takes(x, state, w, project, len(sizes)):
+    if not sequence.takes(mode, x, sizes, state, w, b, project):
         return unrolled.run_packed(mode, x, sizes, state, w, b, project, reverse)
     return sequence.run(mode, x, sizes, state, w, b, reverse)
 

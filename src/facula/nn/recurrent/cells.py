@@ -11,29 +11,40 @@ GRU             x, z                 r, u = sigmoid(x + z) of their parts;  n = 
 
 from __future__ import annotations
 
+import functools
+
 from facula.dtypes import dtype
-from facula.engine.graph.expr import Expr, function, operand, where
+from facula.engine.graph.expr import operand
 from facula.engine.graph.node import BUFFER, CONST, CONTRACT, VIEW, WRITE, Formula, Node, Primitive
 from facula.engine.trace.work import Work
+from facula.ops.elementwise.pointwise import rule_of
+from facula.ops.op import owner
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 _a, _b, _c = (operand(k) for k in range(3))
-_exp, _tanh = function("exp"), function("tanh")
 
 
-def _logistic(v: Expr) -> Expr:
-    return 1.0 / (1.0 + _exp(-v))
+def _formula(name: str) -> Formula:
+    """That of the operation."""
+    operation = owner(name)
+    assert operation is not None
+    found: Formula = operation.formula or next(r for r in operation.rules if isinstance(r, Formula))
+    return found
+
+
+@functools.cache
+def _slope(formula: Formula) -> Formula:
+    """The gradient of its operand, of those of the result and of the result. (Where the derived one reads the operand,
+    as of relu, the result has the same sign.)"""
+    found, reads = rule_of(formula).partial(0)
+    assert found is not None and reads in ((-1,), (0,))
+    return found
 
 
 _ADD = Formula("add", _a + _b)
 _MUL = Formula("mul", _a * _b)
-_SIGMOID = Formula("sigmoid", _logistic(_a))
-_TANH = Formula("tanh", _tanh(_a))
-_RELU = Formula("relu", where(_a <= 0, 0, _a))
-_OF_SIGMOID = Formula("sigmoidSlope", _a * ((1.0 - _b) * _b))  # gradient, result
-_OF_TANH = Formula("tanhSlope", _a * (1.0 - _b * _b))
-_OF_RELU = Formula("reluSlope", where(_b > 0, _a, 0.0))
+_SIGMOID, _TANH, _RELU = _formula("sigmoid"), _formula("tanh"), _formula("relu")
 _BETWEEN = Formula("between", _a + _b * (_c - _a))
 _BEFORE = Formula("before", _a * (1.0 - _b))
 _DIFFERENCE = Formula("difference", _a * (_b - _c))
@@ -124,24 +135,24 @@ def backward(mode: str, rows: int, width: int, of: dtype) -> Body:
         z, before = body.leaf(rows, gates), body.leaf(rows, width)
         i, f, g, o = [body.apply(_TANH if k == 2 else _SIGMOID, part) for k, part in enumerate(body.parts(z, 4))]
         c = body.apply(_TANH, body.apply(_ADD, body.apply(_MUL, f, before), body.apply(_MUL, i, g)))
-        dc = body.apply(_ADD, after, body.apply(_OF_TANH, body.apply(_MUL, dh, o), c))
-        dz = body.joined([body.apply(_OF_SIGMOID, body.apply(_MUL, dc, g), i),
-                          body.apply(_OF_SIGMOID, body.apply(_MUL, dc, before), f),
-                          body.apply(_OF_TANH, body.apply(_MUL, dc, i), g),
-                          body.apply(_OF_SIGMOID, body.apply(_MUL, dh, c), o)])
+        dc = body.apply(_ADD, after, body.apply(_slope(_TANH), body.apply(_MUL, dh, o), c))
+        dz = body.joined([body.apply(_slope(_SIGMOID), body.apply(_MUL, dc, g), i),
+                          body.apply(_slope(_SIGMOID), body.apply(_MUL, dc, before), f),
+                          body.apply(_slope(_TANH), body.apply(_MUL, dc, i), g),
+                          body.apply(_slope(_SIGMOID), body.apply(_MUL, dh, c), o)])
         body.outputs = [body.times(dz, w, False), body.apply(_MUL, dc, f), dz]
     elif mode == "GRU":
         x, z = body.leaf(rows, gates), body.leaf(rows, gates)
         (xr, xu, xn), (zr, zu, zn) = body.parts(x, 3), body.parts(z, 3)
         r, u = body.apply(_SIGMOID, body.apply(_ADD, xr, zr)), body.apply(_SIGMOID, body.apply(_ADD, xu, zu))
         n = body.apply(_TANH, body.apply(_ADD, xn, body.apply(_MUL, r, zn)))
-        dn = body.apply(_OF_TANH, body.apply(_BEFORE, dh, u), n)
-        dr = body.apply(_OF_SIGMOID, body.apply(_MUL, dn, zn), r)
-        du = body.apply(_OF_SIGMOID, body.apply(_DIFFERENCE, dh, h, n), u)
+        dn = body.apply(_slope(_TANH), body.apply(_BEFORE, dh, u), n)
+        dr = body.apply(_slope(_SIGMOID), body.apply(_MUL, dn, zn), r)
+        du = body.apply(_slope(_SIGMOID), body.apply(_DIFFERENCE, dh, h, n), u)
         dx, dz = body.joined([dr, du, dn]), body.joined([dr, du, body.apply(_MUL, dn, r)])
         body.outputs = [body.apply(_ADD, body.apply(_MUL, dh, u), body.times(dz, w, False)), dx, dz]
     else:
         out = body.leaf(rows, width)
-        dz = body.apply(_OF_TANH if mode == "RNN_TANH" else _OF_RELU, dh, out)
+        dz = body.apply(_slope(_TANH if mode == "RNN_TANH" else _RELU), dh, out)
         body.outputs = [body.times(dz, w, False), dz]
     return body

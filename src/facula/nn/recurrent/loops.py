@@ -103,8 +103,9 @@ def _recurrence(x: Array, w: Array, sizes: Array, *more: Any) -> tuple[Array, ..
     else backward needs."""
     *arrays, mode, reverse, keep = more
     of, width = _dtype(x), w.shape[1]
+    x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
     states = [np.array(s, order="C") for s in arrays[:2 if mode == "LSTM" else 1]]
-    bias = arrays[len(states):]
+    bias = [np.ascontiguousarray(b) for b in arrays[len(states):]]
     out = np.empty((len(x), width), x.dtype)
     leaves = [_Rows(x, True), _Rows(w), *map(_Rows, states), *map(_Rows, bias)]
     outputs, kept = [_Rows(out, True)], [np.empty_like(out)] if keep else []
@@ -142,8 +143,9 @@ def _recurrence_backward(w: Array, sizes: Array, *more: Any) -> tuple[Array, ...
     g, *arrays, mode, reverse = more
     of, width = _dtype(w), w.shape[1]
     count = 2 if mode == "LSTM" else 1
+    g, w = np.ascontiguousarray(g), np.ascontiguousarray(w)
     states = [np.array(s, order="C") for s in arrays[:count]]
-    kept = arrays[count:]
+    kept = [np.ascontiguousarray(a) for a in arrays[count:]]
     leaves = [_Rows(g, True), *map(_Rows, states), _Rows(w), *[_Rows(a, True) for a in kept]]
     scratch = [np.empty_like(s) for s in states]
     found = [np.empty((len(g), len(w)), w.dtype) for _ in range(2 if mode == "GRU" else 1)]

@@ -6,6 +6,7 @@ The gradient of the weight is one product over all steps. Second derivatives go 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,18 @@ _NAMES = {"LSTM": "LstmBackward0", "GRU": "GruBackward0", "RNN_TANH": "RnnTanhBa
           "RNN_RELU": "RnnReluBackward0"}
 
 
-def takes(x: Any, state: tuple[Any, ...], w: Any, project: Any, steps: int) -> bool:
-    """Is this a sequence for `run`?"""
-    given = (x, w, *state)
-    return (steps > FEW and project is None and session.traced is None and x.dtype in _DTYPES
-            and all(t.dtype is x.dtype and device_of(t) is CPU for t in given) and x.numel() > 0)
+def takes(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: Any, project: Any) -> bool:
+    """Is this a sequence for `run`? What does not fit together (a weight of another size or dtype, sizes that grow) is
+    not: the steps' operations say what is wrong with it. `loops.py` computes with addresses, and trusts what comes."""
+    if len(sizes) <= FEW or project is not None or session.traced is not None or x.dtype not in _DTYPES:
+        return False
+    given = [x, w, *state, *([] if b is None else [b])]
+    if any(t.dtype is not x.dtype or device_of(t) is not CPU for t in given) or w.dim() != 2:
+        return False
+    gates, width = w.shape
+    return bool(gates == GATES[mode] * width and tuple(x.shape) == (sum(sizes), gates) and sizes[-1] > 0 and gates
+            and all(a >= b for a, b in pairwise(sizes)) and all(tuple(s.shape) == (sizes[0], width) for s in state)
+            and (b is None or tuple(b.shape) == (gates,)))
 
 
 def run(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: Any,
@@ -60,8 +68,7 @@ def run(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: 
         kept += [_pick(call, at + 1, x.shape, wide), _pick(call, at + 2, (n, width), wide)]
     elif mode == "GRU":
         kept.append(_pick(call, at + 1, x.shape, wide))
-    attach_many((out, *last), _RULES[mode], inputs, (mode, reverse, tuple(sizes), running, len(state), ("out", 0),
-                                                     *inputs, *kept))
+    attach_many((out, *last), _RULES[mode], inputs, (mode, reverse, running, len(state), ("out", 0), *inputs, *kept))
     return out, tuple(last)
 
 
@@ -74,11 +81,11 @@ def _pick(call: Any, k: int, shape: tuple[int, ...], of: dtype) -> Tensor:
 
 
 def _backward(ctx: Any, g: Any, *states: Any) -> tuple[Any, ...]:
-    kind, reverse, sizes, running, count, out, *rest = ctx.saved
+    kind, reverse, running, count, out, *rest = ctx.saved
     inputs, kept = rest[:len(ctx.edges)], rest[len(ctx.edges):]
     x, w, *before = inputs
     if grad_mode.grad:
-        return _through_steps(ctx, kind, reverse, list(sizes), inputs, count, (g, *states))
+        return _through_steps(ctx, kind, reverse, running.tolist(), inputs, count, (g, *states))
     of = x.dtype
     g = facula.zeros(out.shape, dtype=of) if g is None else g
     given = [facula.zeros(s.shape, dtype=of) if d is None else d for d, s in zip(states, before, strict=False)]
