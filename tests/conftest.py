@@ -5,6 +5,7 @@ on record; or, if what it needs is torch itself, the fixture `torch`, and is ski
 """
 
 import contextlib
+import gc
 import importlib.util
 import os
 import sys
@@ -63,6 +64,23 @@ def what_a_test_leaves_is_its_own():
     if engine is not None and engine.session.waiting:
         with contextlib.suppress(Exception):
             engine.flush()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_lies_elsewhere():
+    """What an earlier test has left on another device, in a circle perhaps, has the engine go other ways."""
+    engine = sys.modules.get("facula.engine.session")
+    if engine is not None and not engine.session.plain:
+        gc.collect()
+
+
+@pytest.fixture
+def heap_of_its_own():
+    """For tests that collect garbage again and again: only what has been made since is looked at. A worker that has run
+    thousands of tests holds millions of objects, and each collection of these takes a quarter of a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -35,16 +35,16 @@ MUTANTS = {
         "engine/trace/work.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_NODE").*)', r"\1\nglobals()[\2] += 1",
         "test_recorder test_autograd::test_accumulation_is_in_place"),
     "pinned memory counts as free": (
-        "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_MEMORY").*)', r"\1\nglobals()[\2] += 1",
+        "_tensor/cells.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_MEMORY").*)', r"\1\nglobals()[\2] += 1",
         "test_memory_of_others::test_writes_through_every_door"),
     "an array's owner is not looked at": (
-        "_tensor/handle.py", r"owner.base is not None or getrefcount\(owner\) > _LONE_OWNER", "False",
+        "_tensor/cells.py", r"owner.base is not None or getrefcount\(owner\) > _LONE_OWNER", "False",
         "test_dlpack test_memory_of_others::test_writes_through_every_door"),
     "what is pinned is read later": (
-        "_tensor/handle.py", r"if storage.shared and storage.pinned\(\):\n( +# The other side)",
+        "_tensor/reading.py", r"if storage.shared and storage.pinned\(\):\n( +# The other side)",
         r"if False:\n\1", "test_dlpack test_memory_of_others::test_writes_through_every_door"),
     "aliases are forgotten while they live": (
-        "_tensor/handle.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_STORAGE").*)', r"\1\nglobals()[\2] += 1",
+        "_tensor/reading.py", r'^(liveness.calibrate\(globals\(\), ("_LONE_STORAGE").*)', r"\1\nglobals()[\2] += 1",
         "test_cpython::test_aliases_stay_aliases_however_often_they_are_read"),
     "a calibration that fails is believed": (
         "engine/cpython/liveness.py",
@@ -83,7 +83,7 @@ MUTANTS = {
         "           tuple(map(len, inputs))",
         "test_cpython::test_builtins_are_compared_with_their_twins_once"),
     "donation is no part of the key": (
-        "engine/realize.py", r'\*\(work.leaves.index\(leaf\) for leaf in donated\), "donated"\)', '"donated")',
+        "engine/preparing.py", r'\*\(work.leaves.index\(leaf\) for leaf in donated\), "donated"\)', '"donated")',
         "test_plans_by_structure"),
     "machine code is keyed without its imports": (
         "engine/runtime/cpu/jit.py", r"frozenset\(imports.items\(\)\) if imports else None", "None", "test_recorder"),
@@ -91,6 +91,24 @@ MUTANTS = {
         "engine/runtime/cpu/object_cache.py", r'hashlib.sha256\(name.encode\(\) \+ b"\\0" \+ payload\)',
         "hashlib.sha256(payload)", "test_runtime_cache"),
     # replay
+    "a plan on disk is one of other thresholds": (
+        "engine/targets/plans_on_disk.py", r"^    parts \+= \[f\"\{name\}=.*\n", "",
+        "test_plans_on_disk::test_another_engine_or_other_thresholds_have_other_names"),
+    "a plan on disk is one of other numbers": (
+        "engine/targets/plans_on_disk.py", r"return value\.hex\(\)", "return str(round(value))",
+        "test_plans_on_disk::test_names_tell_apart_what_plans_do"),
+    # steps by their kind
+    "a kind has sizes of one": (
+        "engine/trace/alike.py", r"sizes\.min\(\) < ANY", "sizes.min() < 0",
+        "test_alike::test_a_size_of_one_or_none_is_another_kind"),
+    "a kind is its text's length": (
+        "engine/trace/alike.py", r"masked\.tobytes\(\) != self\.text", "False",
+        "test_alike::test_what_lives_longer_is_another_kind"),
+    "strides of a kind are not looked at": (
+        "engine/trace/alike.py", r"\) != known:", ") != known and False:", "test_alike"),
+    "results of a kind are as large as the first": (
+        "engine/trace/alike.py", r"nbytes \*= found\[k\]", "nbytes *= 20",
+        "test_alike::test_sizes_that_are_new_are_not_looked_at_node_by_node"),
     "a rule that looked at values is replayed": (
         "engine/trace/replay.py", r"if blind and \[", "if [", "test_replay::test_replayed_as_walked[rule_looks]"),
     "who looks at remembered values says nothing": (
@@ -140,12 +158,12 @@ MUTANTS = {
         "engine/compiler/emit/memory.py", r"e.argument\(value.rows - 1,", "e.argument(value.rows + 63,",
         "test_compiler_steps::test_gathers test_compiler_steps::test_a_wrong_index_reads_the_last_row"),
     "fractions of a tile are left out": (
-        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), Tiles\(rows\)",
-        "return outer // rows, Tiles(rows)",
+        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), rows, 0, 1",
+        "return outer // rows, rows, 0, 1",
         "test_compiler_steps::test_every_row_of_many_tiles"),
     "fractions of a tile of whole rows are left out": (
-        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), Tiles\(rows, width\)",
-        "return outer // rows, Tiles(rows, width)", "test_compiler_steps::test_every_element_of_many_tiles"),
+        "engine/compiler/lower_loops.py", r"return -\(-outer // rows\), rows, width, 1",
+        "return outer // rows, rows, width, 1", "test_compiler_steps::test_every_element_of_many_tiles"),
     "fractions of a row's tile are left out": (
         "engine/compiler/lower_loops.py", r"across = -\(-width // columns\)", "across = width // columns",
         "test_compiler_steps::test_every_element_of_many_tiles"),

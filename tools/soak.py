@@ -1,6 +1,6 @@
 """Long acceptance: what takes hours, or days, and is not for CI. `make soak`, or
 
-    python tools/soak.py [files] [interrupts] [programs] [--times 0.01]
+    python tools/soak.py [files] [interrupts] [programs] [requests] [--times 0.01]
 
 Each part writes its own file into bench/results/: what ran, with which seeds, how long, and what was wrong. `--times`
 runs a part of it. The exit status is the number of parts in which something was wrong.
@@ -9,6 +9,7 @@ runs a part of it. The exit status is the number of parts in which something was
     interrupts  5,000 interrupts of training and of other loops, by a timer and at chosen places: the next step works
     programs    10,000 random programs (views, writes, indexing, out=, NumPy, autograd, layouts, dtypes) compiled, as
                 with FACULA_EAGER=1 (bit by bit) and on the interpreter agree with PyTorch; 1,000 of them by two threads
+    requests    100,000 malformed requests to `facula serve` (HTTP, JSON, binary lengths, gRPC): 4xx, nothing is left
     shapes      10,000 steps of training with changing shapes, packed sequences, ragged batches: memory does not grow
 """
 
@@ -200,8 +201,18 @@ def interrupts(times: float) -> tuple[list[str], int]:
     return [*lines, *lost[:20]], wrong + len(lost)
 
 
+def requests(times: float) -> tuple[list[str], int]:
+    """A server that is a process of its own."""
+    import tempfile
+
+    import malformed
+    with tempfile.TemporaryDirectory() as folder:
+        lines, wrong = malformed.run(Path(folder), max(100, round(100_000 * times)), time.time_ns())
+    return [*lines, *wrong[:100]], len(wrong)
+
+
 PARTS: dict[str, Callable[[float], tuple[list[str], int]]] = {
-    "files": files, "interrupts": interrupts, "programs": programs, "shapes": shapes}
+    "files": files, "interrupts": interrupts, "programs": programs, "requests": requests, "shapes": shapes}
 PIECES = {"programs": lambda seed, n: chunk("programs", seed, n), "threads": lambda seed, n: chunk("threads", seed, n),
           "loop": loop}  # what runs in processes of its own
 

@@ -104,7 +104,7 @@ if _TYPE_CHECKING:  # else it is the module of that name
 
 # Names of Python's own last, so that nothing above meets them.
 globals().update(_registry.FUNCTIONS)
-globals().update(_LACKING, chalf=_LACKING["complex32"])
+globals().update(_LACKING, chalf=_LACKING["complex32"], bit=_LACKING["uint1"])
 globals().update({"float": float32, "int": int32, "bool": _importlib.import_module("facula.dtypes").bool_})
 
 
@@ -112,6 +112,44 @@ globals().update({"float": float32, "int": int32, "bool": _importlib.import_modu
 _ELSEWHERE = {"autocast": "amp", "GradScaler": "amp", "save": "serialization", "load": "serialization",
               "from_dlpack": "dlpack", "to_dlpack": "dlpack", "Stream": "_streams", "Event": "_streams",
               "vmap": "func", "get_device_module": "_device_module", "_register_device_module": "_device_module",
+              "summary": "profiler.model_trace", "memory_summary": "profiler.memory",
+              "set_budget": "budget",
+              **dict.fromkeys(("_assert", "_check", "_check_index", "_check_is_size", "_check_not_implemented",
+                               "_check_tensor_all", "_check_tensor_all_with", "_check_type", "_check_value",
+                               "_check_with"), "_assertion"),
+              **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell",
+                               "rnn_relu_cell"), "nn.recurrent.functions"),
+              **dict.fromkeys((
+                  "affine_grid_generator", "alpha_dropout_", "binary_cross_entropy_with_logits", "conv_tbc",
+                  "cosine_embedding_loss", "ctc_loss", "dropout_", "embedding_bag", "embedding_renorm_",
+                  "feature_alpha_dropout_", "feature_dropout", "feature_dropout_", "hinge_embedding_loss", "kl_div",
+                  "margin_ranking_loss", "native_dropout", "poisson_nll_loss", "slice_copy", "triplet_margin_loss"),
+                  "nn.functional.at_the_root"),
+              **dict.fromkeys(("eig", "lstsq", "matrix_rank", "solve", "symeig"), "removed"),
+              **dict.fromkeys(("cond", "while_loop"), "_higher_order_ops"),
+              **dict.fromkeys(("sparse_coo_tensor", "sparse_compressed_tensor", "sparse_csc_tensor",
+                               "sparse_csr_tensor"), "sparse._creating"),
+              **dict.fromkeys(("dsmm", "hsmm", "hspmm", "resize_as_sparse_", "saddmm", "smm", "spmm", "sspaddmm"),
+                              "sparse._root"),
+              **dict.fromkeys((
+                  "AcceleratorError", "FatalError", "Tag", "USE_GLOBAL_DEPS", "USE_RTLD_GLOBAL_WITH_LIBTORCH",
+                  "_log_softmax_backward_data", "_softmax_backward_data", "compiled_with_cxx11_abi",
+                  "cudnn_is_acceptable", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "init_num_threads",
+                  "is_distributed", "is_vulkan_available", "legacy_contiguous_format", "per_channel_affine",
+                  "per_channel_affine_float_qparams", "per_channel_symmetric", "per_tensor_affine",
+                  "per_tensor_symmetric", "qscheme"), "build_facts"),
+              "DispatchKey": "library.dispatch_keys", "DispatchKeySet": "library.dispatch_keys",
+              **dict.fromkeys([f"{verb}_autocast_{noun}" for verb, nouns in (
+                  ("is", "enabled cache_enabled cpu_enabled ipu_enabled xla_enabled"),
+                  ("set", "enabled cache_enabled cpu_enabled ipu_enabled xla_enabled"),
+                  ("get", "dtype cpu_dtype gpu_dtype ipu_dtype xla_dtype"),
+                  ("set", "dtype cpu_dtype gpu_dtype ipu_dtype xla_dtype")) for noun in nouns.split()],
+                  "amp.switches"),
+              **dict.fromkeys(("autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache"),
+                              "amp.switches"),
+              **dict.fromkeys([f"{of}Storage" for of in (
+                  "Bool", "Byte", "Char", "Short", "Int", "Long", "Half", "BFloat16", "Float", "Double", "ComplexFloat",
+                  "ComplexDouble")], "_tensor.legacy_storages"),
               **dict.fromkeys(("SymBool", "SymFloat", "SymInt", "sym_float", "sym_fresh_size", "sym_int", "sym_ite",
                                "sym_max", "sym_min", "sym_not", "sym_sqrt", "sym_sum", "_sym_sqrt"),
                               "symbolic_numbers")}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from facula.jit import _overload, _overload_method, export, ignore, is_scripting, unused
+from facula.jit import _overload, _overload_method, export, ignore, is_scripting, is_tracing, unused
 
-__all__ = ["Final", "_overload", "_overload_method", "boolean_dispatch", "export", "ignore", "is_scripting", "unused"]
+__all__ = ["Final", "_overload", "_overload_method", "boolean_dispatch", "export", "ignore", "is_scripting",
+           "is_tracing", "unused"]
 
 
 def boolean_dispatch(arg_name: str, arg_index: int, default: bool, if_true: Any, if_false: Any, module_name: str,

@@ -110,6 +110,10 @@ VECTOR_BYTES = Setting(
     "Most bytes of a vector register to use, 64, 32 or 16, where the processor has more: results have the same bits "
     "with fewer. For tests and for comparing machines.",
     "engine/runtime/cpu/target.py")
+MONITOR_DIR = Setting(
+    "FACULA_MONITOR_DIR", "monitor", str,
+    "The folder of runs that facula.monitor.init writes to where it is given none.",
+    "monitor/__init__.py")
 CACHE_DIR = Setting(
     "FACULA_CACHE_DIR", "", str,
     "Where compiled kernels are kept between runs; by default $XDG_CACHE_HOME/facula or ~/.cache/facula.",
@@ -133,6 +137,21 @@ SAVE_PLANS = Setting(
     "FACULA_SAVE_PLANS", "", str,
     "A folder: every graph that is compiled is saved there as one file, which `facula explain FILE` compiles and runs.",
     "engine/realize.py")
+
+DISTRIBUTED_SECRET = Setting(
+    "FACULA_DISTRIBUTED_SECRET", "", str,
+    "What the processes of a group prove to each other that they know before anything is sent; launchers make one "
+    "and hand "
+    "it on. Without it stores and groups listen on this machine alone (but see FACULA_DISTRIBUTED_OPEN).",
+    "distributed/store/wire.py")
+DISTRIBUTED_OPEN = Setting(
+    "FACULA_DISTRIBUTED_OPEN", False, _flag,
+    "1: stores and groups listen on all networks without a secret, too. Whoever reaches them can run code here.",
+    "distributed/store/wire.py")
+SERVE_TOKEN = Setting(
+    "FACULA_SERVE_TOKEN", "", str,
+    "What requests to `facula serve` have to bring (Authorization: Bearer ...); none is asked for by default.",
+    "serving/command.py")
 
 
 # ---- thresholds: sizes from which something is done, or up to which something is kept ------------
@@ -158,12 +177,13 @@ THRESHOLDS: dict[str, Threshold] = {
     "waiting_checks": Threshold(256, 1, "checks of pending values after which everything is computed"),
     "new_graphs": Threshold(2, 0, "graphs never seen before, in a row, after which such are run in pieces"),
     "piece_sights": Threshold(8, 1, "runs of such a piece, in pieces of its own, before it is compiled"),
-    "arranged_graphs": Threshold(8, 1, "graphs never seen before that begin with writes of what is at hand, after "
+    "arranged_graphs": Threshold(4, 1, "graphs never seen before that begin with writes of what is at hand, after "
                                  "which such writes are done at the call"),
     "arranged_bytes": Threshold(1 << 16, 0, "bytes of what is written to, up to which that is so"),
     "large_nodes": Threshold(1024, 2, "nodes from which a graph is run in pieces the first time"),
     "whole_nodes": Threshold(16, 2, "nodes below which a graph is compiled as a whole, however new it is"),
     "kept_bytes": Threshold(64 << 20, 1 << 17, "bytes, about, of steps, plans and replays that are remembered"),
+    "autocast_bytes": Threshold(1 << 30, 1, "bytes of parameters and their casts that a thread keeps within autocast"),
     "replay_elements": Threshold(1 << 18, 16, "elements of constants that are kept with a replay"),
     # engine/runtime/
     "free_bytes": Threshold(2 << 30, 0, "bytes of freed memory that are kept for reuse"),

@@ -110,7 +110,9 @@ LACKING = {of.name: of for of in (
     Lacking("float4_e2m1fn_x2", 1, True), Lacking("complex32", 4),
     *[Lacking(f"uint{bits}", bits // 8, signed=False) for bits in (16, 32, 64)],
     Lacking("quint8", 1, signed=False), Lacking("qint8", 1), Lacking("qint32", 4),
-    Lacking("quint4x2", 1, signed=False), Lacking("quint2x4", 1, signed=False))}
+    Lacking("quint4x2", 1, signed=False), Lacking("quint2x4", 1, signed=False),
+    *[Lacking(f"{sign}int{bits}", 1, signed=not sign) for sign in ("", "u") for bits in range(1, 8)],
+    *[Lacking(name, 2 if name == "bits16" else 1) for name in ("bits1x8", "bits2x4", "bits4x2", "bits8", "bits16")])}
 globals().update(LACKING)
 
 half, double, short, long, cfloat, cdouble = float16, float64, int16, int64, complex64, complex128

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from facula.undisturbed import reentrant_lock
+
 __all__ = ["Future", "collect_all", "wait_all"]
 
 
@@ -33,13 +35,21 @@ class Future:
         if any(device(d).type == "cpu" for d in devices or ()):
             raise ValueError("Expected devices to have indices, got cpu")
         self._ready = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._value: Any = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[Future], Any]] = []
+        self._sources: tuple[Callable[[bool], None], ...] = ()
+
+    def _look(self, patiently: bool) -> None:
+        """Have what the value comes of looked at: a collective's results are written by who asks for them, and so are
+        those of all that `then` and `collect_all` make of it."""
+        for source in () if self._ready.is_set() else self._sources:
+            source(patiently)
 
     def done(self) -> bool:
         """Is the value, or the exception, there?"""
+        self._look(False)
         return self._ready.is_set()
 
     def wait(self) -> Any:
@@ -53,6 +63,7 @@ class Future:
             Traceback (most recent call last):
             KeyError: 'gone'
         """
+        self._look(True)
         self._ready.wait()
         if self._error is not None:
             raise self._error
@@ -66,7 +77,7 @@ class Future:
 
     def _complete(self, value: Any, error: BaseException | None) -> None:
         with self._lock:
-            if self.done():
+            if self._ready.is_set():
                 raise RuntimeError("Attempting to mark a completed Future as complete again. Note that a Future can "
                                    "only be marked completed once.")
             self._value, self._error = value, error
@@ -97,7 +108,7 @@ class Future:
 
     def _when_done(self, callback: Callable[[Future], Any]) -> None:
         with self._lock:
-            if not self.done():
+            if not self._ready.is_set():
                 self._callbacks.append(callback)
                 return
         callback(self)
@@ -105,6 +116,7 @@ class Future:
     def then(self, callback: Callable[[Future], Any]) -> Future:
         """A Future of `callback(self)`, which is called once this one is complete."""
         following = Future()
+        following._sources = self._sources
 
         def follow(done: Future) -> None:
             try:
@@ -129,7 +141,8 @@ def collect_all(futures: list[Future]) -> Future:
         [1, 1]
     """
     together = Future()
-    left, lock = [len(futures)], threading.Lock()
+    together._sources = tuple(dict.fromkeys(source for future in futures for source in future._sources))
+    left, lock = [len(futures)], reentrant_lock()
 
     def count(_: Future) -> None:
         with lock:

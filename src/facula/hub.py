@@ -19,6 +19,7 @@ Example:
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import re
@@ -38,10 +39,13 @@ _HASH = re.compile(r"-([a-f0-9]*)\.")  # resnet18-f37072fd.pth: the first letter
 
 def get_dir() -> str:
     """The folder for downloads: what `set_dir` said, else $TORCH_HOME/hub, else $XDG_CACHE_HOME/torch/hub."""
-    if _dir is not None:
-        return _dir
+    return os.path.join(_get_torch_home(), "hub") if _dir is None else _dir
+
+
+def _get_torch_home() -> str:
+    """$TORCH_HOME, else $XDG_CACHE_HOME/torch: by this name torchvision asks for it."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return os.path.join(os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))), "hub")
+    return os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(cache, "torch")))
 
 
 def set_dir(d: str | os.PathLike[str]) -> None:
@@ -176,3 +180,38 @@ def load_state_dict_from_url(url: str, model_dir: str | None = None, map_locatio
         found = _HASH.search(name) if check_hash else None
         download_url_to_file(url, path, found.group(1) if found else None, progress)
     return load(path, map_location=map_location, weights_only=weights_only)
+
+
+class _Bar:
+    """What stands for tqdm's progress bar where that package is not installed: it prints how far things are."""
+
+    def __init__(self, total: int | None = None, disable: bool = False, unit: Any = None, *args: Any,
+                 **kwargs: Any) -> None:
+        self.total, self.disable, self.n = total, disable, 0
+
+    def update(self, n: int = 1) -> None:
+        """So many more are done."""
+        self.n += n
+        if not self.disable:
+            of = f" of {self.total}" if self.total else ""
+            print(f"\r{self.n}{of}", end="", file=sys.stderr)
+
+    def set_description(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: there is no place for it."""
+
+    def close(self) -> None:
+        """End the line."""
+        if not self.disable:
+            print(file=sys.stderr)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.close()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tqdm":
+        return importlib.import_module("tqdm").tqdm if importlib.util.find_spec("tqdm") else _Bar
+    raise absent.missing("hub", name)

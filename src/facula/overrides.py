@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from functools import wraps
 from types import TracebackType
@@ -186,3 +187,12 @@ def is_tensor_method_or_property(func: Any) -> bool:
     """Is it a method of Tensor, or the getter of one of its properties?"""
     return (resolve_name(func) or "").startswith("torch.Tensor.") or getattr(func, "__name__", "") in (
         "__get__", "__set__", "__delete__")
+
+
+def __getattr__(name: str) -> Any:
+    """The tables that libraries walk through: made when they are asked for."""
+    if name == "redispatch_function":
+        return importlib.import_module("facula.absent").function("torch.overrides.redispatch_function")
+    if name in ("get_testing_overrides", "get_ignored_functions", "enable_reentrant_dispatch"):
+        return getattr(importlib.import_module("facula.override_tables"), name)
+    raise AttributeError(f"module 'facula.overrides' has no attribute {name!r}")

@@ -8,6 +8,8 @@ on after `yield from` (2 in place of 0): then the signal waits for the next plac
 
 from __future__ import annotations
 
+import sys
+import threading
 from opcode import opmap
 from types import FunctionType
 from typing import Any, TypeVar
@@ -27,6 +29,28 @@ def undisturbed(function: F) -> F:
             function.__code__ = function.__code__.replace(co_code=bytes(code))
             break
     return function
+
+
+_RLock: Any = type(threading.RLock())
+
+
+class _Lock(_RLock):  # type: ignore[misc]
+    """From Python 3.14 on `with` calls `__enter__` as one calls any function: signals are looked for between the
+    return of one that is written in C and the block, and then nobody calls `__exit__`. So a lock of threading's stays
+    taken for good: the thread that has it never sees that, every other one waits. To ask for an attribute looks for
+    nothing, nor does the return of a function of Python's."""
+
+    __slots__ = ()
+    taken = property(_RLock.acquire)
+
+    @undisturbed
+    def __enter__(self) -> None:
+        self.taken  # noqa: B018
+
+
+def reentrant_lock() -> Any:
+    """A `threading.RLock` that no interrupt leaves taken, if it is used by `with`."""
+    return threading.RLock() if "BEFORE_WITH" in opmap or sys.version_info < (3, 11) else _Lock()
 
 
 class PutBack:

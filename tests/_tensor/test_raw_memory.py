@@ -37,6 +37,16 @@ PROGRAMS = [
     "torch.arange(4, dtype=torch.uint8).set_(torch.ones(2).untyped_storage())",
     "torch.arange(4., requires_grad=True).set_(torch.arange(3.))",
     "x = torch.arange(4.); y = x.view(2, 2); y.set_(torch.ones(3)); x, y",
+    # parts of a storage: the same memory
+    *[f"t = torch.arange(8, dtype=torch.uint8); s = t.untyped_storage(); p = s[2:6]; {then}" for then in (
+        "p[0] = 99; t[3] = 77; p[1:3][1] = 55; t, p.tolist(), len(p), p.nbytes()", "s.fill_(3); p.tolist()",
+        "p.fill_(1); t.sum()", "p == s, p == s[2:6], p.data_ptr() - s.data_ptr(), p.resizable(), s[:].resizable()",
+        "p.resize_(10)", "u = torch.asarray(p, dtype=torch.int16); u[1] = 0; t, t._version", "p[9]",
+        "c = p.clone(); c[0] = 50; p.copy_(s[4:]); t", "c = copy.deepcopy(p); c[0] = 50; t, c.resizable()",
+        "s[-3:].tolist(), s[6:2].tolist(), s[:100].tolist(), s[3:3].nbytes(), s[-100:2].tolist()", "s[::2]",
+        "u = t * 2; p[0] = 50; v = t * 2; u, v", "del s, t; p.tolist()")],
+    "x = torch.arange(4.); torch.tensor([]).set_(x.untyped_storage()[4:12], 0, (2,)).mul_(10); x",
+    "x = torch.ones(3, requires_grad=True); x.untyped_storage()[4:8].fill_(0); x, x._version",
     # resize_
     X + "y = x[2:4]; y.resize_(5); y.fill_(7); x, y.storage_offset()", X + "y = x[8:]; y.resize_(2, 2)[0].tolist()",
     X + "y = x[8:]; y.resize_(2, 2); x.untyped_storage().nbytes()", "torch.ones(3, requires_grad=True).resize_(4)",

@@ -4,7 +4,7 @@ import pytest
 
 import facula as F
 from facula import nn
-from facula._tensor.handle import read
+from facula._tensor.reading import read
 from facula.autograd import partial, replay, survey
 from facula.engine import recorder
 from facula.engine.cpython import liveness

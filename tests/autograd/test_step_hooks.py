@@ -175,10 +175,7 @@ def test_versions_and_contexts_of_saved_tensors():
         y.zero_()
     z.sum().backward()
     assert w.grad.tolist() == [2.0, 4.0]
-    with graph.disable_saved_tensors_hooks("not here"), pytest.raises(RuntimeError, match="not here"):
-        graph.saved_tensors_hooks(lambda t: t, lambda t: t)
-    with pytest.raises(NotImplementedError):
-        graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+
 
 
 class Square(facula.autograd.Function):
@@ -212,3 +209,46 @@ def test_passes_within_hooks_keep_to_themselves():
         assert seen == [3]
         assert graph.mode.task is None
     assert z.grad.tolist() == [64.0, 128.0]
+
+
+def test_a_gradient_that_is_none_runs_hooks():
+    class Nothing(facula.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            return None
+
+    w, seen = leaf(1.0, 2.0), []
+    y = w * 2
+    y.register_hook(lambda g: seen.append(("tensor", g)))
+    y.grad_fn.register_prehook(lambda gs: seen.append(("pre", gs)))
+    y.grad_fn.register_hook(lambda inputs, outputs: seen.append(("post", inputs[0], outputs)))
+    w.register_hook(lambda g: seen.append(("leaf", g)))
+    w.register_post_accumulate_grad_hook(lambda t: seen.append(("accumulated", t is w)))
+    Nothing.apply(y).sum().backward()
+    assert seen == [("tensor", None), ("pre", (None,)), ("post", None, (None,)), ("leaf", None), ("accumulated", True)]
+    assert w.grad is None
+    (Nothing.apply(y) + y).sum().backward()
+    assert w.grad.tolist() == [2.0, 2.0]
+
+
+def test_one_of_several_results_without_a_gradient():
+    class Two(facula.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x * 1, x * 2
+
+        @staticmethod
+        def backward(ctx, g, h):
+            seen.append((g is None, h is None))
+            return g
+
+    w, seen = leaf(1.0, 2.0), []
+    a, b = Two.apply(w)
+    b.register_hook(lambda g: seen.append(g))
+    a.sum().backward()
+    assert seen == [None, (False, True)] and w.grad.tolist() == [1.0, 1.0]

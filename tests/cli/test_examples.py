@@ -16,7 +16,8 @@ LAST_LOSS = {
     "poly_module": (12.286677, 5e-4), "two_layer_numpy": (0, 1e-3), "two_layer_tensors": (0, 1e-3),
     "two_layer_autograd": (0, 1e-3), "two_layer_function": (0, 1e-3), "two_layer_nn": (0, 1e-3),
     "two_layer_optim": (0, 1e-3), "two_layer_module": (0, 1e-3)}
-OTHERS = {"perceptron", "tensor_basics", "from_numpy", "digits"}
+# several_ranks: test_launching.py
+OTHERS = {"perceptron", "tensor_basics", "from_numpy", "digits", "several_ranks", "serve", "watching", "generate"}
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -33,6 +34,16 @@ def run(python_environment):
 
 def test_every_example_is_tested():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == LAST_LOSS.keys() | OTHERS
+
+
+def test_serve(run):
+    pytest.importorskip("uvicorn")
+    assert "positive: True negative: True" in run("serve")
+
+
+def test_texts_are_served(run):
+    pytest.importorskip("starlette")
+    assert re.search(r"^the sun is\| a star\.", run("generate"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", LAST_LOSS)
@@ -56,6 +67,14 @@ def test_tensors_and_numpy(run):
     assert text.splitlines() == [
         "tensor([2., 2., 2.], dtype=torch.float64)", "[7. 2. 2.]", "[2. 2. 2.]", "tensor([2., 5., 2.])"]
     assert "torch.Size([5, 3]) torch.float32 cpu" in run("tensor_basics")
+
+
+def test_a_training_is_watched(run, python_environment, tmp_path):
+    from facula import monitor
+    python_environment["FACULA_MONITOR_DIR"] = str(tmp_path)
+    assert float(re.findall(r"accuracy ([\d.]+)", run("watching"))[0]) > 0.9
+    found, = monitor.Folder(tmp_path).runs()
+    assert found.series("train/loss").length == 200 and found.keys()["model"] == "graph"
 
 
 def test_digits_are_learned(run):

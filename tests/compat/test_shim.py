@@ -1,26 +1,14 @@
 """`import torch` is Facula. Each case in a Python of its own: this one may hold real torch, the oracle."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
+
+import children
 
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture
-def python(python_environment):
-    def run(program, *flags):
-        command = [sys.executable, *flags, "-c", textwrap.dedent(program)]
-        done = subprocess.run(command, env=python_environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-    return run
-
-
-def test_torch_is_facula_itself_not_a_copy(python):
-    python("""
+def test_torch_is_facula_itself_not_a_copy():
+    children.printed("""
         import sys, facula
         from facula.compat import install
         install()
@@ -40,8 +28,8 @@ def test_torch_is_facula_itself_not_a_copy(python):
     """)
 
 
-def test_a_module_that_is_not_there_says_whose_it_is_not(python):
-    python("""
+def test_a_module_that_is_not_there_says_whose_it_is_not():
+    children.printed("""
         import importlib.util
         from facula.compat import install
         install()
@@ -63,8 +51,8 @@ def test_a_module_that_is_not_there_says_whose_it_is_not(python):
     """)
 
 
-def test_libraries_that_look_torch_up_find_it(python):
-    python("""
+def test_libraries_that_look_torch_up_find_it():
+    children.printed("""
         import importlib.metadata, importlib.util
         from facula.compat import install
         install()
@@ -78,8 +66,8 @@ def test_libraries_that_look_torch_up_find_it(python):
     """)
 
 
-def test_install_twice_and_uninstall(python):
-    python("""
+def test_install_twice_and_uninstall():
+    children.printed("""
         import sys
         from facula.compat import install, uninstall
         before = list(sys.meta_path)
@@ -98,8 +86,8 @@ def test_install_twice_and_uninstall(python):
     """)
 
 
-def test_real_torch_first_is_an_error(python, torch):
-    python("""
+def test_real_torch_first_is_an_error(torch):
+    children.printed("""
         import torch
         from facula.compat import install
         try:
@@ -111,8 +99,8 @@ def test_real_torch_first_is_an_error(python, torch):
     """)
 
 
-def test_importing_facula_does_not_touch_torch(python):
-    python("""
+def test_importing_facula_does_not_touch_torch():
+    children.printed("""
         import sys, facula
         assert not {"torch", "scipy", "matplotlib", "llvmlite"} & set(sys.modules)
     """)

@@ -372,8 +372,4 @@ MODULES = [D.__name__, *[f"{D.__name__}.{m.name}" for m in pkgutil.iter_modules(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    module = importlib.import_module(name)
-    said, _ = docstrings.failures(module)
-    assert not said, said
-    own = [n for n in vars(module) if not n.startswith("_") and getattr(getattr(module, n), "__module__", "") == name]
-    assert not docstrings.undocumented(module, own)
+    docstrings.check(importlib.import_module(name))

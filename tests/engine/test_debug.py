@@ -83,12 +83,12 @@ def test_4_says_the_graph_and_the_code(said):
 
 def test_what_is_remembered_of_runs_is_bounded(monkeypatch):
     import facula as F
-    from facula.engine import realize
-    monkeypatch.setattr(realize, "_log", {})
-    monkeypatch.setattr(realize, "MOST_LOGGED", 3)
+    from facula.engine import plan_log
+    monkeypatch.setattr(plan_log, "records", {})
+    monkeypatch.setattr(plan_log, "MOST_LOGGED", 3)
     nothing_seen(monkeypatch)
     for n in range(1, 9):
         for _ in range(2):
             (F.ones(n) + F.arange(n)).tolist()
-    records = realize.plan_log()
+    records = plan_log.told()
     assert len(records) == 3 and [r["runs"] for r in records] == [2, 2, 2]

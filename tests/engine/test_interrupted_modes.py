@@ -1,6 +1,7 @@
 """A mode that is entered and left: wherever an exception comes meanwhile, everything stands as before."""
 
 import gc
+import random
 
 import pytest
 
@@ -11,8 +12,7 @@ from facula.overrides import DisableTorchFunction, DisableTorchFunctionSubclass,
 from facula.transforms.forward import Forward
 from facula.transforms.levels import Level
 from facula.undisturbed import PutBack
-from interrupted_modes import Passing
-from interrupting import at
+from interrupting import NEVER, Passing, Twice, at
 from standing import standing
 
 MODES = {
@@ -22,6 +22,8 @@ MODES = {
     "DisableTorchFunctionSubclass": DisableTorchFunctionSubclass, "dual_level": facula.autograd.forward_ad.dual_level,
     "level": Level, "forward": Forward, "profile": facula.profiler.profile, "fork_rng": facula.random.fork_rng,
 }
+
+pytestmark = pytest.mark.usefixtures("heap_of_its_own")
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -41,13 +43,44 @@ def test_a_mode_is_left_wherever_something_comes(name):
     assert k < 2000
 
 
+@pytest.mark.parametrize("way", ["function", "hook", "inputs", "create_graph"])
+def test_a_backward_pass_is_left_wherever_something_comes(way):
+    x = facula.ones(2, requires_grad=True)
+    if way == "hook":
+        x.register_hook(lambda g: g * 2)
+
+    def step():
+        y = (Twice.apply(x) if way == "function" else x * 3).sum()
+        if way == "inputs":
+            y.backward(inputs=[x])
+        else:
+            y.backward(create_graph=way == "create_graph")
+        x.grad = None
+
+    for _ in range(4):
+        step()
+    before, places = standing(), at(NEVER, step)[1]
+    assert places > 30
+    first = random.randrange(max(1, places // 60))
+    for k in range(first, places, max(1, places // 60)):
+        came, _, where = at(k, step)
+        assert standing() == before, where
+    for k in range(90):  # where functions begin that come before the walk
+        came, _, where = at(k, step)
+        assert standing() == before, where
+
+
 def test_a_value_elsewhere_that_never_came_to_be_is_not_counted():
+    def counted():
+        return sum(isinstance(one, PlacedNode) for one in gc.get_objects())
+
+    before = len(elsewhere) - counted()  # of other tests
     kept = facula.empty(2, device="meta")
     k, came = 0, True
     while came:
         came, _, where = at(k, lambda: facula.empty(3, device="meta"))
         gc.collect()
-        assert len(elsewhere) == sum(isinstance(one, PlacedNode) for one in gc.get_objects()), where
+        assert len(elsewhere) - before == counted() > 0, where
         k += 1
     assert k > 3 and kept.is_meta
 

@@ -9,6 +9,7 @@ import facula
 from facula import config
 from facula.engine import recorder
 from facula.engine.session import session
+from facula.engine.targets import host
 
 MAKE = {"randn": lambda: facula.randn(100, 1000), "from_numpy": lambda: facula.from_numpy(np.ones((100, 1000))),
         "tensor": lambda: facula.tensor(np.ones((100, 1000))), "computed": lambda: facula.rand(100, 1000) * 2 + 1}
@@ -21,7 +22,7 @@ KEEP = {"argmax": lambda x: x.argmax(1), "mean": lambda x: x.mean(), "slice": la
 def test_what_is_pending_holds_few_bytes(make, keep, monkeypatch):
     monkeypatch.setattr(recorder, "MOST_BESIDE", 1 << 21)
     make, keep = MAKE[make], KEEP[keep]
-    kept = [keep(make()) for _ in range(8)]  # compiled
+    kept = [keep(make()) for _ in range(40)]  # compiled: that takes memory, too
     kept[0].tolist()
     kept.clear()
     nbytes = make().numpy().nbytes
@@ -33,7 +34,7 @@ def test_what_is_pending_holds_few_bytes(make, keep, monkeypatch):
     finally:
         tracemalloc.stop()
     # of 40 turns with three arrays each: the interpreter has every result in memory, some in double precision
-    arrays = 24 if config.BACKEND.value == "interpreter" else 4
+    arrays = 24 if config.BACKEND.value == "interpreter" or not host.available() else 4
     assert most < (1 << 21) + arrays * nbytes + (1 << 20)
 
 

@@ -11,6 +11,7 @@ import facula.nn.functional as F
 from facula import nn
 from facula.engine import pieces
 from facula.engine.session import session
+from facula.engine.trace import structure
 from facula.engine.trace.kept import Kept
 
 pytestmark = pytest.mark.compiled
@@ -22,6 +23,7 @@ def fresh(monkeypatch):
     def forget(in_pieces):
         monkeypatch.setattr(session, "seen", Kept(1 << 26))
         monkeypatch.setattr(session, "plans", WeakValueDictionary())
+        monkeypatch.setattr(structure, "credits", {})
         monkeypatch.setattr(pieces.novelty, "seen", {})
         monkeypatch.setattr(pieces.novelty, "operations", set())
         monkeypatch.setattr(pieces.novelty, "streak", 0)

@@ -1,15 +1,15 @@
 """Several threads write to the same tensors: no write is lost."""
 
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
 
+import children
 import facula as F
 from facula import nn
-from facula._tensor import handle, methods
+from facula._tensor import cells, methods
 from facula.engine import threads
 from facula.engine.session import session
 from facula.testing.samples import SAMPLES
@@ -174,7 +174,7 @@ def test_workers_fill_one_tensor():
 # ---- each in-place form takes its turn -------------------------------------------------------------------
 
 
-class Watched(handle.Storage):
+class Watched(cells.Storage):
     """A storage that knows when it is read and written without the lock."""
 
     __slots__ = ("_node", "bare")
@@ -239,7 +239,7 @@ t.start()
 t.join()
 assert seen == [[None]]
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    children.printed(program)
 
 
 def test_a_program_that_has_threads_already():
@@ -252,7 +252,7 @@ from facula.engine import threads
 assert threads.others
 stop.set()
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    children.printed(program)
 
 
 def test_a_thread_that_did_not_come_by_threading():
@@ -266,7 +266,7 @@ while not done:
     time.sleep(0.01)
 assert threads.others
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    children.printed(program)
 
 
 def test_an_array_is_taken_in_one(monkeypatch):

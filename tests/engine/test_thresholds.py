@@ -12,7 +12,7 @@ import pytest
 
 import facula as F
 from facula import config
-from facula._tensor.handle import read
+from facula._tensor.reading import read
 from facula.engine.realize import value_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -45,6 +45,13 @@ def test_stable_where_asked_and_in_long_rows(length):
     assert (facula.argsort(facula.from_numpy(x)).tolist() == want) == (length in (16, 20000))
 
 
+def test_a_few_of_long_rows():
+    """Equals come as torch leaves them however long the row is."""
+    x = facula.tensor([(7 * i * i + 3 * i) % 11 for i in range(30000)])
+    assert x.topk(3)[1].tolist() == x.topk(3, sorted=False)[1].tolist() == [12, 1, 8]
+    assert facula.stack([x, x], 1).topk(3, 0)[1].T.tolist() == [[12, 1, 8]] * 2
+
+
 def test_gradients_go_where_the_indices_say():
     x = facula.tensor(X, dtype=facula.float32, requires_grad=True)
     (x.sort()[0] * facula.arange(40.)).sum().backward()

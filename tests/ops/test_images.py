@@ -5,7 +5,7 @@ import pytest
 
 import facula
 from facula import nn
-from facula.engine import realize
+from facula.engine import plan_log
 from facula.nn import functional as F
 from fresh import nothing_seen
 
@@ -13,7 +13,7 @@ from fresh import nothing_seen
 @pytest.fixture(autouse=True)
 def log_ends_with_the_test(monkeypatch):
     """It would hold every plan, and have later ones run another way."""
-    monkeypatch.setattr(realize, "_log", None)
+    monkeypatch.setattr(plan_log, "records", None)
 
 
 def network(last):
@@ -35,7 +35,7 @@ def kernels(last, train):
     leaves = [x, *net.parameters()]
     for k in range(4):
         if k == 3:
-            realize.start_plan_log()
+            plan_log.start()
         for t in leaves:
             t.grad = None
         with facula.set_grad_enabled(train):
@@ -43,7 +43,7 @@ def kernels(last, train):
         if train:
             out.backward()
         out.item()
-    return [(one["title"], one["bytes"]) for plan in realize.plan_log() for one in plan["kernels"]]
+    return [(one["title"], one["bytes"]) for plan in plan_log.told() for one in plan["kernels"]]
 
 
 @pytest.mark.alone  # looks at what is compiled
@@ -64,9 +64,9 @@ def test_saved_values_lie_as_they_did(monkeypatch):
     for t in (x, *net.parameters()):
         t.sum().item()
     loss = net(x).square().sum()
-    realize.start_plan_log()
+    plan_log.start()
     loss.item()
-    titles = [one["title"] for plan in realize.plan_log() for one in plan["kernels"]]
+    titles = [one["title"] for plan in plan_log.told() for one in plan["kernels"]]
     assert "view" not in titles and "copy" not in titles
     seen = facula.randn(2, 8, 6, 6).to(memory_format=facula.channels_last).requires_grad_()
     out = F.max_pool2d(seen, 2)

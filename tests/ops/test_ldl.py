@@ -1,10 +1,9 @@
 """linalg.ldl_factor against LAPACK's, by way of torch, and ldl_solve against linalg.solve."""
 
-import doctest
-
 import numpy as np
 import pytest
 
+import docstrings
 import facula
 
 
@@ -77,8 +76,4 @@ def test_refusals():
 
 @pytest.mark.parametrize("name", ["ldl_factor", "ldl_solve"])
 def test_examples(name):
-    runner = doctest.DocTestRunner()
-    finder = doctest.DocTestFinder()
-    for test in finder.find(getattr(facula.linalg, name), name, globs={"facula": facula}):
-        runner.run(test)
-    assert runner.tries and not runner.failures
+    docstrings.check_one(getattr(facula.linalg, name), name, facula=facula)

@@ -1,10 +1,12 @@
 """`__torch_function__` and modes: what they are told and what comes of it, as in PyTorch where it is at hand."""
 
 import copy
+import importlib
 import threading
 
 import pytest
 
+import children
 import facula
 from facula.ops import listening, op
 
@@ -115,6 +117,97 @@ def test_the_walk_is_not_told(lib):
     with log:
         lib.autograd.grad(y, x)
     assert set(log.names) <= {"grad"}
+
+
+def _in_a_tensor_hook(lib, x, user):
+    x.register_hook(lambda g: user(g))
+    return (x * 2).sum()
+
+
+def _in_a_step_hook(lib, x, user):
+    y = x * 2
+    y.grad_fn.register_hook(lambda ins, outs: (user(ins[0]), *ins[1:]))
+    y.grad_fn.register_prehook(lambda outs: (user(outs[0]),))
+    return y.sum()
+
+
+def _after_the_leaf(lib, x, user):
+    def hook(t):
+        user(t.grad)
+
+    x.register_post_accumulate_grad_hook(hook)
+    return (x * 2).sum()
+
+
+def _in_a_function(lib, x, user):
+    class Double(lib.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return user(g)
+
+    return Double.apply(x).sum()
+
+
+def _unpacking(lib, x, user):
+    with lib.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: user(t)):
+        return (x * x).sum()
+
+
+def _in_a_module_hook(lib, x, user):
+    layer = lib.nn.Linear(2, 1)
+    layer.register_full_backward_hook(lambda module, ins, outs: (user(ins[0]), *ins[1:]))
+    return layer(x).sum()
+
+
+def _computed_again(lib, x, user):
+    return lib.utils.checkpoint.checkpoint(lambda v: user(v).exp().sum(), x, use_reentrant=False)
+
+
+PLACES = [_in_a_tensor_hook, _in_a_step_hook, _after_the_leaf, _in_a_function, _unpacking, _in_a_module_hook,
+          _computed_again]
+
+
+@pytest.mark.parametrize("someone", [False, True])
+@pytest.mark.parametrize("build", PLACES)
+def test_the_programs_own_code_in_a_walk_is_heard(lib, build, someone):
+    """The engine's doing is not told, what a hook or a Function calls is: by a mode that is entered there and by a
+    subclass, whether others listen or not."""
+    if build is _computed_again:
+        importlib.import_module(f"{lib.__name__}.utils.checkpoint")
+    log = logging_mode(lib)
+    kind = subclass(lib) if someone else None
+    tagged = lib.ones(2).as_subclass(kind) if someone else None
+
+    def user(t):
+        if someone:
+            kind.told.clear()
+            tagged.cosh()
+        with log:
+            return t.atan()
+
+    x = lib.ones(2, requires_grad=True)
+    loss = build(lib, x, user)
+    log.names.clear()
+    if someone:
+        kind.told.clear()
+    loss.backward()
+    assert set(log.names) == {"atan"}
+    assert not someone or kind.told == ["cosh"]
+
+
+def test_a_quiet_program_stays_quiet_in_a_walk(lib):
+    """Whoever has switched subclasses and modes off is not heard in a hook either."""
+    log = logging_mode(lib)
+    x = lib.ones(2, requires_grad=True)
+    x.register_hook(lambda g: g.atan())
+    loss = (x * 2).sum()
+    with log, lib._C.DisableTorchFunction():
+        loss.backward()
+    assert not log.names
 
 
 def test_nested_modes_pass_on(lib):
@@ -237,17 +330,22 @@ def test_a_copy_stays_a_subclass():
 # ---- ours alone --------------------------------------------------------------------------------
 
 
+@pytest.mark.processes  # of its own: a class with an answer, of another test, listens as long as it lives
 def test_nothing_is_on_the_way_while_nobody_listens():
-    import gc
+    children.printed("""
+        import facula
+        from facula.ops import listening
 
-    gc.collect()  # classes of the tests above
-    if listening.ears.count:
-        pytest.skip("a class with an answer is alive")
-    code = facula.add.__code__
-    with logging_mode(facula):
-        assert facula.add.__code__ is not code
-    assert facula.add.__code__ is code
-    assert all(door.form.__code__ is door.codes[False] for door in listening.doors.values())
+        class Mode(facula.overrides.TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                return func(*args, **(kwargs or {}))
+
+        code = facula.add.__code__
+        with Mode():
+            assert facula.add.__code__ is not code
+        assert facula.add.__code__ is code
+        assert listening.doors and all(door.form.__code__ is door.codes[False] for door in listening.doors.values())
+    """)
 
 
 def test_every_operation_has_a_door():
@@ -270,3 +368,26 @@ def test_an_error_says_which_operation():
     with pytest.raises(RuntimeError) as caught, facula.overrides.OperationErrors():
         facula.cat([facula.ones(2, 3), facula.ones(2, 3)]) @ facula.ones(2)
     assert caught.value.__notes__ == ["in torch.matmul(Tensor[4, 3], Tensor[2])"]
+
+
+def test_a_tensor_as_another_class_is_a_view_on_the_tape(oracle):
+    def run(library):
+        class Mine(library.Tensor):
+            pass
+
+        w = library.ones(2, 2, requires_grad=True)
+        mine = w.as_subclass(Mine)
+        found = [mine.is_leaf, mine.grad_fn.name(), mine._is_view(), type(mine * 2).__name__]
+        (mine * 2).sum().backward()
+        found.append(w.grad.tolist())
+        y = w * 1
+        y.as_subclass(Mine).mul_(3)
+        mine = (w * 5).as_subclass(Mine)
+        mine[0].mul_(2)  # through a view that is one of the class
+        (y.sum() + mine.sum()).backward()
+        found += [y.tolist(), w.grad.tolist()]
+        gradient, = library.autograd.grad((w.as_subclass(Mine) * 2).sum(), w)
+        return [*found, gradient.tolist()]
+
+    ours, theirs = oracle.both(run)
+    assert ours == theirs

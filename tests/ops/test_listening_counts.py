@@ -2,11 +2,12 @@
 
 import gc
 
+import pytest
+
 import facula
 from facula.engine.placing import running
 from facula.ops import listening
-from facula.overrides import TorchFunctionMode
-from interrupting import at
+from interrupting import Passing, at
 
 
 def test_a_class_that_dies_while_sides_change(monkeypatch):
@@ -29,6 +30,7 @@ def test_a_class_that_dies_while_sides_change(monkeypatch):
     assert listening.ears.count == before and listening._open is (before > 0)
 
 
+@pytest.mark.usefixtures("heap_of_its_own")
 def test_results_lie_where_their_tensors_are_while_classes_die():
     for _ in range(30):
         class Listening(facula.Tensor):
@@ -59,10 +61,6 @@ def test_an_interrupt_leaves_no_operation_running():
 
 
 def test_an_interrupt_leaves_the_modes_that_were_entered():
-    class Passing(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            return func(*args, **(kwargs or {}))
-
     x = facula.empty(2, device="meta")  # where FACULA_EAGER computes nothing, or each place met anew would be compiled
     with Passing() as outer, Passing() as inner:
         k, came = 0, True

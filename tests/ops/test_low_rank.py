@@ -1,10 +1,9 @@
 """svd_lowrank and pca_lowrank give decompositions; segment_reduce of odd segments."""
 
-import doctest
-
 import numpy as np
 import pytest
 
+import docstrings
 import facula
 
 
@@ -83,10 +82,7 @@ def test_sparse_matrices_are_named_in_the_refusal(name):
 
 @pytest.mark.parametrize("name", ["svd_lowrank", "pca_lowrank", "segment_reduce"])
 def test_examples(name):
-    runner = doctest.DocTestRunner()
-    for test in doctest.DocTestFinder().find(getattr(facula, name), name, globs={"facula": facula}):
-        runner.run(test)
-    assert runner.tries and not runner.failures
+    docstrings.check_one(getattr(facula, name), name, facula=facula)
 
 
 def test_empty_segments():

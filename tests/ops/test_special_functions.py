@@ -1,11 +1,10 @@
 """Special functions in double precision against SciPy, where torch is no measure (its J0 errs by
 4e-7)."""
 
-import doctest
-
 import numpy as np
 import pytest
 
+import docstrings
 import facula
 
 special = pytest.importorskip("scipy.special")
@@ -106,7 +105,4 @@ def test_refusals():
     "name", [*BESSEL, *POLYNOMIALS, "chebyshev_polynomial_v", "shifted_chebyshev_polynomial_w"]
 )
 def test_examples(name):
-    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
-    for test in finder.find(getattr(facula.special, name), name, globs={"facula": facula}):
-        runner.run(test)
-    assert runner.tries and not runner.failures
+    docstrings.check_one(getattr(facula.special, name), name, facula=facula)

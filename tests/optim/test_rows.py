@@ -5,6 +5,7 @@ import pytest
 
 import facula
 from facula import nn, optim
+from facula._tensor import rows as tensor_rows
 from facula.engine import recorder
 from facula.engine.cpython import liveness
 from facula.engine.trace import rows
@@ -303,7 +304,7 @@ def test_what_another_thread_records_meanwhile_stays(monkeypatch):
         update(self, group, params)
         beside.append(x + len(beside))
 
-    monkeypatch.setattr(_rows, "others", [None])  # as after a second thread has begun
+    monkeypatch.setattr(tensor_rows, "others", [None])  # as after a second thread has begun
     monkeypatch.setattr(optim.AdamW, "_update_group", disturbed)
     together = trained("AdamW", {}, of((4,), (3,), (4,)))
     with monkeypatch.context() as patch:

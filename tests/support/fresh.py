@@ -6,6 +6,7 @@ from facula.engine.targets import template
 from facula.engine.trace import structure
 from facula.engine.trace.arranged import Arranged, arranged
 from facula.engine.trace.kept import Kept
+from facula.engine.trace.replay import captures
 
 
 def nothing_seen(monkeypatch):
@@ -14,8 +15,11 @@ def nothing_seen(monkeypatch):
     fresh, new = Session(), Novelty()
     monkeypatch.setattr(session, "seen", fresh.seen)
     monkeypatch.setattr(session, "plans", fresh.plans)
+    monkeypatch.setattr(session, "alike", fresh.alike)
     for name in ("seen", "operations", "streak"):
         monkeypatch.setattr(novelty, name, getattr(new, name))
+    monkeypatch.setattr(captures, "unused", 0)
+    monkeypatch.setattr(captures, "new", 0.0)
     first = Arranged()
     for name in Arranged.__slots__:
         monkeypatch.setattr(arranged, name, getattr(first, name))

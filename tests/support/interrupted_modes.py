@@ -13,8 +13,7 @@ from facula import func, nn
 from facula.autograd import forward_ad
 from facula.engine.graph.node import PlacedNode, elsewhere
 from facula.engine.session import session
-from facula.overrides import TorchFunctionMode
-from interrupting import Program, Training, _Twice
+from interrupting import Passing, Program, Training, Twice
 from placed_programs import announced
 
 
@@ -45,11 +44,6 @@ class Placed(Training):
         self.net = self.optimizer = self.batch = None
         gc.collect()
         self.announced.__exit__(None, None, None)
-
-
-class Passing(TorchFunctionMode):
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return function(*args, **(kwargs or {}))
 
 
 class Heard(facula.Tensor):
@@ -134,7 +128,7 @@ class Watched(Training):
         with facula.profiler.profile() as profile:
             for batch, in self.loader:
                 hidden = facula.utils.checkpoint.checkpoint(self.net[0], batch, use_reentrant=False)
-                loss = loss + _Twice.apply(self.net(batch).mean() + hidden.mean())
+                loss = loss + Twice.apply(self.net(batch).mean() + hidden.mean())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import facula
+from facula.overrides import TorchFunctionMode
 from standing import standing
 
 PACKAGE = os.path.dirname(os.path.abspath(facula.__file__)) + os.sep
@@ -167,7 +168,7 @@ class Training(Program):
         self.optimizer.zero_grad()
         out = self.net(self.batch)
         if self.hooks:
-            out = _Twice.apply(out)
+            out = Twice.apply(out)
             out.pow(2).mean().backward()
             out = self.net(self.batch)
         loss = out.pow(2).mean()
@@ -182,7 +183,9 @@ class Training(Program):
                              if isinstance(value, facula.Tensor)]
 
 
-class _Twice(facula.autograd.Function):
+class Twice(facula.autograd.Function):
+    """A Function of the user's own."""
+
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         return x * 2
@@ -190,6 +193,13 @@ class _Twice(facula.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return g * 2
+
+
+class Passing(TorchFunctionMode):
+    """A mode that passes all on."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
 
 
 class Writing(Program):

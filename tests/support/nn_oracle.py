@@ -1,8 +1,37 @@
 """Running the same module or function in Facula and in torch, and comparing what comes out."""
 
-import numpy as np
+import math
 
+import numpy as np
+import pytest
+
+import facula
 from recorded import snapshot
+
+
+def numbers(library, *shape, by=1.7, dtype="float64"):
+    """A tensor of sines, no two alike: what `by` says keeps one tensor's from another's."""
+    values = np.sin(np.arange(math.prod(shape), dtype="float64").reshape(shape) * by)
+    return library.tensor(values.tolist(), dtype=getattr(library, dtype))
+
+
+def arrays(*tensors):
+    return [np.array(t.detach().tolist()) for t in tensors]
+
+
+def close(ours, theirs, rtol=1e-9, atol=1e-9):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, np.array(b), rtol=rtol, atol=atol)
+
+
+def fails_alike(oracle, run):
+    """`run(library)` raises a RuntimeError of the same words."""
+    def message(library):
+        with pytest.raises(RuntimeError) as caught:
+            run(library)
+        return str(caught.value)
+
+    assert message(facula) == oracle(message)
 
 
 def to_library(library, value):

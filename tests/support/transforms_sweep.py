@@ -6,7 +6,7 @@ import numpy as np
 
 import facula
 from facula.testing.samples import Dtype
-from sweep import look_up
+from sweep import flat, look_up
 
 
 class Slot(int):
@@ -54,14 +54,6 @@ def put(slots, tensors):
     if isinstance(slots, dict):
         return {key: put(part, tensors) for key, part in slots.items()}
     return slots
-
-
-def flat(result):
-    if isinstance(result, facula.Tensor):
-        return (result,)
-    if isinstance(result, (tuple, list)):
-        return tuple(t for part in result for t in flat(part))
-    return ()
 
 
 def tensors(arrays):

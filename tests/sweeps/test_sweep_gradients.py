@@ -8,7 +8,7 @@ import pytest
 import facula
 from facula.autograd import gradcheck, gradgradcheck
 from facula.testing.samples import SAMPLES
-from sweep import OPERATIONS, given, is_variable, look_up, tensors_of
+from sweep import OPERATIONS, flat, given, is_variable, look_up, tensors_of
 
 
 def variables(sample):
@@ -35,14 +35,6 @@ def function_of(name, sample):
             return flat(sample.of(function(*args, **kwargs)))
 
     return run, leaves
-
-
-def flat(result):
-    if isinstance(result, facula.Tensor):
-        return (result,)
-    if isinstance(result, (tuple, list)):
-        return tuple(t for part in result for t in flat(part))
-    return ()
 
 
 def differentiable(name):

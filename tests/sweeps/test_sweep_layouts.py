@@ -13,7 +13,7 @@ import facula
 from facula.ops.op import operations
 from facula.ops.result_layouts import RULES
 from facula.testing.samples import SAMPLES
-from sweep import OPERATIONS, REFUSALS, given, look_up, single
+from sweep import OPERATIONS, REFUSALS, expanded, given, look_up, single
 
 
 def plain(library, array):
@@ -42,11 +42,6 @@ def strided(library, array):
     if not array.ndim:
         return single(library, np.stack([array, array]))[1]
     return single(library, np.repeat(array, 2, axis=-1))[..., 1::2]
-
-
-def expanded(library, array):
-    """The first row, seen once for every row."""
-    return single(library, array[:1]).expand(*array.shape) if array.ndim else single(library, array)
 
 
 PLACES = {f.__name__: f for f in (plain, turned, channels_last, strided, expanded)}

@@ -12,6 +12,7 @@ from sweep import (
     OPERATIONS,
     REFUSALS,
     changed,
+    flat,
     given,
     has_out,
     in_place_form,
@@ -20,7 +21,7 @@ from sweep import (
     single,
     tensors_of,
 )
-from test_sweep_gradients import DIFFERENTIABLE, flat
+from test_sweep_gradients import DIFFERENTIABLE
 from test_sweep_shapes import as_number, strided, without_columns, without_rows
 
 # What cannot be said without elements. PyTorch refuses each of these, too.

@@ -6,7 +6,7 @@ import pytest
 
 import facula
 from facula.testing.samples import SAMPLES
-from sweep import OPERATIONS, ask, assert_same, changed, expected, single, tensors_of
+from sweep import OPERATIONS, ask, assert_same, changed, expanded, expected, single, tensors_of
 
 # ---- empty, 0-d: answers and refusals as PyTorch's ---------------------------------------------
 
@@ -80,11 +80,6 @@ def strided(library, array):
     wide = np.repeat(array, 2, axis=-1)
     wide[..., ::2] = 0
     return single(library, wide)[..., 1::2]
-
-
-def expanded(library, array):
-    """The first row, seen once for every row."""
-    return single(library, array[:1]).expand(*array.shape) if array.ndim else single(library, array)
 
 
 def repeated(array):

@@ -1,13 +1,15 @@
 """What tools/generate.py writes from the operations is up to date."""
 
-import importlib.util
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 GENERATE = Path(__file__).resolve().parent.parent.parent / "tools" / "generate.py"
 
 
+@pytest.mark.processes  # of its own: what other tests have defined is no part of the pages
 def test_files_are_what_the_operations_say():
-    spec = importlib.util.spec_from_file_location("generate", GENERATE)
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    assert not [str(path) for path in generate.stale()], "run python tools/generate.py"
+    done = subprocess.run([sys.executable, str(GENERATE), "--check"], capture_output=True, text=True, timeout=300)
+    assert not done.returncode, "run python tools/generate.py: " + done.stdout + done.stderr

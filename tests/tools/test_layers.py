@@ -16,7 +16,8 @@ LAYERS = [
     ["engine.compiler", "engine.runtime", "engine.cpython"],
     ["engine", "rng"],
     # An operation makes tensors and records itself; a tensor has the operations as methods.
-    ["ops", "_tensor.handle", "_tensor.outside", "_tensor.storages", "_tensor.mapped_files",
+    ["ops", "_tensor.cells", "_tensor.handle", "_tensor.reading", "_tensor.tape", "_tensor.refusing",
+     "_tensor.assigning", "_tensor.outside", "_tensor.storages", "_tensor.mapped_files",
      "_tensor.layout", "utils.hooks", "autograd.graph",
      "autograd.modes"],
     ["_tensor.printing", "_tensor.exchange"],

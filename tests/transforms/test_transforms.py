@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import facula
-from facula._tensor.handle import new, read
+from facula._tensor.handle import new
+from facula._tensor.reading import read
 from facula.engine.graph import node as g
 from facula.engine.graph.expr import SCALAR_FUNCTIONS, cast, make, operand, scalar, where
 from facula.engine.graph.node import Formula, Primitive
@@ -14,6 +15,7 @@ from facula.engine.recorder import record
 from facula.engine.session import session
 from facula.func import jvp, vmap
 from facula.transforms import batching, forward
+from transforms_sweep import tensors
 
 F64, I64 = facula.float64, facula.int64
 
@@ -90,10 +92,6 @@ def inputs_of(case, seed=0, several=0):
     lead = (several,) if several else ()
     return [rng.standard_normal(lead + shape) if kind == "float" else rng.integers(0, kind, lead + shape)
             for shape, kind in case[4]]
-
-
-def tensors(arrays):
-    return [facula.from_numpy(np.array(a)) for a in arrays]
 
 
 def assert_derivative(run, arrays, rtol=1e-6, orders=2):

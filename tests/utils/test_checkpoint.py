@@ -1,12 +1,17 @@
 """`utils.checkpoint`: gradients as without it, random numbers kept, both forms."""
 
+import functools
+import gc
+
 import numpy as np
 import pytest
 
 import docstrings
 import facula
+from facula.autograd.graph import Saved
+from facula.engine.graph.node import Node
 from facula.utils import checkpoint as module
-from facula.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential
+from facula.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential, recomputing
 
 
 def network():
@@ -47,7 +52,7 @@ def test_random_numbers_are_others_if_they_are_not_kept():
 
     def noisy(x):
         drawn.append(facula.rand(()).item())
-        return x * drawn[-1]
+        return (x * drawn[-1]).exp()  # what saves nothing is not run again
 
     x = facula.ones(1, requires_grad=True)
     for keep in (True, False):
@@ -156,7 +161,7 @@ def test_twice_over_the_same_graph():
 def test_another_second_run_is_an_error():
     shapes = iter([2, 3])
     x = facula.ones(4, requires_grad=True)
-    y = checkpoint(lambda v: v[:next(shapes)] * 1.0, x, use_reentrant=False)
+    y = checkpoint(lambda v: v[:next(shapes)].exp(), x, use_reentrant=False)
     with pytest.raises(CheckpointError, match="different metadata"):
         y.sum().backward()
 
@@ -175,7 +180,7 @@ def test_contexts_of_both_runs():
             pass
 
     x = facula.ones(2, requires_grad=True)
-    checkpoint(lambda v: v * 2, x, use_reentrant=False, context_fn=lambda: (Noted("a"), Noted("b"))).sum().backward()
+    checkpoint(lambda v: v.exp(), x, use_reentrant=False, context_fn=lambda: (Noted("a"), Noted("b"))).sum().backward()
     assert seen == ["a", "b"]
 
 
@@ -187,11 +192,247 @@ def test_bad_arguments():
         checkpoint(lambda v: v, x, use_reentrant=False, determinism_check="x")
     with pytest.warns(UserWarning, match="use_reentrant"):
         checkpoint(lambda v: v * 1, x)
-    with pytest.raises(NotImplementedError, match="not in Facula yet"):
-        module.create_selective_checkpoint_contexts([])
+    with pytest.raises(ValueError, match="OpOverload"):
+        module.create_selective_checkpoint_contexts([facula.mm])
+    with pytest.raises(TypeError, match="list of ops"):
+        module.create_selective_checkpoint_contexts(3)
+
+
+# ---- what the second run does ---------------------------------------------------------------------------------------
+
+
+def leaf():
+    return facula.ones(2, 3, requires_grad=True)
+
+
+def marked(marks):
+    def f(x):
+        marks.append("a")
+        y = x.exp()
+        marks.append("b")
+        return y.sum()
+    return f
+
+
+def test_the_second_run_ends_with_the_last_value():
+    marks = []
+    checkpoint(marked(marks), leaf(), use_reentrant=False).backward()
+    assert marks == ["a", "b", "a"]
+    marks.clear()
+    checkpoint(marked(marks), leaf(), use_reentrant=False, early_stop=False).backward()
+    assert marks == ["a", "b", "a", "b"]
+    marks.clear()
+    with module.set_checkpoint_early_stop(False):
+        y = checkpoint(marked(marks), leaf(), use_reentrant=False)
+    y.backward()
+    assert marks == ["a", "b", "a", "b"]
+
+
+def test_steps_on_the_tape_are_the_function_s_own_and_hold_no_values():
+    x = leaf()
+    seen = []
+
+    def f(v):
+        y = v * v
+        y.register_hook(lambda g: seen.append("hook"))
+        return y.exp().sum()
+
+    out = checkpoint(f, x, use_reentrant=False)
+    assert out.grad_fn.name() == "SumBackward0"
+    stack = [out.grad_fn]
+    count = 0
+    while stack:
+        step = stack.pop()
+        for saved in getattr(step, "_saved", None) or ():
+            if isinstance(saved, Saved):
+                assert saved.node is None
+                count += 1
+        stack += [s for s, _ in step.next_functions if s is not None]
+    assert count == 3
+    out.backward()
+    assert seen == ["hook"]
+
+
+def test_values_are_dropped_as_they_are_used():
+    """The second run's values are gone when the pass is over, also if the graph is retained."""
+    x = leaf()
+    frames = []
+    first = recomputing.Frame.first
+
+    def noted(self, *given):
+        frames.append(self)
+        return first(self, *given)
+
+    recomputing.Frame.first = noted
+    try:
+        out = checkpoint(lambda v: (v * v).exp().sin().sum(), x, use_reentrant=False)
+    finally:
+        recomputing.Frame.first = first
+    left = []
+    x.register_hook(lambda g: left.append([len(values) for values in frames[0].values.values()]))
+    out.backward(retain_graph=True)
+    gc.collect()
+    assert left == [[0]] and len(frames[0].values) == 0
+
+
+@pytest.mark.usefixtures("heap_of_its_own")
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_one_part_s_values_are_gone_before_the_next_part_s_are_there(reentrant):
+    counts = []
+
+    def part(x):
+        gc.collect()
+        counts.append(sum(type(o) is Node and o.shape == (53,) for o in gc.get_objects()))
+        return x.sin().exp().cos().tanh() * 2
+
+    h = facula.linspace(0, 1, 53).requires_grad_() * 1
+    for _ in range(5):
+        h = checkpoint(part, h, use_reentrant=reentrant)
+    h.sum().backward()
+    second = counts[5:]
+    assert len(second) == 5 and max(second) <= 10, counts  # arguments, gradients: not five values for each part
+
+
+def test_what_differs_in_the_second_run():
+    runs = iter(range(20))
+
+    def fewer(v):
+        return v.exp().sin().sum() if next(runs) % 2 == 0 else v.exp().sum()
+
+    def more(v):
+        return v.exp().sum() if next(runs) % 2 == 0 else v.exp().sin().sum()
+
+    with pytest.raises(CheckpointError, match=r"(?s)saved during forward: 2.*saved during recomputation: 1"):
+        checkpoint(fewer, leaf(), use_reentrant=False).backward()
+    checkpoint(more, leaf(), use_reentrant=False).backward()
+    with pytest.raises(CheckpointError, match="trying to save more tensors"):
+        checkpoint(more, leaf(), use_reentrant=False, early_stop=False).backward()
+    with pytest.raises(CheckpointError, match=r"(?s)torch.sin.*recomputation"):
+        checkpoint(fewer, leaf(), use_reentrant=False, debug=True).backward()
+
+
+def test_saved_tensors_are_asked_for_once():
+    class Twice(facula.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0] + g * ctx.saved_tensors[0]
+
+    with pytest.raises(CheckpointError, match="already unpacked once"):
+        checkpoint(lambda v: Twice.apply(v).sum(), leaf(), use_reentrant=False).backward()
+
+
+def test_nested_runs_and_outer_hooks():
+    marks = []
+    x = leaf()
+
+    def inner(v):
+        marks.append("in")
+        return v.tanh()
+
+    def outer(v):
+        marks.append("out")
+        return checkpoint(inner, v * 2, use_reentrant=False).exp().sum()
+
+    checkpoint(outer, x, use_reentrant=False).backward()
+    assert marks == ["out", "in", "out", "in", "in"]
+    np.testing.assert_allclose(x.grad.numpy(), 2 * (1 - np.tanh(2) ** 2) * np.exp(np.tanh(2)) * np.ones((2, 3)),
+                               rtol=1e-5)
+    packed = []
+    with facula.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t.shape) or t, lambda t: t):
+        y = checkpoint(outer, x, use_reentrant=False)
+    assert packed == [x.shape]  # the argument alone
+    x.grad = None
+    y.backward()
+    assert x.grad is not None
+
+
+def test_a_backward_pass_inside():
+    def energy(v):
+        e = v.sin().sum()
+        force, = facula.autograd.grad(e, v, create_graph=True)
+        return (force * v).sum()
+
+    results = []
+    for run in (energy, lambda v: checkpoint(energy, v, use_reentrant=False)):
+        x = facula.linspace(0, 1, 5).requires_grad_()
+        run(x).backward()
+        results.append(x.grad.numpy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_the_old_form_with_inputs_is_refused():
+    x = leaf()
+    with pytest.raises(RuntimeError, match="incompatible with .grad"):
+        facula.autograd.grad(checkpoint(lambda v: v.exp().sum(), x, use_reentrant=True), x)
+    with pytest.raises(RuntimeError, match="incompatible with .grad"):
+        checkpoint(lambda v: v.exp().sum(), x, use_reentrant=True).backward(inputs=[x])
+
+
+# ---- selective ------------------------------------------------------------------------------------------------------
+
+
+def block():
+    facula.manual_seed(3)
+    return facula.nn.Sequential(facula.nn.Linear(3, 5), facula.nn.Tanh(), facula.nn.Softmax(-1), facula.nn.Dropout(0.3),
+                                facula.nn.Linear(5, 2, bias=False), facula.nn.GELU())
+
+
+@pytest.mark.parametrize("kept", [[], ["addmm"], ["addmm", "mm"], ["_softmax", "tanh"], ["native_dropout", "gelu"]])
+def test_selective_gradients_are_the_same(kept):
+    aten = facula.ops.aten
+    contexts = functools.partial(module.create_selective_checkpoint_contexts, [getattr(aten, k).default for k in kept])
+    results = []
+    for run in (lambda net, x: net(x),
+                lambda net, x: checkpoint(net, x, use_reentrant=False, context_fn=contexts)):
+        net = block()
+        x = facula.linspace(-1, 1, 12).reshape(4, 3).requires_grad_()
+        facula.manual_seed(7)
+        y = run(net, x)
+        (y * y).sum().backward()
+        results.append([y.detach().numpy(), x.grad.numpy(), *[p.grad.numpy() for p in net.parameters()]])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_policy_is_told_and_what_it_may_say():
+    told = []
+
+    def policy(ctx, op, *args, **kwargs):
+        told.append((str(op), ctx.is_recompute, tuple(ctx.op_output.shape)))
+        return op is facula.ops.aten.mm.default
+
+    contexts = functools.partial(module.create_selective_checkpoint_contexts, policy)
+    net = block()
+    checkpoint(net, facula.ones(4, 3, requires_grad=True), use_reentrant=False, context_fn=contexts).sum().backward()
+    assert told == [("aten.addmm.default", False, (4, 5)), ("aten.tanh.default", False, (4, 5)),
+                    ("aten._softmax.default", False, (4, 5)), ("aten.native_dropout.default", False, (4, 5)),
+                    ("aten.mm.default", False, (4, 2)), ("aten.gelu.default", False, (4, 2))]
+    contexts = functools.partial(module.create_selective_checkpoint_contexts, lambda *given: "yes")
+    with pytest.raises(TypeError, match="CheckpointPolicy or a bool"):
+        checkpoint(net, facula.ones(4, 3, requires_grad=True), use_reentrant=False, context_fn=contexts)
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_a_kept_result_is_not_computed_again(listening):
+    """The kept value is changed behind the program's back: the gradient is that of the changed one. Also where somebody
+    listens to the whole program, so that the walk has a door."""
+    somebody = facula.ones(1).as_subclass(type("Somebody", (facula.Tensor,), {
+        "__torch_function__": classmethod(lambda cls, func, types, args=(), kwargs=None: NotImplemented)})
+    ) if listening else None
+    contexts = module.create_selective_checkpoint_contexts([facula.ops.aten.exp.default])
+    x = facula.ones(2, requires_grad=True)
+    y = checkpoint(lambda v: v.exp().sin().sum(), x, use_reentrant=False, context_fn=lambda: contexts)
+    (entry,), = [list(calls.values()) for calls in contexts[1].kept.values()]
+    entry[0].fill_(2.0)
+    y.backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.cos(2.0) * 2.0 * np.ones(2), rtol=1e-6)
+    del somebody
 
 
 def test_examples():
-    said, count = docstrings.failures(module)
-    assert not said and count, said
-    assert not docstrings.undocumented(module, [n for n in module.__all__ if n != "SAC_IGNORED_OPS"])
+    docstrings.check(module, least=1)

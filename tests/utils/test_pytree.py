@@ -190,8 +190,8 @@ def test_a_deep_tree_takes_linear_time():
 
 def test_examples():
     for name in [_pytree.__name__, *[f"{_pytree.__name__}.{m.name}" for m in pkgutil.iter_modules(_pytree.__path__)]]:
-        said, _ = docstrings.failures(importlib.import_module(name))
-        assert not said, said
+        module = importlib.import_module(name)
+        docstrings.check(module, [n for n in docstrings.own(module) if not n.endswith("Fn")])  # types of functions
     assert not docstrings.undocumented(registry, ["register_pytree_node", "tree_is_leaf", "SequenceKey", "NodeDef"])
 
 

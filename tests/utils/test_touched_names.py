@@ -48,8 +48,6 @@ def test_masks_of_positions():
     assert flex_attention.create_mask(flex_attention.noop_mask, None, None, 2, 2).all()
     with pytest.raises(RuntimeError, match="callable"):
         flex_attention.and_masks(3)
-    with pytest.raises(NotImplementedError, match="not in Facula yet"):
-        flex_attention.flex_attention(bias, bias, bias)
 
 
 def test_what_is_saved_on_the_cpu_is_there():

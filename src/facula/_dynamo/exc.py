@@ -1,4 +1,5 @@
-"""Errors of PyTorch's tracer, for `except` clauses: nothing raises them here."""
+"""Errors of PyTorch's tracer, for `except` clauses. `torch.export` raises UserError, control flow
+UncapturedHigherOrderOpError, nothing else here any."""
 
 from __future__ import annotations
 
@@ -27,3 +28,8 @@ class BackendCompilerFailed(TorchDynamoException):
 
 class UserError(Unsupported):
     """A program that does what may not be traced."""
+
+
+class UncapturedHigherOrderOpError(TorchDynamoException):
+    """Functions of control flow (`torch.cond`, `torch.while_loop`) that cannot be one operation: branches that do not
+    agree, a function that writes into what it is given or hands it back."""

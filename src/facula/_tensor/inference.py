@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from facula._tensor import handle
-from facula.autograd import modes
+from facula.autograd import graph, modes
 from facula.engine.session import session
 from facula.ops.elementwise import pointwise
 
@@ -30,8 +30,8 @@ def _codes(maker: Any) -> tuple[CodeType, CodeType]:
     own = f"_plain_{maker.__name__}"
     space = maker.__globals__
     space[own] = FunctionType(maker.__code__, space, maker.__name__)
-    names = tuple([own if name == "plain" else name for name in _marking.__code__.co_names])
-    assert "mode" in space
+    space["_mode"] = graph.mode
+    names = tuple([{"plain": own, "mode": "_mode"}.get(name, name) for name in _marking.__code__.co_names])
     return _marking.__code__.replace(co_names=names), maker.__code__
 
 
@@ -48,7 +48,7 @@ def _making() -> None:
             for maker, (marking, plain) in _CODES.items():
                 maker.__code__ = marking if wanted else plain
             _marked = wanted
-        if _marked and not handle.inferred:
+        if _marked and None not in handle.inferred:
             handle.inferred.append(None)
 
 

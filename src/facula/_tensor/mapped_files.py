@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import FOR_GOOD, Tensor, new, share
+from facula._tensor.cells import FOR_GOOD
+from facula._tensor.handle import Tensor, new, share
 from facula.dtypes import uint8
 from facula.engine.realize import leaf
 

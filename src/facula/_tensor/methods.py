@@ -8,24 +8,16 @@ from typing import Any
 import numpy as np
 
 from facula import defaults, devices, dtypes, layouts
+from facula._tensor import former_methods as _former_methods  # noqa: F401
+from facula._tensor import sparse_methods as _sparse_methods  # noqa: F401
 from facula._tensor import state as _tensor_state  # noqa: F401
 from facula._tensor import storages as _storage  # noqa: F401
 from facula._tensor import tape_methods as _tensor_autograd  # noqa: F401
 from facula._tensor import writing as _tensor_writing  # noqa: F401
-from facula._tensor.handle import (
-    Tensor,
-    alias,
-    device_of,
-    is_meta,
-    new,
-    read,
-    retyped,
-    share,
-    strided,
-    strides_of,
-)
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, strides_of
 from facula._tensor.layout import suggested
 from facula._tensor.outside import pin
+from facula._tensor.reading import read, retyped, strided
 from facula.autograd.graph import mode
 from facula.devices import CPU
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32
@@ -38,6 +30,7 @@ from facula.engine.threads import turn
 from facula.ops.casting import to_dtype
 from facula.ops.create.transfers import transferred
 from facula.ops.registry import also, method
+from facula.ops.view.views import alias_view
 from facula.rng.rounding import from_bfloat16
 
 # ---- values that leave ----------------------------------------------------------------------------------
@@ -246,7 +239,7 @@ def _from_memory(cls: Any, array: np.ndarray, of: dtype) -> Tensor:
     return new(leaf(array, tuple(array.shape), of))
 
 
-_SHAPE = Tensor.__dict__["shape"]
+_SHAPE, _DTYPE = Tensor.__dict__["shape"], Tensor.__dict__["dtype"]  # a subclass may have properties of these names
 
 
 def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
@@ -256,7 +249,7 @@ def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
     t._storage = storage
     t._node = None
     _SHAPE.__set__(t, _SHAPE.__get__(data))
-    t.dtype = data.dtype
+    _DTYPE.__set__(t, _DTYPE.__get__(data))
     t._strides = data._strides
     t._offset = data._offset
     t._seen = -1
@@ -268,16 +261,24 @@ def _make_subclass(cls: Any, data: Tensor, requires_grad: bool = False) -> Any:
 
 
 def as_subclass(self: Tensor, cls: Any) -> Any:
-    """The same elements and history as a tensor of type `cls`."""
+    """The tensor as one of type `cls`: a view of the whole, on the tape."""
+    return _as_type(alias_view(self) if mode.grad else self, cls)
+
+
+def _as_type(self: Tensor, cls: Any) -> Any:
+    """A result as a tensor of type `cls`, which takes its place: with its history, and of the same base."""
     t = _make_subclass(cls, self)
-    t._rg, t._grad_fn = self._rg, self._grad_fn
+    t._rg, t._grad_fn, t._base = self._rg, self._grad_fn, self._base
+    if self._base is not None:
+        t._grad_version = self._grad_version
     if self._output_nr:
         t._output_nr = self._output_nr
     return t
 
 
 for _f in (__array__, __array_wrap__, __bool__, __float__, __int__, __complex__, __index__, __repr__, __format__,
-           __reduce_ex__, __copy__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, as_subclass):
+           __reduce_ex__, __copy__, __deepcopy__, __dlpack__, __dlpack_device__, _memory, _as_type,
+           as_subclass):
     setattr(Tensor, _f.__name__, _f)
 Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]
 Tensor._from_memory = classmethod(_from_memory)  # type: ignore[assignment,method-assign]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facula._tensor.handle import FOR_GOOD, Storage, Tensor, share
+from facula._tensor.cells import FOR_GOOD, Storage
+from facula._tensor.handle import Tensor, share
 from facula.devices import CPU
 from facula.dtypes import dtype, float32, uint8
 from facula.engine.cpython import liveness

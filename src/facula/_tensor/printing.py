@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from facula import dtypes
-from facula._tensor.handle import elements
+from facula._tensor.reading import elements
 from facula.defaults import get_default_dtype
 from facula.dtypes import dtype
 

@@ -7,8 +7,10 @@ from typing import Any
 import facula._tensor.inference
 import facula.autograd.backward  # noqa: F401
 from facula import devices, layouts
-from facula._tensor.handle import OUTSIDE, Tensor, attach, device_of, is_meta, share, strides_of
+from facula._tensor.cells import OUTSIDE
+from facula._tensor.handle import Tensor, device_of, is_meta, share, strides_of
 from facula._tensor.outside import address
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import realize
@@ -244,12 +246,6 @@ def is_nonzero(self: Tensor) -> bool:
 
 
 @method
-def is_coalesced(self: Tensor) -> bool:
-    """An error: the tensor is dense."""
-    raise RuntimeError("is_coalesced expected sparse coordinate tensor layout but got Strided")
-
-
-@method
 def is_distributed(self: Tensor) -> bool:
     """False."""
     return False
@@ -266,7 +262,7 @@ def _itself(self: Tensor) -> Tensor:
     return self
 
 
-also(_itself, "Tensor.resolve_conj", "Tensor.resolve_neg", "Tensor.coalesce")
+also(_itself, "Tensor.resolve_conj", "Tensor.resolve_neg")
 
 
 @method

@@ -6,15 +6,29 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from facula import defaults, devices
+from facula._tensor.cells import FOR_GOOD
 from facula._tensor.handle import Tensor, alias, device_of, new, share
 from facula._tensor.mapped_files import mapped
 from facula._tensor.outside import address, resize
-from facula.devices import CPU
-from facula.dtypes import dtype, uint8
+from facula.devices import CPU, device
+from facula.dtypes import dtype, int64, uint8
 from facula.engine.graph.node import size_of
 from facula.engine.placing import constant_node
+from facula.ops.create import conversion
 from facula.ops.registry import DTYPE_NAMES, method
 from facula.size import Size
+
+
+def _of_numbers(given: Any, of: dtype, place: device = CPU) -> Tensor:
+    """So many elements, or those of a sequence, as a vector."""
+    count = given if isinstance(given, int) else len(given)
+    if count < 0:
+        raise RuntimeError(f"a storage cannot have {count} elements")
+    made = new(constant_node(place, 0, Size((count,)), of))
+    for k, number in enumerate(() if isinstance(given, int) else given):
+        made[k] = number  # type: ignore[index]
+    return made
 
 
 class UntypedStorage:
@@ -25,13 +39,7 @@ class UntypedStorage:
 
     def __init__(self, owner: Any = 0) -> None:
         if not isinstance(owner, Tensor):
-            count = owner if isinstance(owner, int) else len(owner)
-            if count < 0:
-                raise RuntimeError(f"a storage cannot have {count} bytes")
-            made = new(constant_node(CPU, 0, Size((count,)), uint8))
-            for k, byte in enumerate(owner if not isinstance(owner, int) else ()):
-                made[k] = byte  # type: ignore[index]
-            owner = made
+            owner = _of_numbers(owner, uint8)
         self._storage = share(owner)
         # A tensor of our own: whoever gives the owner other memory does not give it to us.
         self._tensor = alias(owner, owner.shape, owner._strides, owner._offset)
@@ -73,6 +81,10 @@ class UntypedStorage:
         """The memory as a vector."""
         of = of or self.dtype
         return alias(self._tensor, Size((self.nbytes() // of.itemsize,)), (1,), 0, of)
+
+    def vector(self, of: Any = None) -> Tensor:
+        """The memory as a vector of `of`, as `torch.asarray` takes it (int64 if nobody says)."""
+        return self._elements(of or int64)
 
     def data_ptr(self) -> int:
         """The address of the first byte; see `Tensor.data_ptr`."""
@@ -125,8 +137,18 @@ class UntypedStorage:
         if isinstance(index, slice):
             if index.step not in (None, 1):
                 raise RuntimeError(f"Trying to slice with a step of {index.step}, but only a step of 1 is supported")
-            return UntypedStorage(self._elements()[index].clone())  # type: ignore[index]
+            return self._part(index)
         return self._elements()[self._place(index)].item()  # type: ignore[index]
+
+    def _part(self, index: slice) -> UntypedStorage:
+        """Some of the bytes as a storage that has the same memory, by way of an array.
+
+        Not of a device's memory, nor of a file that is only read: what is made of its parts would be read from the
+        file again at each call for as long as any part lives, and that is how models are loaded (safetensors)."""
+        bytes_ = self._elements(uint8)
+        if self.device is not CPU or self._filename is not None and self._storage.shared is not FOR_GOOD:
+            return UntypedStorage(bytes_[index].clone())  # type: ignore[index]
+        return UntypedStorage(conversion.from_numpy(bytes_.numpy()[index]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._readable()
@@ -205,7 +227,24 @@ class UntypedStorage:
 
 
 class TypedStorage(UntypedStorage):
-    """A tensor's memory as elements of its dtype."""
+    """A tensor's memory as elements of its dtype. `TypedStorage(n)` has n elements of its own, `TypedStorage([1, 2])`
+    those numbers, of `dtype`; `wrap_storage` is other memory, to be seen as elements of `dtype`."""
+
+    def __init__(self, owner: Any = None, *, wrap_storage: Any = None, dtype: Any = None,
+                 device: Any = None) -> None:
+        if wrap_storage is not None:
+            if type(wrap_storage) is not UntypedStorage or dtype is None or (owner, device) != (None, None):
+                more = "" if owner is None and device is None else " and more"
+                raise (TypeError if type(wrap_storage) is not UntypedStorage else RuntimeError)(
+                    "TypedStorage: `wrap_storage` must be an UntypedStorage, with a `dtype` and nothing else; got "
+                    f"{type(wrap_storage).__name__}, {dtype}{more}")
+            owner = wrap_storage._elements(dtype)
+        elif isinstance(owner, UntypedStorage) or isinstance(owner, Tensor) and (dtype, device) != (None, None):
+            raise TypeError(f"TypedStorage: a {type(owner).__name__} is no sequence of numbers to make one of")
+        elif not isinstance(owner, Tensor):
+            place = CPU if device is None else devices.device(device)
+            owner = _of_numbers(0 if owner is None else owner, dtype or defaults.get_default_dtype(), place)
+        super().__init__(owner)
 
     @property
     def dtype(self) -> dtype:
@@ -222,6 +261,13 @@ class TypedStorage(UntypedStorage):
         raise RuntimeError("from_file can only be called on derived classes: use torch.UntypedStorage.from_file and "
                            "Tensor.set_")
 
+    def vector(self, of: Any = None) -> Tensor:
+        """The elements. RuntimeError if they are asked for as another dtype."""
+        if of not in (None, self.dtype):
+            raise RuntimeError(f"Expected a Storage of type {DTYPE_NAMES[of.name]} or an UntypedStorage, but got "
+                               f"{DTYPE_NAMES[self.dtype.name]}")
+        return self._elements()
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             raise RuntimeError("slices are only supported in UntypedStorage.__getitem__")
@@ -232,6 +278,18 @@ class TypedStorage(UntypedStorage):
     def type(self) -> str:
         """The name that PyTorch gives storages of this dtype."""
         return f"torch.{DTYPE_NAMES[self.dtype.name]}Storage"
+
+
+def _cast(name: str) -> Any:
+    def cast(self: TypedStorage) -> TypedStorage:
+        return TypedStorage(getattr(self._elements(), name)())
+    cast.__doc__ = f"The elements as `Tensor.{name}` gives them, in memory of their own."
+    cast.__name__ = name
+    return cast
+
+
+for _name in ("bool", "byte", "char", "short", "int", "long", "half", "bfloat16", "float", "double"):
+    setattr(TypedStorage, _name, _cast(_name))
 
 
 def _copied(elements: Tensor, of: dtype) -> Tensor:
@@ -253,3 +311,5 @@ def storage(self: Tensor) -> TypedStorage:
 
 
 Tensor._typed_storage = storage  # type: ignore[attr-defined]
+
+conversion.storages = (UntypedStorage,)

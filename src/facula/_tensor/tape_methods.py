@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import facula.autograd.backward  # noqa: F401
-from facula._tensor.handle import Tensor, alias, device_of, is_meta, refresh, share
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, share
 from facula._tensor.state import prop
+from facula._tensor.tape import refresh
 from facula.autograd.graph import mode
 from facula.dtypes import CPP_NAMES, FLOAT
 from facula.engine.graph.node import contiguous_strides

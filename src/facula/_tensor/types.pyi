@@ -215,7 +215,6 @@ class Declared:
     clip: _Method
     clip_: _Method
     clone: _Method
-    coalesce: _Method
     conj: _Method
     conj_physical: _Method
     conj_physical_: _Method
@@ -385,6 +384,7 @@ class Declared:
     lt: _Method
     lt_: _Method
     lu_solve: _Method
+    map2_: _Method
     map_: _Method
     masked_fill: _Method
     masked_fill_: _Method
@@ -468,7 +468,9 @@ class Declared:
     requires_grad_: _Method
     reshape: _Method
     reshape_as: _Method
+    resize: _Method
     resize_: _Method
+    resize_as: _Method
     resize_as_: _Method
     resolve_conj: _Method
     resolve_neg: _Method

@@ -8,21 +8,11 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import (
-    Tensor,
-    alias,
-    device_of,
-    is_meta,
-    new,
-    onto_itself,
-    refuse_leaf,
-    refuse_overlap,
-    share,
-    strides_of,
-    update,
-)
+from facula._tensor.assigning import update
+from facula._tensor.handle import Tensor, alias, device_of, is_meta, new, share, strides_of
 from facula._tensor.layout import order_of_format, strides_in, suggested
 from facula._tensor.outside import grow, take_shape
+from facula._tensor.refusing import onto_itself, refuse_leaf, refuse_overlap
 from facula._tensor.tape_methods import take_over
 from facula.autograd.graph import mode
 from facula.devices import CPU

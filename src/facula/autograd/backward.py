@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from facula._tensor.handle import Tensor, device_of, edge_of, new, read
+from facula._tensor.handle import Tensor, device_of, new
+from facula._tensor.reading import read
+from facula._tensor.tape import edge_of
 from facula.autograd import replay
 from facula.autograd.edges import GradientEdge, edge_within
 from facula.autograd.graph import GradNode, mode
@@ -22,6 +24,10 @@ from facula.engine.recorder import pending
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.listening import engine_call
+
+# Who wants to know of backward passes, while there is somebody (facula.monitor): each has `begun()` and `ended()`, and
+# neither raises. At its end the gradients have been computed. A pass that raises has no end.
+passes: list[Any] = []
 
 # ---- roots --------------------------------------------------------------------------------------------
 
@@ -107,6 +113,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if roots is None:
         roots = _roots(_sequence(tensors), grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph
+    for listener in passes[:]:
+        listener.begun()
     if inputs is not None:
         _backward_to(roots, keep, create_graph, inputs)
     elif create_graph or anomaly.enabled:
@@ -115,6 +123,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         replay.backward(roots, keep)
     if pending or waiting:  # a pass that has been replayed leaves neither
         flush()
+    for listener in passes[:]:
+        listener.ended()
 
 
 def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from facula._tensor.handle import Tensor, edge_of, share
+from facula._tensor.handle import Tensor, share
+from facula._tensor.tape import edge_of
 from facula.autograd import graph
 from facula.autograd.graph import AccumulateGrad, accumulator
+from facula.undisturbed import reentrant_lock
 
 
 class GradientEdge(NamedTuple):
@@ -52,8 +53,11 @@ def increment_version(tensor: Any) -> None:
 class allow_mutation_on_saved_tensors:
     """A context in which what a backward pass needs may be written: in Facula it may be anywhere."""
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> allow_mutation_on_saved_tensors:
+        return self
+
+    def clear(self) -> None:
+        """Nothing: no copies are kept."""
 
     def __exit__(self, *what: object) -> None:
         pass
@@ -94,7 +98,7 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, 
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    lock = threading.Lock()
+    lock = reentrant_lock()
     places = [edge_of(t) for t in tensors]
     passes: dict[int, _Pass] = {}  # of those that are under way, by the id of what `walk` made for them
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-from facula._tensor.handle import Tensor, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read
 from facula.dtypes import FLOAT
 from facula.transforms.crossing import enter_dual, leave_dual
 from facula.transforms.forward import Forward

@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, device_of, edge_of, kept, new, read, strides_of, update
+from facula._tensor.assigning import update
+from facula._tensor.handle import Tensor, alias, device_of, new, strides_of
+from facula._tensor.reading import kept, read
+from facula._tensor.tape import edge_of
 from facula.autograd import graph, walk
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node, mode
 from facula.autograd.walk import expands
@@ -16,6 +19,7 @@ from facula.engine.session import session
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import sum_to
+from facula.ops.listening import call_user
 
 
 class FunctionCtx:
@@ -57,7 +61,11 @@ class FunctionCtx:
     saved_variables = saved_tensors
 
 
-class Function(FunctionCtx):
+class FunctionMeta(type):
+    """The type of Functions. A class has nothing more for it: the rule of its step is made when it is first applied."""
+
+
+class Function(FunctionCtx, metaclass=FunctionMeta):
     """Base class of operations with a `forward` and a `backward` of their own; call them by `apply`.
 
     Example:
@@ -155,7 +163,7 @@ class FunctionRule:
         own = cls.vjp if cls.vjp is not Function.vjp else cls.backward
         ctx._node = node
         try:
-            result = own(ctx, *grads)
+            result = call_user(own, ctx, *grads)
         finally:
             ctx._node = None
         if type(result) is Tensor and len(node.edges) == 1 and ctx._inputs[0]:
@@ -255,6 +263,8 @@ def _keep(ctx: FunctionCtx, node: GradNode, args: tuple[Any, ...], outs: tuple[A
             edge = None if own is not None else edge_of(t)
             saved.append(Saved(value, edge, None, edge is not None, order))
     node._saved = tuple(saved)
+    if mode.hooks:
+        graph.packed(node, ctx._to_save, outs)
     ctx._to_save = ()
 
 
@@ -308,6 +318,14 @@ def _twice(ctx: Any, *grads: Any) -> Any:
 
 
 _TWICE = Rule("DelayedErrorBackward", _twice)
+
+
+class InplaceFunction(Function):
+    """A Function that is told whether it shall write in place: `self.inplace`."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
 
 def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:

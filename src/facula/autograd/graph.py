@@ -15,7 +15,6 @@ from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
-from facula.engine.graph.node import elsewhere
 from facula.engine.threads import looking
 
 next_seq = count().__next__
@@ -23,16 +22,20 @@ next_seq = count().__next__
 give_tangents: Any = None  # of an operation's results, by its rule: (outs, rule, inputs, saved)
 function_tangents: Any = None  # of a custom Function's results, by its `jvp`: (class, ctx, arguments, results)
 at_boundary: Any = None  # (edges, gradients): those that leave a transformed function are brought out
+packed: Any = None  # (step, tensors, results): saving.py, whose hooks get what the step has saved
 a_walk_begins: Any = None
 a_walk_ends: Any = None
-restored: Any = None  # a saved value as a tensor: _tensor/handle.py, which stands above, puts its functions here
+restored: Any = None  # a saved value as a tensor: _tensor/reading.py, which stands above, puts its functions here
 restored_in: Any = None  # of one that is not row-major
 
 
 class _Mode(threading.local):
     grad = True
     inference = False
+    products: tuple[str, ...] | None = None  # what products are recorded as: node.ROWS inside `rows_alike`
     task: Any = None  # the backward pass under way, of those that call hooks: walk.Task
+    hooks: tuple[Any, ...] = ()  # `saved_tensors_hooks`: (pack, unpack), the innermost last
+    no_hooks: str | None = None  # why there may be none
 
     def __init__(self) -> None:  # called in each thread that asks
         looking()
@@ -89,7 +92,7 @@ class GradNode:
                 "have already been freed). Saved intermediate values of the graph are freed when you call "
                 ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
                 "graph a second time or if you need to access saved tensors after calling backward.")
-        return tuple([s.restore(self) if type(s) is Saved else s for s in self._saved])
+        return tuple([s.restore(self) if isinstance(s, Saved) else s for s in self._saved])
 
     @property
     def next_functions(self) -> tuple[Any, ...]:
@@ -116,6 +119,10 @@ class GradNode:
     def register_prehook(self, hook: Callable[..., Any]) -> Any:
         """`hook(grad_outputs)` runs before this node's rule; it may return new grad_outputs."""
         return _register(self, "pre", hook)
+
+    def _sequence_nr(self) -> int:
+        """A number that is higher for every later step."""
+        return self.seq
 
     def __getattr__(self, name: str) -> Any:
         """What a Function's `forward` has put on its ctx is found on the node as well."""
@@ -232,64 +239,13 @@ def grad_node(rule: Any, edges: tuple[Any, ...], saved: tuple[Any, ...], shapes:
 Node = GradNode  # torch's name
 
 
-_ELSEWHERE = ("GradientEdge", "allow_mutation_on_saved_tensors", "get_gradient_edge", "increment_version",
-              "register_multi_grad_hook")
+_EDGES = ("GradientEdge", "allow_mutation_on_saved_tensors", "get_gradient_edge", "increment_version",
+          "register_multi_grad_hook")
+_SAVING = "disable_saved_tensors_hooks", "save_on_cpu", "saved_tensors_hooks"
 
 
 def __getattr__(name: str) -> Any:
-    """What stands on tensors is in edges.py, above this file."""
-    if name not in _ELSEWHERE:
+    """What stands on tensors is in edges.py and saving.py, above this file."""
+    if name not in _EDGES and name not in _SAVING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("facula.autograd.edges"), name)
-
-
-class disable_saved_tensors_hooks:
-    """A context in which `saved_tensors_hooks` raise RuntimeError with this message."""
-
-    _messages: list[str] = []  # for all threads, as there are no such hooks in any
-
-    def __init__(self, error_message: str) -> None:
-        self.message = error_message
-
-    def __enter__(self) -> None:
-        self._messages.append(self.message)
-
-    def __exit__(self, *what: object) -> None:
-        self._messages.remove(self.message)
-
-
-class saved_tensors_hooks:
-    """Not supported: Facula keeps values, not tensors."""
-
-    def __init__(self, pack_hook: Callable[..., Any], unpack_hook: Callable[..., Any]) -> None:
-        if disable_saved_tensors_hooks._messages:
-            raise RuntimeError(disable_saved_tensors_hooks._messages[-1])
-        raise NotImplementedError("facula: saved_tensors_hooks is not supported")
-
-
-class save_on_cpu:
-    """A context in which what a backward pass needs is kept on the cpu: where it is, of tensors on the cpu.
-
-    Raises:
-        NotImplementedError: there are tensors on other devices; theirs are not moved yet.
-
-    Example:
-        >>> import facula
-        >>> x = facula.ones(2, requires_grad=True)
-        >>> with facula.autograd.graph.save_on_cpu():
-        ...     y = (x * x).sum()
-        >>> y.backward()
-        >>> x.grad
-        tensor([2., 2.])
-    """
-
-    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
-        self.pin_memory = pin_memory
-        self.device_type = device_type
-
-    def __enter__(self) -> None:
-        if elsewhere:
-            raise NotImplementedError("facula: save_on_cpu of tensors on other devices is not supported yet")
-
-    def __exit__(self, *what: object) -> None:
-        pass
+    return getattr(importlib.import_module("facula.autograd." + ("edges" if name in _EDGES else "saving")), name)

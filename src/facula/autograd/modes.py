@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.autograd.graph import mode
+from facula.engine.graph.node import ROWS
 from facula.undisturbed import undisturbed
 
 
@@ -122,6 +123,34 @@ class enable_grad(_Plain):
     @undisturbed
     def __exit__(self, *exc: object) -> None:
         mode.grad = self._before
+
+
+class rows_alike(_Plain):
+    """Have each row's result in the same bits, however many rows there are.
+
+    Elsewhere the order in which a product adds up may depend on how many rows it has (one row alone is read in another
+    way than many), so that a sample's last bits depend on what it was batched with. Inside, the order follows from the
+    length of the sums alone. Products of one row take longer so. What NumPy computes on the host makes no such promise.
+
+    Example:
+        >>> import facula
+        >>> from facula.autograd.modes import rows_alike
+        >>> x, w = facula.rand(8, 100), facula.rand(100, 100)
+        >>> with rows_alike():
+        ...     facula.equal((x @ w)[:1], x[:1] @ w)
+        True
+    """
+
+    __slots__ = ()
+
+    @undisturbed
+    def __enter__(self) -> None:
+        self._before = mode.products
+        mode.products = ROWS
+
+    @undisturbed
+    def __exit__(self, *exc: object) -> None:
+        mode.products = self._before
 
 
 class set_grad_enabled(_Decorator):

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from facula._tensor.handle import alias, new, read
+from facula._tensor.handle import alias, new
+from facula._tensor.reading import read
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode
 from facula.autograd.walk import Walk, release

@@ -52,5 +52,5 @@ def __getattr__(name: str) -> Any:
     """`profile` stands on the profiler, which few programs need: loaded when first asked for."""
     if name in ("profile", "ProfilerActivity"):
         import importlib
-        return getattr(importlib.import_module("facula.profiler"), name)
+        return getattr(importlib.import_module("facula.profiler.autograd_profile"), name)
     raise AttributeError(f"module 'facula.autograd.profiler' has no attribute {name!r}")

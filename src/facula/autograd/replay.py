@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from facula._tensor.handle import device_of, laid, layout_of, memory_of, new, put_memory
+from facula._tensor.assigning import put_memory
+from facula._tensor.handle import device_of, laid, new
+from facula._tensor.reading import layout_of, memory_of
 from facula.autograd import partial
 from facula.autograd.graph import mode
 from facula.autograd.survey import Survey, survey, use_machine_code
@@ -25,7 +27,7 @@ from facula.engine.graph.node import BUFFER, CONST, Node, elsewhere
 from facula.engine.placing import placed_node
 from facula.engine.session import session
 from facula.engine.targets import PROCESSOR, target_of
-from facula.engine.trace.replay import NEVER, Replay, Scene, capture, on
+from facula.engine.trace.replay import NEVER, Replay, Scene, capture, captures, on
 from facula.engine.trace.signature import primitives, signature
 
 _rule, _op = attrgetter("rule"), attrgetter("op")
@@ -58,23 +60,27 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         structure, leaves, numbers = signature(nodes, found.values)
         key = (*found.parts, structure)
         try:
-            # of what has been seen once only the hash is kept
+            # of what has been seen a few times only the hash is kept
             entry = session.seen.get(key, 0) or session.seen.get(("walked", hash(key)), 0)
         except TypeError:  # something saved has no hash
             entry = NEVER
+        captures.met(entry == 0)
         if type(entry) is Replay:
             try:
                 recorder.taken(nodes)
                 numbers += found.numbers
                 entry.used = True
+                if not entry.paid:
+                    entry.paid = True
+                    captures.paid()
                 _run(entry, found, nodes, leaves, numbers, keep)
             except BaseException as error:
                 recorder.put_back(nodes, error)
                 raise
             return
-        if entry != 1 or not recorder.READY.issuperset(map(_op, leaves)):
-            if entry == 0:  # a key that never comes back is not worth a plan
-                session.seen.keep(("walked", hash(key)), 1)
+        if entry < captures.sights or not recorder.READY.issuperset(map(_op, leaves)):
+            if entry != NEVER:  # a key that does not come back is not worth a plan
+                session.seen.keep(("walked", hash(key)), entry + 1)
             del nodes, leaves, found
             settle(walk(roots, keep, False, None), False, None)
             return
@@ -84,6 +90,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
         settle(walk(roots, keep, False, None), False, None)
         entry = capture(scene, [_gradient(t._grad) for t in tensors], session.looks == looks)
         if type(entry) is Replay:
+            captures.made()
             entry.layouts = [layout_of(t._grad) for t in tensors]
         session.seen.keep(key, entry)
         if session.survey is None:

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import memory_of, read
+from facula._tensor.reading import memory_of, read
 from facula.autograd.function import FunctionRule
 from facula.autograd.graph import GradNode, Rule, Saved, grad_node
 from facula.devices import META as META_DEVICE

@@ -10,19 +10,11 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from facula._tensor.handle import (
-    Tensor,
-    assign,
-    copied,
-    device_of,
-    edge_of,
-    layout_of,
-    new,
-    read,
-    strides_of,
-    take_elements,
-)
+from facula._tensor.assigning import assign, take_elements
+from facula._tensor.handle import Tensor, device_of, new, strides_of
 from facula._tensor.layout import dense_order, lies_in
+from facula._tensor.reading import copied, layout_of, read
+from facula._tensor.tape import edge_of
 from facula.autograd import graph
 from facula.autograd.graph import GradNode, grad_node, mode
 from facula.autograd.modes import anomaly
@@ -33,6 +25,7 @@ from facula.engine.session import session
 from facula.engine.threads import turn
 from facula.ops.casting import to_dtype
 from facula.ops.elementwise.pointwise import sum_to
+from facula.ops.listening import call_user
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, tuple))
 
@@ -92,7 +85,6 @@ class Task:
         self.roots = roots
         self.targets = targets
         self.outer = outer
-        self.leaves: Any = None  # of the walk, and their gradients
         self._reached: set[Any] | None = None
 
     def comes_to(self, edge: Any) -> bool:
@@ -131,6 +123,13 @@ def node_of(edge: Any) -> Any:
     return edge[0] if type(edge) is tuple else None
 
 
+class _Leaves(dict[Any, Any]):
+    """The leaves that a pass has come to, with their gradients: hooks of leaves belong to the pass as well."""
+
+    __slots__ = ("task",)
+    task: Task
+
+
 users: tuple[type, ...] = ()  # types of rules that are the program's own code: function.py puts its own here
 
 
@@ -154,7 +153,11 @@ class Walk:
         watch = anomaly.enabled
         while True:
             for e, g in zip(edges, results, strict=False):
-                if g is None or e is None:
+                if g is None:
+                    if e is not None and stop is None:  # where it halts, nothing on the tape has hooks
+                        self._nothing(e)
+                    continue
+                if e is None:
                     continue
                 number = 0
                 if type(e) is tuple:
@@ -168,8 +171,9 @@ class Walk:
                 if e.outputs == 1:
                     old = grads.get(e)
                     if old is None:
+                        if e not in grads:
+                            heappush(heap, (-e.seq, e))
                         grads[e] = g
-                        heappush(heap, (-e.seq, e))
                     else:
                         grads[e] = old + g
                 else:
@@ -198,17 +202,17 @@ class Walk:
                 g = _before_rule(cold, node, g)
             if node.outputs == 1:
                 if g is None:
-                    results = ()
-                    continue
-                if elsewhere and not isinstance(node.rule, users):
+                    results = (None,) * len(edges)
+                elif elsewhere and not isinstance(node.rule, users):
                     results = running.rule(node.rule.backward, node, g)
                 else:
                     results = node.rule.backward(node, g)
+            elif g.count(None) == len(g) and not isinstance(node.rule, users):
+                results = (None,) * len(edges)
+            elif elsewhere and not isinstance(node.rule, users):
+                results = running.rule(node.rule.backward, node, *g)
             else:
-                if elsewhere and not isinstance(node.rule, users):
-                    results = running.rule(node.rule.backward, node, *g)
-                else:
-                    results = node.rule.backward(node, *g)
+                results = node.rule.backward(node, *g)
             if type(results) is not tuple:
                 results = tuple(results) if isinstance(results, list) else (results,)
             if cold is not None and "post" in cold:
@@ -219,6 +223,15 @@ class Walk:
                 _check(node, results)
             if not keep:
                 release(node)
+
+    def _nothing(self, edge: Any) -> None:
+        """A rule gives no gradient where one is asked for: what lies there runs its hooks all the same."""
+        step = edge[0] if type(edge) is tuple else edge
+        if type(step) is not GradNode:
+            self.leaves.setdefault(step, None)
+        elif step not in self.grads and (self.targets is None or step in self.targets.useful):
+            self.grads[step] = None if step.outputs == 1 else [None] * step.outputs
+            heappush(self.heap, (-step.seq, step))
 
 
 def release(node: GradNode) -> None:
@@ -232,21 +245,20 @@ def release(node: GradNode) -> None:
 
 def walk(roots: Sequence[tuple[Any, Any]], keep: bool, create_graph: bool, targets: Targets | None) -> dict[Any, Any]:
     """Push the gradients of `roots` down the tape. Returns the gradients of the leaves it came to, for `settle`."""
-    before = mode.grad
-    mode.grad = create_graph
-    outer = graph.a_walk_begins() if session.traced is not None else None
+    before, outer = mode.grad, None
     edges = [e for e, _ in roots]
-    mode.task = task = Task(edges, targets, mode.task)
-    try:
+    task = Task(edges, targets, mode.task)
+    try:  # from the first thing on that is put back: an interrupt may come after any call
+        mode.grad, mode.task = create_graph, task
+        if session.traced is not None:
+            outer = graph.a_walk_begins()
         found = Walk(keep, targets)
-        task.leaves = found.leaves
+        found.leaves = leaves = _Leaves()
+        leaves.task = task
         found.run(edges, [g for _, g in roots])
-        return found.leaves
-    except BaseException:
-        mode.task = task.outer
-        raise
+        return leaves
     finally:
-        mode.grad = before
+        mode.grad, mode.task = before, task.outer
         if outer is not None:
             graph.a_walk_ends(outer)
 
@@ -255,8 +267,7 @@ def _tensor_hooks(cold: dict[str, Any], node: GradNode, g: Any) -> Any:
     """Hooks on the results of a step, and `retain_grad`."""
     several = g if node.outputs != 1 else [g]
     for number, hooks in cold.get("tensor", {}).items():
-        if several[number] is not None:
-            several[number] = run_hooks(hooks, several[number])
+        several[number] = run_hooks(hooks, several[number])
     for (number, _), reference in cold.get("retain", {}).items():
         t = reference()
         if t is not None and several[number] is not None:
@@ -274,7 +285,7 @@ def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], 
     given = (g,) if node.outputs == 1 else tuple(g)
     results = tuple(r if e is not None else None for r, e in zip(results, node.edges, strict=False))
     for hook in list(cold["post"].values()):
-        changed = hook(results, given)
+        changed = call_user(hook, results, given)
         if changed is not None:
             results = _as_many(hook, changed, results)
     return results
@@ -283,7 +294,7 @@ def _after_rule(cold: dict[str, Any], node: GradNode, results: tuple[Any, ...], 
 def run_prehooks(hooks: Any, grads: tuple[Any, ...]) -> tuple[Any, ...]:
     """Hooks that are given all the gradients a step is given, and may return others."""
     for hook in list(hooks.values()):
-        changed = hook(grads)
+        changed = call_user(hook, grads)
         if changed is not None:
             grads = _as_many(hook, changed, grads)
     return grads
@@ -311,9 +322,12 @@ def _gradient_from(answer: Any) -> None:
 
 def run_hooks(hooks: Any, g: Any) -> Any:
     for hook in list(hooks.values()):
-        changed = hook(g)
+        changed = call_user(hook, g)
         if changed is not None:
             _gradient_from(changed)
+            if g is None:
+                g = changed
+                continue
             if changed.dtype is not g.dtype:
                 raise RuntimeError(f"hook '{_called(hook)}' has changed the type of value (was {g.type()} got "
                                    f"{changed.type()})")
@@ -402,26 +416,28 @@ def accumulate(t: Any, g: Any) -> None:
     """Add `g` to `t.grad`: in place, unless the sum itself is to be differentiated."""
     if not t._rg:  # it has stopped since
         return
-    if g.dtype is not t.dtype or g.shape != t.shape:
+    if g is not None and (g.dtype is not t.dtype or g.shape != t.shape):
         g = _fitted(t, g)
     hooks = t.__dict__.get("_post_accumulate_grad_hooks")
     if hooks is None:
-        with turn():
-            _add(t, g)
+        if g is not None:
+            with turn():
+                _add(t, g)
         return
     end = t.__dict__.get("_accumulate_grad")  # the step that the leaf is, if it has hooks
     if end is not None:
         g, = run_prehooks(end.before, (g,))
-    with turn():
-        _add(t, g)
+    if g is not None:
+        with turn():
+            _add(t, g)
     for hook in list(hooks.values()):
-        answer = hook(t)
+        answer = call_user(hook, t)
         if answer is not None and answer is not t:
             _gradient_from(answer)
             raise RuntimeError("Tensor post accumulate grad hooks should return None.")
     if end is not None:
         for hook in list(end.after.values()):
-            hook((), (g,))
+            call_user(hook, (), (g,))
 
 
 def _add(t: Any, g: Any) -> None:
@@ -449,22 +465,21 @@ def beside(t: Any, g: Any) -> Any:
 
 def settle(leaves: dict[Any, Any], create_graph: bool, targets: Targets | None) -> None:
     """Leaf hooks, then the leaf's gradient goes to `.grad`, or to what was asked for."""
-    before = mode.grad
-    mode.grad = create_graph
+    before, outer = mode.grad, mode.task
     try:
+        mode.grad = create_graph
+        if type(leaves) is _Leaves:  # a pass that was replayed has none of its own
+            mode.task = leaves.task
         for t, g in leaves.items():
             if targets is not None and t not in targets.wanted:
                 continue
-            if elsewhere:
+            if elsewhere and g is not None:
                 g = beside(t, g)
             if t._hooks:
                 g = run_hooks(t._hooks, g)
             if targets is None:
                 accumulate(t, g)
-            else:
+            elif g is not None:
                 targets.found[t] = _fitted(t, g)
     finally:
-        mode.grad = before
-        task = mode.task
-        if task is not None and task.leaves is leaves:  # a pass that was replayed has none of its own
-            mode.task = task.outer
+        mode.grad, mode.task = before, outer

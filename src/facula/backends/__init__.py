@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["cpu", "cuda", "cudnn", "cusparselt", "mha", "mkl", "mkldnn", "mps", "nnpack", "openmp",
-           "opt_einsum", "quantized", "xnnpack"]
+           "kleidiai", "miopen", "opt_einsum", "quantized", "xnnpack"]
 
 fp32_precision = "none"
 

@@ -1,10 +1,12 @@
-"""Switches of CUDA's libraries and of scaled dot-product attention: kept, without effect."""
+"""Switches of CUDA's libraries, kept without effect, and of attention (`nn/functional/kernel_choice.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from facula.nn.functional.kernel_choice import allowed as _attention
 
 
 class _Switches:
@@ -26,7 +28,7 @@ matmul = _Switches(allow_tf32=False, allow_fp16_reduced_precision_reduction=True
                    allow_bf16_reduced_precision_reduction=True, allow_fp16_accumulation=False,
                    fp32_precision="none")
 cufft_plan_cache = _Switches(size=0, max_size=0, clear=lambda: None)
-_attention = {"flash": True, "math": True, "mem_efficient": True, "cudnn": True, "fp16_bf16_math": False}
+_sums = {"fp16_bf16_math": False}
 
 
 def is_built() -> bool:
@@ -92,16 +94,30 @@ def enable_cudnn_sdp(enabled: bool) -> None:
 
 def fp16_bf16_reduction_math_sdp_allowed() -> bool:
     """May attention by its formula sum in 16 bits?"""
-    return _attention["fp16_bf16_math"]
+    return _sums["fp16_bf16_math"]
 
 
 def allow_fp16_bf16_reduction_math_sdp(enabled: bool) -> None:
     """Let attention by its formula sum in 16 bits, or not."""
-    _attention["fp16_bf16_math"] = bool(enabled)
+    _sums["fp16_bf16_math"] = bool(enabled)
 
 
 def is_flash_attention_available() -> bool:
     """Was this library built with the flash kernel for CUDA?"""
+    return False
+
+
+class SDPAParams:
+    """The arguments of an attention, to be asked whether a kernel takes them."""
+
+    def __init__(self, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout: float = 0.0,
+                 is_causal: bool = False, enable_gqa: bool = False) -> None:
+        self.query, self.key, self.value, self.attn_mask = query, key, value, attn_mask
+        self.dropout, self.is_causal, self.enable_gqa = dropout, is_causal, enable_gqa
+
+
+def is_ck_sdpa_available() -> bool:
+    """Is there AMD's kernel of attention? No."""
     return False
 
 
@@ -119,7 +135,7 @@ def sdp_kernel(enable_flash: bool = True, enable_math: bool = True, enable_mem_e
     """Context manager: which kernels attention may use inside."""
     before = dict(_attention)
     _attention.update(flash=enable_flash, math=enable_math, mem_efficient=enable_mem_efficient,
-                      cudnn=enable_cudnn)
+                      cudnn=enable_cudnn, overrideable=False)
     try:
         yield
     finally:

@@ -2,13 +2,14 @@
 
 The engine keeps the log; this file asks for it and prints it.
 
-    facula.engine.realize.start_plan_log()      from here on plans are timed, kernel by kernel
-    facula.engine.realize.plan_log() -> list of records, one for each plan that ran, in order of first use:
+    facula.engine.plan_log.start()      from here on plans are timed, kernel by kernel
+    facula.engine.plan_log.told() -> list of records, one for each plan that ran, in order of first use:
         title    str           what the plan computes, in a line
         runs     int           how often it ran
         seconds  float         in all its runs, from request to end
         refused  [str]         what was not fused, and why (`PlanSpec.notes`)
         kernels  list of steps, every number for ONE run
+            runs     int       how often it ran
             title    str       what it computes, with all that was fused into it (`Kernel.title`)
             notes    [str]     remarks on this step (`Step.notes`; a host step's reason)
             tiles    int       independent pieces of work; 1 runs on one thread, 0 on the host, in NumPy
@@ -35,8 +36,8 @@ def explain(options: argparse.Namespace) -> int:
     """Run the program with the plan log on and print the log; returns the program's exit status."""
     if options.program.endswith(".json") and not options.module:
         return explain_file(options.program)
-    from facula.engine import realize
-    realize.start_plan_log()
+    from facula.engine import plan_log
+    plan_log.start()
     status = 0
     try:
         status = run_program(options)
@@ -44,7 +45,7 @@ def explain(options: argparse.Namespace) -> int:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-    records = realize.plan_log()
+    records = plan_log.told()
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(records, file, indent=1)

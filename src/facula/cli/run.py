@@ -50,13 +50,17 @@ def _run_script(path: str) -> None:
     module = ModuleType("__main__")
     module.__dict__.update(__file__=name, __builtins__=__builtins__)
     sys.modules["__main__"] = module
-    exec(compile(source, name, "exec"), module.__dict__)
+    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)  # not this file's `annotations`
 
 
 def _report(error: BaseException) -> int:
     """Print the traceback as Python would, without the frames of this command above the program's."""
     tb = error.__traceback__
     error.__traceback__ = _below_this_command(tb)
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from facula.distributed.elastic.multiprocessing.errors import write_error
+        write_error(error)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__  # as Python does
     sys.excepthook(type(error), error, error.__traceback__)
     sys.stdout.flush()
     return 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -25,7 +25,8 @@ from facula.version import __version__
 STOOD_IN_FOR, OURS = "torch", "facula"
 # Rooms of this house that PyTorch has no counterpart of: `import torch.engine` must fail as it does there.
 PRIVATE = {"__main__", "absent", "cli", "compat", "config", "devices", "dtypes", "engine", "errors", "layouts",
-           "inquiries", "constructors", "exchange", "numeric_limits", "ops", "printing", "rng", "size",
+           "inquiries", "constructors", "build_facts", "removed", "override_tables", "exchange",
+           "numeric_limits", "ops", "printing", "rng", "size",
            "symbolic_numbers", "tensor", "tensor_autograd", "tensor_methods", "tensor_state", "tensor_writing"}
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from facula.engine.realize import flush
@@ -104,3 +109,19 @@ def __getattr__(name: str) -> Any:
         import importlib
         return importlib.import_module("facula.cpu.amp")
     raise AttributeError(f"module 'torch.cpu' has no attribute '{name}'")
+
+
+def get_capabilities() -> Mapping[str, Any]:
+    """What the processor can do: its architecture, and for each feature that LLVM knows (avx2, amx-int8 as amx_int8)
+    whether it has it.
+
+    Example:
+        >>> import facula.cpu
+        >>> "architecture" in facula.cpu.get_capabilities()
+        True
+    """
+    found: dict[str, Any] = {"architecture": platform.machine()}
+    with contextlib.suppress(ImportError, RuntimeError):
+        features = import_module("llvmlite.binding").get_host_cpu_features()
+        found.update({name.replace("-", "_").replace(".", "_"): bool(there) for name, there in features.items()})
+    return MappingProxyType(found)

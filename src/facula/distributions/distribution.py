@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import facula
-from facula._tensor.handle import Tensor, is_meta, read
+from facula._tensor.handle import Tensor, is_meta
+from facula._tensor.reading import read
 from facula.distributions import constraints
 from facula.distributions.utils import lazy_property
 from facula.engine.realize import at_hand

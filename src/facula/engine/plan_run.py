@@ -10,6 +10,7 @@ import numpy as np
 from facula.dtypes import FLOAT, bfloat16
 from facula.engine.compiler.pipeline import compile_plan
 from facula.engine.graph.node import Node, size_of
+from facula.engine.graph.primitives.scatter import rows_of
 from facula.engine.plan_budget import check_degrees
 from facula.engine.plan_file import PlanFile
 from facula.engine.runtime import interpreter
@@ -39,7 +40,8 @@ def interpreted(file: PlanFile, inputs: list[np.ndarray]) -> list[np.ndarray]:
     values: dict[Node, Any] = dict(zip(file.leaves, inputs, strict=True))
     for node in (*file.constants, *file.nodes):
         if node.op.kind in ("gather", "scatter"):
-            index, rows = values[node.inputs[1]], node.inputs[0].shape[0]
+            index = values[node.inputs[1]]
+            rows = rows_of(node, node.inputs[2])[0] if node.op.kind == "scatter" else node.inputs[0].shape[0]
             if index.size and not 0 <= index.min() <= index.max() < rows:
                 raise PlanFileError(f"{node!r}: an index out of range for {rows} rows")
         arrays = [values[i] for i in node.inputs]

@@ -4,17 +4,15 @@ computed twice; what died in the meantime costs nothing. trace/ knows what has b
 from __future__ import annotations
 
 import atexit
-import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula import config
 from facula.devices import CPU, device
 from facula.devices import META as META_DEVICE
 from facula.dtypes import bool_
-from facula.engine import checks, debug, recorder
+from facula.engine import checks, plan_log, recorder
 from facula.engine.checks import waiting
 from facula.engine.graph.node import (
     ALL,
@@ -31,6 +29,7 @@ from facula.engine.graph.node import (
 )
 from facula.engine.pieces import held_below, held_views, is_deferred, novelty, pieces_of, with_sources
 from facula.engine.placing import running, upload
+from facula.engine.preparing import new_step, of_its_kind, ready_for
 from facula.engine.recorder import READY, SMALL, lock, pending
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.buffer import Buffer, adopt
@@ -39,17 +38,13 @@ from facula.engine.targets import PROCESSOR, target_of
 from facula.engine.trace.arranged import arranged
 from facula.engine.trace.kept import Key
 from facula.engine.trace.signature import described, signature
-from facula.engine.trace.step import Ready, Step, allocate_results, computed, step_of
-from facula.engine.trace.structure import Outcome, credit, name_of
-from facula.engine.trace.work import Work, held_of
+from facula.engine.trace.step import Step, allocate_results, computed
+from facula.engine.trace.work import held_of
 from facula.size import Size
 
 if TYPE_CHECKING:
     from facula.engine.targets.protocol import Program, Target
 
-# Records of plans that ran; None: nobody wants them, and plans run the quick way.
-_log: dict[int, dict[str, Any]] | None = {} if config.DEBUG.value >= 2 else None
-MOST_LOGGED = 4096  # plans of which there are records, the newest
 _NOTHING: tuple[Node, ...] = ()
 _op = attrgetter("op")
 
@@ -226,6 +221,11 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
             run(_closure(leaves) + nodes, target)
             return
         arranged.met(nodes)
+        step = of_its_kind(text, attrs, nodes, leaves) if text is not None and target is PROCESSOR else None
+        if step is not None:
+            session.seen.keep(key, step)
+            run_step(step, nodes, leaves, numbers)
+            return
         if target is PROCESSOR and novelty.in_pieces(key, nodes):
             del leaves
             views = held_views(nodes, held_of(nodes))
@@ -233,7 +233,7 @@ def run(nodes: list[Node], target: Target = PROCESSOR) -> None:
             while views:  # last: their readers have looked through them
                 _run_piece(with_sources(views.pop()), 0)
             return
-        step = step_of(target, nodes, leaves, held_of(nodes))
+        step = new_step(target, nodes, leaves, held_of(nodes), text)
         session.seen.keep(key, step)
     elif not step.used:
         step.used = True
@@ -262,7 +262,7 @@ def _run_piece(nodes: list[Node], level: int) -> None:
         held, read_later = held_of(nodes), set[int]()
         if not alone:
             held, read_later = held_below(nodes, held)
-        step = step_of(PROCESSOR, nodes, leaves, held)
+        step = new_step(PROCESSOR, nodes, leaves, held)
         step.written = [(place, uses) for place, uses in step.written if id(leaves[place]) not in read_later]
         session.seen.keep(key, step)
     step.used = True
@@ -287,12 +287,12 @@ def run_step(step: Step, nodes: list[Node], leaves: list[Node], numbers: list[An
     """Compute what `step` says of `nodes`."""
     if step.only is not None:
         plan, recipe = step.only
-        if recipe is not None and _log is None:
+        if recipe is not None and plan_log.records is None:
             results = list(map(step.allocate, step.sizes, step.classes))
             plan.execute(recipe, nodes, leaves, numbers, results)  # type: ignore[union-attr]  # None has no recipe
             return
     else:
-        plan, recipe = _ready(step, nodes, leaves)
+        plan, recipe = ready_for(step, nodes, leaves)
     if plan is None:
         step.target.interpret([nodes[i] for i in step.order], [nodes[i] for i in step.results])
         return
@@ -303,92 +303,23 @@ def run_into(step: Step, plan: Program, recipe: bytes | None, nodes: list[Node],
              results: list[Buffer], overwrites: bool) -> None:
     """Have `plan` (with its recipe) compute `nodes` as `step` says, into `results`. `overwrites`: that may be memory
     which it reads."""
-    if recipe is not None and _log is None:
+    if recipe is not None and plan_log.records is None:
         plan.execute(recipe, nodes, leaves, numbers, results)
         return
     picked = [numbers[k] for k in step.picks]
     memory = step.memory(leaves)
     run = plan.start(memory, picked, results)
     try:
-        if _log is None or not plan.timed:
+        if plan_log.records is None or not plan.timed:
             run()
         else:
-            _logged(plan, memory, picked, results)
+            plan_log.run(plan, memory, picked, results)
         step.computed(nodes, results)
     except BaseException:
-        if overwrites and _log is None:  # memory may have been overwritten: this cannot be run again, only on
+        if overwrites and plan_log.records is None:  # memory may have been: this cannot be run again, only on
             run()
             step.computed(nodes, results)
         raise
-
-
-def _ready(step: Step, nodes: list[Node], leaves: list[Node]) -> Ready:
-    donated = step.donated(leaves) if step.written else ()
-    found = step.ready.get(donated)
-    if found is None and not step.held:  # a replay: its nodes are not there to be compiled again
-        return step.ready[()]
-    if found is None:
-        work = Work(nodes, step.held)
-        weight = step.weight
-        Outcome.gain = 0  # of another plan
-        found = step.prepare(plan_of(step.target, work, frozenset(leaves[k] for k in donated)), donated)
-        credit(name_of(nodes))
-        session.seen.grown(step.weight - weight)
-    return found
-
-
-def plan_of(target: Target, work: Work, donated: frozenset[Node]) -> Program | None:
-    key = (*work.key, *(work.leaves.index(leaf) for leaf in donated), "donated") if donated else work.key
-    if target is not PROCESSOR:
-        key = target, *key
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = target.compile(work.order, work.leaves, work.outputs, work.numbers_at, donated)
-        if plan is not None:
-            session.plans[key] = plan
-    return plan
-
-
-def _logged(plan: Any, memory: list[Any], numbers: list[Any], results: list[Buffer]) -> None:
-    assert _log is not None
-    start = time.perf_counter()
-    times = plan.run_timed(memory, numbers, results)
-    record = _log.get(id(plan))
-    if record is None:
-        record = {"plan": plan, "runs": 0, "seconds": 0.0, "ns": [0] * len(times)}
-        if len(_log) >= MOST_LOGGED:
-            del _log[next(iter(_log))]
-        _log[id(plan)] = record
-    seconds = time.perf_counter() - start
-    record["runs"] += 1
-    record["seconds"] += seconds
-    record["ns"] = [a + b for a, b in zip(record["ns"], times, strict=False)]
-    if debug.wants(2):
-        debug.plan_ran(plan.number, plan.spec.steps, times, seconds)
-
-
-def start_plan_log() -> None:
-    """Measure every plan from now on, for `facula explain`."""
-    global _log
-    _log = {}
-
-
-def plan_log() -> list[dict[str, Any]]:
-    """What ran since `start_plan_log`: a record per plan (of the newest MOST_LOGGED), as cli/explain.py describes."""
-    records = []
-    for entry in (_log or {}).values():
-        spec = entry["plan"].spec
-        kernels = []
-        for step, ns in zip(spec.steps, entry["ns"], strict=False):
-            kernel = getattr(step, "kernel", None)
-            kernels.append({
-                "title": kernel.title or kernel.name if kernel else f"host: {step.op.name} ({step.reason})",
-                "notes": list(getattr(step, "notes", ())), "tiles": getattr(step, "tiles", 1), "ns": ns,
-                "bytes": getattr(step, "bytes", 0), "flops": getattr(step, "flops", 0)})
-        records.append({"title": f"{len(spec.steps)} steps, {spec.leaves} leaves, {spec.outputs} outputs",
-                        "runs": entry["runs"], "seconds": entry["seconds"], "refused": list(spec.notes),
-                        "kernels": kernels})
-    return records
 
 
 def leaf(array: np.ndarray, shape: tuple[int, ...], of: Any) -> Node:

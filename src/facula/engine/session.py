@@ -11,7 +11,6 @@ them, and machine code has the address of `pending`.
 from __future__ import annotations
 
 import os
-import threading
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from weakref import WeakValueDictionary
 from facula.config import threshold
 from facula.engine.graph.node import Node
 from facula.engine.trace.kept import Kept
+from facula.undisturbed import reentrant_lock
 
 MOST_KEPT = threshold("kept_bytes")
 FEW = 8  # a few large graphs must not drive each other out, whatever they weigh
@@ -28,19 +28,21 @@ FEW = 8  # a few large graphs must not drive each other out, whatever they weigh
 class Session:
     """The nodes that wait, what has been seen before, and what of it runs as machine code."""
 
-    __slots__ = ("pending", "waiting", "lock", "looks", "seen", "plans", "due", "look_at", "start", "late", "period",
-                 "oldest", "beside", "devices", "traced", "plain", "native", "record", "describe", "survey")
+    __slots__ = ("pending", "waiting", "lock", "looks", "seen", "alike", "plans", "due", "look_at", "start", "late",
+                 "period", "oldest", "beside", "devices", "traced", "plain", "native", "record", "describe", "survey")
 
     def __init__(self) -> None:
         self.pending: list[Node] = []  # in program order; realize.py empties it
         self.waiting: list[Any] = []  # checks of values that are not there yet (checks.py)
-        self.lock = threading.RLock()  # held while the graph is walked and run
+        self.lock = reentrant_lock()  # held while the graph is walked and run
         # How often something was computed or looked at: what is recorded (or made in NumPy) after that may depend on
         # values.
         self.looks = 0
         # By signature: what the same graph came to before. A Step, of a backward pass a Replay or Notes, or how often
         # that was walked.
         self.seen = Kept(MOST_KEPT, FEW)
+        # By operations and length of the signature's text: steps for other sizes (trace/alike.py).
+        self.alike = Kept(MOST_KEPT // 8, FEW)
         # By the live part's structure: several signatures share a plan. It lives as long as one of them is kept.
         self.plans: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         # When to look for a loop that asks for no value (recorder.py). `record` in machine code reads `due`.

@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, device_of, edge_of, new, read
+from facula._tensor.handle import Tensor, device_of, new
+from facula._tensor.reading import read
+from facula._tensor.tape import edge_of
 from facula.autograd.backward import grad as gradients_of
 from facula.autograd.graph import GradNode
 from facula.autograd.modes import enable_grad

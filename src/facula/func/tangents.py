@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import edge_of
 from facula.dtypes import FLOAT
 from facula.func.trees import leaves, mapped, only_tensors, rebuilt, with_aux
 from facula.transforms.crossing import enter_dual, leave_dual, zeros_of
@@ -74,7 +76,8 @@ def fitting(x: Any, t: Any) -> Any:
 def _pair(x: Any, level: Forward, strict: bool) -> tuple[Tensor, Tensor]:
     primal, tangent = leave_dual(x, level)
     if tangent is None and strict:
-        raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs.")
+        raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of "
+                           "the inputs. This is not allowed with strict=True.")
     return primal, zeros_of(primal) if tangent is None else tangent
 
 

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read
 from facula.func.trees import leaves, rebuilt, spread
 from facula.transforms.batching import RANDOMNESS, Batch
 from facula.transforms.crossing import enter_batch, leave_batch

@@ -1,8 +1,12 @@
-"""`torch.jit`, as far as programs use it without a file: scripted functions run as the Python that they are.
+"""`torch.jit`: scripted programs run as the Python that they are, traced ones as graphs that can be saved.
 
-Facula compiles whatever runs, so `script` gives back what it is given, and the decorators that tell PyTorch's scripting
-compiler what to leave alone do so too; a scripted module is the module. Tracing, saving and loading programs are not in
-Facula yet, and say so.
+    _script.py         script, ScriptFunction, ScriptModule
+    _trace.py          trace, trace_module, what they give
+    _capture.py        the program of a call, with as many sizes open as it allows
+    _serialization.py  save, load
+
+Facula compiles whatever runs, so `script` compiles nothing, and the decorators that tell PyTorch's scripting compiler
+what to leave alone give back what they are given.
 
 Example:
     >>> import facula
@@ -22,51 +26,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from facula import absent
-from facula.nn.modules.module import Module
+from facula.futures import Future
+from facula.jit._capture import TracerWarning
+from facula.jit._script import PLAIN as _PLAIN
+from facula.jit._script import RecursiveScriptModule, ScriptFunction, ScriptModule, script
+from facula.jit._serialization import load, save
+from facula.jit._state import is_tracing
+from facula.jit._trace import TopLevelTracedModule, TracedModule, trace, trace_module
 
-_PLAIN = "call the function itself, Facula compiles what it does"
-_FILES = "save the state_dict (torch.save) and build the module from its class"
 Final = typing.Final
 Error = type("Error", (RuntimeError,), {"__doc__": "What PyTorch raises of a scripted program; nothing raises it here.",
                                         "__module__": __name__})
-trace = absent.function("torch.jit.trace", _PLAIN)
-trace_module = absent.function("torch.jit.trace_module", _PLAIN)
-save = absent.function("torch.jit.save", _FILES)
-load = absent.function("torch.jit.load", _FILES)
-fork = absent.function("torch.jit.fork", "call the function")
-wait = absent.function("torch.jit.wait", "call the function")
-ScriptFunction = absent.kind("torch.jit.ScriptFunction", _PLAIN)
-TracedModule = absent.kind("torch.jit.TracedModule", _PLAIN)
-TopLevelTracedModule = absent.kind("torch.jit.TopLevelTracedModule", _PLAIN)
-RecursiveScriptModule = absent.kind("torch.jit.RecursiveScriptModule", _PLAIN)
 CompilationUnit = absent.kind("torch.jit.CompilationUnit", _PLAIN)
 
-__all__ = ["Attribute", "CompilationUnit", "Error", "Final", "RecursiveScriptModule", "ScriptFunction", "ScriptModule",
-           "TopLevelTracedModule", "TracedModule", "annotate", "export", "fork", "freeze", "ignore", "interface",
-           "is_scripting", "is_tracing", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference",
-           "optimized_execution", "save", "script", "script_if_tracing", "script_method", "strict_fusion", "trace",
-           "trace_module", "unused", "wait"]
-
-
-class ScriptModule(Module):
-    """A module whose methods are marked with `script_method`: here a module like any other."""
-
-
-def script(obj: Any = None, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None,
-           example_inputs: Any = None) -> Any:
-    """The function, class or module itself: it runs as Python, and Facula compiles what it does.
-
-    Example:
-        >>> import facula
-        >>> net = facula.nn.Linear(1, 1)
-        >>> facula.jit.script(net) is net
-        True
-    """
-    return obj
+__all__ = ["Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction",
+           "ScriptModule", "TopLevelTracedModule", "TracedModule", "TracerWarning", "annotate", "export",
+           "export_opnames", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "isinstance",
+           "load", "onednn_fusion_enabled", "optimize_for_inference", "optimized_execution", "save", "script",
+           "script_if_tracing", "script_method", "strict_fusion", "trace", "trace_module", "unused", "wait"]
 
 
 def script_if_tracing(fn: Any) -> Any:
-    """The function itself: nothing is traced."""
+    """The function itself: it runs as Python, traced or not."""
     return fn
 
 
@@ -81,6 +62,47 @@ def ignore(drop: Any = False, **kwargs: Any) -> Any:
 def unused(fn: Any) -> Any:
     """The function itself: nothing is left out."""
     return fn
+
+
+def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
+    """A Future of what a function gives, which is called now: what it computes is recorded, and computed when a value
+    is asked for, like everything else.
+
+    Example:
+        >>> import facula
+        >>> promised = facula.jit.fork(facula.add, facula.ones(2), 1)
+        >>> facula.jit.wait(promised)
+        tensor([2., 2.])
+    """
+    promised = Future()
+    promised.set_result(func(*args, **kwargs))
+    return promised
+
+
+def wait(future: Future) -> Any:
+    """What `fork` has promised."""
+    return future.wait()
+
+
+def export_opnames(m: Any) -> list[str]:
+    """The operations of a traced module, in alphabetical order.
+
+    Raises:
+        NotImplementedError: a module that was scripted has no graph.
+
+    Example:
+        >>> import facula
+        >>> facula.jit.export_opnames(facula.jit.trace(facula.nn.Linear(1, 1), facula.ones(1, 1)))
+        ['aten::linear']
+    """
+    names = set()
+    for graph in m._compiled("a list of operations").values():
+        for node in graph.graph.nodes:
+            target = str(node.target)
+            if node.op == "call_function" and target.startswith("aten."):
+                _, name, overload = target.split(".")
+                names.add(f"aten::{name}" + ("" if overload == "default" else f".{overload}"))
+    return sorted(names)
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:
@@ -121,9 +143,6 @@ def isinstance(obj: Any, target_type: Any) -> bool:
 def is_scripting() -> bool:
     """False: no function is being scripted."""
     return False
-
-
-is_tracing = is_scripting
 
 
 def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True) -> Any:
@@ -178,6 +197,14 @@ def _overload(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _overload_method = _script_if_tracing = _overload
+
+
+class ScriptWarning(Warning):
+    """Of what scripting changes in a module: nothing, here."""
+
+
+class TracingCheckError(Exception):
+    """A trace that another run contradicts: never raised here."""
 
 
 def __getattr__(name: str) -> Any:

@@ -20,12 +20,15 @@ _WORDS = {"None": None, "True": True, "False": False}
 
 
 class Schema(NamedTuple):
-    """Names of arguments in their order, which of them are given by name alone, defaults; and the text."""
+    """Names of arguments in their order, which of them are given by name alone, defaults; the text; and which of them
+    the operation writes."""
 
     names: tuple[str, ...]
     by_name: frozenset[str]
     defaults: dict[str, Any]
     text: str
+    written: frozenset[str] = frozenset()
+    kinds: tuple[str, ...] = ()
 
     def bound(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """name -> value of every argument. TypeError if they do not fit."""
@@ -45,6 +48,17 @@ class Schema(NamedTuple):
         return {name: found.get(name, self.defaults.get(name)) for name in self.names}
 
 
+    def takes(self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Do these arguments fit, by their number, names and whether tensors are where tensors are expected?"""
+        try:
+            found = self.bound(what, args, kwargs)
+        except TypeError:
+            return False
+        kinds = dict(zip(self.names, self.kinds, strict=True))
+        return all(isinstance(value, facula.Tensor) == kinds[name].startswith("Tensor") for name, value in found.items()
+                   if value is not None and not isinstance(value, (list, tuple)) and kinds[name] != "Scalar")
+
+
 def parsed(text: str) -> Schema:
     """The Schema of a text. ValueError if it is none."""
     match = re.fullmatch(r"\s*\((?P<arguments>.*)\)\s*->\s*(?P<results>.+?)\s*", text, re.DOTALL)
@@ -53,6 +67,8 @@ def parsed(text: str) -> Schema:
     names: list[str] = []
     by_name: set[str] = set()
     defaults: dict[str, Any] = {}
+    written: set[str] = set()
+    kinds: list[str] = []
     after_star = False
     for part in filter(None, map(str.strip, re.split(r",(?![^\[(]*[\])])", match["arguments"]))):
         if part == "*":
@@ -62,12 +78,16 @@ def parsed(text: str) -> Schema:
         if found is None:
             raise ValueError(f"{part!r} is no argument of a schema: expected Type name or Type name=default")
         names.append(found["name"])
+        kinds.append(found["type"])
+        if "!" in found["type"]:
+            written.add(found["name"])
         if after_star:
             by_name.add(found["name"])
         if found["default"] is not None:
             word = found["default"]
             defaults[found["name"]] = _WORDS[word] if word in _WORDS else ast.literal_eval(word)
-    return Schema(tuple(names), frozenset(by_name), defaults, f"({match['arguments']}) -> {match['results']}")
+    return Schema(tuple(names), frozenset(by_name), defaults, f"({match['arguments']}) -> {match['results']}",
+                  frozenset(written), tuple(kinds))
 
 
 def infer_schema(prototype_function: Callable[..., Any], /, *, mutates_args: str | Iterable[str],

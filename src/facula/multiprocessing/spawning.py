@@ -51,7 +51,8 @@ def _child(fn: Callable[..., Any], index: int, args: tuple[Any, ...], errors: An
         fn(index, *args)
     except KeyboardInterrupt:
         pass  # the parent has been interrupted as well
-    except Exception:
+    except Exception as error:
+        sys.last_type = type(error)  # as Python does; who is told of our end asks how we came to it
         errors.send(traceback.format_exc())
         sys.exit(1)
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 from typing import Any
 
 from facula import absent
+from facula.onnx.translations import opset, register_custom_op_symbolic, unregister_custom_op_symbolic
 
 __all__ = ["ExportableModule", "InputObserver", "ONNXProgram", "OnnxExporterError", "errors", "export",
            "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic"]
 
 _INSTEAD = "save the state_dict (torch.save) and export it with PyTorch"
 export = absent.function("torch.onnx.export", _INSTEAD)
-register_custom_op_symbolic = absent.function("torch.onnx.register_custom_op_symbolic", _INSTEAD)
-unregister_custom_op_symbolic = absent.function("torch.onnx.unregister_custom_op_symbolic", _INSTEAD)
 ONNXProgram = absent.kind("torch.onnx.ONNXProgram", _INSTEAD)
 ExportableModule = absent.kind("torch.onnx.ExportableModule", _INSTEAD)
 InputObserver = absent.kind("torch.onnx.InputObserver", _INSTEAD)
@@ -37,4 +36,9 @@ def __getattr__(name: str) -> Any:
         import importlib
         errors = importlib.import_module("facula.onnx.errors")
         return errors if name == "errors" else errors.OnnxExporterError
+    if name == "symbolic_helper":
+        import importlib
+        return importlib.import_module("facula.onnx.symbolic_helper")
+    if name.startswith("symbolic_opset") and name[14:].isdigit():
+        return opset(name)
     raise absent.missing("onnx", name)

@@ -1,5 +1,8 @@
 """The operations. Importing this package fills `registry.FUNCTIONS`, `NAMESPACES` and Tensor's methods."""
 
+import importlib as _importlib
+import importlib.util as _util
+
 from facula.ops import (  # noqa: F401
     fourier,
     linalg,
@@ -87,9 +90,17 @@ from facula.ops.view import (  # noqa: F401
 
 
 def __getattr__(name: str) -> object:
-    """`torch.ops.namespace`: what programs have defined by `facula.library`."""
-    from facula.ops.custom_namespaces import namespaces
-    if name.startswith("__") or name not in namespaces:
-        raise AttributeError(f"module 'facula.ops' has no attribute {name!r}: no operation of that namespace is "
-                             "registered (facula.library.custom_op), and PyTorch's own are not there by that name yet")
-    return namespaces[name]
+    """`torch.ops.namespace`: what programs have defined by `facula.library`; and `torch.ops.aten`."""
+    from facula.ops.custom_namespaces import load_library, loaded_libraries, namespace, namespaces
+    if name in ("load_library", "loaded_libraries"):
+        return load_library if name == "load_library" else loaded_libraries
+    if name == "aten":
+        from facula.ops.aten_names import aten
+        return aten
+    if name == "higher_order":
+        _importlib.import_module("facula._higher_order_ops")  # which has them
+    if name.startswith("__"):
+        raise AttributeError(f"module 'facula.ops' has no attribute {name!r}")
+    if name not in namespaces and _util.find_spec(f"{__name__}.{name}") is not None:
+        return _importlib.import_module(f"{__name__}.{name}")  # a wing of this package that nobody has imported yet
+    return namespace(name)  # torch's are there whatever is in them: hasattr(torch.ops.mine, "op")

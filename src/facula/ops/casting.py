@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, laid, layout_of, new, read, read_in
+from facula._tensor.handle import Tensor, laid, new
+from facula._tensor.reading import layout_of, read, read_in
+from facula._tensor.tape import edge_of
 from facula.autograd.graph import grad_node, mode
 from facula.devices import CPU
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype

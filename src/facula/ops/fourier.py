@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, lay_in, new, read, strides_of
+from facula._tensor.handle import Tensor, new, strides_of
+from facula._tensor.reading import lay_in, read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, float64
 from facula.engine.graph.node import CALL, PICK, contiguous_strides, size_of

@@ -9,8 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, laid, new, read, read_in
+from facula._tensor.handle import Tensor, laid, new
 from facula._tensor.layout import is_row_major, strides_in
+from facula._tensor.reading import read, read_in
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.ops.result_layouts import format_of, line_layout
 

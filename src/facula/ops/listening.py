@@ -22,15 +22,15 @@ from facula._tensor.handle import Tensor
 from facula.engine.graph.node import elsewhere
 from facula.engine.session import session
 from facula.ops import op
-from facula.undisturbed import undisturbed
+from facula.undisturbed import reentrant_lock, undisturbed
 
 # What is never a tensor, nor looks like one: not asked.
 _PLAIN = frozenset((Tensor, int, float, bool, str, complex, type(None)))
 # Of a tensor's attributes those that have no door: how tensors are made, also of another type, and what is asked by
 # calling methods that have one.
 _INTERNAL = frozenset((
-    "__init__", "__new__", "__init_subclass__", "__hash__", "__iter__", "__reduce_ex__", "as_subclass", "_memory",
-    "_from_memory", "_make_subclass", "_typed_storage", "__array_wrap__", "is_meta"))
+    "__init__", "__new__", "__init_subclass__", "__hash__", "__iter__", "__reduce_ex__", "as_subclass", "_as_type",
+    "_memory", "_from_memory", "_make_subclass", "_typed_storage", "__array_wrap__", "is_meta"))
 # Operators that are reported as the method that they come to.
 _SAME_AS = {**{f"__{r}{dunder}__": name for r in ("", "r") for dunder, name in (
     ("add", "add"), ("mul", "mul"), ("matmul", "matmul"))},
@@ -47,6 +47,9 @@ class _State(threading.local):
         self.modes: list[Any] = []
         self.subclasses_off = 0
         self.all_off = 0
+        self.outside: int | None = None  # `all_off` where the engine's doing that is under way was called
+        self.cast: Any = None  # of autocast (autocasting.py), where it converts what operations are given
+        self.cast_outside: Any = None  # the same where the engine's doing was called
 
 
 state = _State()
@@ -132,12 +135,12 @@ class Door:
                 if type(value) not in _PLAIN:
                     break
             else:  # nearly every call: of tensors and numbers
-                return self.plain(*args)
+                return self.plain(*args) if state.cast is None else state.cast.call(self, args, kwargs)
         if not state.all_off:
             overloaded = [] if state.subclasses_off else overloaded_among((*args, *kwargs.values()))
             if overloaded or state.modes:
                 return dispatch(self.public, self.name, overloaded, args, kwargs)
-        return self.plain(*args, **kwargs)
+        return self.plain(*args, **kwargs) if state.cast is None else state.cast.call(self, args, kwargs)
 
 
 class _QuietDoor(Door):
@@ -149,10 +152,35 @@ class _QuietDoor(Door):
         return placed.engine_call(self, args, kwargs) if elsewhere else self.heard(args, kwargs)
 
     def heard(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if state.all_off or not self.name or not (state.modes or overloaded_among((*args, *kwargs.values()))):
-            with quiet():
+        off, outside, cast, cast_outside = state.all_off, state.outside, state.cast, state.cast_outside
+        if off or not self.name or not (state.modes or not state.subclasses_off and overloaded_among(
+                (*args, *kwargs.values()))):
+            try:
+                if outside is None:
+                    state.cast_outside = cast
+                state.cast = None  # gradients are computed in the dtypes of what they are gradients of
+                state.outside, state.all_off = off if outside is None else outside, off + 1
                 return self.plain(*args, **kwargs)
+            finally:
+                state.outside, state.all_off = outside, off
+                state.cast, state.cast_outside = cast, cast_outside
         return Door.heard(self, args, kwargs)
+
+
+def call_user(function: Callable[..., Any], *args: Any) -> Any:
+    """A call of the program's own code (a hook, the `backward` of a Function) within the engine's own doing: what it
+    calls is heard as if it were called outside."""
+    outside = state.outside
+    if outside is None:
+        return function(*args)
+    off, cast, cast_outside = state.all_off, state.cast, state.cast_outside
+    try:
+        state.outside, state.all_off = None, outside
+        state.cast, state.cast_outside = cast_outside, None
+        return function(*args)
+    finally:
+        state.outside, state.all_off = outside, off
+        state.cast, state.cast_outside = cast, cast_outside
 
 
 class _Elsewhere:
@@ -192,7 +220,7 @@ def _code_of(door: Door, code: CodeType) -> CodeType:
 
 
 doors: dict[int, Door] = op.doors
-_lock = threading.RLock()
+_lock = reentrant_lock()
 
 
 class _Ears:
@@ -363,7 +391,11 @@ def as_they_are() -> list[Any]:
 def converted(result: Any, cls: Any) -> Any:
     """The tensors in a result as `cls`."""
     if isinstance(result, Tensor):
-        return result if isinstance(result, cls) else result.as_subclass(cls)
+        if isinstance(result, cls):
+            return result
+        given: Any = result
+        leaf = given._rg and given._grad_fn is None  # somebody has it: its gradient arrives there
+        return given.as_subclass(cls) if leaf else given._as_type(cls)
     if isinstance(result, (tuple, list)) and type(result).__name__ != "Size":
         parts = [converted(part, cls) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)

@@ -15,19 +15,11 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from facula._tensor.handle import (
-    Tensor,
-    device_of,
-    inferred,
-    layout_of,
-    read,
-    refuse_itself,
-    refuse_overlap,
-    refuse_shared,
-    refuse_write,
-    update,
-)
+from facula._tensor.assigning import update
+from facula._tensor.handle import Tensor, device_of, inferred
 from facula._tensor.outside import take_shape
+from facula._tensor.reading import layout_of, read
+from facula._tensor.refusing import refuse_itself, refuse_overlap, refuse_shared, refuse_write
 from facula.autograd.graph import mode
 from facula.dtypes import DTYPE_NAMES, can_cast
 from facula.engine.graph.node import contiguous_strides, elsewhere

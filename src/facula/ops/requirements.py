@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, is_meta, read
+from facula._tensor.handle import Tensor, is_meta
+from facula._tensor.reading import read
 from facula.dtypes import bfloat16, bool_
 from facula.engine.graph.node import ALL, size_of
 from facula.engine.realize import at_hand, expect

@@ -11,8 +11,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, assign, lay, lay_in, layout_of, read, share_nothing, strides_of
+from facula._tensor.assigning import assign
+from facula._tensor.handle import Tensor, strides_of
 from facula._tensor.layout import CHANNELS_LAST, Layout, in_memory_format, is_row_major, pointwise, suggested
+from facula._tensor.reading import lay, lay_in, layout_of, read, share_nothing
 from facula.layouts import contiguous_format
 
 Rule = Callable[[Tensor, list[Tensor]], Any]

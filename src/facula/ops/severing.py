@@ -13,7 +13,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, edge_of, new, read, restored, zero_gradients
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read, restored
+from facula._tensor.tape import attach, edge_of, zero_gradients
 from facula.autograd.graph import Rule, mode
 from facula.ops.casting import constant
 

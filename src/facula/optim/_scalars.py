@@ -11,7 +11,8 @@ import struct
 from typing import Any
 
 import facula
-from facula._tensor.handle import assign, device_of, new
+from facula._tensor.assigning import assign
+from facula._tensor.handle import device_of, new
 from facula.engine.graph.node import CONST, Node
 from facula.engine.placing import constant_node
 

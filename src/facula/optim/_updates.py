@@ -7,7 +7,10 @@ from typing import Any
 
 from facula.engine.graph.expr import Expr, function, operand, scalar
 from facula.engine.graph.node import Formula
+from facula.engine.session import session
+from facula.engine.threads import others as threads
 from facula.ops.casting import to_dtype
+from facula.ops.elementwise.arithmetic import lerp_formula
 from facula.ops.elementwise.pointwise import apply
 from facula.ops.promotion import number_for
 from facula.ops.registry import write_back
@@ -21,6 +24,8 @@ def _root(square: Expr, over: Expr, eps: Expr) -> Expr:
     return _sqrt(square) / over + eps
 
 
+SCALED = Formula("mul_", _t * _a)
+MEAN = Formula("lerp_", lerp_formula(_t, _x, _a))
 SQUARES = Formula("addcmul_", _t * _a + _b * _x * _x)
 MOMENTUM = Formula("add_", _t * _a + _b * _x)
 SUM_OF_SQUARES = Formula("addcmul_", _t + _x * _x)
@@ -37,4 +42,8 @@ def rewrite(t: Any, formula: Formula, others: tuple[Any, ...], numbers: tuple[fl
         if other.dtype is not of:
             others = tuple([to_dtype(other, of) for other in others])
             break
-    write_back(t, apply(formula, (t, *others), numbers, of), formula.name)
+    if threads:  # read and write in one
+        with session.lock:
+            write_back(t, apply(formula, (t, *others), numbers, of), formula.name)
+    else:
+        write_back(t, apply(formula, (t, *others), numbers, of), formula.name)

@@ -7,7 +7,7 @@ from typing import Any
 import facula
 
 from ._scalars import made
-from ._updates import ADAM, SQUARES, rewrite
+from ._updates import ADAM, MEAN, SCALED, SQUARES, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, number, zeros_for
 
 __all__ = ["Adam"]
@@ -90,7 +90,9 @@ class Adam(TensorOptimizer):
             if step != known:
                 known, rate, root = step, lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5
             if decay != 0:
-                if decoupled:
+                if decoupled and not rate_is_tensor:
+                    rewrite(param, SCALED, (), (1 - lr * decay,))
+                elif decoupled:
                     param.mul_(1 - lr * decay)
                 else:
                     gradient = gradient.add(param, alpha=decay)
@@ -99,7 +101,7 @@ class Adam(TensorOptimizer):
             if param.is_complex():
                 gradient, mean, square, value = (facula.view_as_real(t)
                                                  for t in (gradient, mean, square, param))
-            mean.lerp_(gradient, 1 - beta1)
+            rewrite(mean, MEAN, (gradient,), (1 - beta1,))
             rewrite(square, SQUARES, (gradient,), (beta2, 1 - beta2))
             if amsgrad:
                 largest = state["max_exp_avg_sq"]

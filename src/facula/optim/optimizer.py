@@ -10,9 +10,10 @@ from itertools import chain
 from typing import Any
 
 import facula
-from facula._tensor.handle import FOR_GOOD
+from facula._tensor.cells import FOR_GOOD
 from facula._tensor.outside import Unseen
 from facula.autograd.graph import mode
+from facula.autograd.profiler import listeners, record_function
 from facula.engine.threads import turn
 from facula.errors import warn
 from facula.utils.hooks import RemovableHandle
@@ -35,6 +36,9 @@ required = _RequiredParameter()
 
 _global_pre_hooks: OrderedDict[int, Any] = OrderedDict()
 _global_post_hooks: OrderedDict[int, Any] = OrderedDict()
+# Asked at each step whether a parameter's elements are in another tensor (distributed/tensor/_optimizing.py): each is
+# given the optimizer, has it work on these, and returns what undoes that, or None.
+stand_ins: list[Callable[[Any], Callable[[], None] | None]] = []
 
 
 def _registered(hooks: OrderedDict[int, Any], hook: Any) -> RemovableHandle:
@@ -144,6 +148,12 @@ class Optimizer:
         """Wrap a `step` so that it runs the step hooks and hands the recorded work to the engine."""
         @functools.wraps(func)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if listeners:
+                with record_function(f"Optimizer.step#{type(args[0]).__name__}.step"):
+                    return stepped(args, kwargs)
+            return stepped(args, kwargs)
+
+        def stepped(args: Any, kwargs: Any) -> Any:
             self = args[0]
             for hook in chain(_global_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
                 changed = hook(self, args, kwargs)
@@ -176,6 +186,13 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all parameters' gradients, or fill them with zeros where `set_to_none` is False."""
+        if listeners:
+            with record_function(f"Optimizer.zero_grad#{type(self).__name__}.zero_grad"):
+                self._forget_gradients(set_to_none)
+        else:
+            self._forget_gradients(set_to_none)
+
+    def _forget_gradients(self, set_to_none: bool) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
@@ -392,10 +409,13 @@ class TensorOptimizer(Optimizer):
             self._steps = Steps()
         unseen = Unseen()
         with turn():  # parameters and state in one
+            undone = [undo for undo in [put(self) for put in stand_ins] if undo] if stand_ins else ()
             try:
                 self._update(unseen)
             finally:
                 unseen.end()
+                for undo in undone:
+                    undo()
         return loss
 
     def _update(self, unseen: Unseen) -> None:

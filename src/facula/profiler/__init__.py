@@ -1,6 +1,6 @@
 """Which operations a program calls, how often, and how long the calls take (`torch.profiler`).
 
-    profiling.py   profile, schedule
+    profiling.py   profile, schedule; autograd_profile.py: `torch.autograd.profiler.profile`
     events.py      what was met, as a table and as a trace for chrome://tracing
 
 A call mostly records: the computing happens where a value is needed (`item`, `backward`, ...), and that is where its

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from facula.undisturbed import reentrant_lock
 
 if TYPE_CHECKING:
     from numpy.random import MT19937
@@ -34,7 +35,7 @@ class Twister:
     """
 
     def __init__(self, seed: int = DEFAULT_SEED) -> None:
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self.seed(seed)
 
     def seed(self, seed: int) -> None:

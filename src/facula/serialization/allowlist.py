@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from pickle import UnpicklingError
 from typing import Any
 
 from facula.serialization.limits import shown
+from facula.undisturbed import reentrant_lock
 
 # Python 2's names, which protocol 2 writes. Source: `_compat_pickle` of the standard library.
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "cPickle": "pickle", "Queue": "queue"}
 _NEVER = ("sys", "os", "posix", "nt")
 _ENCODINGS = ("latin-1", "latin1", "utf-8", "ascii")
-_lock = threading.Lock()
+_lock = reentrant_lock()
 _added: dict[str, Any] = {}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from facula._tensor.storages import TypedStorage, UntypedStorage
-from facula.layouts import layout
+from facula.layouts import layout, strided
 from facula.serialization import allowlist, names, rebuild, tensors
 from facula.serialization.storages import STORAGE_TYPES, StorageType
 
@@ -40,7 +40,7 @@ class TorchPickler(_PythonPickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, parameters and layouts are pickled; NotImplemented for all else."""
         if isinstance(obj, self.tensor_class):
-            if hasattr(type(obj), "cls_to_become"):  # without a shape yet: it knows what it is made of
+            if hasattr(type(obj), "cls_to_become") or obj.layout is not strided:  # it knows what it is made of
                 return NotImplemented
             if self.parameter_class in type(obj).__mro__:  # isinstance is also true for what is marked as one
                 return rebuild.reduce_parameter(obj)

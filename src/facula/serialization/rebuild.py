@@ -94,6 +94,20 @@ def _rebuild_device_tensor_from_cpu_tensor(data: Any, dtype: dtype, device: str,
     return tensor.requires_grad_() if requires_grad else tensor
 
 
+def _rebuild_sparse_tensor(of: layout, data: Any) -> Any:
+    """A sparse tensor of its parts: (indices, values, size, coalesced), or (pointers, indices, values, size)."""
+    import facula
+    if type(data) is not tuple or len(data) not in (3, 4) or not isinstance(of, layout):
+        raise UnpicklingError(f"the pickle has {shown(data)} in the place of a sparse tensor's parts")
+    try:
+        if str(of) == "torch.sparse_coo":
+            i, v, size, whole = (*data, None) if len(data) == 3 else data
+            return facula.sparse_coo_tensor(i, v, size, is_coalesced=bool(whole), check_invariants=True)
+        return facula.sparse_compressed_tensor(*data, layout=of, check_invariants=True)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UnpicklingError(f"the pickle's sparse tensor is damaged: {error}") from None
+
+
 def _get_layout(name: str) -> layout:
     if type(name) is not str or name not in LAYOUTS:
         raise UnpicklingError(f"the pickle has {shown(name)} in the place of a layout's name")
@@ -155,7 +169,7 @@ def _parameter_class() -> type:
 REBUILDERS: dict[str, Any] = {
     f"torch._utils.{function.__name__}": function for function in (
         _rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter,
-        _rebuild_parameter_with_state,
+        _rebuild_parameter_with_state, _rebuild_sparse_tensor,
         _rebuild_meta_tensor_no_storage, _rebuild_device_tensor_from_cpu_tensor)}
 REBUILDERS["torch._tensor._rebuild_from_type_v2"] = _rebuild_from_type_v2
 REBUILDERS["torch.serialization._get_layout"] = _get_layout

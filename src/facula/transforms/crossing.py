@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from facula._tensor.handle import Tensor, attach, attach_many, device_of, new, read
+from facula._tensor.handle import Tensor, device_of, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, attach_many
 from facula.autograd import graph
 from facula.autograd.graph import GradNode
 from facula.dtypes import FLOAT, dtype

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, device_of, new, read
+from facula._tensor.handle import Tensor, device_of, new
+from facula._tensor.reading import read
 from facula.autograd.backward import grad
 from facula.autograd.graph import Rule, Saved, by_rule, grad_node, mode
 from facula.dtypes import FLOAT

@@ -10,7 +10,7 @@ import threading
 from itertools import count
 from typing import Any
 
-from facula._tensor.handle import view_node
+from facula._tensor.reading import view_node
 from facula.autograd.graph import Rule, next_seq
 from facula.devices import device
 from facula.dtypes import dtype

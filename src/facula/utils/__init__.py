@@ -6,6 +6,17 @@ import importlib
 from typing import Any
 
 
+def set_module(obj: Any, mod: str) -> None:
+    """Say in which module something public is found.
+
+    Raises:
+        TypeError: `mod` is no text.
+    """
+    if not isinstance(mod, str):
+        raise TypeError("The mod argument should be a string")
+    obj.__module__ = mod
+
+
 def __getattr__(name: str) -> Any:
     """`facula.utils.data` and the like without an import of their own, loaded when first asked for."""
     if name in ("rename_privateuse1_backend", "generate_methods_for_privateuse1_backend"):

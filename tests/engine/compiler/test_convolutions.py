@@ -156,7 +156,7 @@ def others(spec):
     ((1, 16, 10, 10), (16, 16, 3, 3), {"padding": 1}),
     ((2, 16, 20, 20), (32, 16, 3, 3), {"padding": (2, 0), "dilation": (2, 3)}),
     ((2, 16, 20, 20), (32, 4, 3, 3), {"padding": 1, "groups": 4}),
-    ((2, 16, 20, 20), (16, 1, 3, 3), {"padding": 1, "groups": 16}),
+    ((2, 16, 20, 20), (32, 1, 3, 3), {"padding": 1, "groups": 16}),
     ((2, 16, 200), (24, 16, 5), {"padding": 2}),
     ((2, 4, 8, 9, 10), (8, 4, 3, 3, 3), {"padding": 1}),
 ])
@@ -167,6 +167,17 @@ def test_contractions_only(shapes, transposed, saved):
         w = (x[1], w[0] // arguments.get("groups", 1), *w[2:])
     spec = plan_of((x, w, arguments), saved, transposed)
     assert others(spec) == []
+
+
+@compiled
+@lazy
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_kernel_for_each_channel_is_one_pass(transposed, saved):
+    """Over the images in zeros (ops/conv/depthwise.py); so is the gradient in them, and in the kernels that of all
+    taps."""
+    spec = plan_of(((2, 16, 20, 20), (16, 1, 3, 3), {"padding": 1, "groups": 16}), saved, transposed)
+    zeros = ["copy for write", "write"] * 3
+    assert sorted(others(spec)) == sorted([*zeros, "convolution", "convolution", "product sum", "one of sum view"])
 
 
 @compiled

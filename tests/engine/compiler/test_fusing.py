@@ -146,6 +146,16 @@ def test_long_sums_that_meet_afterwards_share_a_kernel():
     np.testing.assert_allclose((y.sum() / y.exp().sum()).item(), exact.sum() / np.exp(exact).sum(), 1e-6)
 
 
+def test_sums_of_what_is_computed_from_the_same_memory_share_a_kernel():
+    x, y, z = leaf(6, 8), leaf(6, 8), leaf(6, 8)
+    names, notes = groups_of(total(formula(MUL, x, y), 1), total(formula(MUL, z, y), 1))
+    assert names == [["mul", "mul", "sum", "sum"]] and not notes
+    names, _ = groups_of(total(formula(MUL, x, y), 1), total(formula(MUL, z, z), 1))
+    assert len(names) == 2
+    names, notes = groups_of(total(formula(MUL, x, y), 1), total(formula(MUL, z, y), 0))
+    assert len(names) == 2 and any("other dimensions" in note for note in notes)
+
+
 def test_a_table_that_is_gathered_from():
     e = formula(EXP, leaf(6, 8))
     rows = Node(g.GATHER, (e, leaf(6, dtype=dt.int64)), None, None, (6, 8), dt.float32)

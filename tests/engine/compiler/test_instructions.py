@@ -82,6 +82,12 @@ def from_anywhere(rng):
     yield Node(g.CUMSUM, (leaf(rng, 9, 40),), (1,), None, (9, 40), dt.float32)
 
 
+def orders(rng):
+    for n, count, way in ((300, 4, "top"), (300, 3, "some"), (45, 3, "top")):
+        for d in (dt.float32, dt.float16, dt.float64):
+            yield Node(g.ARGSORT, (leaf(rng, 3, n, d=d),), (1, True, 0, way), None, (3, count), dt.int64)
+
+
 def products(rng):
     for m, n, k in ((1, 50, 70), (50, 1, 70), (33, 65, 17), (130, 140, 150), (5, 3, 20_000)):
         for d in (dt.float32, dt.float64):
@@ -92,7 +98,7 @@ def products(rng):
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
-@pytest.mark.parametrize("kind", [pointwise, sums, from_anywhere, products], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("kind", [pointwise, sums, from_anywhere, orders, products], ids=lambda f: f.__name__)
 def test_programs_have_the_same_bits(kind, table, monkeypatch):
     outputs = list(kind(np.random.default_rng(7)))
     assert under(table, outputs, monkeypatch) == under(None, outputs, monkeypatch)

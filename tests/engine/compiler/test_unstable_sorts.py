@@ -8,9 +8,11 @@ import pytest
 from compiler_harness import leaf, memory, run
 from facula import dtypes as dt
 from facula.engine.compiler.emit import translated
+from facula.engine.compiler.single.sort import LONGEST
 from facula.engine.graph import node as g
 from facula.engine.graph.node import Node
 from facula.engine.graph.primitives import sort, unstable
+from facula.engine.graph.primitives.sort import is_few
 
 pytestmark = pytest.mark.compiled
 
@@ -40,6 +42,40 @@ def test_machine_code_and_python_agree(of):
         node = Node(g.ARGSORT, (leaf(memory(x, of), of),), (dim, down, start, way), None, result, dt.int64)
         assert not sort.KIND.wrong(node)
         assert np.array_equal(run([node])[0], sort.KIND.meaning(node, [x])), (n, dim, way, down)
+
+
+FEW = [(300, 1, "top", 4), (300, 0, "top", 4), (1000, 1, "some", 3), (129, 1, "top", 2), (64, 1, "top", 1),
+       (710, 1, "top", 11)]  # a heap of them
+SOON = [(200, 1, "top", 25), (200, 0, "top", 25), (90, 1, "top", 3), (16, 1, "top", 2), (8, 1, "top", 1)]  # tries one
+
+
+@pytest.mark.parametrize("different", [2, 5, 10 ** 6])
+@pytest.mark.parametrize("of", TYPES[1:], ids=str)
+def test_a_heap_of_a_few(of, different):
+    """Of equal elements as the text of unstable.top leaves them, whatever way was found."""
+    rng = np.random.default_rng(of.index)
+    for n, dim, way, count in FEW + SOON:
+        assert is_few(way, n, count) == ((n, dim, way, count) in FEW)
+        shape, result = ((n, 3), (count, 3)) if dim == 0 else ((2, n), (2, count))
+        many = different if of.itemsize > 2 else min(different, 100)
+        x, down = values(rng, of, shape, many), bool(rng.integers(2))
+        node = Node(g.ARGSORT, (leaf(memory(x, of), of),), (dim, down, 0, way), None, result, dt.int64)
+        got = run([node])[0]
+        assert np.array_equal(got, sort.KIND.meaning(node, [x])), (n, dim, way, down)
+        for k in range(2):
+            keys = sort.order_keys(x[:, k] if dim == 0 else x[k])
+            keys, places = (~keys if down else keys).tolist(), list(range(n))
+            getattr(unstable, way)(keys, places, count, n)
+            assert (got[:, k] if dim == 0 else got[k]).tolist() == places[:count], (n, dim, way, down)
+
+
+def test_rows_that_are_longer_than_scratch():
+    x = np.random.default_rng(5).integers(0, 10 ** 5, (2, LONGEST + 1000)).astype(np.float32)
+    for way in ("top", "some"):
+        node = Node(g.ARGSORT, (leaf(x, dt.float32),), (1, True, 0, way), None, (2, 40), dt.int64)
+        got = run([node])[0]
+        assert np.array_equal(got, sort.KIND.meaning(node, [x]))
+        assert sorted(x[1, got[1]]) == sorted(x[1])[-40:]
 
 
 def test_all_different_keys_of_each_width():

@@ -244,8 +244,8 @@ def test_it_is_on_in_the_tests():
 
 @pytest.mark.compiled
 def test_a_pass_that_goes_wrong_is_an_error_and_not_a_warning(monkeypatch):
-    def all_in_one_place(lives, *nbytes):
-        return (*[0] * len(nbytes), [max(nbytes)] if nbytes else [])
+    def all_in_one_place(first, lives, *nbytes):
+        return (*[first] * len(nbytes), [max(nbytes)] if nbytes else [])
 
     x = facula.rand(7, 11)
     monkeypatch.setattr(plan, "_packed", all_in_one_place)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import children
 from facula import config
 from facula.engine.compiler.kernel import Kernel
 from facula.engine.runtime.cpu import elf, jit, object_cache, target
@@ -144,13 +145,11 @@ def test_settings_are_documented_and_checked(python_environment):
     assert config._size("3M") == 3 << 20
 
 
-def test_importing_the_runtime_imports_no_llvmlite(python_environment, tmp_path):
+def test_importing_the_runtime_imports_no_llvmlite(tmp_path):
     script = ("import sys; from facula.engine.runtime.cpu import plan, doctor\n"
               "assert 'llvmlite' not in sys.modules\n"
               "from facula.engine.runtime.cpu import launch; launch.run(); print('llvmlite' in sys.modules)")
-    environment = {**python_environment, "FACULA_CACHE_DIR": str(tmp_path)}
-    said = [subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True,
-                           check=True).stdout.strip() for _ in range(2)]
+    said = [children.printed(script, FACULA_CACHE_DIR=str(tmp_path)).strip() for _ in range(2)]
     assert said[0] == "True"
     assert said[1] == str(not elf.CAN_LOAD)  # a warm start finds its objects on disk
 
@@ -163,11 +162,10 @@ def test_key_depends_on_the_processor_and_the_text():
 
 @pytest.mark.processes
 @pytest.mark.parametrize("most", [64, 32, 16])
-def test_vectors_can_be_kept_narrow(most, python_environment):
+def test_vectors_can_be_kept_narrow(most):
     script = ("from facula.engine.runtime.cpu import target; import facula; h = target.host()\n"
               "print(h.vector_bytes, h.has('avx512f'), h.has('fma'), float(facula.ones(100).sum()))")
-    said = subprocess.run([sys.executable, "-c", script], env={**python_environment, "FACULA_VECTOR_BYTES": str(most)},
-                          capture_output=True, text=True, check=True).stdout.split()
+    said = children.printed(script, FACULA_VECTOR_BYTES=str(most)).split()
     host = target._machine()
     assert int(said[0]) == min(most, host.vector_bytes)
     assert said[1] == str(host.has("avx512f") and most == 64) and said[2] == str(host.has("fma"))

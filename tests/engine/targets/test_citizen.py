@@ -1,12 +1,10 @@
 """An announced device is found by whatever asks about devices: modules, generators, streams, defaults, names."""
 
 import io
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
+import children
 import facula
 from facula.testing.accelerator import pretend_accelerator
 
@@ -245,5 +243,4 @@ RENAMED = """
 
 @pytest.mark.processes
 def test_a_name_of_its_own():
-    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(RENAMED)], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    children.printed(RENAMED)

@@ -203,6 +203,7 @@ def test_an_error_of_the_device_comes_out(monkeypatch, there):
     assert (x + 2).tolist() == [3, 3, 3]
 
 
+@pytest.mark.usefixtures("heap_of_its_own")
 def test_memory_comes_back():
     from facula.engine.targets import target_of
     with pretend_accelerator(capacity=1 << 20) as place:
@@ -218,6 +219,7 @@ def test_memory_comes_back():
         assert facula.ones(3, device=place).sum().item() == 3
 
 
+@pytest.mark.usefixtures("heap_of_its_own")
 def test_nothing_is_left_behind(there):
     gc.collect()
     before = len(elsewhere)  # what failed tests hold

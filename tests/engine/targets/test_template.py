@@ -12,6 +12,7 @@ import facula
 from facula import config, nn
 from facula.engine import recorder
 from facula.engine.compiler import pipeline, symbols
+from facula.engine.compiler.fixed import fixed
 from facula.engine.session import session
 from facula.engine.targets import template
 from facula.engine.trace import structure
@@ -94,6 +95,50 @@ def test_equal_sizes_may_be_different_and_different_ones_equal(passes):
     assert passes["checks"] >= 3 and passes["templates"] <= 2
 
 
+def test_sizes_that_become_those_of_others(passes):
+    """A length that runs through the sizes that stay: what is the same by chance is told from what always is."""
+    w = facula.arange(32 * 6.0).reshape(32, 6) / 100
+    for n in (5, 7, 6, 32, 12, 3, 192, 2, 64, 16, 33):
+        x = facula.arange(n * 32.0).reshape(n, 32) / (32 * n)
+        y = x @ w
+        turned = y.reshape(n, 2, 3).transpose(0, 1).reshape(2 * n, 3)
+        z = facula.cat([y.t().reshape(6, n).sum(1)[None], turned.repeat(1, 2)])
+        wanted = np.arange(n * 32.0).reshape(n, 32) / (32 * n) @ w.numpy().astype(float)
+        turned = np.tile(wanted.reshape(n, 2, 3).transpose(1, 0, 2).reshape(2 * n, 3), (1, 2))
+        assert np.allclose(z.numpy(), np.concatenate([wanted.sum(0)[None], turned]), rtol=1e-4, atol=1e-4)
+    assert passes["checks"] >= 5 and passes["templates"] <= 6
+
+
+def test_large_graphs_have_templates_too(passes, monkeypatch):
+    """Of a step of training more than one plan is made, and few are made by the passes."""
+    large = []
+    compare = template._compare
+    monkeypatch.setattr(template, "_compare", lambda mine, fresh: (large.append(len(mine.steps)), compare(mine, fresh)))
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    optimizer = facula.optim.SGD(net.parameters(), lr=1e-3)
+    for n in (5, 5, 5, 5, 6, 7, 9, 10, 11, 5, 13):
+        optimizer.zero_grad()
+        net(facula.randn(3, n, 8)).pow(2).mean().backward()
+        optimizer.step()
+    assert passes["templates"] <= 12 and sum(count > 100 for count in large) >= 4
+
+
+def test_what_sizes_have_in_common():
+    """Constants, what is a multiple of something else, products; and the pattern of later sights is narrower."""
+    pattern = structure.pattern_of([[8, 5, 40, 32, 160, 25, 5, -5], [8, 7, 56, 32, 224, 49, 7, -7]])
+    assert pattern.bases == [1] and pattern.kinds[1] == pattern.kinds[6]
+    found = [(pattern.terms[k].number, len(pattern.terms[k].factors)) for k in pattern.kinds]
+    assert found == [(8, 0), (1, 1), (8, 1), (32, 0), (32, 1), (1, 2), (1, 1), (-1, 1)]
+    pattern = structure.pattern_of([[4, 6, 12], [5, 9, 15], [4, 7, 12]])
+    assert pattern.bases == [0, 1] and pattern.terms[pattern.kinds[2]] == structure.Term(3, (0,))
+    for sights in ([[3, 3, 4], [5, 7, 4]], [[-2, 2], [-6, 6]]):
+        pattern = structure.pattern_of(sights)
+        for sight in sights:
+            terms = template._terms(pattern.terms)([sight[k] for k in pattern.bases])
+            assert [terms[k] for k in pattern.kinds] == sight
+
+
 def test_what_is_kept_is_bounded(passes, monkeypatch):
     monkeypatch.setattr(template, "known", Kept(300_000, 2))
     for k in range(40):
@@ -135,6 +180,26 @@ def test_what_a_trace_gives_is_right_or_nothing(of):
         assert at(sample) == of(*sample)
         for pair in pairs:
             assert at(pair) in (None, of(*pair)) or at(pair) == of(*pair)
+
+
+@pytest.mark.parametrize("of", [
+    lambda a, c: tuple(sorted({a, c, 4 * a, c * c, a * c})), lambda a, c: {(a, 1): 5, (c, 1): 6}[c, 1],
+    lambda a, c: len({a * c, c * c, c + 1, -c, c - 1, 2 * a}),
+    lambda a, c: (c // 2 in {a, 2 * c}, divmod(c, 2), 1 << c % 3),
+    lambda a, c: {c * 2: 1}.get(a + a), lambda a, c: symbols.called(divmod, 2, a, c), lambda a, c: c == a or c < a])
+def test_what_is_fixed_is_compared_with_symbols(of):
+    for constant in (4, 6, 8):
+        for sample in range(2, 12):
+            trace = symbols.Trace()
+            symbols.tracing.append(trace)
+            try:
+                result = of(trace.symbol(0, sample), fixed(constant))
+                at = trace.finished(1, symbols.text_of(result, trace.constants))
+            finally:
+                symbols.tracing.remove(trace)
+            assert at([sample]) == of(sample, constant)
+            for other in range(2, 70):
+                assert at([other]) in (None, of(other, constant)) or at([other]) == of(other, constant)
 
 
 def test_what_follows_from_bounds_is_no_condition():

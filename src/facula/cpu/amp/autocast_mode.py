@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from facula import amp
+from facula.dtypes import bfloat16
+from facula.errors import warn
 
 __all__ = ["autocast"]
 
@@ -12,7 +14,7 @@ __all__ = ["autocast"]
 class autocast(amp.autocast):
     """`facula.amp.autocast("cpu", ...)`."""
 
-    def __init__(self, enabled: bool = True, dtype: Any = None, cache_enabled: bool = True) -> None:
-        from facula.dtypes import bfloat16
-        super().__init__("cpu", enabled=enabled, dtype=bfloat16 if dtype is None else dtype,
-                         cache_enabled=cache_enabled)
+    def __init__(self, enabled: bool = True, dtype: Any = bfloat16, cache_enabled: bool = True) -> None:
+        warn("`torch.cpu.amp.autocast(args...)` is deprecated. Please use `torch.amp.autocast('cpu', args...)` "
+             "instead.", FutureWarning)
+        super().__init__("cpu", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)

@@ -12,9 +12,10 @@ moves to a finer one, `joined` finds the common one of several.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import mod
 from typing import NamedTuple
 
-from facula.engine.compiler.symbols import row_major
+from facula.engine.compiler.symbols import called, remembered, row_major, tracing
 from facula.engine.graph.node import Node, offset_of, size_of
 
 
@@ -54,6 +55,7 @@ def view_map(node: Node, number_at: int) -> Affine:
     return Affine(node.shape, strides, 0, ((number_at, 1),))
 
 
+@remembered
 def normal(map: Affine) -> Affine:
     """The coarsest way to write `map`: neighbours merged where one stride serves both, ones dropped."""
     dims: list[int] = []
@@ -80,6 +82,11 @@ def is_identity(map: Affine, size: int) -> bool:
 
 def joined(spaces: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
     """The coarsest factorisation that refines all of `spaces` (of one size), or None if there is none."""
+    return _joined(tuple(spaces))
+
+
+@remembered
+def _joined(spaces: tuple[tuple[int, ...], ...]) -> tuple[int, ...] | None:
     cuts: set[int] = set()
     for dims in spaces:
         product = 1
@@ -89,6 +96,8 @@ def joined(spaces: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
     cuts.discard(1)
     if 0 in cuts:
         return None  # no points: nothing says how their number would factor
+    if tracing and not called(_divide, 0, *cuts):  # one question, whichever cut is the larger one
+        return None
     out: list[int] = []
     below = 1
     for cut in sorted(cuts):
@@ -97,6 +106,12 @@ def joined(spaces: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
         out.append(cut // below)
         below = cut
     return tuple(reversed(out))
+
+
+def _divide(*cuts: int) -> bool:
+    """Does each of them divide all that are larger?"""
+    ordered = sorted(cuts)
+    return not any(map(mod, ordered[1:], ordered))
 
 
 def refine(map: Affine, dims: tuple[int, ...]) -> Affine:
@@ -180,6 +195,7 @@ def _split(
     return tuple(dims), tuple(strides)
 
 
+@remembered
 def compose(outer: Affine, inner: Affine) -> Affine | None:
     """The map that reads through `inner` what `outer` reads of a value in between; None if it is not affine.
 

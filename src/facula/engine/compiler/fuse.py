@@ -83,7 +83,12 @@ class _Fusion(Legality):
             if group is not None and not group.single:
                 found[group.index] = group
         if is_reduction(node):
-            for source, _ in self.graph.reads[node]:
+            # siblings: what is reduced is read from memory that they read, or computed of such
+            sources = [source for source, _ in self.graph.reads[node]]
+            for group in list(found.values()):
+                sources += [source for member in group.members for source, _ in self.graph.reads[member]
+                            if source in self.readers and size_of(source.shape) >= group.size]
+            for source in dict.fromkeys(sources):
                 for group in self.readers.get(source, ()):
                     if group.index in self.groups and group.reduced is not None:
                         found.setdefault(group.index, group)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from facula.config import threshold
 from facula.engine.compiler.affine import compose, is_identity, joined, normal
 from facula.engine.compiler.groups import Group
@@ -18,6 +20,7 @@ from facula.engine.compiler.spaces import (
 from facula.engine.compiler.values import Read, coordinate_map
 from facula.engine.graph.node import INDEX, Node, size_of
 
+FEW = 8  # elements that are less than a vector
 MAX_MEMBERS = threshold("fused_nodes")  # larger kernels compile slowly and spill registers
 
 
@@ -45,6 +48,28 @@ class Legality:
         reads = self.graph.reads[node]
         return reads[:1] if node.op.kind == "gather" else reads
 
+    def _shortens(self, some: Iterable[Node], others: Iterable[Node]) -> bool:
+        """Would gathered elements that lie side by side be cut into a few at a time, as what they would share a kernel
+        with is read so (a mask of rows, say)? A vector of them costs the same however few of its lanes are used."""
+        both = [list(some), list(others)]
+        if not any(n.op.kind == "gather" for nodes in both for n in nodes):
+            return False
+        ends = [self._end(nodes) for nodes in (*both, both[0] + both[1])]
+        return ends[2] <= FEW and any(
+            end > FEW and any(n.op.kind == "gather" for n in nodes) for end, nodes in zip(ends, both, strict=False))
+
+    def _end(self, nodes: Iterable[Node]) -> int:
+        """How many elements follow each other in all that these nodes read."""
+        cuts = []
+        for node in nodes:
+            for source, map in self.loop_reads(node):
+                found = compose(map, coordinate_map(source)) if source.op is INDEX else map
+                if found is not None:
+                    cuts.append(normal(found).dims)
+        size = max([size_of(dims) for dims in cuts], default=1)
+        dims = joined([dims for dims in cuts if size_of(dims) == size])
+        return dims[-1] if dims else 1
+
     def fits(self, node: Node, group: Group, space: tuple[int, ...], reduced: set[int]) -> bool:
         reason = self._why_not(node, group, space, reduced)
         if reason:
@@ -66,6 +91,8 @@ class Legality:
             dims = joined([group.dims, *self.cuts(node), without_ones(space)])
             if dims is None:
                 return "the shapes cut the elements differently"
+            if self._shortens([node], group.members):
+                return "gathered elements would be cut into a few at a time"
             return self._why_not_read(node, group, dims, row=False)
         if group.reduced is not None and size == size_of(group.row_dims):
             rows = joined([group.row_dims, *self.cuts(node), without_ones(space)])
@@ -139,6 +166,8 @@ class Legality:
         dims = joined([a.dims, b.dims])
         if dims is None:
             return "the shapes cut the elements differently"
+        if self._shortens(a.members, b.members):
+            return "gathered elements would be cut into a few at a time"
         if a.reduced is not None and b.reduced is not None:
             if recut(a.dims, a.reduced, dims) != recut(b.dims, b.reduced, dims):
                 return "they reduce other dimensions"

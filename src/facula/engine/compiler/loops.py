@@ -27,6 +27,7 @@ from facula.engine.compiler.values import Builder, Refine, Val
 from facula.engine.graph.node import Node, size_of
 
 KERNEL, ROW, COLUMN, ELEMENT = range(4)
+NOWHERE = -1  # in Nest.last: a dimension of size 1 that the maps do not have
 SHORT = 16  # of a run of reduced dimensions: shorter than vectors, which then lie across the rows
 KEEP_ABOVE = 8.0  # cost of an element value from which on it is kept for the next phase, not computed again
 KEEP_BYTES = threshold("scratch_bytes")  # of kept values, and no more than half of the second-level cache
@@ -89,7 +90,7 @@ class Nest:
     chunk: int = 0  # of the first run of reduced dimensions, when the reduction is split
 
     def strides(self, map: Affine) -> tuple[int, ...]:
-        return tuple(map.strides[k] for k in self.last)
+        return tuple(1 if k == NOWHERE else map.strides[k] for k in self.last)
 
     @property
     def rows(self) -> int:
@@ -219,6 +220,11 @@ def _collapse(
             sizes.append(n)
             reduced.append(flag)
             last.append(d)
+    if sizes and all(reduced) and size_of(tuple(sizes)) <= SHORT:
+        # One row: its sum has to be in the order of one among many, which the vectors lie across (`_arranged`).
+        sizes.insert(0, 1)
+        reduced.insert(0, False)
+        last.insert(0, NOWHERE)
     return tuple(sizes), tuple(reduced), tuple(last)
 
 

@@ -25,7 +25,7 @@ from facula.engine.compiler.program.text import program_text
 from facula.engine.compiler.program.verify import verify_program
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.spaces import row_map
-from facula.engine.compiler.symbols import Untraceable, called, row_major, tracing
+from facula.engine.compiler.symbols import NotPrinted, called, row_major, tracing
 from facula.engine.compiler.values import Builder, Val
 from facula.engine.graph.node import Node, size_of
 from facula.errors import VerifyError
@@ -187,13 +187,13 @@ def launch(nest: Nest, title: str, machine: Machine) -> Launch:
     nbytes = _traffic(nest, order)
     operations = sum(1 for v in order if v.op not in ("load", "lit", "num", "coord", "cast") and v.vec)
     work = sum(_own_cost(v) for v in order if v.level >= 2)
-    each = max(NS_PER_OPERATION * work / nest.lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
+    each = called(_nanoseconds, 0, work, nest.lanes, nbytes, points)
     tiles, sizes = _tiles(nest, each)
     known = Description(nest, machine, sizes)
     found = memo.find(known)
     if found is None:
         if tracing:
-            raise Untraceable("a kernel that has not been printed")
+            raise NotPrinted(title)
         with Traced(nest, sizes) as traced:
             kernel, words, _, _ = _printed(nest, title, machine, Tiles(*traced.tiles), known)
         new = traced.printed(kernel, words)
@@ -273,6 +273,11 @@ def _tiles(nest: Nest, each: float) -> tuple[int, Tiles]:
     lies_across = nest.columns and bool(nest.outer) and any(_lies_across(nest, m) for m in map(affine_of, nest.order))
     count, *tiles = called(_cut, 4, each, reduced, outer, width, nest.columns, lies_across, nest.lanes)
     return count, Tiles(*tiles)
+
+
+def _nanoseconds(work: float, lanes: int, nbytes: int, points: int) -> float:
+    """What one point takes."""
+    return max(NS_PER_OPERATION * work / lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
 
 
 def _cut(each: float, reduced: int, outer: int, width: int, in_columns: bool, lies_across: bool,

@@ -38,12 +38,14 @@ def supported(of: dtype) -> bool:
 
 def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b: Operand, c: Operand,
                    table: Instructions, temp: Callable[[int], int],
-                   epilogue: Epilogue | None = None, windows: bool = False) -> list[Step]:
+                   epilogue: Epilogue | None = None, windows: bool = False,
+                   rows: bool = False) -> list[Step]:
     """Steps that compute c[batch, m, n] = a[batch, m, k] @ b[batch, k, n].
 
     `a` and `b` may have any strides (0 too); `c` is contiguous and overlaps neither. `temp(nbytes)` gives
     the slot of a temporary, aligned to 64 bytes, that lives until the last of these steps, whose program is the Order
-    of the sums. `windows`: as of operands through maps, whatever these are (node.WINDOWS).
+    of the sums. `windows`: as of operands through maps, whatever these are (node.WINDOWS). `rows`: and in
+    one piece, so that their order depends on `k` alone (node.ROWS).
     """
     if batch * m * n == 0:
         return []
@@ -81,12 +83,14 @@ def lower_contract(of: dtype, batch: int, m: int, n: int, k: int, a: Operand, b:
     def blocked(pieces: int, step: int, to: Operand, then: Epilogue | None) -> list[Step]:
         return lower_blocked(t, batch * pieces, m, n, k, step, a, b, to, temp, then)
 
-    pieces = called(_pieces, 0, m, n, k, t.whole.lanes * t.vectors) if k >= 4 * PIECE else 1
+    pieces = called(_pieces, 0, m, n, k, t.whole.lanes * t.vectors) if batch == 1 and not rows else 1
     return _in_pieces(t, batch, m, n, k, pieces, c, temp, epilogue, "column", blocked)
 
 
 def _pieces(m: int, n: int, k: int, width: int) -> int:
     """How many products a long sum is worth."""
+    if k < 4 * PIECE:
+        return 1
     return int(2 * m * n * k // TILE_FLOPS) // (max(1, m // 16) * -(-n // width))
 
 

@@ -39,32 +39,16 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     """
     length = step or k
     kc, k_blocks = (KC, -(-step // KC)) if step else called(split, 2, k, KC)
-    vectors = -(-n // t.lanes)
-    panels = -(-vectors // t.vectors)
-    small, bigger = divmod(vectors, panels)
     b_layout = _layout(k, n, *b.strides[1:])
-    flops = 2.0 * batch * m * n * length
-    pack_a = a.map is not None or m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
-    if b.map is not None:
-        mc, m_blocks = called(split, 2, m, MC_MAPPED, t.rows)
-        wanted = called(_tiles_wanted, 0, flops, batch)
-        per_block, n_blocks = called(_panels, 2, panels, m_blocks, wanted)
-    elif b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
-        # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
-        panels += panels % 2
-        small, bigger = divmod(vectors, panels)
-        # every tile packs A: no more of them than are worth it
-        per_block, n_blocks = called(_panels_alone, 2, panels, flops, batch) if pack_a else called(split, 2, panels, 1)
-        mc, m_blocks = called(split, 2, m, m, t.rows)[0], 1
-    else:
-        mc, m_blocks, per_block, n_blocks = called(_tiles, 4, t, batch, m, length, panels, flops)
-    mode = "local" if b.map is not None else _b_mode(t, m, n, k, m_blocks, b_layout, 1 if step else batch)
+    cut = called(_cut, 8, t, batch, m, n, k, length, b_layout, a.map is not None, b.map is not None)
+    panels, small, bigger, mc, m_blocks, per_block, n_blocks, pack_a = cut
+    shared = b.map is None and called(_is_shared, 0, t, m, n, k, m_blocks, b_layout)
     steps = []
     shape = [length, k, step, m, n, kc, k_blocks, mc, m_blocks, per_block, n_blocks, panels, small, bigger]
     if step:
         a = a.with_strides(step * a.strides[2], *a.strides[1:])
-    if mode == "shared":
-        padded = vectors * t.lanes
+    if shared:
+        padded = -(-n // t.lanes) * t.lanes
         copies = 1 if b.strides[0] == 0 or step else batch
         nbytes = copies * k * padded * t.itemsize
         slot = temp(nbytes)
@@ -77,9 +61,9 @@ def lower_blocked(t: Target, batch: int, m: int, n: int, k: int, step: int, a: O
     elif step:
         b = b.with_strides(step * b.strides[1], *b.strides[1:])
     a_layout = _layout(m, k, *a.strides[1:])
-    kernel = called(_product_kernel, 0, t, _map_layout(a.map, t.masked, 1, 2) or (a_layout if pack_a else "any"),
-                    _map_layout(b.map, True, 2, 1) or (b_layout if mode == "local" else "any"), pack_a, mode, m, small,
-                    bigger > 0, epilogue)
+    kernel = called(_product_kernel, 0, t, _map_layout(a.map, t.masked, 1, 2) or a_layout, pack_a,
+                    _map_layout(b.map, True, 2, 1) or b_layout, bool(shared), m, n, k, small, bigger,
+                    epilogue)
     args = a.words() + b.words() + c.with_strides(m * n, n, 1).words() + shape + [0, 0]
     if epilogue is not None:
         args += epilogue.args
@@ -112,7 +96,29 @@ def _map_layout(map: Map | None, packed: bool, across: int, along: int) -> MapLa
     return MapLayout(len(map.bounds))
 
 
-def _tiles(t: Target, batch: int, m: int, k: int, panels: int, flops: float) -> tuple[int, int, int, int]:
+def _cut(t: Target, batch: int, m: int, n: int, k: int, length: int, b_layout: str, a_mapped: bool, b_mapped: bool,
+         ) -> tuple[int, int, int, int, int, int, int, bool]:
+    """How many panels there are, how many vectors each has, and how many have one more; (rows, row blocks, panels,
+    panel blocks) of a tile; is A packed?"""
+    vectors = -(-n // t.lanes)
+    panels = -(-vectors // t.vectors)
+    flops = 2.0 * batch * m * n * length
+    pack_a = a_mapped or m >= MC and n >= MC and k >= t.lanes  # few or short rows are as fast in place
+    if b_mapped:
+        mc, m_blocks = split(m, MC_MAPPED, t.rows)
+        per_block, n_blocks = _panels(panels, m_blocks, _tiles_wanted(flops, batch))
+    elif b_layout != "row" and m <= MC and vectors > 1 and batch == 1 and flops > TILE_FLOPS:
+        # B has to be packed, for few rows: by columns then, an even number of panels, each packed by who uses it
+        panels += panels % 2
+        # every tile packs A: no more of them than are worth it
+        per_block, n_blocks = _panels_alone(panels, flops, batch) if pack_a else split(panels, 1)
+        mc, m_blocks = split(m, m, t.rows)[0], 1
+    else:
+        mc, m_blocks, per_block, n_blocks = _tiles(t, batch, m, panels, flops)
+    return panels, *divmod(vectors, panels), mc, m_blocks, per_block, n_blocks, pack_a
+
+
+def _tiles(t: Target, batch: int, m: int, panels: int, flops: float) -> tuple[int, int, int, int]:
     """(rows, row blocks, panels, panel blocks) of a tile: small enough for every core to get some, if
     the product is worth it; first by rows, which B's packing is shared by, then by columns."""
     wanted = _tiles_wanted(flops, batch)
@@ -138,23 +144,32 @@ def _tiles_wanted(flops: float, batch: int) -> int:
     return max(1, min(MOST_TILES, int(flops / TILE_FLOPS)) // batch)
 
 
-def _b_mode(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str, batch: int) -> str:
-    """B is read as it lies if that is adjacent and either small or used by few rows; packed by the tile
-    if only that tile uses it; otherwise packed once for all."""
+def _is_direct(t: Target, m: int, n: int, k: int, layout: str) -> bool:
+    """B is read as it lies if that is adjacent and either small or used by few rows."""
     if k == 0:
-        return "direct"  # nothing is read
+        return True  # nothing is read
     fits_vectors = t.masked or n % t.lanes == 0
-    if layout == "row" and fits_vectors and (m <= 64 or k * n * t.itemsize <= SMALL_B):
-        return "direct"
-    return "local" if m_blocks == 1 else "shared"
+    return layout == "row" and fits_vectors and (m <= 64 or k * n * t.itemsize <= SMALL_B)
+
+
+def _is_shared(t: Target, m: int, n: int, k: int, m_blocks: int, layout: str) -> bool:
+    """Otherwise it is packed once for all; by the tile if only that tile uses it."""
+    return m_blocks != 1 and not _is_direct(t, m, n, k, layout)
 
 
 _kernels: dict[tuple[gemm.Layout, str], Kernel] = {}
 
 
-def _product_kernel(t: Target, a: str | MapLayout, b: str | MapLayout, pack_a: bool, mode: str, m: int, small: int,
-                    bigger: bool, epilogue: Epilogue | None) -> Kernel:
-    """For `m` rows, and panels of `small` vectors, some of one more if there are `bigger` ones."""
+def _product_kernel(t: Target, a: str | MapLayout, pack_a: bool, b: str | MapLayout, shared: bool, m: int, n: int,
+                    k: int, small: int, bigger: int, epilogue: Epilogue | None) -> Kernel:
+    """For `m` rows, and panels of `small` vectors, some of one more if there are `bigger` ones. A that is not packed
+    may lie in any way, and so may B."""
+    mode = "local" if isinstance(b, MapLayout) else "shared" if shared else \
+        "direct" if _is_direct(t, m, n, k, b) else "local"
+    if not pack_a:
+        a = "any"
+    if mode != "local":
+        b = "any"
     # Of what is left over no more is said than that something is: the next batch has another rest, and the same kernel.
     counts = tuple([r for r in t.row_counts if r <= m]) if m % t.rows else (t.rows,)
     layout = gemm.Layout(t, a, b, pack_a, mode, counts, (small + 1, small) if bigger else (small,))

@@ -15,14 +15,14 @@ from facula.engine.compiler.affine import Affine, compose, decode, identity, joi
 from facula.engine.compiler.matmul_operand import Map, Operand
 from facula.engine.compiler.symbols import row_major
 from facula.engine.compiler.values import Read, coordinate_map, steps_of
-from facula.engine.graph.node import CONST, INDEX, VIEW, WINDOWS, WRITE, Node, offset_of, size_of
+from facula.engine.graph.node import CONST, INDEX, VIEW, WRITE, Node, offset_of, size_of
 
 if TYPE_CHECKING:
     from facula.engine.compiler.reads import Graph
 
 MOST_DIMS = 12  # of the rows, the columns or the batches of a mapped operand
 MOST_BOUNDS = 3
-MAPPED_SIDE = 16  # rows and columns of a product from which packing by a map is no loss
+FEW = 16  # rows and columns of a product up to which packing by a map is a loss. As loops.SHORT: one question
 MOST_ELEMENTS = 1 << 31  # kernels have a vector's positions and coordinates in 32 bits
 
 
@@ -70,9 +70,9 @@ def product_operands(product: Node, graph: Graph) -> list[tuple[Node, Affine, Pa
     found = [_operand(source, graph) or as_it_is for source, as_it_is in zip(product.inputs, direct, strict=True)]
     plain = [padding is None and steps_of(map, source.shape) is not None
              for source, (_, map, padding) in zip(product.inputs, found, strict=True)]
-    if 1 in product.shape[-2:] and product.attrs != WINDOWS:  # the order of its sums is not that of blocks
+    if 1 in product.shape[-2:] and product.attrs is None:  # the order of its sums is not that of blocks
         return [one if is_plain else as_it_is for one, is_plain, as_it_is in zip(found, plain, direct, strict=True)]
-    if any(n < MAPPED_SIDE for n in product.shape[-2:]) and not any(
+    if any(n <= FEW for n in product.shape[-2:]) and not any(
             padding is not None or not is_plain and size_of(source.shape) > size_of(node.shape)
             for source, (node, _, padding), is_plain in zip(product.inputs, found, plain, strict=True)):
         return [one if is_plain else as_it_is for one, is_plain, as_it_is in zip(found, plain, direct, strict=True)]

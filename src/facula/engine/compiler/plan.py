@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from facula.dtypes import dtype
 from facula.engine.compiler.kernel import Step
@@ -17,8 +17,7 @@ from facula.engine.graph.node import Primitive
 from facula.errors import CompileError
 
 
-@dataclass(frozen=True)
-class HostOperand:
+class HostOperand(NamedTuple):
     """What a host step reads: slot `slot` of the buffer table, or (call >= 0) the result of a CALL."""
 
     slot: int
@@ -27,8 +26,7 @@ class HostOperand:
     call: int = -1
 
 
-@dataclass(frozen=True)
-class HostStep:
+class HostStep(NamedTuple):
     """A primitive that NumPy computes: `interpreter.compute` on a Node made from this description.
 
     number_at   position of the first of `numbers` run-time scalars, -1 if there are none
@@ -66,6 +64,11 @@ class PlanSpec:
     formats: list[str]
     aliases: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def launches(self) -> list[tuple[Any, ...] | HostStep]:
+        """The steps as a processor wants them: (kernel, arguments, tiles, cost, ...), or a host step."""
+        return [step if isinstance(step, HostStep) else (step.kernel, step.args, step.tiles, step.cost)
+                for step in self.steps]
 
     def describe(self) -> str:
         """For people: one line a step, then the refusals."""
@@ -110,9 +113,10 @@ class _Lives(list[int]):
     constant.)"""
 
 
-def _packed(lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
-    """For each temporary the piece of memory that it has, the best fitting free one if that is not far too large; then
-    the bytes of the pieces. It looks at sizes, so a trace asks it again for others (symbols.called)."""
+def _packed(first: int, lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
+    """For each temporary the slot of the piece of memory that it has (these begin with `first`), the best fitting free
+    one if that is not far too large; then the bytes of the pieces. It looks at sizes, so a trace asks it again for
+    others (symbols.called)."""
     places = [0] * len(nbytes)
     pieces: list[int] = []
     free: list[int] = []
@@ -128,7 +132,7 @@ def _packed(lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
         else:
             places[one] = len(pieces)
             pieces.append(max(wanted, 1))
-    return (*places, pieces)
+    return (*[first + place for place in places], pieces)
 
 
 class Memory:
@@ -157,9 +161,10 @@ class Memory:
 
     def settle(self) -> Callable[[int], Any]:
         """What tells the slot of a number."""
-        *places, self.temporaries = called(_packed, len(self.nbytes) + 1, self.lives, *self.nbytes)
+        *places, self.temporaries = called(_packed, len(self.nbytes) + 1, self.first, self.lives,
+                                           *self.nbytes)
         first = self.first
-        return lambda slot: slot if slot < first else first + places[slot - first]
+        return lambda slot: slot if slot < first else places[slot - first]
 
 
 def assign(

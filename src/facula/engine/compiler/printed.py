@@ -21,8 +21,8 @@ from facula.config import threshold
 from facula.dtypes import dtype
 from facula.engine.compiler.affine import Affine
 from facula.engine.compiler.kernel import Kernel, Machine
-from facula.engine.compiler.loops import Nest
-from facula.engine.compiler.symbols import Trace, text_of
+from facula.engine.compiler.loops import NOWHERE, Nest
+from facula.engine.compiler.symbols import Constants, Trace, numbers_of, text_of, tracing
 from facula.engine.compiler.values import Val
 from facula.engine.graph.node import Node
 
@@ -46,7 +46,7 @@ class Description:
     def __init__(self, nest: Nest, machine: Machine, tiles: Sequence[int]) -> None:
         self.buffers: dict[object, int] = {}
         self.numbers: dict[int, int] = {}
-        self._last = nest.last
+        self._last = [k for k in nest.last if k != NOWHERE]
         self._maps: dict[object, int] = {}
         self._kinds: list[object] = []
         self.integers: list[int] = [*tiles, nest.chunk, *nest.sizes]
@@ -131,7 +131,7 @@ class Traced:
 
     def printed(self, kernel: Kernel, words: Sequence[object]) -> Printed:
         """`kernel` has been printed, with these words."""
-        return Printed(kernel, self._trace.finished(self._count, text_of(tuple(words), {})))
+        return Printed(kernel, self._trace.finished(self._count, text_of(tuple(words), Constants())))
 
     def _set(self, thing: Any, name: str, value: object) -> None:
         self._before.append((thing, name, getattr(thing, name)))
@@ -162,7 +162,7 @@ class Traced:
             setattr(thing, name, value)
 
     def _map(self, map: Affine, source: object) -> Affine:
-        last = self.nest.last
+        last = [k for k in self.nest.last if k != NOWHERE]
         key = source, tuple([map.strides[k] for k in last]), map.const, map.nums
         found = self._maps.get(key)
         if found is None:
@@ -195,7 +195,10 @@ class _Memo:
     def find(self, description: Description) -> tuple[Kernel, tuple[Any, ...]] | None:
         """A kernel for it, and its words."""
         found = self.known.get(description.key, [])
+        plain = numbers_of(description.integers) if tracing else None
         for k, printed in enumerate(found):
+            if plain is not None and printed.words(plain) is None:
+                continue  # that another one does not serve is no condition for the one that does
             words = printed.words(description.integers)
             if words is not None:
                 if k:

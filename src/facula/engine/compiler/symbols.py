@@ -12,19 +12,37 @@ work is cut into tiles) is `called`: whatever it asks, it is asked again.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from facula.engine.compiler.fixed import ANY_HASH, Fixed, fixed
 from facula.engine.graph.node import contiguous_strides
 
-ANY_HASH = 1_000_003  # of symbols
+F = TypeVar("F", bound=Callable[..., Any])
+_NUMBERS = frozenset((int, Fixed, float, bool))
 MOST_LINES = 30_000  # of a trace's function: with more it costs more than it saves
+
+
+SPACE: dict[str, Any] = {"floor": math.floor, "ceil": math.ceil}  # what a trace's function calls by name
 
 
 class Untraceable(Exception):
     """No template can be made of this."""
+
+
+class NotPrinted(Untraceable):
+    """There is a kernel to be printed, which none is of symbols."""
+
+
+class Constants(dict[str, Any]):
+    """What is neither number nor tuple, by its name in a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[int, str] = {}  # by id
 
 
 class Trace:
@@ -34,9 +52,9 @@ class Trace:
         self.lines: list[str] = []
         self.known: dict[str, Symbol] = {}  # what has been computed, by its text
         self.asked: set[str] = set()
-        self.answers: dict[tuple[str, str, object], Any] = {}  # what each operation has given: most are done again
+        self.answers: dict[Any, Any] = {}  # what each operation has given: most are done again
         self.factors: dict[str, Symbol] = {}  # what is no product
-        self.constants: dict[str, Any] = {}  # of the function
+        self.constants = Constants()  # of the function
         self.open = True
 
     def symbol(self, place: int, value: int, least: int = 2) -> Symbol:
@@ -68,28 +86,27 @@ class Trace:
         self.open = False
         names = ", ".join([f"q{k}" for k in range(count)])
         body = "\n    ".join([f"{names}, = q" if count else "pass", *self.lines, f"return {result}"])
-        space = {"floor": math.floor, "ceil": math.ceil, **self.constants}
+        space = {**SPACE, **self.constants}
         exec(f"def at(q):\n    {body}", space)
         found: Callable[..., Any] = space["at"]
         return found
 
 
-def text_of(value: Any, constants: dict[str, Any]) -> str:
+def text_of(value: Any, constants: Constants) -> str:
     """`value` in Python; what is neither number nor tuple is one of the `constants`."""
     if type(value) is Symbol:
         return value.name
     if type(value) in (tuple, list):
         parts = "".join([text_of(v, constants) + ", " for v in value])
         return f"({parts})" if type(value) is tuple else f"[{parts}]"
-    if value is None or type(value) in (int, bool, str):
+    if value is None or type(value) in (int, Fixed, bool, str):
         return repr(value)
     if type(value) is float and math.isfinite(value):
         return repr(value)
-    for name, one in constants.items():
-        if one is value:
-            return name
-    name = f"c{len(constants)}"
-    constants[name] = value
+    name = constants.names.get(id(value))
+    if name is None:
+        name = constants.names[id(value)] = f"c{len(constants)}"
+        constants[name] = value
     return name
 
 
@@ -97,16 +114,24 @@ def called(function: Callable[..., Any], count: int, *given: Any) -> Any:
     """function(*given), of symbols too: asked again for other sizes, so what it asks itself is no condition. It gives
     a tuple of `count`, each of which is a symbol then; or something (0) that is to be handed on, not looked at. It
     must depend on nothing else."""
-    if not tracing or not any(type(x) is Symbol for x in given):
+    if not tracing:
         return function(*given)
+    value = function(*map(_plain, given))
+    if not any(type(x) is Symbol for x in given):
+        return value
     trace = tracing[-1]
     name, *names = [text_of(x, trace.constants) for x in (function, *given)]
-    found = trace.made(f"{name}({', '.join(names)})", function(*map(_plain, given)))
+    found = trace.made(f"{name}({', '.join(names)})", value)
     return tuple([trace.made(f"{found.name}[{k}]", found.value[k]) for k in range(count)]) if count else found
 
 
 def _plain(value: Any) -> Any:
-    return value.value if type(value) is Symbol else value
+    return value.value if type(value) is Symbol else int(value) if type(value) is Fixed else value
+
+
+def numbers_of(values: Sequence[Any]) -> list[Any]:
+    """What the symbols among them stand for this time, which asks nothing."""
+    return [_plain(value) for value in values]
 
 
 def _name(value: Any) -> str:
@@ -120,7 +145,7 @@ def _parts(value: Any) -> tuple[int, tuple[str, ...]]:
 
 def _product(trace: Trace, number: int, factors: tuple[str, ...], value: int, least: int) -> Any:
     if not factors or not number:
-        return number
+        return fixed(number)
     if number == 1 and len(factors) == 1:
         return trace.factors[factors[0]]
     found = trace.made(" * ".join([*([str(number)] if number != 1 else ()), *factors]), value)
@@ -158,7 +183,9 @@ def _remembered(sign: str, of: Callable[[Any, Any], Any]) -> Any:
         trace = self.trace
         if type(other) is Symbol:
             key = sign, self.name, other.name
-        elif type(other) in (int, float, bool):
+        elif type(other) in _NUMBERS:
+            if type(other) is Fixed:
+                other = int(other)
             key = sign, self.name, other
         else:
             return NotImplemented
@@ -324,3 +351,26 @@ tracing: list[Trace] = []  # the one that is open, if any
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     """`contiguous_strides`, of symbols too."""
     return contiguous_strides.__wrapped__(shape) if tracing else contiguous_strides(shape)
+
+
+def remembered(function: F) -> F:
+    """`function`, which follows from its arguments alone (numbers, and tuples of these), with its answers: those of
+    numbers in a table, those of symbols with their trace."""
+    of_numbers = functools.lru_cache(4096)(function)
+
+    @functools.wraps(function)
+    def asked(*given: Any) -> Any:
+        if not tracing:
+            return of_numbers(*given)
+        answers = tracing[-1].answers
+        key: Any = (function, _key_of(given))
+        found = answers.get(key, tracing)  # which is no answer
+        if found is tracing:
+            found = answers[key] = function(*given)
+        return found
+    return asked  # type: ignore[return-value]
+
+
+def _key_of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([value.name if type(value) is Symbol else int(value) if type(value) is Fixed else
+                  _key_of(value) if isinstance(value, tuple) else value for value in values])

@@ -15,9 +15,9 @@ Formula     x0, x1, ...            -                numbers    formula over elem
 VIEW        base                   strides          (offset,)  out[i] = base[offset + sum(i*strides)]
 SUM.. ALL   x                      dims (sorted)    -          reduction over dims, which are dropped
 CUMSUM..    x                      (dim,)           -          running sum, product, max, min
-CONTRACT    a (B,M,K), b (B,K,N)   None or WINDOWS  -          batched matrix product (B,M,N); or all without B
+CONTRACT    a (B,M,K), b (B,K,N)   None, WINDOWS, ROWS  -      batched matrix product (B,M,N); or all without B
 GATHER      src (V,D), idx (I..)   -                -          out[i.., d] = src[idx[i..], d]; int64 idx
-SCATTER_*   base (V,D), idx (I..), src (I..,D)      -          base with [idx[i]] = (+= ..) src[i]
+SCATTER_*   base, idx (I..), src (I..,D)            -          base as rows of D, with [idx[i]] = (+= ..) src[i]
 ARGSORT     x                      (dim, down, k)   -          int64 indices of the stable sort, from rank k on;
                                                                with a fourth attr equals as a way leaves them (sort.py)
 SEARCH      edges (R,N), x (R,M)   (right,)         -          int64: edges of the row before x (right: or equal)
@@ -104,6 +104,9 @@ CONTRACT = Primitive("contract", "contract")
 # A product that reads windows, which may never be in memory: sums are in the order of blocks even where it has one row
 # or column, as no other kernels read through a map. So the bits are those of windows in memory.
 WINDOWS = ("windows",)
+# A product whose sums are in an order that follows from K alone: the bits of a row (and of a column) are the same
+# whatever others it is multiplied with. `autograd.modes.rows_alike` asks for it.
+ROWS = ("rows",)
 GATHER = Primitive("gather", "gather")
 SCATTER_SET = Primitive("scatter_set", "scatter")
 SCATTER_ADD = Primitive("scatter_add", "scatter")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from facula.engine.runtime.buffer import Buffer, allocate
 from facula.engine.targets import interpreter
 from facula.engine.targets.protocol import Program, Target
 from facula.engine.trace.signature import use_machine_code
+from facula.engine.trace.structure import Outcome
 from facula.errors import BackendUnavailable, CompileError, of_our_making
 
 if TYPE_CHECKING:  # loaded with the first plan
@@ -53,11 +55,7 @@ class Processor(Target):
     def compile(self, order: list[Node], leaves: list[Node], outputs: list[Node], numbers_at: dict[Node, int],
                 donated: frozenset[Node]) -> Program | None:
         """None: this machine, or the user, wants the interpreter, or the compiler has failed (which is told)."""
-        if config.BACKEND.value == "interpreter":
-            return None
-        if not available():
-            if config.BACKEND.value == "cpu":
-                raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
+        if not _compiles():
             return None
         from facula.engine.compiler.pipeline import compile_plan
         from facula.engine.targets.template import plan_for
@@ -69,6 +67,8 @@ class Processor(Target):
             spec = plan_of(order, leaves, outputs, numbers_at, donated, machine())
             plan = loaded(spec)
             use_machine_code()
+            if Outcome.of_sizes is not None:
+                Outcome.of_sizes = partial(_loaded_of, Outcome.of_sizes)
             if debug.wants(1):
                 plan.number = debug.plan_compiled(spec, time.perf_counter() - start)
             return plan  # type: ignore[no-any-return]
@@ -77,6 +77,30 @@ class Processor(Target):
                 raise
             _report(error, len(order), saved)
             return None
+
+
+def _compiles() -> bool:
+    """Is there machine code to be made, here and now?"""
+    if config.BACKEND.value == "interpreter":
+        return False
+    if not available():
+        if config.BACKEND.value == "cpu":
+            raise RuntimeError("FACULA_BACKEND=cpu, but llvmlite is not installed: pip install llvmlite")
+        return False
+    return True
+
+
+def _loaded_of(spec_of: Callable[[Sequence[int]], PlanSpec | None], sizes: Sequence[int]) -> Any:
+    """The Program of the plan that `spec_of` gives. None: `compile` is to be asked, which says what is wrong, too."""
+    if instead is not None or config.DEBUG.value or config.SAVE_PLANS.value or not _compiles():
+        return None
+    try:
+        spec = spec_of(sizes)
+        return None if spec is None else loaded(spec)
+    except Exception as error:
+        if config.VERIFY.value or not of_our_making(error):
+            raise
+        return None
 
 
 # ---- questions about the processor. What answers is loaded when somebody asks. ------------------------------

@@ -34,6 +34,7 @@ class Memory(Buffer):
 
     target: Target
 
+    @undisturbed  # memory that is half made could not be given back
     def __init__(self, target: Target, ptr: int, nbytes: int) -> None:
         self.target = target
         self.ptr = ptr
@@ -67,7 +68,8 @@ def release_dropped() -> None:
             memory = dropped.pop()
         except IndexError:  # another thread's
             break
-        memory.target.release(memory)
+        if hasattr(memory, "target"):  # or it was never made: before Python 3.11 a signal may come anywhere
+            memory.target.release(memory)
 
 
 class Pinned(Buffer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from facula.undisturbed import reentrant_lock
 
 
 class Usage:
@@ -11,7 +11,7 @@ class Usage:
     def __init__(self) -> None:
         self.bytes = self.most = self.came = self.went = 0
         self.pieces = self.most_pieces = 0
-        self._lock = threading.RLock()  # memory is released wherever Python lets go of it, in here as well
+        self._lock = reentrant_lock()  # memory is released wherever Python lets go of it, in here as well
 
     def add(self, nbytes: int) -> None:
         with self._lock:

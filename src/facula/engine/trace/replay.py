@@ -10,24 +10,56 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from facula.config import threshold
-from facula.engine import realize, recorder
+from facula.engine import preparing, realize, recorder
 from facula.engine.graph.node import Node, elsewhere, size_of
 from facula.engine.runtime.buffer import class_of
 from facula.engine.trace.signature import number_starts, primitives
 from facula.engine.trace.step import Step
+from facula.engine.trace.structure import Outcome, credit, name_of
 from facula.engine.trace.work import Work, bytes_of, held_of, references
 
 if TYPE_CHECKING:
     from facula.engine.targets.protocol import Program, Target
 
 NEVER = -1  # in place of a Replay: what does not map
+PATIENT = 3  # times that a pass is seen before it is captured, where captures have not been of use
+FEW = 4  # captures that may wait for being of use
 MOST_IN_TABLES = threshold("replay_elements")  # elements of what is kept with a replay
+
+
+class _Captures:
+    """Are captures worth it? One costs what several replays save, and where sizes change from step to step most keys
+    that came twice do not come again: then captures stay unused, while most passes have keys that are new."""
+
+    __slots__ = ("unused", "new")
+
+    def __init__(self) -> None:
+        self.unused = 0  # about: captures that have not been run, each that has makes up for one that never will be
+        self.new = 0.0  # about: of the last passes, how many had a key that nobody had seen
+
+    @property
+    def sights(self) -> int:
+        """How often a pass is to be seen before."""
+        return PATIENT if self.unused >= FEW and self.new > 0.5 else 1
+
+    def met(self, new: bool) -> None:
+        """A pass has come."""
+        self.new += (new - self.new) / 16
+
+    def made(self) -> None:
+        self.unused += 1
+
+    def paid(self) -> None:
+        self.unused = max(self.unused - 2, 0)
+
+
+captures = _Captures()
 
 
 class Replay:
     """A step that computes what is pending together with the gradients."""
 
-    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight", "used", "layouts")
+    __slots__ = ("step", "fresh", "grads", "constants", "tables", "weight", "used", "layouts", "paid")
 
     def __init__(self, step: Step, fresh: Sequence[tuple[Any, Any]], grads: Sequence[tuple[bool, int]],
                  constants: Sequence[Any], tables: list[Node]) -> None:
@@ -36,6 +68,7 @@ class Replay:
         self.grads = grads  # per leaf tensor: is it among `nodes` (else among `leaves`), and where
         self.constants = constants
         self.tables = tables  # leaves that rules have made of shapes alone (the indices of windows, say)
+        self.paid = False  # has it been run?
         self.used = False  # since it was last asked whether it is to be kept
         self.layouts: Sequence[Any] = ()  # of the gradients, where they are new: autograd/replay.py fills it in
         self.weight = step.weight + 200 * len(grads) + 20 * len(constants) + sum(map(bytes_of, tables))
@@ -94,6 +127,7 @@ def _captured(nodes: list[Node], scene: Scene, gradients: list[int | None], blin
         work = Work(nodes, held)
         if not work.written and work.outputs:
             entry = _mapped(work, nodes, scene, gradients)
+            credit(name_of(nodes))
         del work
     realize.run(nodes, scene.target)
     return entry
@@ -137,7 +171,8 @@ def _mapped(work: Work, nodes: list[Node], scene: Scene, gradients: list[int | N
             start = scene.number_starts[0] + len(constants)
             constants += scalars
         picks += range(start, start + len(scalars))
-    plan = realize.plan_of(scene.target, work, frozenset())
+    Outcome.gain = 0  # of another plan
+    plan = preparing.plan_of(scene.target, work, frozenset())
     if plan is None:
         return NEVER
     written, instead = _overwriting(work, nodes[:before], scene)
@@ -154,10 +189,10 @@ def _overwriting(work: Work, nodes: list[Node], scene: Scene) -> tuple[list[tupl
     them: an optimizer's step is pending when the next loss is differentiated."""
     places = {id(leaf): k for k, leaf in enumerate(scene.leaves)}
     candidates = [leaf for leaf in work.replaceable() if id(leaf) in places] if work.repeatable() else []
-    plan = realize.plan_of(scene.target, work, frozenset(candidates)) if candidates else None
+    plan = preparing.plan_of(scene.target, work, frozenset(candidates)) if candidates else None
     if plan is None or not plan.aliases:
         return [], None
     used = [work.leaves[k] for k in sorted(set(plan.aliases.values()))]
     if len(used) < len(candidates):
-        plan = realize.plan_of(scene.target, work, frozenset(used))
+        plan = preparing.plan_of(scene.target, work, frozenset(used))
     return [(places[id(leaf)], references(leaf, nodes)) for leaf in used], plan

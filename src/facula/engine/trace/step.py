@@ -97,9 +97,8 @@ def computed(node: Node, buffer: Buffer) -> None:
     node.attrs = node.scalars = None
 
 
-def step_of(target: Target, nodes: list[Node], leaves: list[Node], held: bytes) -> Step:
-    """The Step for `nodes`, which are the target's and whose signature named `leaves`."""
-    work = Work(nodes, held)
+def step_of(target: Target, nodes: list[Node], leaves: list[Node], held: bytes, work: Work) -> Step:
+    """The Step for `nodes`, which are the target's and whose signature named `leaves`; `work` is what is alive."""
     places = {id(node): i for i, node in enumerate(nodes)}
     leaf_places = {id(node): i for i, node in enumerate(leaves)}
     starts = number_starts(nodes, leaves)

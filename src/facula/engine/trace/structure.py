@@ -6,9 +6,9 @@ depends on them, and of another number that there is one. These numbers are its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter, floordiv, mod
+from typing import Any, NamedTuple
 
 from facula.engine.graph.node import Node
 
@@ -16,7 +16,8 @@ _op = attrgetter("op")
 Structure = tuple[object, ...]
 REGIONS = frozenset(("view", "write"))  # kinds whose attributes are strides and offsets
 ANY = 2  # stands for a size
-MOST_NODES = 256  # of what plans for other sizes are made of: larger graphs are run in pieces
+MOST_NODES = 4096  # of what plans for other sizes are made of: larger graphs are run in pieces
+FEW_BASES, MOST_FACTORS = 8, 3  # of what sizes are looked for as products of
 MOST_KNOWN = 1 << 14
 # By name: graphs whose plans are had for other sizes (targets/template.py). A credit, since it may be that each new
 # size asks for a new plan after all.
@@ -58,68 +59,77 @@ def structure_of(order: Sequence[Node], leaves: Sequence[Node], outputs: Sequenc
     return tuple(parts), [n for n in sizes if not -2 < n < ANY]
 
 
-def kinds_of(order: Sequence[Node], leaves: Sequence[Node]) -> tuple[dict[tuple[Node, int], int], list[int]]:
-    """Which of the sizes are one and the same, as far as this work knows: equal ones of a node and of what it reads.
-    The kind of each (node, size), numbered in order, and of each of `sizes`."""
-    seen = set(leaves)
-    owners = [*leaves]
-    parents: dict[tuple[Node, int], tuple[Node, int]] = {}
+class Term(NamedTuple):
+    """What some of the sizes are: `number` times those that the `factors` count (Pattern.bases)."""
 
-    def root(one: tuple[Node, int]) -> tuple[Node, int]:
-        while parents[one] != one:
-            parents[one] = one = parents[parents[one]]
-        return one
-
-    for node in (*leaves, *order):
-        constants = [] if node in seen else [n for n in dict.fromkeys(node.inputs) if n not in seen]
-        if node not in seen:
-            owners += [node, *constants]
-        seen.update((node, *constants))
-        for one in (node, *constants):
-            parents.update([((one, n), (one, n)) for n in _sizes(one)])
-        for source in node.inputs if node not in leaves else ():
-            for n in _sizes(source):
-                if (node, n) in parents:
-                    parents[root((node, n))] = root((source, n))
-    numbers: dict[tuple[Node, int], int] = {}
-    kinds: dict[tuple[Node, int], int] = {}
-    listed = []
-    for node in owners:
-        for n in _sizes(node):
-            top = root((node, n))
-            kinds[node, n] = numbers.setdefault(top, len(numbers))
-            listed.append(kinds[node, n])
-    return kinds, listed
+    number: int
+    factors: tuple[int, ...] = ()
 
 
-def _sizes(node: Node) -> list[int]:
-    attrs = node.attrs
-    regions: tuple[int, ...] = (*attrs[0], *attrs[1:]) if attrs and node.op.kind in REGIONS else ()  # type: ignore
-    return [n for n in (*regions, *node.shape) if not -2 < n < ANY]
+class Pattern(NamedTuple):
+    """How the sizes of a structure hang together: what is the same each time, and what some have to do with others."""
+
+    kinds: list[int]  # of each size the number of its term
+    terms: list[Term]
+    bases: list[int]  # where to find the sizes that others are multiples of
 
 
-def with_sizes(order: Sequence[Node], leaves: Sequence[Node], of: dict[tuple[Node, int], Any]) -> dict[Node, Node]:
-    """Copies of the nodes, `of[node, n]` in place of each size n."""
+def pattern_of(sights: Sequence[Sequence[int]]) -> Pattern:
+    """What holds for these sizes, which one structure has come with. Whoever goes by it has to look whether it holds
+    for others."""
+    columns: dict[tuple[int, ...], int] = {}
+    kinds = [columns.setdefault(column, len(columns)) for column in zip(*sights, strict=True)]
+    bases: list[tuple[int, ...]] = []
+
+    def product(column: tuple[int, ...], more: int) -> Term | None:
+        if min(column) == max(column):
+            return Term(column[0])
+        for k, base in enumerate(bases[:FEW_BASES] if more else ()):
+            if not any(map(mod, column, base)):
+                found = product(tuple(map(floordiv, column, base)), more - 1)
+                if found is not None:
+                    return Term(found.number, (k, *found.factors))
+        return None
+
+    terms: dict[tuple[int, ...], Term] = {}
+    for column in sorted(columns, key=_size):
+        found = product(column, MOST_FACTORS)
+        if found is None:
+            bases.append(column)
+            found = Term(1, (len(bases) - 1,))
+        terms[column] = found
+    numbers = {number: place for place, number in reversed(list(enumerate(kinds)))}
+    return Pattern(kinds, [terms[column] for column in columns], [numbers[columns[base]] for base in bases])
+
+
+def _size(column: tuple[int, ...]) -> tuple[object, ...]:
+    return tuple(map(abs, column)), column[0] < 0
+
+
+def with_sizes(order: Sequence[Node], leaves: Sequence[Node], sizes: Iterable[Any]) -> dict[Node, Node]:
+    """Copies of the nodes that have these sizes."""
+    given = iter(sizes)
     copies: dict[Node, Node] = {}
-    computed = set(order)
-    for node in (*leaves, *order):  # without functions that call themselves: they are circles, and would hold the nodes
-        inputs = node.inputs if node in computed else ()
-        for source in inputs:
+
+    def sized(values: Sequence[int]) -> tuple[Any, ...]:
+        return tuple([n if -2 < n < ANY else next(given) for n in values])
+
+    def memory(node: Node) -> Node:
+        return Node(node.op, (), node.attrs, node.scalars, sized(node.shape), node.dtype)
+
+    for leaf in leaves:
+        copies[leaf] = memory(leaf)
+    for node in order:
+        attrs: Any = node.attrs
+        if attrs and node.op.kind in REGIONS:
+            attrs = (sized(attrs[0]), *sized(attrs[1:]))
+        shape = sized(node.shape)
+        for source in node.inputs:
             if source not in copies:  # a constant
-                copies[source] = _with_sizes(source, (), of)
-        if node not in copies:
-            copies[node] = _with_sizes(node, tuple([copies[source] for source in inputs]), of)
+                copies[source] = memory(source)
+        copies[node] = Node(node.op, tuple([copies[source] for source in node.inputs]), attrs, node.scalars, shape,
+                            node.dtype)
     return copies
-
-
-def _with_sizes(node: Node, inputs: tuple[Node, ...], of: dict[tuple[Node, int], Any]) -> Node:
-    def sized(values: Sequence[int]) -> tuple[int, ...]:
-        return tuple([n if -2 < n < ANY else of[node, n] for n in values])
-
-    attrs: Any = node.attrs
-    if attrs and node.op.kind in REGIONS:
-        attrs = (sized(attrs[0]), *sized(attrs[1:]))
-    return Node(node.op, inputs, attrs, node.scalars, sized(node.shape), node.dtype)
 
 
 def name_of(nodes: list[Node]) -> int:
@@ -136,6 +146,8 @@ class Outcome:
     """What the last plan has told about those for other sizes: a gain in credit, or a loss; 0: nothing."""
 
     gain = 0
+    # What gives the Program of other sizes, in the order of `structure_of`, or None; None: nothing does.
+    of_sizes: Callable[[Sequence[int]], Any] | None = None
 
 
 def credit(name: int) -> None:

@@ -1,25 +1,32 @@
-"""`torch.nn.attention`: which kernels `scaled_dot_product_attention` may take.
+"""`torch.nn.attention`: which kernels `scaled_dot_product_attention` may take, and attention by functions of positions.
 
-Facula has one way to compute attention, by one formula; a choice is checked, kept while the context lasts, and has no
-other effect.
+    bias.py             causal masks as objects
+    block_mask.py       masks by blocks
+    flex_attention.py   attention whose scores and masks are functions
+
+Facula has one way to compute attention, by one formula. A choice of kernels is kept while the context lasts; without
+any that PyTorch has on the CPU, attention raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
+from enum import Enum
 from typing import Any
 
 from facula import absent
-from facula.nn.attention import flex_attention
+from facula.nn.attention import bias, flex_attention
+from facula.nn.functional import kernel_choice
 
-__all__ = ["SDPBackend", "WARN_FOR_UNFUSED_KERNELS", "flex_attention", "sdpa_kernel"]
+__all__ = ["SDPBackend", "WARN_FOR_UNFUSED_KERNELS", "activate_flash_attention_impl", "bias",
+           "current_flash_attention_impl", "flex_attention", "list_flash_attention_impls",
+           "register_flash_attention_impl", "restore_flash_attention_impl", "sdpa_kernel"]
 
 WARN_FOR_UNFUSED_KERNELS = False
 
 
-class SDPBackend(IntEnum):
+class SDPBackend(Enum):
     """PyTorch's kernels of attention.
 
     Example:
@@ -35,24 +42,33 @@ class SDPBackend(IntEnum):
     CUDNN_ATTENTION = 3
     OVERRIDEABLE = 4
 
-    def __repr__(self) -> str:
-        return f"<SDPBackend.{self.name}: {self.value}>"
+    def __int__(self) -> int:
+        return int(self.value)
+
+    __index__ = __int__
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
-_ALL = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
-        SDPBackend.OVERRIDEABLE]
-_chosen: list[SDPBackend] = _ALL
+_NAMES = {SDPBackend.CUDNN_ATTENTION: "cudnn", SDPBackend.FLASH_ATTENTION: "flash",
+          SDPBackend.EFFICIENT_ATTENTION: "mem_efficient", SDPBackend.MATH: "math",
+          SDPBackend.OVERRIDEABLE: "overrideable"}
 
 
 def _cur_sdpa_kernel_backends(with_priority: bool = False) -> list[SDPBackend]:
-    """The kernels that are allowed now."""
-    return list(_chosen)
+    """The kernels that are allowed now, those to be preferred first if `with_priority`."""
+    found = [backend for backend, name in _NAMES.items() if kernel_choice.allowed[name]]
+    return sorted(found, key=lambda b: kernel_choice.priority.index(_NAMES[b])) if with_priority else found
 
 
 @contextmanager
 def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[dict[Any, Any]]:
-    """A context (or decorator) in which attention may take these kernels only. Here: accepted, without an effect on how
-    attention is computed.
+    """A context (or decorator) in which attention may take these kernels only.
+
+    Args:
+        backends: an SDPBackend or a list of them.
+        set_priority: their order is that in which to prefer them. Without an effect on how attention is computed.
 
     Raises:
         AssertionError: no SDPBackend, and no list of them.
@@ -65,16 +81,58 @@ def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[dict[Any,
         ...     facula.nn.functional.scaled_dot_product_attention(q, q, q).shape
         torch.Size([1, 2, 4])
     """
-    global _chosen
     if not isinstance(backends, (list, SDPBackend)):
         raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances, got "
                              f"{type(backends).__name__}")
     wanted = [backends] if isinstance(backends, SDPBackend) else backends
-    before, _chosen = _chosen, [backend for backend in _ALL if backend in wanted]
+    names = [_NAMES[b] for b in wanted if b in _NAMES]
+    before, order = dict(kernel_choice.allowed), kernel_choice.priority[:]
     try:
+        kernel_choice.allowed.update({name: name in names for name in before})
+        if set_priority:
+            kernel_choice.priority[:] = names + [name for name in order if name not in names]
         yield {}
     finally:
-        _chosen = before
+        kernel_choice.allowed.update(before)
+        kernel_choice.priority[:] = order
+
+
+_implementations: dict[str, Callable[..., Any]] = {}
+_active: list[str] = []  # one at most
+
+
+def register_flash_attention_impl(impl: str, *, register_fn: Callable[..., Any]) -> None:
+    """A name for flash attention's kernels of a program's own. `activate_flash_attention_impl` calls `register_fn`,
+    which returns what undoes it, or None if there is nothing to undo."""
+    _implementations[impl] = register_fn
+
+
+def activate_flash_attention_impl(impl: str) -> None:
+    """Have the kernels of that name registered.
+
+    Raises:
+        ValueError: nothing was registered by that name.
+    """
+    if impl not in _implementations:
+        raise ValueError(f"Unknown flash attention impl '{impl}'. Available implementations: "
+                         f"{list_flash_attention_impls()}")
+    if _implementations[impl]() is not None:
+        _active[:] = [impl]
+
+
+def list_flash_attention_impls() -> list[str]:
+    """The names that were registered. (PyTorch's own, FA3 and FA4, are packages for GPUs.)"""
+    return sorted(_implementations)
+
+
+def current_flash_attention_impl() -> str | None:
+    """The name that was activated last, None if there is none."""
+    return _active[0] if _active else None
+
+
+def restore_flash_attention_impl() -> None:
+    """Forget what was activated."""
+    _active.clear()
 
 
 def __getattr__(name: str) -> Any:

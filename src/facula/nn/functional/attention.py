@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import facula
-from facula._tensor.handle import lay, layout_of
+from facula._tensor.reading import lay, layout_of
 from facula.dtypes import CPP_NAMES
 from facula.ops.arrange.padding import pad
+from facula.ops.autocasting import autocasts
 from facula.ops.product.linear import linear
 from facula.ops.registry import functional
 
+from . import kernel_choice
 from .dropping import dropout
 
 
@@ -33,6 +35,7 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
     _check_attention(query, key, value, attn_mask, dropout_p, is_causal)
+    kernel_choice.require(query, key, value, attn_mask, dropout_p)
     if scale is None:
         scale = 1.0 / math.sqrt(query.size(-1)) if query.size(-1) else math.inf
     if enable_gqa:
@@ -221,7 +224,7 @@ def multi_head_attention_forward(
     mask = _joined_masks(attn_mask, key_padding_mask, added, batch, num_heads)
 
     q, k = q * math.sqrt(1.0 / head), k.transpose(-2, -1)
-    if mask is not None and mask.dtype is q.dtype:
+    if mask is not None and (mask.dtype is q.dtype or autocasts()):
         scores = facula.baddbmm(mask, q, k)  # rounded once
     else:
         scores = q @ k if mask is None else q @ k + mask

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import facula
-from facula._tensor.handle import attach
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import can_cast
 from facula.ops.elementwise.activations import logsigmoid

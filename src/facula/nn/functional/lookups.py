@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -38,8 +39,12 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     batch = tuple(input1.shape[:-1])
     count = math.prod(batch)
     rows = input1.reshape(count, first) @ weight.permute(1, 0, 2).reshape(first, outputs * second)
-    mixed = rows.reshape(count, outputs, second) * input2.reshape(count, 1, second)
-    result = mixed.sum(-1, dtype=mixed.dtype).reshape(batch + (outputs,))
+    rows = rows.reshape(count, outputs, second)
+    if rows.dtype is not input1.dtype:  # by autocast, which leaves the result's type
+        result = (rows @ input2.reshape(count, second, 1)).to(input1.dtype).reshape(batch + (outputs,))
+    else:
+        mixed = rows * input2.reshape(count, 1, second)
+        result = mixed.sum(-1, dtype=mixed.dtype).reshape(batch + (outputs,))
     return result if bias is None else result + bias
 
 
@@ -159,9 +164,11 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
 
     Args:
         input: (B, N): B bags of N indices; or (N) with `offsets` (B), where each bag starts.
+        include_last_offset: `offsets` (B + 1) has the end of the last bag, too. Indices beyond it are in no bag.
 
     Raises:
         ValueError: shapes or mode do not fit.
+        RuntimeError: offsets do not begin with 0, decrease, or reach beyond the indices.
     """
     _check_bag(input, weight, offsets, mode, scale_grad_by_freq, sparse, per_sample_weights,
                include_last_offset)
@@ -186,6 +193,9 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
             starts.append(count)
         elif offsets.is_meta:
             starts[-1] = count
+        if any(end < start for start, end in itertools.pairwise(starts)):
+            raise RuntimeError(f"embedding_bag: offsets are where bags begin, one after the other, so they must not "
+                               f"decrease; got {starts if include_last_offset else starts[:-1]}")
     bags = len(starts) - 1
     owner = [b for b in range(bags) for _ in range(starts[b + 1] - starts[b])]
     flat = flat[:len(owner)]

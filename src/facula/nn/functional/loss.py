@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import facula
-from facula._tensor.handle import attach
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.errors import warn
 from facula.ops.registry import DTYPE_NAMES, functional

@@ -10,6 +10,8 @@ from typing import Any
 import facula
 from facula.engine.threads import turn
 from facula.ops.arrange.padding import pad
+from facula.ops.autocast_rules import SINGLED
+from facula.ops.autocasting import autocast_operands
 from facula.ops.elementwise.refusals import refuse_unless_floating
 from facula.ops.images import closed, opened
 from facula.ops.norm import normalization as ops
@@ -275,7 +277,9 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
         return input
     if input.dtype.is_complex or input.dtype is facula.bool:
         refuse_unless_floating("avg_pool3d_out_frame", input)
-    squares = _widened(input * input)
+    squares = input * input
+    mean_like, = autocast_operands(SINGLED, squares) if dim > 3 else (input,)  # the mean is an avg_pool3d then
+    squares = _widened(squares)
     sides = [0, 0] * (dim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(squares, sides)
     channels = input.size(1)
@@ -284,4 +288,4 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
         total = total + padded.narrow(1, i, channels)
     if not (total.is_floating_point() or total.is_complex()):
         return input / (total.div(size, rounding_mode="trunc") * alpha + k).pow(beta)  # a mean of integers
-    return input / (_narrowed(total / size, input) * alpha + k).pow(beta)
+    return input / (_narrowed(total / size, mean_like) * alpha + k).pow(beta)

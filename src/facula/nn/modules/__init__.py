@@ -2,6 +2,8 @@
 
 from .activation import *  # noqa: F403
 from .activation import __all__ as _activation
+from .adaptive import *  # noqa: F403
+from .adaptive import __all__ as _adaptive
 from .batchnorm import *  # noqa: F403
 from .batchnorm import __all__ as _batchnorm
 from .channelshuffle import *  # noqa: F403
@@ -47,7 +49,7 @@ from .upsampling import *  # noqa: F403
 from .upsampling import __all__ as _upsampling
 
 __all__ = [  # noqa: PLE0604
-    "Module", *_activation, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
+    "Module", *_activation, *_adaptive, *_batchnorm, *_container, *_conv, *_distance, *_dropout, *_flatten,
     *_channelshuffle, *_fold, *_fractional_pooling, *_instancenorm, *_linear, *_linear_cross_entropy,
     *_loss, *_normalization, *_padding, *_pixelshuffle, *_pooling, *_rnn, *_sparse, *_transformer,
     *_upsampling,

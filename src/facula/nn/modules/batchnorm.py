@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import facula
@@ -134,7 +135,16 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalization over several processes. Here there is one: the same as `BatchNorm`."""
+    """Batch normalization whose statistics, while training, are those of all ranks' batches together.
+
+    Where there is no process group, or one rank alone, it is `BatchNorm`. Two sums over ranks are taken in the forward
+    pass (counts with means, then squares around the mean), and as many in the backward pass; ranks may have batches of
+    different sizes.
+
+    Args:
+        process_group: the ranks; the default group unless given.
+        num_features, eps, momentum, affine, track_running_stats: as `BatchNorm1d`'s.
+    """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
                  affine: bool = True, track_running_stats: bool = True, process_group: Any = None,
@@ -145,6 +155,41 @@ class SyncBatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Any) -> None:
         if input.dim() < 2:
             raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+
+    def forward(self, input: Any) -> Any:
+        """(N, C, *); the same shape."""
+        together = self.training or (self.running_mean is None and self.running_var is None)
+        distributed = sys.modules.get("facula.distributed")
+        if not together or distributed is None or not distributed.is_initialized() \
+                or distributed.get_world_size(self.process_group) == 1:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return self._over_ranks(input)
+
+    def _over_ranks(self, input: Any) -> Any:
+        from facula.distributed.nn.functional import all_reduce
+        x = input.transpose(0, 1).reshape(input.shape[1], -1).to(
+            facula.float64 if input.dtype is facula.float64 else facula.float32)
+        count = facula.full((1,), float(x.shape[1]), dtype=x.dtype)
+        totals = all_reduce(facula.cat([x.sum(1), count]), group=self.process_group)
+        total = float(totals[-1].detach())
+        if total <= 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.size()}")
+        mean = totals[:-1] / total
+        variance = all_reduce(((x - mean[:, None]) ** 2).sum(1), group=self.process_group) / total
+        if self.training and self.track_running_stats and self.running_mean is not None:
+            with facula.no_grad():
+                self.num_batches_tracked.add_(1)
+                factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), factor)
+                self.running_var.lerp_((variance.detach() * (total / (total - 1))).to(self.running_var.dtype), factor)
+        shape = (1, -1) + (1,) * (input.dim() - 2)
+        result = (input.to(x.dtype) - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
+        if self.weight is not None:
+            result = result * self.weight.view(shape)
+        if self.bias is not None:
+            result = result + self.bias.view(shape)
+        return result.to(input.dtype)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Any, process_group: Any = None) -> Any:

@@ -7,35 +7,17 @@ from typing import Any
 
 import facula
 from facula.errors import warn
+from facula.ops import autocasting
 
-from .. import functional as F
 from .. import init
 from ..parameter import Parameter
-from ..recurrent import sequence, unrolled
+from ..recurrent import unrolled, whole
 from ..recurrent.cells import GATES
 from ..utils.rnn import PackedSequence
 from ._printing import options_text
 from .module import Module
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
-
-def _run(mode: str, x: Any, state: Any, w: Any, b: Any, project: Any, reverse: bool) -> tuple[Any, Any]:
-    """One layer in one direction over x (T, N, gates): outputs (T, N, H) and the last state."""
-    steps, count, gates = x.shape
-    rows, sizes = x.reshape(steps * count, gates), [count] * steps
-    if not sequence.takes(mode, rows, sizes, state, w, b, project):
-        return unrolled.run(mode, x, state, w, b, project, reverse)
-    out, state = sequence.run(mode, rows, sizes, state, w, b, reverse)
-    return out.reshape(steps, count, out.shape[1]), state
-
-
-def _run_packed(mode: str, x: Any, sizes: list[int], state: Any, w: Any, b: Any, project: Any,
-                reverse: bool) -> tuple[Any, Any]:
-    """The same over the steps of a packed sequence."""
-    if not sequence.takes(mode, x, sizes, state, w, b, project):
-        return unrolled.run_packed(mode, x, sizes, state, w, b, project, reverse)
-    return sequence.run(mode, x, sizes, state, w, b, reverse)
-
 
 # ---- whole sequences ----------------------------------------------------------------------------------------
 
@@ -127,7 +109,7 @@ class RNNBase(Module):
 
     def _check(self, input: Any, sizes: Any) -> None:
         of = getattr(self, self._flat_weights_names[0]).dtype
-        if input.dtype is not of:
+        if input.dtype is not of and not autocasting.thread.now.enabled:
             raise ValueError(f"RNN input dtype ({input.dtype}) does not match weight dtype ({of}). Convert input: "
                              f"input.to({of}), or convert model: model.to({input.dtype})")
         want = 2 if sizes is not None else 3
@@ -152,29 +134,8 @@ class RNNBase(Module):
                                    f"{(layers, count, size)}, got {list(state.shape)}")
         return tuple(given)
 
-    def _layers(self, x: Any, sizes: list[int] | None, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        directions = 2 if self.bidirectional else 1
-        last: list[Any] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                place = layer * directions + direction
-                weights = dict(zip([n.split("_l")[0] for n in self._all_weights[place]],
-                                   [getattr(self, n) for n in self._all_weights[place]], strict=True))
-                b, b_hidden = weights.get("bias_ih"), weights.get("bias_hh")
-                part = unrolled.input_part(self.mode, x, weights["weight_ih"], b, b_hidden)
-                start = tuple([s[place] for s in states])
-                rest = weights["weight_hh"], b_hidden, weights.get("weight_hr"), direction == 1
-                if sizes is None:
-                    out, state = _run(self.mode, part, start, *rest)
-                else:
-                    out, state = _run_packed(self.mode, part, sizes, start, *rest)
-                outputs.append(out)
-                last.append(state)
-            x = outputs[0] if directions == 1 else facula.cat(outputs, -1)
-            if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        return x, tuple([facula.stack([state[i] for state in last]) for i in range(len(states))])
+    def _options(self) -> tuple[Any, ...]:
+        return (self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Outputs of the last layer at each step, and the last state of every layer."""
@@ -186,7 +147,7 @@ class RNNBase(Module):
             states = self._states(x, sizes[0], hx, names)
             if hx is not None and order is not None:
                 states = tuple([s.index_select(1, order) for s in states])
-            out, states = self._layers(x, sizes, states)
+            out, states = whole.layers(self.mode, x, sizes, states, *self._options())
             if back is not None:
                 states = tuple([s.index_select(1, back) for s in states])
             return PackedSequence(out, batch_sizes, order, back), states if self.mode == "LSTM" else states[0]
@@ -198,16 +159,14 @@ class RNNBase(Module):
         if not batched and hx is not None:
             hx = tuple([s.unsqueeze(1) for s in hx]) if self.mode == "LSTM" else hx.unsqueeze(1)
         self._check(x, None)
-        if self.batch_first:
-            x = x.transpose(0, 1)
-        if not x.size(0):
+        if not x.size(1 if self.batch_first else 0):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        out, states = self._layers(x, None, self._states(x, x.size(1), hx, names))
-        if self.batch_first:
-            out = out.transpose(0, 1)
+        start = self._states(x, x.size(0 if self.batch_first else 1), hx, names)
+        out, *last = whole.called(self.mode, x, list(start) if self.mode == "LSTM" else start[0], *self._options(),
+                                    self.batch_first)
         if not batched:
-            out, states = out.squeeze(at), tuple([s.squeeze(1) for s in states])
-        return out, states if self.mode == "LSTM" else states[0]
+            out, last = out.squeeze(at), [s.squeeze(1) for s in last]
+        return out, tuple(last) if self.mode == "LSTM" else last[0]
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + options_text(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import facula
+from facula.ops.autocast_rules import LOWERED
+from facula.ops.autocasting import autocast_operands, autocasts
 
 from .. import functional as F
 from .. import init
@@ -101,9 +103,18 @@ class TransformerEncoderLayer(_Layer):
                                                 key_padding_mask=src_key_padding_mask, is_causal=is_causal)[0])
         if self.norm_first:
             x = src + attend(self.norm1(src))
-            return x + self._forward_part(self.norm2(x), self.dropout2)
-        x = self.norm1(src + attend(src))
-        return self.norm2(x + self._forward_part(x, self.dropout2))
+            x = x + self._forward_part(self.norm2(x), self.dropout2)
+        else:
+            x = self.norm1(src + attend(src))
+            x = self.norm2(x + self._forward_part(x, self.dropout2))
+        return autocast_operands(LOWERED, x)[0] if autocasts() and self._is_one(src) else x
+
+    def _is_one(self, src: Any) -> bool:
+        """Is the layer one operation for PyTorch?"""
+        return (src.dim() == 3 and not self.training and self.self_attn.batch_first
+                and self.self_attn.in_proj_bias is not None and self.self_attn.num_heads % 2 == 0
+                and self.activation in (F.relu, F.gelu) and not (facula.is_grad_enabled() and (
+                    src.requires_grad or any(p.requires_grad for p in self.parameters()))))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -173,12 +184,9 @@ class TransformerEncoder(Module):
     def _leaves_out_padding(self, src: Any, padding: Any) -> bool:
         """Is this what PyTorch computes of the sequences without their padding? Then the padding's results are 0."""
         first = self.layers[0] if len(self.layers) else None
-        return (self.enable_nested_tensor and isinstance(first, TransformerEncoderLayer) and src.dim() == 3
-                and not self.training and not first.norm_first and first.self_attn.batch_first
-                and first.self_attn.in_proj_bias is not None and first.self_attn.num_heads % 2 == 0
-                and first.activation in (F.relu, F.gelu) and padding.dtype is facula.bool
-                and not (facula.is_grad_enabled() and (src.requires_grad or any(
-                    p.requires_grad for p in self.parameters())))
+        return (self.enable_nested_tensor and isinstance(first, TransformerEncoderLayer) and not self.training
+                and not first.norm_first and padding.dtype is facula.bool and first._is_one(src)
+                and not (facula.is_grad_enabled() and any(p.requires_grad for p in self.parameters()))
                 and (not self.mask_check or not bool((padding[:, :-1] & ~padding[:, 1:]).any())))
 
 

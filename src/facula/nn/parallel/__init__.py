@@ -2,8 +2,9 @@
 
     data_parallel.py   DataParallel: replicas of a module on several devices of this process
     scattering.py      what it consists of: scatter, replicate, parallel_apply, gather
-
-`DistributedDataParallel` needs process groups, which are not in Facula yet.
+    comm.py            tensors sent to several devices, and added up on one
+    parallel_apply.py, replicate.py, scatter_gather.py     the same under PyTorch's names of modules
+    distributed.py     DistributedDataParallel: a replica in each process of a group
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from typing import Any
 
 from facula import absent
 from facula.nn.parallel.data_parallel import DataParallel, data_parallel
-from facula.nn.parallel.scattering import gather, parallel_apply, replicate, scatter, scatter_kwargs
-
-DistributedDataParallel = absent.kind("torch.nn.parallel.DistributedDataParallel",
-                                      "Facula runs in one process, use the module itself")
+from facula.nn.parallel.parallel_apply import parallel_apply
+from facula.nn.parallel.replicate import replicate
+from facula.nn.parallel.scatter_gather import gather, scatter, scatter_kwargs
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "parallel_apply", "replicate",
            "scatter", "scatter_kwargs"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "DistributedDataParallel":  # torch.distributed comes with it, which few programs need
+        from facula.nn.parallel.distributed import DistributedDataParallel
+        return DistributedDataParallel
     raise absent.missing("nn.parallel", name)

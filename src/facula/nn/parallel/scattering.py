@@ -9,6 +9,7 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from facula.devices import device as Device
+from facula.ops import autocasting
 from facula.utils._pytree import tree_flatten, tree_map
 
 
@@ -105,10 +106,10 @@ def parallel_apply(modules: Sequence[Any], inputs: Sequence[Any], kwargs_tup: Se
     if len(modules) != len(inputs):
         raise AssertionError(f"The number of modules {len(modules)} is not equal to the number of inputs {len(inputs)}")
     named = kwargs_tup if kwargs_tup is not None else [{}] * len(modules)
-    grad = is_grad_enabled()
+    grad, autocast = is_grad_enabled(), autocasting.thread.now
 
     def run(module: Any, given: Any, kwargs: dict[str, Any]) -> Any:
-        with enable_grad() if grad else no_grad():  # the mode is each thread's own
+        with enable_grad() if grad else no_grad(), autocasting.region(autocast):  # modes are each thread's own
             return module(*(given if isinstance(given, (list, tuple)) else (given,)), **kwargs)
 
     if len(modules) == 1:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from facula.dtypes import dtype, float32, float64
-from facula.engine import realize
+from facula.engine import preparing
 from facula.engine.graph.node import CONST, Node
 from facula.engine.runtime import interpreter
 from facula.engine.runtime.routines import Array, register
@@ -31,7 +31,7 @@ class _Step:
 
     def __init__(self, body: Body) -> None:
         self.work: Work = body.work()
-        self.program = realize.plan_of(PROCESSOR, self.work, frozenset())
+        self.program = preparing.plan_of(PROCESSOR, self.work, frozenset())
         self.leaves = [body.leaves.index(leaf) for leaf in self.work.leaves]
         self.outputs = [body.outputs.index(node) for node in self.work.outputs]
         self.used = True

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 import facula
-from facula._tensor.handle import Tensor, attach_many, device_of, new, read
+from facula._tensor.handle import Tensor, device_of, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach_many
 from facula.autograd.graph import Rule
 from facula.autograd.graph import mode as grad_mode
 from facula.devices import CPU
@@ -36,7 +38,8 @@ _NAMES = {"LSTM": "LstmBackward0", "GRU": "GruBackward0", "RNN_TANH": "RnnTanhBa
 def takes(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: Any, project: Any) -> bool:
     """Is this a sequence for `run`? What does not fit together (a weight of another size or dtype, sizes that grow) is
     not: the steps' operations say what is wrong with it. `loops.py` computes with addresses, and trusts what comes."""
-    if len(sizes) <= FEW or project is not None or session.traced is not None or x.dtype not in _DTYPES:
+    if len(sizes) <= FEW or project is not None or session.traced is not None or x.dtype not in _DTYPES \
+            or grad_mode.products is not None:
         return False
     given = [x, w, *state, *([] if b is None else [b])]
     if any(t.dtype is not x.dtype or device_of(t) is not CPU for t in given) or w.dim() != 2:

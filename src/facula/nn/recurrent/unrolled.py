@@ -34,8 +34,8 @@ def _lstm_step(x: Any, h: State, w: Any, project: Any = None) -> State:
 
 def input_part(mode: str, x: Any, w: Any, b: Any, b_hidden: Any) -> Any:
     """The gates' part that does not wait for the state. A GRU's hidden bias belongs inside its reset gate."""
-    if b is not None and mode != "GRU":
-        b = b + b_hidden
+    if mode != "GRU":
+        b = b_hidden if b is None else b if b_hidden is None else b + b_hidden
     return F.linear(x, w, b)
 
 

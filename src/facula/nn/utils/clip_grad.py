@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import facula
+from facula._tensor.many import changed, gathered
 from facula.errors import warn
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -24,9 +25,9 @@ def _total_norm(tensors: list[Any], norm_type: float, error_if_nonfinite: bool) 
     if not tensors:
         return facula.tensor(0.0)
     norm_type = float(norm_type)
-    norms = [facula.linalg.vector_norm(tensor, norm_type) for tensor in tensors]
-    device = norms[0].device
-    total = facula.linalg.vector_norm(facula.stack([norm.to(device) for norm in norms]), norm_type)
+    device = tensors[0].device
+    norms = gathered(tensors, lambda t: facula.linalg.vector_norm(t, norm_type).to(device))
+    total = facula.linalg.vector_norm(norms, norm_type)
     if error_if_nonfinite and bool(facula.logical_or(total.isnan(), total.isinf())):
         raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is "
                            "non-finite, so it cannot be clipped. To disable this error and scale the "
@@ -55,8 +56,7 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any,
     with facula.no_grad():
         # Always multiplied, so that nothing has to wait for the norm's value.
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor.to(gradient.device))
+        changed(gradients, lambda gradient, factor: gradient.mul_(factor.to(gradient.device)), factor)
 
 
 def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
@@ -99,6 +99,5 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
         parameters = [parameters]
     limit = float(clip_value)
     with facula.no_grad():
-        for parameter in _listed(parameters):
-            if parameter.grad is not None:
-                parameter.grad.clamp_(min=-limit, max=limit)
+        gradients = [p.grad for p in _listed(parameters) if p.grad is not None]
+        changed(gradients, lambda gradient: gradient.clamp_(min=-limit, max=limit))

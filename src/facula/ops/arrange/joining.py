@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, lay, new, read, strides_of
+from facula._tensor.handle import Tensor, new, strides_of
 from facula._tensor.layout import dense_order, preserved
+from facula._tensor.reading import lay, read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.arranging import written

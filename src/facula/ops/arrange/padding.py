@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, lay, new, read, strides_of, view_node
+from facula._tensor.handle import Tensor, new, strides_of
 from facula._tensor.layout import preserved
+from facula._tensor.reading import lay, read, view_node
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import WRITE, contiguous_strides
 from facula.engine.recorder import record

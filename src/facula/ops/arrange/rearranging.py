@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, copied, is_meta, lay, layout_of, new, read, view_node
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import copied, lay, layout_of, read, view_node
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import WRITE, contiguous_strides, size_of

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, lay_in
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import lay_in
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.config import threshold
 from facula.dtypes import FLOAT, PROMOTION, bool_, int32, int64
 from facula.engine.graph.expr import operand
 from facula.engine.graph.node import ARGSORT, SEARCH, Formula, Node, size_of
+from facula.engine.graph.primitives.sort import is_few
 from facula.engine.realize import value_of
 from facula.engine.recorder import record
 from facula.engine.session import session
@@ -33,7 +36,8 @@ _UNSTABLE_ROW = threshold("unstable_row")
 def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: int | None = None,
                way: str = "") -> Node:
     """Where the elements of a stable sort along `dim` are; or only `count` of them, from rank `start` on. With a `way`
-    (engine/graph/primitives/sort.py) equal elements come as PyTorch's methods leave them, in rows that are not long."""
+    (engine/graph/primitives/sort.py) equal elements come as PyTorch's methods leave them, in rows that are not long or
+    of which a few are asked for."""
     shape = node.shape
     if not shape:
         return constant(0, (), int64)
@@ -42,7 +46,7 @@ def order_node(node: Node, dim: int, descending: bool, start: int = 0, count: in
         if size_of(shape) == 0:
             return constant(0, shape, int64)
     attrs: tuple[Any, ...] = (dim, descending, start)
-    if way and node.shape[dim] <= _UNSTABLE_ROW:
+    if way and (node.shape[dim] <= _UNSTABLE_ROW or is_few(way, node.shape[dim], shape[dim])):
         attrs = (*attrs, way)
     return record(ARGSORT, (node,), attrs, None, shape, int64)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from operator import index as as_int
 from typing import Any
 
-from facula._tensor.handle import Tensor, lay, new
+from facula._tensor.handle import Tensor, new
 from facula._tensor.layout import Layout
+from facula._tensor.reading import lay
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.casting import constant
 from facula.ops.conv.correlation import correlate, spread

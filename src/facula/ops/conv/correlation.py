@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, laid, new, read, read_in, view_node
+from facula._tensor.handle import Tensor, laid, new
 from facula._tensor.layout import strides_in
-from facula.autograd.graph import Rule
+from facula._tensor.reading import read, read_in, view_node
+from facula._tensor.tape import attach
+from facula.autograd.graph import Rule, mode
 from facula.engine.graph.node import CONTRACT, WINDOWS, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
+from facula.ops.conv.depthwise import are_sums_few, taps_of_sums
 from facula.ops.conv.windows import (
     Geometry,
     Ints,
@@ -79,9 +82,13 @@ def compare(x: Tensor, y: Tensor, at: Geometry, last: bool = False) -> Tensor:
     if last and groups == 1 and c >= FEW:
         rows = window_rows(_read_last(x), at)
         images = reshaped(_read_last(y), (rows.shape[0], o))
-        node = record(CONTRACT, (turned(images, (1, 0)), rows), WINDOWS, None, (o, rows.shape[1]), x.dtype)
+        node = record(CONTRACT, (turned(images, (1, 0)), rows), mode.products or WINDOWS, None,
+                      (o, rows.shape[1]), x.dtype)
         return attach(_laid_last(reshaped(node, (o, *at.kernel, c)), shape), _COMPARE, (x, y), (x, y, at))
     source = in_zeros(read(x), reached(at), (1,) * len(at.size), at.before)
+    if are_sums_few(source, read(y), groups, at.kernel, at.stride):
+        node = taps_of_sums(source, read(y), at.kernel, at.stride, at.dilation)
+        return attach(new(reshaped(node, shape)), _COMPARE, (x, y), (x, y, at))
     places, window = size_of(at.out), size_of(at.kernel)
     s, g = contiguous_strides(source.shape), contiguous_strides(y.shape)
     windows = view_node(source, (groups, n, *at.out, c // groups, *at.kernel),
@@ -90,7 +97,7 @@ def compare(x: Tensor, y: Tensor, at: Geometry, last: bool = False) -> Tensor:
     rows = view_node(read(y), (groups, o // groups, n, *at.out), (o // groups * g[1], g[1], g[0], *g[2:]), fixed=True)
     node = record(CONTRACT, (reshaped(rows, (groups, o // groups, n * places)),
                              reshaped(windows, (groups, n * places, c // groups * window))),
-                  WINDOWS, None, (groups, o // groups, c // groups * window), x.dtype)
+                  mode.products or WINDOWS, None, (groups, o // groups, c // groups * window), x.dtype)
     return attach(new(reshaped(node, shape)), _COMPARE, (x, y), (x, y, at))
 
 

@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
-from facula.dtypes import BOOL, FLOAT, bool_, int64
-from facula.engine.graph.node import ARGMAX, MAX, SUM, contiguous_strides, size_of
+from facula.dtypes import BOOL, FLOAT, int64
+from facula.engine.graph.node import ARGMAX, MAX, size_of
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.ops.arrange.padding import constant_pad_nd
 from facula.ops.casting import constant, to_dtype
-from facula.ops.conv.convolutions import several, spread_out
+from facula.ops.conv.convolutions import several
+from facula.ops.conv.lines import Way, shares
+from facula.ops.conv.taps import taps
+from facula.ops.conv.window_sums import window_sums, windows
 from facula.ops.elementwise.arithmetic import div
 from facula.ops.elementwise.comparison import maximum, minimum
 from facula.ops.images import closed, opened
@@ -103,38 +108,7 @@ def _around(x: Tensor, size: Ints, before: Ints, value: Any, first: int) -> Tens
     return constant_pad_nd(x, [0, 0] * (2 - first) + pads, value)
 
 
-def windows(x: Tensor, out: Ints, kernel: Ints, stride: Ints, dilation: Ints, first: int) -> Any:
-    """The node of x (N, C, *S) seen as (N, C, *out, *kernel), or of (N, *S, C) as (N, *out, C, *kernel)."""
-    end = first + len(out)
-    s = contiguous_strides(x.shape)
-    return view_node(read(x), (*x.shape[:first], *out, *x.shape[end:], *kernel),
-                     (*s[:first], *[a * b for a, b in zip(s[first:end], stride, strict=True)], *s[end:],
-                      *[a * b for a, b in zip(s[first:end], dilation, strict=True)]), 0, x.dtype)
-
-
 # ---- the mean ---------------------------------------------------------------------------------------------
-
-def _sums_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
-    kernel, stride, first = ctx.saved
-    size = tuple(ctx.shapes[0][first:first + len(kernel)])
-    before = tuple([k - 1 for k in kernel])
-    wide = spread_out(g, tuple([a + b for a, b in zip(size, before, strict=True)]), stride, before, first)
-    return (window_sums(wide, size, kernel, (1,) * len(kernel), first),)
-
-
-_SUMS = Rule("AvgPoolBackward0", leaning(_sums_backward))
-
-
-def window_sums(x: Tensor, out: Ints, kernel: Ints, stride: Ints, first: int) -> Tensor:
-    """The sum over each window of x (N, C, *S), or (N, *S, C)."""
-    n = len(kernel)
-    shape = tuple.__new__(Size, (*x.shape[:first], *out, *x.shape[first + n:]))
-    if not size_of(shape):
-        return severed(new(constant(0, shape, x.dtype)), x, name="AvgPoolBackward0", leans=True)
-    node = windows(x, out, kernel, stride, (1,) * n, first)
-    node = record(SUM, (node,), (tuple(range(2 + n, 2 + 2 * n)),), None, shape, x.dtype)
-    return attach(new(node), _SUMS, (x,), (kernel, stride, first))
-
 
 def _counts(size: Ints, out: Ints, kernel: Ints, stride: Ints, padding: Ints, padded: bool) -> Any:
     """How many elements each window has: those of the input, or of the padded input."""
@@ -203,12 +177,6 @@ def _adaptive_sizes(what: str, n: int, x: Tensor, size: Any) -> Ints:
     return found
 
 
-def shares(size: int, out: int) -> tuple[Any, Any]:
-    """Where each of `out` nearly equal parts of `size` elements starts and ends."""
-    at = np.arange(out)
-    return at * size // out, -(-(at + 1) * size // out)
-
-
 def _adaptive_avg_pool(n: int) -> Any:
     what = f"adaptive_avg_pool{n}d"
 
@@ -228,35 +196,12 @@ def _adaptive_avg_pool(n: int) -> Any:
         else:
             x = leaned(x)
             for k, (s, o) in enumerate(zip(size, out, strict=True)):
-                x = taps(x, first + k, *_averaging(s, o)) if o else x.narrow(first + k, 0, 0)
+                x = taps(x, first + k, Way("averaging", s, o)) if o else x.narrow(first + k, 0, 0)
         x = closed(to_dtype(x, of), first)
         return x if batched else reshape_value(x, tuple(x.shape[1:]))
     body.__name__ = body.__qualname__ = what
     body.__doc__ = "The mean of nearly equal parts, as many as `output_size` says."
     return op(body, method=False, namespace="nn.functional")
-
-
-def _averaging(size: int, out: int) -> tuple[Any, Any]:
-    start, end = shares(size, out)
-    at = start[:, None] + np.arange(int((end - start).max(initial=1)))
-    return np.minimum(at, end[:, None] - 1), np.where(at < end[:, None], 1 / (end - start)[:, None], 0.0)
-
-
-def taps(x: Tensor, dim: int, table: Any, weights: Any, all_count: bool = False) -> Tensor:
-    """Along `dim`, element o of the result is the sum of x at table[o], weighted (None: one element each).
-
-    A weight of 0 means that there is no such element, unless `all_count`: then 0 * inf is NaN.
-    """
-    out, each = table.shape
-    part = x.index_select(dim, new(index_leaf(table.reshape(-1))))
-    if weights is None:
-        return part
-    part = reshape_value(part, (*x.shape[:dim], out, each, *x.shape[dim + 1:]))
-    weights = np.ascontiguousarray(weights, x.dtype.numpy).reshape(out, each, *[1] * (len(x.shape) - dim - 1))
-    part = part * new(leaf(weights, weights.shape, x.dtype))
-    if not all_count and not weights.all():
-        part = part.masked_fill(new(leaf(weights == 0, weights.shape, bool_)), 0)
-    return part.sum(dim + 1)
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_avg_pool(n) for n in (1, 2, 3))
@@ -343,7 +288,7 @@ def max_pool(what: str, n: int, input: Tensor, kernel_size: Any, stride: Any, pa
         first = np.arange(o) * t - p
         # a window of nothing but -inf takes its first element that is not padding
         lines.append((first, d, first % d if p else None, np.full(o, s - 1) if first[-1] + d * (k - 1) >= s else None))
-    values, at = chosen(x, windows(wide, out, kernel, step, dil, axis), n, lines, axis)
+    values, at = chosen(x, windows(read(wide), out, kernel, step, dil, axis), n, lines, axis)
     if batched:
         return values, at
     return reshape_value(values, tuple(values.shape[1:])), reshape_value(at, tuple(at.shape[1:]))

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
 from facula.dtypes import BOOL, FLOAT, float64, int32, int64, uint8
 from facula.engine.graph.node import contiguous_strides, size_of
 from facula.engine.realize import leaf
 from facula.errors import warn
 from facula.ops.casting import constant, to_dtype
 from facula.ops.conv.convolutions import cropped, several, spread_out
-from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, taps
+from facula.ops.conv.lines import Way, cubic_weights, line
+from facula.ops.conv.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from facula.ops.conv.taps import taps
 from facula.ops.elementwise.arithmetic import fmod
 from facula.ops.elementwise.comparison import clamp
 from facula.ops.elementwise.refusals import refuse_mixed, refuse_unless_floating
@@ -35,70 +38,10 @@ from facula.ops.view.value_views import reshape_value
 # ---- interpolation ----------------------------------------------------------------------------------------
 
 
-def _scale(size: int, out: int, factor: float | None, corners: bool) -> float:
-    """How far apart in the input neighbours of the result lie."""
-    if corners:
-        return (size - 1) / (out - 1) if out > 1 else 0.0
-    return 1.0 / factor if factor is not None and factor > 0 else size / out
-
-
-def _nearest(size: int, out: int, factor: float | None, exact: bool) -> tuple[Any, None]:
-    at = np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0.0)
-    source = np.floor(at * np.float32(_scale(size, out, factor, False))).astype(np.int64)  # in single precision
-    return np.minimum(source, size - 1)[:, None], None
-
-
-def _linear(size: int, out: int, factor: float | None, corners: bool) -> tuple[Any, Any]:
-    scale, at = _scale(size, out, factor, corners), np.arange(out)
-    if size == out:  # as PyTorch, which meets each element twice, with 1 and 0
-        return np.stack([at, at], 1), np.stack([np.ones(out), np.zeros(out)], 1)
-    source = scale * at if corners else np.maximum(scale * (at + 0.5) - 0.5, 0.0)
-    low = np.minimum(source.astype(np.int64), size - 1)
-    part = np.clip(source - low, 0.0, 1.0)
-    return np.stack([low, np.minimum(low + 1, size - 1)], 1), np.stack([1 - part, part], 1)
-
-
-def _cubic_weights(t: Any, a: float) -> list[Any]:
-    def near(x: Any) -> Any:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x: Any) -> Any:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
-
-
-def _cubic(size: int, out: int, factor: float | None, corners: bool) -> tuple[Any, Any]:
-    scale, at = _scale(size, out, factor, corners), np.arange(out)
-    source = scale * at if corners else scale * (at + 0.5) - 0.5
-    low = np.floor(source)
-    table = np.clip(low.astype(np.int64)[:, None] + np.arange(-1, 3), 0, size - 1)
-    return table, np.stack(_cubic_weights(source - low, -0.75), 1)
-
-
-def _smoothed(size: int, out: int, factor: float | None, corners: bool, cubic: bool) -> tuple[Any, Any]:
-    """With antialiasing: the filter grows with the distance of neighbours."""
-    scale = _scale(size, out, factor, corners)
-    half = 2.0 if cubic else 1.0
-    support = half * max(scale, 1.0)
-    centre = scale * (np.arange(out) + 0.5)
-    start = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    end = np.minimum((centre + support + 0.5).astype(np.int64), size)
-    at = start[:, None] + np.arange(int((end - start).max(initial=1)))
-    x = np.abs((at - centre[:, None] + 0.5) / max(scale, 1.0))
-    if cubic:
-        a = -0.5
-        w = np.where(x < 1, ((a + 2) * x - (a + 3)) * x * x + 1,
-                     np.where(x < 2, (((x - 5) * x + 8) * x - 4) * a, 0.0))
-    else:
-        w = np.maximum(1 - x, 0.0)
-    w = np.where(at < end[:, None], w, 0.0)
-    return np.minimum(at, end[:, None] - 1), w / w.sum(1, keepdims=True)
-
-
 def _byte_taps(x: Tensor, dim: int, table: Any, weights: Any) -> Tensor:
     """`taps` of bytes, as PyTorch computes them: weights are rounded to 16 bits with as many binary places as the
     largest leaves room for, sums to whole bytes. x and the result are int32."""
-    weights = weights.copy()
+    weights = np.nan_to_num(weights, nan=0.0)
     for k in range(1, table.shape[1]):  # an element met twice in a row, at an edge, has one weight
         again = table[:, k] == table[:, k - 1]
         weights[again, k] += weights[again, k - 1]
@@ -181,18 +124,17 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     corners = bool(align_corners)
     x, first = opened(input)
     x = x if plain else to_dtype(x, int32 if bytes_ else of.compute)
-    ways = list(enumerate(zip(input.shape[2:], out, factors, strict=True)))
-    for k, (s, o, f) in reversed(ways) if bytes_ else ways:  # of bytes, which are rounded in between, rows come first
-        if plain:
-            table, weights = _nearest(s, o, f, mode == "nearest-exact")
-        elif antialias:
-            table, weights = _smoothed(s, o, f, corners, mode == "bicubic")
-        else:
-            table, weights = (_cubic if mode == "bicubic" else _linear)(s, o, f, corners)
-        if bytes_:
-            x = _byte_taps(x, first + k, table, weights)
-        else:
-            x = taps(x, first + k, table, weights, not antialias)
+    kind = mode if plain else ("smooth " if antialias else "") + ("cubic" if mode == "bicubic" else "linear")
+    ways = [(first + k, Way(kind, s, o, f, corners))
+            for k, (s, o, f) in enumerate(zip(input.shape[2:], out, factors, strict=True))]
+    if bytes_:
+        for k, way in reversed(ways):  # of bytes, which are rounded in between, rows come first
+            x = _byte_taps(x, k, *line(way))
+    else:
+        # What becomes shorter first. Along the rows elements come one by one: that while there are few rows.
+        for k, way in sorted(ways, key=lambda one: (one[1].out / one[1].size,
+                                                    one[0] if one[1].out < one[1].size else -one[0])):
+            x = taps(x, k, way)
     return closed(to_dtype(x, of), first)
 
 
@@ -294,7 +236,7 @@ def _fetched(input: Tensor, corner: list[Tensor]) -> Tensor:
 def _bicubic(input: Tensor, coordinates: list[Tensor], padding: str, corners: bool) -> Tensor:
     sizes = input.shape[2:]
     bottoms = [floor(x.detach()) for x in coordinates]
-    weights = [_cubic_weights(x - low, -0.75) for x, low in zip(coordinates, bottoms, strict=True)]
+    weights = [cubic_weights(x - low, -0.75) for x, low in zip(coordinates, bottoms, strict=True)]
     total: Any = 0
     for i, j in itertools.product(range(4), repeat=2):
         corner = [_placed(low + (k - 1), s, padding, corners)

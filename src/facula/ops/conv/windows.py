@@ -11,10 +11,12 @@ import math
 from itertools import product
 from typing import NamedTuple
 
-from facula._tensor.handle import view_node
+from facula._tensor.reading import view_node
+from facula.autograd.graph import mode
 from facula.engine.graph.node import CONTRACT, WINDOWS, WRITE, Node, contiguous_strides, size_of
 from facula.engine.recorder import record
 from facula.ops.casting import constant
+from facula.ops.conv.depthwise import are_taps_few, sum_of_taps
 from facula.ops.view.value_views import reshaped, turned
 
 Ints = tuple[int, ...]
@@ -75,6 +77,8 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
     groups, each, depth = w.shape
     places = size_of(at.out)
     x = in_zeros(x, reached(at), (1,) * len(at.size), at.before)
+    if are_taps_few(x, groups, each, at.kernel, at.out, at.stride):
+        return sum_of_taps(x, w, at.kernel, at.out, at.stride, at.dilation)
     s = contiguous_strides(x.shape)
     window = (c // groups, *at.kernel), (s[1], *times(s[2:], at.dilation))
     place, step = at.out, times(s[2:], at.stride)
@@ -82,14 +86,14 @@ def correlation_node(x: Node, w: Node, at: Geometry) -> Node:
     shape = (n, groups * each, *at.out)
     if n > 1 and places < OWN_PRODUCT:
         x = view_node(x, (groups, *window[0], n, *place), (group, *window[1], s[0], *step), fixed=True)
-        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), WINDOWS, None,
+        node = record(CONTRACT, (w, reshaped(x, (groups, depth, n * places))), mode.products or WINDOWS, None,
                       (groups, each, n * places), x.dtype)
         return reshaped(turned(reshaped(node, (groups * each, n, places)), (1, 0, 2)), shape)
     x = view_node(x, (n, groups, *window[0], *place), (s[0], group, *window[1], *step), fixed=True)
     if n > 1:
         w = view_node(w, (n, groups, each, depth), (0, *contiguous_strides(w.shape)), fixed=True)
-    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))), WINDOWS,
-                  None, (n * groups, each, places), x.dtype)
+    node = record(CONTRACT, (reshaped(w, (n * groups, each, depth)), reshaped(x, (n * groups, depth, places))),
+                  mode.products or WINDOWS, None, (n * groups, each, places), x.dtype)
     return reshaped(node, shape)
 
 
@@ -106,7 +110,7 @@ def window_rows(x: Node, at: Geometry) -> Node:
 def correlation_last(x: Node, w: Node, at: Geometry) -> Node:
     """`correlate` of one group, `last`: x (N, *S, C) and w (window * C, O) to (N, *out, O)."""
     rows = window_rows(x, at)
-    node = record(CONTRACT, (rows, w), WINDOWS, None, (rows.shape[0], w.shape[1]), x.dtype)
+    node = record(CONTRACT, (rows, w), mode.products or WINDOWS, None, (rows.shape[0], w.shape[1]), x.dtype)
     return reshaped(node, (x.shape[0], *at.out, w.shape[1]))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, alias, copied, is_meta, laid, layout_of, leaf_beside, new, read, share
+from facula._tensor.handle import Tensor, alias, is_meta, laid, new, share
 from facula._tensor.layout import preserved
+from facula._tensor.reading import copied, layout_of, leaf_beside, read
 from facula.devices import CPU, parse_device
 from facula.dtypes import FLOAT, bfloat16, bool_, dtype, float32, from_numpy_dtype, int64
 from facula.engine.graph.node import contiguous_strides
@@ -57,8 +58,11 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return finish(t, device, requires_grad, None, "tensor", pin_memory)
 
 
+storages: tuple[type, ...] = ()  # whose memory a tensor is made over: _tensor/storages.py puts its class here
+
+
 def made(data: Any, of: dtype | None) -> Tensor:
-    """A tensor with a copy of `data`, which is not a tensor."""
+    """A tensor with a copy of `data`, which is not a tensor. (Of a storage: one over its memory.)"""
     kind = type(data)
     if kind is float:
         if of is None:
@@ -86,6 +90,8 @@ def made(data: Any, of: dtype | None) -> Tensor:
         array = np.asarray(data)
         own = from_numpy_dtype(array.dtype)
         return as_it_lies(array, of or own)
+    if isinstance(data, storages):
+        return data.vector(of)  # type: ignore[attr-defined,no-any-return]
     return from_array(*elements(data, of))
 
 
@@ -209,7 +215,8 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     else:
         t = as_tensor(obj if lent is None else lent, of, device)
     owned = obj if isinstance(obj, Tensor) else lent
-    aliased = t is owned or has_memory or isinstance(obj, np.ndarray) and t._storage is not None and t._storage.shared
+    aliased = t is owned or has_memory or isinstance(obj, storages) \
+        or isinstance(obj, np.ndarray) and t._storage is not None and t._storage.shared
     if copy is False and not aliased:
         _refuse_copy(obj, owned, t)
     if copy and aliased:
@@ -304,7 +311,7 @@ def complex_(real: Tensor, imag: Tensor, *, out: Any = None) -> Tensor:
     if real.dtype.category != FLOAT or real.dtype.itemsize < 2 or real.dtype is bfloat16:
         raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {_title(real)} and "
                            f"{_title(imag)}")
-    from facula._tensor.handle import attach
+    from facula._tensor.tape import attach
     of = real.dtype.to_complex()
     shape = broadcast(real.shape, imag.shape)
     if is_meta(real) and is_meta(imag):

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Storage, Tensor, alias, device_of, laid, layout_of, new
+from facula._tensor.cells import Storage
+from facula._tensor.handle import Tensor, alias, device_of, laid, new
 from facula._tensor.layout import Layout, in_memory_format, strides_in
+from facula._tensor.reading import layout_of
 from facula.devices import CPU, META, parse_device
 from facula.dtypes import FLOAT, bool_, complex128, dtype, float64, int64
 from facula.engine.moving import moved

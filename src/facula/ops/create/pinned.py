@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from facula import devices
-from facula._tensor.handle import Storage, Tensor, alias, device_of, new, read, strided, strides_of
+from facula._tensor.cells import Storage
+from facula._tensor.handle import Tensor, alias, device_of, new, strides_of
+from facula._tensor.reading import read, strided
 from facula.devices import CPU, device
 from facula.engine.graph.node import BUFFER, Node, contiguous_strides, size_of
 from facula.engine.moving import arrived

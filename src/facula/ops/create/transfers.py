@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from facula import devices
-from facula._tensor.handle import Tensor, assign, attach, device_of, read
+from facula._tensor.assigning import assign
+from facula._tensor.handle import Tensor, device_of
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.moving import moved
 from facula.ops.create.creation import empty_like

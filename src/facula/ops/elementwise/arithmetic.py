@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, lay, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import lay, read
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, Formula
@@ -286,12 +287,13 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 _abs = function("abs")
 
 
-def _lerp(a: Expr, b: Expr, w: Expr) -> Expr:
+def lerp_formula(a: Expr, b: Expr, w: Expr) -> Expr:
+    """a + w * (b - a), in the form that is exact at both ends."""
     return where(_abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1.0 - w))
 
 
-_LERP_NUMBER = Formula("lerp", _lerp(operand(0), operand(1), scalar(0)))
-_LERP_TENSOR = Formula("lerp", _lerp(operand(0), operand(1), operand(2)))
+_LERP_NUMBER = Formula("lerp", lerp_formula(operand(0), operand(1), scalar(0)))
+_LERP_TENSOR = Formula("lerp", lerp_formula(operand(0), operand(1), operand(2)))
 
 
 @op(inplace=True, out=True, types=PROMOTED, rules=(_LERP_NUMBER, _LERP_TENSOR))

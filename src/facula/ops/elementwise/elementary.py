@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import lay, read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, complex128, float64, int32, int64
 from facula.engine.graph.node import CALL, PICK
@@ -97,7 +99,7 @@ def frexp(input: Tensor) -> Any:
     mantissa = new(record(PICK, (call,), (0,), None, input.shape, input.dtype))
     exponent = new(record(PICK, (call,), (1,), None, input.shape, int32))
     attach(mantissa, _FREXP, (input,), (exponent,))
-    return result_type("frexp", "mantissa", "exponent")(mantissa, exponent)
+    return result_type("frexp")(mantissa, exponent)
 
 
 @op(inplace=True, out=True, types=PROMOTED_FLOATING)

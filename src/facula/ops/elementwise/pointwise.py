@@ -10,22 +10,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import (
-    Tensor,
-    blank,
-    edge_of,
-    inferred,
-    laid,
-    new,
-    read,
-    read_in,
-    read_view,
-    refuse_saving,
-    restored,
-    restored_in,
-    strides_of,
-)
+from facula._tensor.handle import Tensor, blank, inferred, laid, new, strides_of
 from facula._tensor.layout import pointwise
+from facula._tensor.reading import read, read_in, read_view, restored, restored_in
+from facula._tensor.tape import edge_of, refuse_saving
+from facula.autograd import graph
 from facula.autograd.graph import GradNode, mode, next_seq
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.node import Formula, Node, contiguous_strides
@@ -64,10 +53,11 @@ class FormulaRule:
         self.reads[mask] = found
         return found
 
-    def backward(self, ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx._saved  # (scalars, the nodes that ctx.dtypes, the rule's `reading`, names)
+    def backward(self, ctx: Any, g: Tensor, saved: Any = None) -> tuple[Tensor | None, ...]:
         if saved is None:
-            saved = ctx.saved  # raises: freed
+            saved = ctx._saved  # (scalars, the nodes that ctx.dtypes, the rule's `reading`, names)
+            if saved is None:
+                saved = ctx.saved  # raises: freed
         scalars = saved[0]
         values = dict(zip(ctx.dtypes, saved[1:], strict=True))
         edges = ctx.edges
@@ -234,8 +224,6 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
             used = rule.reads.get(mask)
             if used is None:
                 used = rule.reading(mask, 2)
-            if inferred and (a._inference or b._inference):
-                refuse_saving([(a, b)[k] for k in used if 0 <= k < 2])
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e, f)
@@ -255,6 +243,8 @@ def apply2(formula: Formula, a: Tensor, b: Tensor, out: dtype) -> Tensor:
             fn.outputs = 1
             t._grad_fn = fn
             t._rg = True
+            if inferred:
+                _look_at_saved(fn, (a, b), t)
     return t
 
 
@@ -283,8 +273,6 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
             used = rule.reads.get(1)
             if used is None:
                 used = rule.reading(1, 1)
-            if inferred and 0 in used:
-                refuse_saving((a,))
             fn = blank(GradNode)
             fn.rule = rule
             fn.edges = (e,)
@@ -300,7 +288,17 @@ def apply1(formula: Formula, a: Tensor, scalars: tuple[Any, ...] | None, out: dt
             fn.outputs = 1
             t._grad_fn = fn
             t._rg = True
+            if inferred:
+                _look_at_saved(fn, (a,), t)
     return t
+
+
+def _look_at_saved(step: GradNode, operands: Sequence[Tensor], out: Tensor) -> None:
+    """Refuse, or pack, the values that a step has saved, where there are inference tensors or hooks."""
+    kept = [operands[k] if k >= 0 else out for k in step.dtypes]
+    refuse_saving(kept)
+    if mode.hooks:
+        graph.packed(step, (None, *kept), (out,))
 
 
 def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tuple[Any, ...] | None,
@@ -334,8 +332,6 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
     used = rule.reads.get(mask)
     if used is None:
         used = rule.reading(mask, len(edges))
-    if inferred:
-        refuse_saving([tensors[k] for k in used if k >= 0])
     fn = blank(GradNode)
     fn.rule = rule
     fn.edges = tuple(edges)
@@ -347,6 +343,8 @@ def _attach(t: Tensor, formula: Formula, tensors: Sequence[Tensor], scalars: tup
     fn.outputs = 1
     t._grad_fn = fn
     t._rg = True
+    if inferred:
+        _look_at_saved(fn, tensors, t)
 
 
 def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:

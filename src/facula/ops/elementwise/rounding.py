@@ -6,7 +6,8 @@ from collections.abc import Callable
 from ctypes import c_float
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach
+from facula._tensor.handle import Tensor
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bfloat16, bool_, float16, float32, float64, int32
 from facula.engine.graph.expr import function, operand, scalar, where, wrap

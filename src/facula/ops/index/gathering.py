@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, lay, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import lay, read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
 from facula.engine.graph.expr import cast, function, operand

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read
 from facula.dtypes import int64
 from facula.engine.graph.expr import cast, function, make, operand, scalar, where
 from facula.engine.graph.node import CONST, MAX, META, VIEW, Formula, Node, contiguous_strides, size_of

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import BOOL, FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, scalar, where
@@ -73,9 +75,8 @@ def _write(kind: Primitive, base: Tensor, index: Node, src: Tensor, v: int, d: i
     nodes = read(base), read(src)
     if of.compute is not of and kind in _SUMMING:  # a sum in 16 bits sticks where what is added is half an ulp
         nodes = cast_node(nodes[0], of.compute), cast_node(nodes[1], of.compute)
-    inputs = (reshaped(nodes[0], (v, d)), index, reshaped(nodes[1], (*index.shape, d)))
-    out = record(kind, inputs, None, None, (v, d), nodes[0].dtype)
-    return new(reshaped(cast_node(out, of), base.shape))
+    inputs = nodes[0], index, reshaped(nodes[1], (*index.shape, d))
+    return new(cast_node(record(kind, inputs, None, None, base.shape, nodes[0].dtype), of))
 
 
 _SUMMING = (SCATTER_ADD, SCATTER_MUL)

@@ -13,19 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import (
-    Tensor,
-    lay,
-    new,
-    onto_itself,
-    read,
-    refuse_leaf,
-    refuse_overlap,
-    refuse_shared,
-    strides_of,
-    update,
-)
+from facula._tensor.assigning import update
+from facula._tensor.handle import Tensor, new, strides_of
 from facula._tensor.layout import Layout, pointwise
+from facula._tensor.reading import lay, read
+from facula._tensor.refusing import onto_itself, refuse_leaf, refuse_overlap, refuse_shared
 from facula.autograd.graph import mode
 from facula.dtypes import bool_, float32, int32, int64, uint8
 from facula.engine.checks import waiting, withdraw
@@ -105,6 +97,9 @@ def _bound(x: Any) -> int | None:
         raise TypeError("slice indices must be integers or None or have an __index__ method") from None
 
 
+_length = tuple.__getitem__  # of a Size: its own is written in Python
+
+
 def _slice(t: Tensor, dim: int, item: slice) -> Tensor:
     if item.step is not None and _bound(item.step) <= 0:  # type: ignore[operator]
         raise ValueError("step must be greater than zero")
@@ -120,7 +115,7 @@ def _select(t: Tensor, dim: int, i: int) -> Tensor:
     if not t.shape:
         raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in "
                          "C++ to convert a 0-dim tensor to a number")
-    size = t.shape[dim]
+    size = _length(t.shape, dim)
     if not -size <= i < size:
         raise IndexError(f"index {i} is out of bounds for dimension {dim} with size {size}")
     return select_view(t, dim, i if i >= 0 else i + size)

@@ -6,7 +6,8 @@ of a row, which a loss over classes has just computed anyway.
 
 from __future__ import annotations
 
-from facula._tensor.handle import Tensor, new, read, view_node
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read, view_node
 from facula.engine.graph.node import META, contiguous_strides
 from facula.engine.realize import at_hand
 from facula.ops.elementwise.pointwise import apply

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
 from facula.dtypes import bool_, int64
 from facula.engine.graph.node import Node, size_of
 from facula.engine.placing import meta_node

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, float64, int64
 from facula.engine.graph.node import size_of

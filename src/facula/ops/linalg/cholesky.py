@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.placing import meta_node
@@ -117,7 +119,7 @@ def _partial(m: Any) -> tuple[Any, int]:
 @op(method=False, out=True, namespace="linalg")
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
-    result = result_type("linalg_cholesky_ex", "L", "info")
+    result = result_type("linalg_cholesky_ex")
     if traced(A):
         out, info = host_call("cholesky_ex", (A,), (), ((tuple(A.shape), A.dtype), (tuple(A.shape[:-2]), int32)))
         attach(out, _CHOLESKY, (A,), (out,))

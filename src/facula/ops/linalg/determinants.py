@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, attach_many, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, attach_many
 from facula.autograd.graph import Rule
 from facula.engine.realize import value_of
 from facula.ops.index.masking import where
@@ -71,7 +73,7 @@ def slogdet(A: Tensor) -> Any:
     sign, log = host_call("slogdet", (A,), (), ((tuple(A.shape[:-2]), A.dtype),
                                                 (tuple(A.shape[:-2]), A.dtype.to_real())))
     attach_many((sign, log), _SLOGDET, (A,), (A, ("out", 0)))
-    return result_type("linalg_slogdet", "sign", "logabsdet")(sign, log)
+    return result_type("linalg_slogdet")(sign, log)
 
 
 def _logdet(input: Tensor) -> Tensor:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach_many, is_meta, read
+from facula._tensor.handle import Tensor, is_meta
+from facula._tensor.reading import read
+from facula._tensor.tape import attach_many
 from facula.autograd.graph import Rule
 from facula.engine.realize import all_of
 from facula.ops.linalg.matrices import (
@@ -57,7 +59,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
     w, v = host_call("eigh", (A,), (UPLO.upper(),),
                      ((tuple(A.shape[:-1]), A.dtype.to_real()), (tuple(A.shape), A.dtype)))
     attach_many((w, v), _EIGH, (A,), (("out", 0), ("out", 1)))
-    return result_type("linalg_eigh", "eigenvalues", "eigenvectors")(w, v)
+    return result_type("linalg_eigh")(w, v)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -104,7 +106,7 @@ def eig(A: Tensor) -> Any:
     of = A.dtype.to_complex()
     w, v = host_call("eig", (A,), (), ((tuple(A.shape[:-1]), of), (tuple(A.shape), of)))
     attach_many((w, v), _EIG, (A,), (("out", 0), ("out", 1)))
-    return result_type("linalg_eig", "eigenvalues", "eigenvectors")(w, v)
+    return result_type("linalg_eig")(w, v)
 
 
 @op(method=False, out=True, namespace="linalg")

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, attach_many, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, attach_many
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
@@ -157,7 +159,7 @@ def _factor(A: Tensor, hermitian: bool, check: bool, what: str) -> tuple[Tensor,
 def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """`ldl_factor`, and the first zero of D (from 1; 0: none), refused only if `check_errors`."""
     found = _factor(A, hermitian, check_errors, "torch.linalg.ldl_factor_ex")
-    return result_type("linalg_ldl_factor_ex", "LD", "pivots", "info")(*found)
+    return result_type("linalg_ldl_factor_ex")(*found)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -173,7 +175,7 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
             [0.5000, 2.0000]])
     """
     ld, pivots, _ = _factor(A, hermitian, True, "torch.linalg.ldl_factor")
-    return result_type("linalg_ldl_factor", "LD", "pivots")(ld, pivots)
+    return result_type("linalg_ldl_factor")(ld, pivots)
 
 
 @op(method=False, out=True, namespace="linalg")

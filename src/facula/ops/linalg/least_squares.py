@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, alias, assign, attach, is_meta, new, read, share_nothing, strides_of
+from facula._tensor.assigning import assign
+from facula._tensor.handle import Tensor, alias, is_meta, new, strides_of
+from facula._tensor.reading import read, share_nothing
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import int64
 from facula.engine.graph.node import size_of
 from facula.engine.realize import value_of
+from facula.ops.autocast_rules import LOWERED
+from facula.ops.autocasting import autocast_operands
 from facula.ops.casting import constant
 from facula.ops.elementwise.comparison import maximum
 from facula.ops.elementwise.pointwise import sum_to
@@ -85,7 +90,9 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
     least = _tolerances(A, size.amax(-1, keepdim=True), atol, rcond if rtol is None else rtol)
     inverse = where(size > least, 1 / s, 0.0)
     out = times_adjoint(right * row_of(inverse.to(left.dtype)), left)
-    return attach(out, _PINV, (A,), (out, A))
+    out = attach(out, _PINV, (A,), (out, A))
+    lowered: Tensor = autocast_operands(LOWERED, out)[0]  # of a product
+    return lowered
 
 
 def _pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
@@ -176,7 +183,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     if not vector:
         _part_of_columns(x, max(m, n))
     empty = tensor_of(np.zeros(0), A.dtype.to_real())
-    return result_type("linalg_lstsq", "solution", "residuals", "rank", "singular_values")(
+    return result_type("linalg_lstsq")(
         reshape_value(x, x.shape[:-1]) if vector else x, residuals,
         tensor_of(np.zeros(0), int64) if driver == "gels" else rank,
         svdvals(a) if driver in ("gelsd", "gelss") else empty)

@@ -12,11 +12,13 @@ from typing import Any
 from facula import defaults
 from facula._tensor.handle import Tensor
 from facula.dtypes import CPP_NAMES, FLOAT, bfloat16, dtype, float16
-from facula.ops.linalg.matrices import adjoint_of, adjoint_times
+from facula.ops.autocast_rules import LOWERED
+from facula.ops.autocasting import autocast_operands, autocasts
+from facula.ops.linalg.matrices import adjoint_of
 from facula.ops.linalg.qr import qr
 from facula.ops.linalg.svd import svd
 from facula.ops.product.contraction import product
-from facula.ops.product.product_checks import type_name
+from facula.ops.product.product_checks import check_mm, type_name
 from facula.ops.random.sampling import randn
 from facula.ops.registry import op
 
@@ -24,6 +26,12 @@ from facula.ops.registry import op
 def _orthonormal(columns: Tensor) -> Tensor:
     basis: Tensor = qr(columns).Q
     return basis
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    x, y = autocast_operands(LOWERED, a, b)
+    check_mm(x, y)
+    return product(x, y)
 
 
 def subspace(a: Tensor, dimension: int, iterations: int) -> Tensor:
@@ -34,10 +42,10 @@ def subspace(a: Tensor, dimension: int, iterations: int) -> Tensor:
     largest singular vector.
     """
     sketch = randn(a.shape[-1], dimension, dtype=a.dtype, device=a.device)
-    basis = _orthonormal(product(a, sketch))
+    basis = _orthonormal(_times(a, sketch))
     for _ in range(iterations):
-        rows = _orthonormal(adjoint_times(a, basis))
-        basis = _orthonormal(product(a, rows))
+        rows = _orthonormal(_times(adjoint_of(a), basis))
+        basis = _orthonormal(_times(a, rows))
     return basis
 
 
@@ -49,8 +57,8 @@ def truncated_svd(a: Tensor, dimension: int, iterations: int) -> tuple[Tensor, T
     wide = a.shape[-2] < a.shape[-1]
     tall = adjoint_of(a) if wide else a
     basis = subspace(tall, dimension, iterations)
-    inner, values, right = svd(adjoint_times(basis, tall), False)
-    left, other = product(basis, inner), adjoint_of(right)
+    inner, values, right = svd(_times(adjoint_of(basis), tall), False)
+    left, other = _times(basis, inner), adjoint_of(right)
     return (other, values, left) if wide else (left, values, other)
 
 
@@ -68,6 +76,8 @@ def _matrix(a: Any, name: str) -> Tensor:
 
 def _multiplied(a: Tensor, of: dtype) -> Tensor:
     """`a`, if it can be multiplied with random numbers of the type `of`, which QR has to know."""
+    if autocasts():
+        return a  # its products are of another type, and QR is of float32
     if a.dtype is not of:
         raise RuntimeError("expected m1 and m2 to have the same dtype, but got: "
                            f"{CPP_NAMES[a.dtype.name]} != {CPP_NAMES[of.name]}")

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach_many, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach_many
 from facula.autograd.graph import Rule
 from facula.dtypes import int32
 from facula.engine.graph.node import size_of
@@ -157,7 +159,7 @@ def _compact(lower: Tensor, upper: Tensor) -> Tensor:
 def lu(A: Tensor, *, pivot: bool = True) -> Any:
     """P, L, U with A = P L U."""
     p, lower, upper, _, _ = _plu(A, pivot, "linalg.lu")
-    return result_type("linalg_lu", "P", "L", "U")(
+    return result_type("linalg_lu")(
         p if pivot else tensor_of(np.zeros(0), A.dtype, A), lower, upper)
 
 
@@ -167,7 +169,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     _, lower, upper, swaps, bad = _plu(A, pivot, "linalg.lu_factor")
     if check_errors:
         _refuse(bad)
-    return result_type("linalg_lu_factor_ex", "LU", "pivots", "info")(
+    return result_type("linalg_lu_factor_ex")(
         _compact(lower, upper), _numbers(swaps, A), _numbers(bad, A))
 
 
@@ -190,7 +192,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """L and U in one matrix, and the rows exchanged (from 1)."""
     _, lower, upper, swaps, bad = _plu(A, pivot, "linalg.lu_factor")
     _refuse(bad)
-    return result_type("linalg_lu_factor", "LU", "pivots")(
+    return result_type("linalg_lu_factor")(
         _compact(lower, upper), _numbers(swaps, A))
 
 
@@ -260,7 +262,7 @@ def _lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
 def _lu(input: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
     """L and U in one matrix, the rows exchanged, and whether there was a zero pivot."""
     found = lu_factor_ex(input, pivot=pivot)
-    return result_type("lu", "LU", "pivots", "info")(*found) if get_infos else tuple(found[:2])
+    return result_type("lu")(*found) if get_infos else tuple(found[:2])
 
 
 @op(method=False, out=True)
@@ -277,5 +279,5 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True,
         _check_pivots(LU_data, LU_pivots, message, message)
     p, lower, upper = _parts(LU_data, LU_pivots)
     empty = tensor_of(np.zeros(0), LU_data.dtype, LU_data)
-    return result_type("lu_unpack", "P", "L", "U")(
+    return result_type("lu_unpack")(
         p if unpack_pivots else empty, *((lower, upper) if unpack_data else (empty, empty)))

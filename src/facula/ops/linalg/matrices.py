@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
 from facula.dtypes import bfloat16, dtype, float32
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.placing import meta_node

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, is_meta, read
+from facula._tensor.handle import Tensor, is_meta
+from facula._tensor.reading import read
 from facula.dtypes import bool_, complex128, float64
 from facula.engine.realize import all_of
 from facula.ops.index.masking import where

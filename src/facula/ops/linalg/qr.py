@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, attach_many, read
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, attach_many
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import size_of
 from facula.engine.realize import value_of
@@ -89,14 +91,14 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
                  (((*lead, m, k), A.dtype), ((*lead, k, n), A.dtype)))
     if mode == "r":
         attach_many((q, r), _QR, (A,), (None, ("out", 1), mode))
-        return result_type("linalg_qr", "Q", "R")(tensor_of(np.zeros(0), A.dtype, A), r)
+        return result_type("linalg_qr")(tensor_of(np.zeros(0), A.dtype, A), r)
     attach_many((q, r), _QR, (A,), (("out", 0), ("out", 1), mode))
-    return result_type("linalg_qr", "Q", "R")(q, r)
+    return result_type("linalg_qr")(q, r)
 
 
 def _qr_root(input: Tensor, some: bool = True) -> Any:
     """Q and R with input = Q R."""
-    return result_type("qr", "Q", "R")(*qr(input, "reduced" if some else "complete"))
+    return result_type("qr")(*qr(input, "reduced" if some else "complete"))
 
 
 _qr_root.__name__ = "qr"  # as which `out=` is refused
@@ -212,4 +214,4 @@ def geqrf(input: Tensor) -> Any:
         a = np.swapaxes(a, -1, -2)
     outs = (tensor_of(a, input.dtype), tensor_of(tau, input.dtype))
     attach_many(outs, _GEQRF, (input,))
-    return result_type("geqrf", "a", "tau")(*outs)
+    return result_type("geqrf")(*outs)

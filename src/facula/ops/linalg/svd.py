@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach_many
+from facula._tensor.handle import Tensor
+from facula._tensor.tape import attach_many
 from facula.autograd.graph import Rule
 from facula.ops.linalg.matrices import (
     adjoint_of,
@@ -81,7 +82,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> Any:
                          (((*lead, m, rows), A.dtype), ((*lead, k), A.dtype.to_real()),
                           ((*lead, columns, n), A.dtype)))
     attach_many((u, s, vh), _SVD, (A,), (("out", 0), ("out", 1), ("out", 2)))
-    return result_type("linalg_svd", "U", "S", "Vh")(u, s, vh)
+    return result_type("linalg_svd")(u, s, vh)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -93,7 +94,7 @@ def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
 def _svd_root(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """U, S, V with input = U diag(S) V^H."""
     u, s, vh = svd(input, not some)
-    return result_type("svd", "U", "S", "V")(u, s, adjoint_of(vh))
+    return result_type("svd")(u, s, adjoint_of(vh))
 
 
 at_root("svd", _svd_root, out=True)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new, read
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import bool_, int32
 from facula.engine.graph.node import size_of
@@ -86,7 +88,7 @@ at_root("inverse", inv)
 @op(method=False, out=True, namespace="linalg")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and 0 for each matrix that has one; of others NaN, and which diagonal element of U is zero."""
-    result = result_type("linalg_inv_ex", "inverse", "info")
+    result = result_type("linalg_inv_ex")
     try:
         return result(inv(A), tensor_of(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError:
@@ -180,7 +182,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 @op(method=False, out=True, namespace="linalg")
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """X with A X = B, and 0 for each matrix that has an inverse."""
-    result = result_type("linalg_solve_ex", "result", "info")
+    result = result_type("linalg_solve_ex")
     try:
         return result(solve(A, B, left=left), tensor_of(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError:
@@ -212,7 +214,7 @@ def triangular_solve(b: Tensor, A: Tensor, upper: bool = True, transpose: bool =
     """X with A X = b for a triangle of A, and A itself."""
     m = transposed(A) if transpose else A
     x = solve_triangular(m, b, upper=upper != transpose, unitriangular=unitriangular)
-    return result_type("triangular_solve", "solution", "cloned_coefficient")(x, A.clone())
+    return result_type("triangular_solve")(x, A.clone())
 
 
 @op(method=False, out=True, namespace="linalg")

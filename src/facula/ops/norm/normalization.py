@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new
+from facula._tensor.handle import Tensor, new
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, mode
 from facula.engine.graph.expr import function, operand, scalar
 from facula.engine.graph.node import SUM, Formula

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.expr import operand, scalar
@@ -197,7 +199,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1,
     else:
         left = reshaped(turned(x, (1, 0, 2)), (1, m, s * k))
         right = reshaped(y, (1, s * k, n))
-        out = reshaped(record(CONTRACT, (left, right), None, None, (1, m, n), x.dtype), (m, n))
+        out = reshaped(record(CONTRACT, (left, right), mode.products, None, (1, m, n), x.dtype), (m, n))
     check_added(input.shape, (m, n))
     return attach(new(_rounded(out, input, beta, alpha, batch1.dtype)), _ADDBMM, (input, batch1, batch2),
                   (batch1, batch2, beta, alpha))

@@ -10,7 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, edge_of, inferred, new, read, refuse_saving, restored, view_node
+from facula._tensor.handle import Tensor, inferred, new
+from facula._tensor.reading import read, restored, view_node
+from facula._tensor.tape import edge_of, refuse_saving
+from facula.autograd import graph
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT
 from facula.engine.graph.node import CONST, CONTRACT, VIEW, Node, contiguous_strides, size_of
@@ -80,12 +83,12 @@ def contract(a: Tensor, b: Tensor, ta: bool, tb: bool) -> Node:
             x = view_node(x, *left) if x.op is CONST else record(VIEW, (x,), (left[1],), (0,), left[0], of)
         if right is not None:
             y = view_node(y, *right) if y.op is CONST else record(VIEW, (y,), (right[1],), (0,), right[0], of)
-        product = record(CONTRACT, (x, y), None, None, both, of)
+        product = record(CONTRACT, (x, y), mode.products, None, both, of)
         return product if out is None else record(VIEW, (product,), (out[1],), (0,), out[0], of)
     batch = broadcast(p[:-2], q[:-2])
     left, right = _matrices(x, batch, ta), _matrices(y, batch, tb)
     m, n = left.shape[1], right.shape[2]
-    result = record(CONTRACT, (left, right), None, None, (left.shape[0], m, n), of)
+    result = record(CONTRACT, (left, right), mode.products, None, (left.shape[0], m, n), of)
     return reshaped(result, (*batch, m, n))
 
 
@@ -134,6 +137,8 @@ def attach_product(out: Tensor, rule: Rule, inputs: tuple[Tensor, ...], factors:
                    tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
     out._grad_fn = fn
     out._rg = True
+    if inferred and mode.hooks:
+        graph.packed(fn, (*inputs[-2:], *more), (out,))
 
 
 def product_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -161,4 +166,6 @@ def product(a: Tensor, b: Tensor, ta: bool = False, tb: bool = False, rule: Rule
             kept = None if f is None else a._node or read(a), None if e is None else b._node or read(b), ta, tb
             out._grad_fn = grad_node(rule, (e, f), kept, (a.shape, b.shape), (a.dtype, b.dtype))
             out._rg = True
+            if inferred and mode.hooks:
+                graph.packed(out._grad_fn, (a, b, None, None), (out,))
     return out

@@ -6,8 +6,10 @@ from typing import Any
 
 from facula._tensor.handle import Tensor
 from facula.engine.graph.node import size_of
+from facula.ops.autocast_rules import LOWERED
+from facula.ops.autocasting import autocast_operands
 from facula.ops.product.contraction import product
-from facula.ops.product.product_checks import check_batch, check_mm
+from facula.ops.product.product_checks import check_batch
 from facula.ops.registry import op
 from facula.ops.view.permuting import permute
 from facula.ops.view.reshaping import unsqueeze
@@ -121,6 +123,10 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any], output: 
         elif p != q and q == 1:
             d = lb.index(m)
             b, lb = reshape_value(b, (*b.shape[:d], *b.shape[d + 1:])), [x for x in lb if x != m]
+        elif p == q == 1 and m not in kept:  # a sum of one
+            d, e = la.index(m), lb.index(m)
+            a, la = reshape_value(a, (*a.shape[:d], *a.shape[d + 1:])), [x for x in la if x != m]
+            b, lb = reshape_value(b, (*b.shape[:e], *b.shape[e + 1:])), [x for x in lb if x != m]
     a, la = _sum_over(a, la, [m for m in la if m not in lb and m not in kept])
     b, lb = _sum_over(b, lb, [m for m in lb if m not in la and m not in kept])
     batch = [m for m in la if m in lb and m in kept]
@@ -132,12 +138,12 @@ def _pair(a: Tensor, la: Labels, b: Tensor, lb: Labels, kept: set[Any], output: 
     if not inner:  # no sum: a broadcast product
         out = [*[m for m in output if m in out], *[m for m in out if m not in output]]
         return _aligned(a, la, out) * _aligned(b, lb, out), out
+    a, b = autocast_operands(LOWERED, a, b)
+    check_batch(a, b)
     x = permute_value(a, tuple([la.index(m) for m in (*batch, *rows, *inner)]))
     y = permute_value(b, tuple([lb.index(m) for m in (*batch, *inner, *columns)]))
     shape = tuple([size[m] for m in out])
     nb, nr, ni, nc = (size_of(tuple([size[m] for m in part])) for part in (batch, rows, inner, columns))
-    if ni > 1:
-        check_batch(a, b)
     lead = (nb,) if batch else ()
     result = product(reshape_value(x, (*lead, nr, ni)), reshape_value(y, (*lead, ni, nc)))
     return reshape_value(result, shape, VIEW_RULE), out
@@ -178,8 +184,6 @@ def einsum(*args: Any) -> Tensor:
             raise RuntimeError(f"einsum(): output subscript {m} appears more than once in the output")
         if m not in sizes:
             raise RuntimeError(f"einsum(): output subscript {m} does not appear in the equation for any input operand")
-    if any(x.dtype is not operands[0].dtype for x in operands):
-        check_mm(operands[0], next(x for x in operands if x.dtype is not operands[0].dtype))
     a, la = _diagonals(operands[0], labels[0])
     for i in range(1, len(operands)):
         b, lb = _diagonals(operands[i], labels[i])

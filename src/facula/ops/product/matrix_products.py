@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
-from facula.autograd.graph import Rule
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read, view_node
+from facula._tensor.tape import attach
+from facula.autograd.graph import Rule, mode
 from facula.dtypes import bool_
 from facula.engine.graph.node import CONTRACT, Node, size_of
 from facula.engine.recorder import record
@@ -88,7 +90,7 @@ def _dotted(x: Node, y: Node) -> Tensor:
     if n == 0:
         return new(constant(0, (), x.dtype))
     left, right = reshaped(x, (1, n)), reshaped(y, (n, 1))
-    return new(reshaped(record(CONTRACT, (left, right), None, None, (1, 1), x.dtype), ()))
+    return new(reshaped(record(CONTRACT, (left, right), mode.products, None, (1, 1), x.dtype), ()))
 
 
 @op(out=True)
@@ -133,7 +135,7 @@ def mv_node(a: Tensor, v: Tensor) -> Node:
     if m * k == 0:
         return constant(0, (m,), x.dtype)
     column = view_node(y, (k, 1), (1, 1))
-    return view_node(record(CONTRACT, (x, column), None, None, (m, 1), x.dtype), (m,), (1,))
+    return view_node(record(CONTRACT, (x, column), mode.products, None, (m, 1), x.dtype), (m,), (1,))
 
 
 def _check_mv(a: Tensor, v: Tensor, out: int | None = None) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from facula._tensor.handle import Tensor
 from facula.engine.graph.node import size_of
 from facula.ops.arguments import wrap_dim
+from facula.ops.autocast_rules import LOWERED
+from facula.ops.autocasting import autocast_operands
 from facula.ops.product.contraction import product
 from facula.ops.product.matrix_products import dot
 from facula.ops.product.product_checks import check_mm, need_tensors
@@ -41,6 +43,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     if len(a) == 1 and len(b) == 1:
         return dot(input, other)
     check_mm(input, other)
+    input, other = autocast_operands(LOWERED, input, other)
     k = a[-1]
     flat = product(reshape_value(input, (size_of(a[:-1]), k)),
                    reshape_value(other, (size_of(b[:-1]), k)), False, True)
@@ -81,6 +84,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     rows = tuple(a.shape[d] for d in rest_a)
     columns = tuple(b.shape[d] for d in rest_b)
     check_mm(a, b)
+    if size_of(rows) * size_of(columns) != 1:  # else it is no product of matrices in PyTorch
+        a, b = autocast_operands(LOWERED, a, b)
     x = reshape_value(permute_value(a, (*rest_a, *left)), (size_of(rows), k))
     y = reshape_value(permute_value(b, (*right, *rest_b)), (k, size_of(columns)))
     return reshape_value(product(x, y), (*rows, *columns), VIEW_RULE)

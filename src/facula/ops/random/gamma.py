@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, is_meta, new
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.placing import meta_node
 from facula.engine.session import session
@@ -47,7 +48,7 @@ def _drawn(name: str, given: tuple[Tensor, ...], generator: Generator | None,
         from facula.engine.recorder import above
         level = above.different()
         if level is not None:
-            from facula._tensor.handle import read
+            from facula._tensor.reading import read
             rows = [widen(level.values(read(x)), x.dtype).astype(np.float64) for x in given]
             return _apart(result, lambda n: to_dtype(draw(engine, *rows), first.dtype), level)
     wide = [widen(values_of(x), x.dtype).astype(np.float64) for x in given]

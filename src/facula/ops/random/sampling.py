@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, is_meta, new, read, update
+from facula._tensor.assigning import update
+from facula._tensor.handle import Tensor, is_meta, new
+from facula._tensor.reading import read
 from facula.dtypes import int64
 from facula.engine import recorder
 from facula.engine.graph.node import Node

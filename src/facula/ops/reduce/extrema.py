@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, attach_many, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, attach_many
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import bool_
 from facula.engine.graph.expr import function, operand, where
@@ -164,7 +166,7 @@ def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
     outs = tuple([new(reduce_node(p, node, dims, keepdim, input.dtype)) for p in (MIN, MAX)])
     if input._rg or input._base is not None:
         attach_many(outs, _AMINMAX, (input,), (input, ("out", 0), ("out", 1), dims))
-    return result_type("aminmax", "min", "max")(*outs)
+    return result_type("aminmax")(*outs)
 
 
 def _arg(name: str, primitive: Primitive) -> Callable[..., Any]:

@@ -161,7 +161,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None
     _check(points, [bins], None if weight is None else weight.reshape(-1))
     values = host_array(points)
     edges = _edges(values, [bins], range)
-    return result_type("histogram", "hist", "bin_edges")(
+    return result_type("histogram")(
         from_array(_counted(values, edges, weight, density), input.dtype), from_array(edges[0], input.dtype))
 
 
@@ -177,6 +177,6 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Any = None,
     _refuse(input, range is None and not all(isinstance(each, Tensor) for each in bins))
     points = host_array(input).reshape(-1, n)
     edges = _edges(points, bins, range)
-    return result_type("histogramdd", "hist", "bin_edges")(
+    return result_type("histogramdd")(
         from_array(_counted(points, edges, weight, density), input.dtype),
         tuple([from_array(e, input.dtype) for e in edges]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from facula._tensor.handle import Tensor, read, view_node
+from facula._tensor.handle import Tensor
+from facula._tensor.reading import read, view_node
 from facula.dtypes import float64
 from facula.engine.graph.expr import cast, function, operand, scalar, where, wrap
 from facula.engine.graph.node import SUM, Formula, Node, contiguous_strides

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import FLOAT, bool_, dtype
 from facula.engine.graph.expr import function, operand, scalar, where

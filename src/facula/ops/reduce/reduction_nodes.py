@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from facula._tensor.handle import Tensor, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
 from facula.dtypes import dtype, float32, int64
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import INDEX, VIEW, Formula, Node, Primitive, contiguous_strides

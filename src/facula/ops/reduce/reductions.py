@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, edge_of, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach, edge_of
 from facula.autograd.graph import Rule, grad_node, mode
 from facula.dtypes import FLOAT, bool_, dtype, int64, uint8
 from facula.engine.graph.expr import function, operand, where

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, edge_of, new, read, view_node
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read, view_node
+from facula._tensor.tape import attach, edge_of
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import FLOAT, bool_, dtype, int64
 from facula.engine.graph.expr import function, operand, where

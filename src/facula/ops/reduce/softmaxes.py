@@ -9,7 +9,9 @@ import math
 from typing import Any
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, dtype
 from facula.engine.graph.expr import function, operand, where

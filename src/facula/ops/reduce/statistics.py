@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, attach, attach_many, new
+from facula._tensor.handle import Tensor, new
+from facula._tensor.tape import attach, attach_many
 from facula.autograd.graph import Rule, by_rule
 from facula.dtypes import BOOL, FLOAT, int64
 from facula.engine.graph.node import Node, size_of

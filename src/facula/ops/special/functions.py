@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new
+from facula._tensor.handle import Tensor, new
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import float64
 from facula.engine.graph.expr import function, operand, where
@@ -298,7 +299,13 @@ _smooth("log_ndtr", lambda x, out: math.sqrt(2 / math.pi) / _erfcx(x * -0.707106
 _smooth("ndtri", lambda x, out: math.sqrt(2 * math.pi) * exp(out * out * 0.5),
         doc="The inverse of ndtr.")
 
-_POLYGAMMA = Rule("PolygammaBackward0", lambda ctx, g: (g * polygamma(ctx.saved[0] + 1, ctx.saved[1]),))
+
+def _polygamma_backward(ctx: Any, g: Any) -> tuple[Any, ...]:
+    n, x = ctx.saved
+    return (g * polygamma(n + 1, x),)
+
+
+_POLYGAMMA = Rule("PolygammaBackward0", _polygamma_backward)
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:

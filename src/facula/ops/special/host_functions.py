@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from facula import defaults
-from facula._tensor.handle import Tensor, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
 from facula.dtypes import FLOAT, dtype, float64
 from facula.engine.graph.node import CALL, PICK
 from facula.engine.recorder import record

@@ -6,20 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import (
-    Tensor,
-    alias,
-    attach,
-    copied,
-    layout_of,
-    new,
-    place_of,
-    read,
-    refuse_leaf,
-    share,
-    strides_of,
-)
+from facula._tensor.handle import Tensor, alias, new, share, strides_of
 from facula._tensor.layout import in_memory_format, lies_in, order_of_format
+from facula._tensor.reading import copied, layout_of, read
+from facula._tensor.refusing import refuse_leaf
+from facula._tensor.tape import attach, place_of
 from facula.autograd.graph import Rule, mode
 from facula.engine import recorder
 from facula.engine.session import session

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, new, read
+from facula._tensor.handle import Tensor, new
+from facula._tensor.reading import read
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import FLOAT, bool_, int64
 from facula.engine.graph.expr import operand, scalar, where

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, alias, attach, new, read, rules, view_node
+from facula._tensor.handle import Tensor, alias, new
+from facula._tensor.reading import read, view_node
+from facula._tensor.tape import attach, rules
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, dtype
 from facula.engine.graph.node import contiguous_strides, size_of

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from facula._tensor.handle import Tensor, attach, lay, new, read, rules, view_node
+from facula._tensor.handle import Tensor, new
 from facula._tensor.layout import dense_order
+from facula._tensor.reading import lay, read, view_node
+from facula._tensor.tape import attach, rules
 from facula.autograd.graph import Rule
 from facula.dtypes import int64
 from facula.engine.graph.node import SCATTER_ADD, WRITE, contiguous_strides, inside, size_of

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, new, read, view_node
+from facula._tensor.handle import Tensor, new
 from facula._tensor.layout import is_row_major, view_strides
+from facula._tensor.reading import read, view_node
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides, size_of

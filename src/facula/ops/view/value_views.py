@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula._tensor.handle import Tensor, attach, lay, new, read, view_node
+from facula._tensor.handle import Tensor, new
 from facula._tensor.layout import viewed
+from facula._tensor.reading import lay, read, view_node
+from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import Node, contiguous_strides
 

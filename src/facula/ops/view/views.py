@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from facula._tensor.handle import Tensor, alias, attach, off_tape, rules
+from facula._tensor.handle import Tensor, alias
+from facula._tensor.tape import attach, off_tape, rules
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import dtype
 from facula.engine.graph.node import contiguous_strides
@@ -87,18 +88,18 @@ def slice_view(t: Tensor, dim: int, start: int, stop: int, step: int = 1,
                rule: Rule = slice_rule) -> Tensor:
     """`t[start:stop:step]` along `dim` (not negative); bounds as Python clips them, step > 0."""
     n = max(0, -(-(stop - start) // step))
-    shape = t.shape
+    sizes = (*t.shape,)
 
     def move(strides: Ints, offset: int) -> tuple[Ints, int]:
         stride = strides[dim]
         return (*strides[:dim], stride * step, *strides[dim + 1:]), offset + start * stride
-    return part_view(t, (*shape[:dim], n, *shape[dim + 1:]), move, rule)
+    return part_view(t, (*sizes[:dim], n, *sizes[dim + 1:]), move, rule)
 
 
 def select_view(t: Tensor, dim: int, i: int, rule: Rule = _SELECT) -> Tensor:
     """`t[i]` along `dim`; both in range and not negative."""
-    shape = t.shape
+    sizes = (*t.shape,)  # a tuple: parts of a Size are made in Python
 
     def move(strides: Ints, offset: int) -> tuple[Ints, int]:
-        return (*strides[:dim], *strides[dim + 1:]), offset + i * strides[dim]
-    return part_view(t, tuple(shape[:dim]) + tuple(shape[dim + 1:]), move, rule)
+        return strides[:dim] + strides[dim + 1:], offset + i * strides[dim]
+    return part_view(t, sizes[:dim] + sizes[dim + 1:], move, rule)

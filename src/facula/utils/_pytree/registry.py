@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from facula.size import Size
+from facula.undisturbed import reentrant_lock
 
 
 class SequenceKey(NamedTuple):
@@ -70,7 +70,7 @@ class Dumped(NamedTuple):
 SUPPORTED_NODES: dict[Any, NodeDef] = {}
 DUMPED: dict[Any, Dumped] = {}
 BY_NAME: dict[str, Any] = {}
-_changing = threading.RLock()
+_changing = reentrant_lock()
 
 
 def register_pytree_node(

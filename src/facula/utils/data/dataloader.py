@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from facula import devices
+from facula.autograd.profiler import listeners, record_function
 from facula.errors import warn
 from facula.random import Generator
 from facula.utils.data._utils.collate import default_collate, default_convert
@@ -185,6 +186,12 @@ class _Batches:
         return len(self._loader)
 
     def __next__(self) -> Any:
+        if listeners:
+            with record_function("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"):  # as PyTorch calls it
+                return self._next()
+        return self._next()
+
+    def _next(self) -> Any:
         keys = next(self._sampler_iter)
         if self._samples is not None:
             data = self._following(keys, self._samples)

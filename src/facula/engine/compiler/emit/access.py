@@ -40,6 +40,48 @@ def store(code: Code, type: str, lanes: int, value: str, pointer: str, align: in
         code.do(f"call void @{name}({v} {value}, ptr {pointer}, i32 {align}, {bits} {mask})")
 
 
+def has_pairs(code: Code, mask: str | None, stores: bool = False) -> bool:
+    """Are `load_every_other` and `store_every_other` quicker than lanes from anywhere? What is between what is stored
+    may be somebody else's, so stores need masks, too."""
+    return code.module.table.masks is Masks.FREE or not stores and mask is None
+
+
+def load_every_other(code: Code, type: str, lanes: int, pointer: str, align: int, mask: str | None = None) -> str:
+    """The elements 0, 2, 4, ... from `pointer` on, of two vectors; nothing behind the last one is read."""
+    parts = []
+    for half, first in ((0, 0), (1, lanes - 1)):
+        part = _spread(code, lanes, mask, half) if mask is not None else None
+        parts.append(load(code, type, lanes, _element(code, type, pointer, str(first)), align, part))
+    v = vector(type, lanes)
+    picked = [2 * k if 2 * k < lanes else 2 * k + 1 for k in range(lanes)]  # the second one begins an element earlier
+    return code.op(f"shufflevector {v} {parts[0]}, {v} {parts[1]}, {_picks(picked)}")
+
+
+def store_every_other(code: Code, type: str, lanes: int, value: str, pointer: str, align: int,
+                      mask: str | None = None) -> None:
+    """To the elements 0, 2, 4, ... from `pointer` on."""
+    v = vector(type, lanes)
+    for half in (0, 1):
+        first = half * lanes // 2
+        picked = [first + k // 2 if k % 2 == 0 else -1 for k in range(lanes)]
+        part = code.op(f"shufflevector {v} {value}, {v} poison, {_picks(picked)}")
+        bits = _spread(code, lanes, mask or splat("true", "i1", lanes), half, 0)
+        store(code, type, lanes, part, _element(code, type, pointer, str(half * lanes)), align, bits)
+
+
+def _spread(code: Code, lanes: int, mask: str, half: int, earlier: int = 1) -> str:
+    """The lanes of half a mask, one apart: with none before them, or, in a second half that begins `earlier`, one."""
+    odd = half * earlier
+    picked = [half * lanes // 2 + k // 2 if k % 2 == odd else lanes for k in range(lanes)]
+    bits = vector("i1", lanes)
+    return code.op(f"shufflevector {bits} {mask}, {bits} zeroinitializer, {_picks(picked)}")
+
+
+def _picks(picked: Sequence[int]) -> str:
+    lanes = ", ".join("i32 poison" if k < 0 else f"i32 {k}" for k in picked)
+    return f"<{len(picked)} x i32> <{lanes}>"
+
+
 def gather(code: Code, type: str, lanes: int, base: str, places: str, align: int, mask: str | None = None,
            other: str = "", index: str = "i64") -> str:
     """The elements at `places` (of integers of type `index`, one a lane) from `base`."""

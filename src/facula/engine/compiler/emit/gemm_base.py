@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,11 +33,14 @@ class Target:
     table: Instructions
     vectors: int = 3
 
+    def __hash__(self) -> int:  # a part of what says which kernel it is, each time one is asked for
+        return hash((self.type, self.lanes, self.rows, self.vectors))
+
     @property
     def vector(self) -> str:
         return f"<{self.lanes} x {self.type}>"
 
-    @property
+    @functools.cached_property
     def whole(self) -> Target:
         """With vectors as every machine's nests have them. All that the order of a sum depends on follows these, not
         the registers: which form of kernel, into how many pieces a long sum is cut, and dot products, whose lanes run
@@ -59,6 +63,7 @@ class Target:
         return f"v{self.lanes}{'f32' if self.type == 'float' else 'f64'}"
 
 
+@functools.cache
 def target(type: str, table: Instructions) -> Target:
     """The micro-tile for the registers of `table`: all but about seven hold sums."""
     itemsize = {"float": 4, "double": 8}[type]

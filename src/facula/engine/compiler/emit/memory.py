@@ -13,9 +13,11 @@ from facula.engine.compiler.program.statements import Store
 if TYPE_CHECKING:
     from facula.engine.compiler.emit.nest_values import NestValues
 
+ANY = 3  # of lane strides
+
 
 def place(e: NestValues, key: object, index: Index) -> tuple[str, int]:
-    """Position of `index` at lane 0 of the current point, and the lane stride (0, 1, or 2: an argument)."""
+    """Position of `index` at lane 0 of the current point, and the lane stride (0, 1, 2, or ANY: an argument)."""
     across = e.vector
     at = e.bases.get((key, index))
     if at is None:
@@ -38,7 +40,7 @@ def place(e: NestValues, key: object, index: Index) -> tuple[str, int]:
         return at, 0
     if stride == 1:
         return e.add(at, e.vector_at), 1
-    return e.add(at, e.mul(e.vector_at, _stride(e, key, index, across, stride))), 2
+    return e.add(at, e.mul(e.vector_at, _stride(e, key, index, across, stride))), 2 if stride == 2 else ANY
 
 
 def _stride(e: NestValues, key: object, index: Index, axis: Axis, stride: int) -> str:
@@ -78,6 +80,9 @@ def load(e: NestValues, value: Load, u: int) -> str:
         )
     if lane == 1 or e.lanes == 1:
         return _load_vector(e, value.dtype, pointer)
+    if lane == 2 and access.has_pairs(e.code, e.mask):
+        return widen(e.code, value.dtype, access.load_every_other(e.code, t, e.lanes, pointer, value.dtype.itemsize,
+                                                                  e.mask), e.lanes)
     return _gather_lanes(e, value.dtype, pointer, lanes_apart(e, value.buffer, value.index))
 
 
@@ -154,7 +159,9 @@ def store(e: NestValues, s: Store, u: int) -> None:
         e.code.do(f"store {t} {name}, ptr {pointer}, align {d.itemsize}")
         return
     name = narrow(e.code, d, e.vector_value(s.value, u), e.lanes)
-    if lane == 2 and e.lanes > 1:
+    if lane == 2 and e.lanes > 1 and access.has_pairs(e.code, e.mask, True):
+        access.store_every_other(e.code, t, e.lanes, name, pointer, d.itemsize, e.mask)
+    elif lane >= 2 and e.lanes > 1:
         apart = lanes_apart(e, s.buffer, s.index)
         access.scatter(e.code, t, e.lanes, name, pointer, apart, d.itemsize, e.mask)
     else:

@@ -119,7 +119,7 @@ class _Build(Straight):
             last = k == len(nest.runs) - 1
             flush = Flush(self._accumulators(phase), unroll)
             chunked = self.chunk is not None and k == 0
-            blocks = last and (axis.extent > BLOCK or len(run) == 1 or chunked)
+            blocks = last and (len(run) == 1 or chunked or axis.extent > BLOCK)
             if len(run) > 1 and (blocks or chunked):
                 body = [Lines(axis, (Loop(self.axes[run[-1]], tuple(body)),))]
             else:

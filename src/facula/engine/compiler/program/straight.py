@@ -18,6 +18,8 @@ from facula.engine.compiler.program.translate import Translation
 
 MOST_COST = 48.0  # of the operations in a loop body, unrolled
 
+MOST_SUMS = 16  # accumulators in one: with more of them than registers all go through memory
+
 
 class Straight:
     def __init__(self, nest: Nest) -> None:
@@ -78,7 +80,8 @@ class Straight:
         # by cost, since math functions are inlined: the unrolled body should stay small to compile
         heavy = sum(v.cost - sum(a.cost for a in v.args) for v in self.order if v.level >= COLUMN)
         most = 2 if not nest.phases else 4
-        while most > 1 and heavy * most > MOST_COST:
+        sums = max(map(len, nest.phases), default=0)
+        while most > 1 and (heavy * most > MOST_COST or sums * most > MOST_SUMS):
             most //= 2
         if nest.columns and nest.kept:
             return 1

@@ -16,7 +16,7 @@ from facula.engine.compiler.plan import Made, Work
 from facula.engine.compiler.program.ordered import Matrix, Nothing, Order, Product
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.single.lowering import Lowering, Slots, builder_of, one_store, real
-from facula.engine.graph.node import WINDOWS, Node, size_of
+from facula.engine.graph.node import ROWS, Node, size_of
 
 Source = tuple[object, matmul.Operand]  # a value, and where in it a matrix is; the slot comes later
 
@@ -80,7 +80,8 @@ def _product(
     def steps(slots: Slots, temp: Callable[[int], int]) -> list[Step]:
         c = matmul.Operand(slots[target], 0, (m * n, n, 1))
         x, y = (replace(matrix, slot=slots[source]) for source, matrix in sources)
-        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.table, temp, windows=node.attrs == WINDOWS)
+        return matmul.lower_contract(of, batch, m, n, k, x, y, c, machine.table, temp, windows=node.attrs is not None,
+                                     rows=node.attrs == ROWS)
 
     def meaning(x: matmul.Operand, shape: tuple[int, ...]) -> Matrix:
         if x.map is not None:

@@ -9,11 +9,12 @@ from facula.engine.compiler.program.ordered import Scatter
 from facula.engine.compiler.reads import Graph
 from facula.engine.compiler.single.lowering import Lowering, Slots, copy_of, in_memory
 from facula.engine.graph.node import Node, size_of
+from facula.engine.graph.primitives.scatter import rows_of
 
 
 def _scatter(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
     base, (index, _), (source, _) = graph.reads[node]
-    rows, columns = node.shape
+    rows, columns = rows_of(node, node.inputs[2])
     copy = copy_of(node, base, graph, formats, machine)
     count = size_of(index.shape)
     op = node.op.name.removeprefix("scatter_")

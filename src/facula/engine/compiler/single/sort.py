@@ -1,16 +1,16 @@
 """Rows ordered by an unstable method, in the thread's scratch: a key and a place for each element, then the machine
-code of engine/graph/primitives/unstable.py. Stable sorts are NumPy's, which has vectors for them.
+code of engine/graph/primitives/unstable.py. Where a few are looked for among many these alone are there, as a heap.
+Stable sorts are NumPy's, which has vectors for them.
 """
 
 from __future__ import annotations
 
 import functools
 
-from facula.dtypes import FLOAT, UNSIGNED, bool_, dtype, float64
-from facula.engine.compiler.emit.module import Code
+from facula.dtypes import FLOAT, dtype
 from facula.engine.compiler.emit.sequential import Writer
+from facula.engine.compiler.emit.smallest import KeyedRow
 from facula.engine.compiler.emit.translated import functions
-from facula.engine.compiler.emit.types import stored, widen
 from facula.engine.compiler.instructions import Instructions
 from facula.engine.compiler.kernel import SCRATCH_BYTES, Kernel, Machine, Step
 from facula.engine.compiler.plan import Made, Work
@@ -20,35 +20,23 @@ from facula.engine.compiler.single.lowering import Lowering, Slots, real
 from facula.engine.graph.node import Node, size_of
 from facula.engine.graph.primitives import unstable
 from facula.engine.graph.primitives.elements import attributes
+from facula.engine.graph.primitives.sort import is_few
 
 _ARRAYS = ("keys", "places", "to_keys", "to_places", "counts")
+_SOON = 8  # times as many as are looked for are in a row where that is worth a try
 LONGEST = (SCRATCH_BYTES // 8 - 256) // 4  # elements of a row: all of its arrays are in scratch
-_CALLS = {"sort": ("whole", 5, "i64 {n}, i64 {bits}"), "top": ("top", 2, "i64 {count}, i64 {n}"),
-          "some": ("some", 2, "i64 {count}, i64 {n}"), "nth": ("nth", 2, "i64 {start}, i64 {n}")}
-
-
-def _key(code: Code, of: dtype, raw: str) -> str:
-    """What sort.order_keys makes of an element."""
-    if of.category != FLOAT:
-        if of.itemsize == 8:
-            return raw
-        extend = "zext" if of is bool_ or of.category == UNSIGNED else "sext"
-        return code.op(f"{extend} {stored(of)} {raw} to i64")
-    real_, word = ("double", "i64") if of is float64 else ("float", "i32")
-    width = 64 if of is float64 else 32
-    most = str((1 << width - 1) - 1)
-    value = widen(code, of, raw, 1)
-    bits = code.op(f"bitcast {real_} {code.op(f'fadd {real_} {value}, 0.0')} to {word}")
-    sign = code.op(f"ashr {word} {bits}, {width - 1}")
-    bits = code.op(f"xor {word} {bits}, {code.op(f'and {word} {sign}, {most}')}")
-    nan = code.op(f"fcmp uno {real_} {value}, {value}")
-    bits = code.op(f"select i1 {nan}, {word} {most}, {word} {bits}")
-    return bits if of is float64 else code.op(f"sext i32 {bits} to i64")
+_FIRST = "i64 {count}, i64 {n}"
+_CALLS = {"sort": ("whole", 5, "i64 {n}, i64 {bits}"), "top": ("top", 2, _FIRST), "some": ("some", 2, _FIRST),
+          "soon": ("top", 2, _FIRST), "nth": ("nth", 2, "i64 {start}, i64 {n}")}
 
 
 @functools.cache
 def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
-    """args: x, out, rows, n, inner, start, count, rows of a tile. Row r begins at r / inner * n * inner + r % inner."""
+    """args: x, out, rows, n, inner, start, count, rows of a tile. Row r begins at r / inner * n * inner + r % inner.
+
+    Two ways are of this page alone. `few` is `top` (and `some`) where that begins with a heap. `soon` is `top` where it
+    does not: it tries a heap first, as there is but one order if no two elements are equal.
+    """
     w = Writer(table)
     code = w.code
     for name, text in functions(unstable, _ARRAYS).items():
@@ -57,7 +45,7 @@ def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
     rows, n, inner, start, count, tile = (w.word(k) for k in range(2, 8))
     arrays = ["%scratch"]
     for _ in _ARRAYS[1:]:
-        arrays.append(code.op(f"getelementptr i64, ptr {arrays[-1]}, i64 {n}"))
+        arrays.append(code.op(f"getelementptr i64, ptr {arrays[-1]}, i64 {count if way == 'few' else n}"))
     places = arrays[1]
     row = w.begin(code.op(f"mul i64 %lo, {tile}"), code.least(code.op(f"mul i64 %hi, {tile}"), rows))
     above = code.op(f"udiv i64 {row[0]}, {inner}")
@@ -67,19 +55,22 @@ def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
         line = code.op(f"add i64 {code.op(f'mul i64 {above}, {of_row}')}, {k}")
         return code.op(f"add i64 {code.op(f'mul i64 {line}, {inner}')}, {rest}")
 
-    k = w.begin("0", n)
-    at = code.op(f"getelementptr {stored(of)}, ptr {x}, i64 {place(n, k[0])}")
-    key = _key(code, of, code.op(f"load {stored(of)}, ptr {at}, align {of.itemsize}"))
-    if down:
-        key = code.op(f"xor i64 {key}, -1")
-    for base, value in (("%scratch", key), (places, k[0])):
-        at = code.op(f"getelementptr i64, ptr {base}, i64 {k[0]}")
-        code.do(f"store i64 {value}, ptr {at}, align 8")
-    w.end(k)
-    name, some, numbers = _CALLS[way]
-    bits = 64 if of.itemsize == 8 else 32 if of.category == FLOAT else 8 * of.itemsize + 8  # unsigned: with a sign
-    numbers = numbers.format(n=n, start=start, count=count, bits=bits)
-    code.do(f"call void @{name}({', '.join(f'ptr {a}' for a in arrays[:some])}, {numbers})")
+    keyed = KeyedRow(w, of, down, x, n, inner, lambda k: place(n, k), (arrays[0], places))
+    found, ordinary = code.label("found"), code.label("ordinary")
+    if way in ("few", "soon"):
+        keyed.take_few(count)
+    if way == "soon":
+        code.do(f"br i1 {keyed.unlike(count)}, label %{found}, label %{ordinary}")
+        code.start(ordinary)
+    if way != "few":
+        keyed.fill(n)
+        name, some, numbers = _CALLS[way]
+        bits = 64 if of.itemsize == 8 else 32 if of.category == FLOAT else 8 * of.itemsize + 8  # unsigned: with a sign
+        numbers = numbers.format(n=n, start=start, count=count, bits=bits)
+        code.do(f"call void @{name}({', '.join(f'ptr {a}' for a in arrays[:some])}, {numbers})")
+    if way == "soon":
+        code.do(f"br label %{found}")
+        code.start(found)
     k = w.begin("0", count)
     at = code.op(f"getelementptr i64, ptr {places}, i64 {code.op(f'add i64 {start}, {k[0]}')}")
     found = code.op(f"load i64, ptr {at}, align 8")
@@ -87,7 +78,15 @@ def _kernel(of: dtype, way: str, down: bool, table: Instructions) -> Kernel:
     code.do(f"store i64 {found}, ptr {at}, align 8")
     w.end(k)
     w.end(row)
-    return w.kernel(f"order {way} {of.name}{' down' if down else ''}", 128)
+    return w.kernel(f"order {way} {of.name}{' down' if down else ''}",
+                    8 * table.vector_bytes if way in ("few", "soon") else 128)
+
+
+def _way(way: object, n: int, count: int) -> str:
+    """The kernel's."""
+    if is_few(way, n, count):
+        return "few"
+    return "soon" if way == "top" and _SOON * count <= n else str(way)
 
 
 def _order(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) -> list[Work]:
@@ -97,8 +96,9 @@ def _order(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
     n, count, inner = shape[dim], result[dim], size_of(shape[dim + 1:])
     rows = size_of(shape[:dim]) * inner
     tile = max(1, min(rows, 4096 // n))
-    kernel = _kernel(source.dtype, str(way), bool(down), machine.table)
-    steps = n * (3.0 if way != "sort" else 2.0 * n.bit_length())
+    found = _way(way, n, count)
+    kernel = _kernel(source.dtype, found, bool(down), machine.table)
+    steps = n * ({"few": 0.2, "soon": 1.0, "sort": 2.0 * n.bit_length()}.get(found, 3.0))
 
     def make(slots: Slots, in_place: bool) -> list[Made]:
         places = slots[source], slots[node]
@@ -110,7 +110,10 @@ def _order(node: Node, graph: Graph, formats: dict[int, str], machine: Machine) 
 
 def _native(node: Node) -> bool:
     attrs, shape = attributes(node.attrs), node.inputs[0].shape
-    return len(attrs) == 4 and real(node) and size_of(shape) > 0 and (not shape or shape[attrs[0]] <= LONGEST)
+    if len(attrs) < 4 or not real(node) or not size_of(shape):
+        return False
+    return not shape or shape[attrs[0]] <= LONGEST or (
+        _way(attrs[3], shape[attrs[0]], node.shape[attrs[0]]) == "few" and node.shape[attrs[0]] <= LONGEST)
 
 
 LOWERING = Lowering(_order, _native)

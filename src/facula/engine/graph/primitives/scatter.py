@@ -1,5 +1,5 @@
-"""SCATTER_SET, _ADD, _MUL, _MAX, _MIN: rows put into those of a matrix. An index that is no row writes nothing, as in
-the kernels."""
+"""SCATTER_SET, _ADD, _MUL, _MAX, _MIN: rows put into those of a base, whose elements in their order are as many rows as
+there are of the source's last dimension. An index that is no row writes nothing, as in the kernels."""
 
 from __future__ import annotations
 
@@ -30,14 +30,21 @@ _TIMES_TANGENT = Formula("mul_tangent", _a * _d + _b * _c)
 
 def _wrong(node: Node) -> str:
     base, index, source = node.inputs
-    if index.dtype is not int64 or len(base.shape) != 2 or source.shape != (*index.shape, base.shape[1]) \
-            or source.dtype is not node.dtype:
+    if index.dtype is not int64 or source.shape[:-1] != index.shape or len(source.shape) != len(index.shape) + 1 \
+            or size_of(base.shape) % (source.shape[-1] or 1) or source.dtype is not node.dtype:
         return f"{source!r} at {index!r}"
     return unlike(node, base)
 
 
+def rows_of(base: Node, source: Node) -> tuple[int, int]:
+    """How many rows the base of a scatter has, and how long they are."""
+    columns = source.shape[-1]
+    return size_of(base.shape) // columns if columns else 0, columns
+
+
 def _meaning(node: Node, inputs: list[Array]) -> Array:
-    out = np.array(convert(inputs[0], node.inputs[0].dtype, node.dtype), order="C")
+    whole = np.array(convert(inputs[0], node.inputs[0].dtype, node.dtype), order="C")
+    out = whole.reshape(rows_of(node, node.inputs[2]))
     rows = inputs[1].reshape(-1)
     values = convert(inputs[2], node.inputs[2].dtype, node.dtype).reshape(rows.size, out.shape[1])
     inside = (rows >= 0) & (rows < out.shape[0])
@@ -47,7 +54,7 @@ def _meaning(node: Node, inputs: list[Array]) -> Array:
         out[rows] = values
     else:
         _STEPS[node.op.name].at(out, rows, values)
-    return out
+    return whole
 
 
 def _cost(node: Node) -> tuple[int, int]:
@@ -67,7 +74,7 @@ def _product(do: Recording, op: Primitive, primals: list[Node], tangents: list[N
     of a row has its product."""
     base, index, source = primals
     s, t = _moved(do, primals, tangents)
-    (_, d), n = base.shape, size_of(index.shape)
+    d, n = source.shape[-1], size_of(index.shape)
     if not n * size_of(out.shape):
         return s
     flat = do.reshaped(index, (n,))
@@ -100,7 +107,7 @@ def _extremum(do: Recording, op: Primitive, primals: list[Node], tangents: list[
               out: Node) -> Node:
     base, index, source = primals
     s, t = _moved(do, primals, tangents)
-    there = do.record(g.GATHER, (out, index), None, None, source.shape, out.dtype)
+    there = do.record(g.GATHER, (do.reshaped(out, rows_of(base, source)), index), None, None, source.shape, out.dtype)
 
     def scatter(a: Node, b: Node) -> Node:
         return do.record(g.SCATTER_ADD, (a, index, b), attrs, None, out.shape, out.dtype)
@@ -113,10 +120,9 @@ def _extremum(do: Recording, op: Primitive, primals: list[Node], tangents: list[
 def _batching(do: Recording, size: int, op: Primitive, nodes: tuple[Node, ...], mine: tuple[bool, ...], attrs: Any,
               scalars: Any, shape: tuple[int, ...], of: dtype) -> Node:
     base, index, source = nodes
-    v, d = shape
-    inputs = (do.reshaped(do.over(size, base, mine[0]), (size * v, d)), all_rows(do, size, index, mine[1], v),
-              do.over(size, source, mine[2]))
-    return do.reshaped(do.record(op, inputs, attrs, scalars, sized((size * v, d)), of), (size, v, d))
+    v = size_of(shape) // (source.shape[-1] or 1)
+    inputs = do.over(size, base, mine[0]), all_rows(do, size, index, mine[1], v), do.over(size, source, mine[2])
+    return do.record(op, inputs, attrs, scalars, sized((size, *shape)), of)
 
 
 KIND = Kind(inputs=3, wrong=_wrong, meaning=_meaning, cost=_cost, batching=_batching,

@@ -17,8 +17,14 @@ from facula.engine.graph.primitives import unstable
 from facula.engine.graph.primitives.elements import attributes
 from facula.engine.graph.primitives.kind import Array, Kind, dims_move_up
 
+_LOOK = 1 << 12  # elements that are compared at once
 _SHORT = 64  # rows up to which all of it is sorted
 WAYS = ("sort", "top", "some", "nth")
+
+
+def is_few(way: object, n: int, count: int) -> bool:
+    """Does this way find so many of n by a heap of them? Then nothing else of a row needs to be kept."""
+    return way in ("top", "some") and 64 * count <= n  # as unstable.top has it
 
 
 def _wrong(node: Node) -> str:
@@ -126,6 +132,8 @@ def _by_way(x: Array, down: bool, way: str, start: int, count: int) -> Array:
     if down:
         keys = ~keys
     n = x.shape[-1]
+    if is_few(way, n, count):
+        return np.array([_few(row, count) for row in keys.reshape(-1, n)]).reshape(*x.shape[:-1], count)
     found = np.argsort(keys, axis=-1, kind="stable")
     alone = np.take_along_axis(keys, found, -1)
     other = np.any(alone[..., 1:] == alone[..., :-1], -1) if way != "some" else np.ones(x.shape[:-1], bool)
@@ -138,6 +146,19 @@ def _by_way(x: Array, down: bool, way: str, start: int, count: int) -> Array:
         calls[way](keys[at].tolist(), places)
         found[at] = places
     return found[..., start:start + count]
+
+
+def _few(row: Array, count: int) -> list[int]:
+    """unstable.partial_sort of a row, most of which is only looked at."""
+    keys, places = row[:count].tolist(), list(range(count))
+    unstable.make_heap(keys, places, 0, count)
+    for start in range(count, len(row), _LOOK):
+        for k in np.flatnonzero(row[start:start + _LOOK] < keys[0]).tolist():
+            key = int(row[start + k])
+            if key < keys[0]:
+                unstable.take_in(keys, places, count, key, start + k)
+    unstable.sort_heap(keys, places, 0, count)
+    return places
 
 
 def _cost(node: Node) -> tuple[int, int]:

@@ -83,13 +83,27 @@ def pop_heap(keys: List, places: List, first: int, last: int, result: int) -> No
     sift(keys, places, first, 0, last - first, key, place)
 
 
-def heap_select(keys: List, places: List, first: int, middle: int, last: int) -> None:
-    """The smallest elements come before `middle`, as a heap."""
-    size = middle - first
+def make_heap(keys: List, places: List, first: int, size: int) -> None:
     parent = (size - 2) >> 1
     while parent >= 0:
         sift(keys, places, first, parent, size, keys[first + parent], places[first + parent])
         parent = parent - 1
+
+
+def take_in(keys: List, places: List, size: int, key: int, place: int) -> None:
+    """A smaller element comes in the place of the largest of a heap."""
+    sift(keys, places, 0, 0, size, key, place)
+
+
+def sort_heap(keys: List, places: List, first: int, last: int) -> None:
+    while last - first > 1:
+        last = last - 1
+        pop_heap(keys, places, first, last, last)
+
+
+def heap_select(keys: List, places: List, first: int, middle: int, last: int) -> None:
+    """The smallest elements come before `middle`, as a heap."""
+    make_heap(keys, places, first, middle - first)
     i = middle
     while i < last:
         if keys[i] < keys[first]:
@@ -100,9 +114,7 @@ def heap_select(keys: List, places: List, first: int, middle: int, last: int) ->
 def partial_sort(keys: List, places: List, first: int, middle: int, last: int) -> None:
     """The smallest elements come before `middle`, in order."""
     heap_select(keys, places, first, middle, last)
-    while middle - first > 1:
-        middle = middle - 1
-        pop_heap(keys, places, first, middle, middle)
+    sort_heap(keys, places, first, middle)
 
 
 # ---- quicksort ------------------------------------------------------------------------------------------
@@ -185,6 +197,16 @@ def nth_element(keys: List, places: List, first: int, nth: int, last: int) -> No
 
 
 # ---- what operations need -------------------------------------------------------------------------------
+
+
+def different(keys: List, size: int) -> int:
+    """1 if no two that follow each other are equal."""
+    i = 1
+    while i < size:
+        if keys[i] == keys[i - 1]:
+            return 0
+        i = i + 1
+    return 1
 
 
 def top(keys: List, places: List, count: int, size: int) -> None:
@@ -299,12 +321,7 @@ def whole(keys: List, places: List, to_keys: List, to_places: List, counts: List
     """What `sort` gives. Where no two are equal there is one order, which digits give in a tenth of the time."""
     if size > 64:
         by_digits(keys, places, to_keys, to_places, counts, size, bits)
-        i = 1
-        while i < size:
-            if keys[i] == keys[i - 1]:
-                break
-            i = i + 1
-        if i == size:
+        if different(keys, size) == 1:
             return
         i = 0
         while i < size:

@@ -11,7 +11,6 @@ import ctypes
 import functools
 import itertools
 import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 from facula.engine.compiler.kernel import Kernel
 from facula.engine.runtime.cpu import elf, half_code, object_cache, target
 from facula.errors import CompileError
+from facula.undisturbed import reentrant_lock
 
 _modules: dict[tuple[str, object], dict[str, int]] = {}  # (IR, what it imports) -> addresses of its functions
-_lock = threading.RLock()  # LLVM contexts and target machines belong to one thread at a time
+_lock = reentrant_lock()  # LLVM contexts and target machines belong to one thread at a time
 
 statistics = {"compiled": 0, "loaded": 0, "compile_seconds": 0.0, "load_seconds": 0.0}
 
@@ -173,7 +173,7 @@ def _keep_forever(owner: Any) -> None:
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.RLock()  # another thread may have held it when the child was made
+    _lock = reentrant_lock()  # another thread may have held it when the child was made
 
 
 if hasattr(os, "register_at_fork"):

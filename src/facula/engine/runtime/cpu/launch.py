@@ -40,18 +40,20 @@ STEP_WORDS = 4
 RELEASE_ABOVE = threshold("release_ns")  # ns of work. Releasing the interpreter lock and taking it again costs 70
 GRAIN = threshold("thread_ns")  # ns of work per thread that make it worth while to use one more, if it is awake
 WAKE_ABOVE = threshold("wake_ns")  # ns of parallel work ahead that wake sleeping workers: they come 50 us late
+SHARED = 2 * GRAIN  # ns of work below which it is one thread's
 WAKE = 1 << 32  # in a step's word of threads
 
 
 def program(steps: Sequence[tuple[int, Sequence[int], int, float]]) -> bytes:
     """The program of steps (function address, arguments, tiles, cost in nanoseconds)."""
-    words = [pool.workers.state, len(steps), int(sum(cost for *_, cost in steps) > RELEASE_ABOVE)]
-    ahead = sum(cost for _, _, tiles, cost in steps if threads_wanted(tiles, cost) > 1)
+    total = sum([step[3] for step in steps])
+    words = [pool.workers.state, len(steps), int(total > RELEASE_ABOVE)]
     where = 8 * (HEADER_WORDS + STEP_WORDS * len(steps))
     tail: list[int] = []
+    ahead = sum([cost for *_, tiles, cost in steps if threads_wanted(tiles, cost) > 1]) if total >= SHARED else 0.0
     for address, args, tiles, cost in steps:
-        wanted = threads_wanted(tiles, cost)
-        if wanted > 1:
+        wanted = 1
+        if ahead and (wanted := threads_wanted(tiles, cost)) > 1:
             if ahead >= WAKE_ABOVE:
                 wanted |= WAKE
             ahead -= cost

@@ -18,7 +18,6 @@ import numpy as np
 
 from facula import config
 from facula.dtypes import float32
-from facula.engine.compiler.kernel import Step
 from facula.engine.cpython import builtin_code, execute_code, selftest
 from facula.engine.cpython.fingerprint import slot_offsets
 from facula.engine.graph.node import BUFFER, Node
@@ -56,13 +55,14 @@ class Plan:
         self.spec = spec
         self.aliases = spec.aliases
         self.number = 0  # that FACULA_DEBUG names it by
-        self._segments = _segments(spec.steps)
+        launches = spec.launches()
+        self._segments = _segments(launches)
         self._launch = launch.run()
         self._execute = _execute()
-        self._pack_pointers = struct.Struct(f"={spec.leaves + spec.outputs}Q").pack
+        self._pack_pointers = _packer(f"={spec.leaves + spec.outputs}Q")
         # The order of native numbers, and their format: 8x leaves a place that no kernel reads.
         self._native_numbers = [k for k, form in enumerate(spec.formats) if form]
-        self._pack_numbers = struct.Struct("=" + "".join(form or "8x" for form in spec.formats)).pack
+        self._pack_numbers = _packer("=" + "".join([form or "8x" for form in spec.formats]))
         self._all_native = len(self._native_numbers) == len(spec.formats)
         self._offsets: list[int] = []
         self._arena_bytes = 0
@@ -73,14 +73,14 @@ class Plan:
             verify_arena(spec.temporaries, self._offsets, self._arena_bytes)
         self._spare: list[_Arena] = []
         self._keeps = False  # from the second run on: of plans that run once the memory would lie about
-        self._parallel = any(isinstance(step, Step) and launch.threads_wanted(step.tiles, step.cost) > 1
-                             for step in spec.steps)
+        self._parallel = any(launch.threads_wanted(one[2], one[3]) > 1 for one in launches
+                             if type(one) is tuple and one[3] >= launch.SHARED)
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
         if self._execute is not None and self._program is not None and not self._offsets and not self._parallel:
             # `execute` itself, with nothing of Python's in between
             self.execute = functools.partial(self._execute, self._program, b"")  # type: ignore[method-assign]
-        self.weight = 2000 + 1500 * len(spec.steps) + (self._arena_bytes if self._arena_bytes <= KEEP_ARENA else 0)
+        self.weight = 2000 + 1500 * len(launches) + (self._arena_bytes if self._arena_bytes <= KEEP_ARENA else 0)
 
     def run(self, leaves: list[Buffer], numbers: Sequence[Any], outputs: list[Buffer]) -> None:
         """Compute `outputs` from `leaves`. All buffers are at least as large as the plan's shapes ask for."""
@@ -298,21 +298,27 @@ class _Host:
         return view(step.slot, _count(step.shape) * step.dtype.itemsize).view(step.dtype.numpy).reshape(step.shape)
 
 
-def _segments(steps: Sequence[Step | HostStep]) -> list[bytes | _Host]:
+def _segments(launches: Sequence[tuple[Any, ...] | HostStep]) -> list[bytes | _Host]:
     """Runs of native steps as programs, host steps between them."""
     found: list[bytes | _Host] = []
     native: list[tuple[int, Sequence[int], int, float]] = []
-    for step in steps:
-        if isinstance(step, Step):
-            native.append((jit.get(step.kernel), step.args, step.tiles, step.cost))
+    for one in launches:
+        if type(one) is tuple:
+            kernel, args, tiles, cost, *_ = one
+            native.append((jit.get(kernel), args, tiles, cost))
         else:
             if native:
                 found.append(launch.program(native))
                 native = []
-            found.append(_Host(step))
+            found.append(_Host(one))  # type: ignore[arg-type]
     if native or not found:
         found.append(launch.program(native))
     return found
+
+
+@functools.lru_cache(512)
+def _packer(form: str) -> Callable[..., bytes]:
+    return struct.Struct(form).pack
 
 
 def verify_arena(sizes: Sequence[int], offsets: Sequence[int], total: int) -> None:

@@ -29,7 +29,6 @@ import ctypes
 import os
 import signal
 import struct
-import threading
 import time
 from collections.abc import Callable
 
@@ -37,6 +36,7 @@ from facula.engine.compiler.kernel import SCRATCH_BYTES
 from facula.engine.runtime.cpu.limits import default_threads
 from facula.engine.runtime.cpu.pages import map_pages
 from facula.engine.runtime.cpu.pool_code import CAN_THREAD, FUTEX, SCRATCH, SETTINGS, STATE_BYTES
+from facula.undisturbed import reentrant_lock
 
 SPIN_NANOSECONDS = 200_000  # how long to spin before sleeping: across the Python between two steps of a loop
 
@@ -48,7 +48,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._memory, self.state = map_pages(STATE_BYTES)
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._threads: list[ctypes.c_ulong] = []
         self._scratch: list[int] = []  # the workers'
         self._size = 0  # 0: not asked yet
@@ -127,7 +127,7 @@ class Pool:
 
     def after_fork(self) -> None:
         """In a forked child no worker exists, whatever the copied memory says."""
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
         self._threads = []
         self._scratch = []
         self.running = False

@@ -1,0 +1,1 @@
+"""`torch.distributed.elastic`: what programs import of it. The agent itself is `facula.distributed.launcher`."""
