@@ -103,6 +103,21 @@ def test_ranks_that_disagree(what):
         assert "disagree about collective number 0" in text and "all_reduce(SUM, float32, 4 elements)" in text
 
 
+@pytest.mark.parametrize("what", ["shape", "dtype", "collective"])
+@pytest.mark.parametrize("slow", ["abort", "post"])
+def test_nobody_leaves_before_it_has_said_why(what, slow, monkeypatch):
+    quick = getattr(fabric_mesh.Mesh, slow)
+
+    def slowly(self, *given):
+        if slow == "abort" or given[1][2] and self.rank:  # another rank's barrier
+            time.sleep(0.3)  # as where others have the processors
+        return quick(self, *given)
+
+    monkeypatch.setattr(fabric_mesh.Mesh, slow, slowly)  # ranks are forked
+    for text in ranks.run(3, _disagree, 3, what):
+        assert "disagree about collective number 0" in text
+
+
 def _monitored(rank, size):
     from datetime import timedelta
     dist.monitored_barrier()

@@ -14,6 +14,7 @@ from facula.distributed.constants import DistBackendError
 from facula.distributed.fabric import Mesh, Receipt
 from facula.distributed.fabric.message import COLLECTIVE, POINT
 from facula.errors import warn
+from facula.undisturbed import reentrant_lock
 
 SILENT_SECONDS = 20.0  # without a sign of life, and whoever waits says so
 
@@ -39,12 +40,11 @@ class Sockets(Backend):
         super().__init__(list(ranks).index(mesh.rank), len(ranks))
         self.mesh, self.ranks, self.group = mesh, list(ranks), group
         self._places = {world: place for place, world in enumerate(self.ranks)}
-        self.broken, self._passed_on = "", False
+        self.broken, self._passed_on, self._passing_on = "", False, reentrant_lock()
 
     def begin(self, call: Call) -> None:
         """From now on messages of this number are expected to say the same."""
-        if self.broken:
-            raise DistBackendError(self.broken)
+        self._usable()
         self.mesh.expected[self.group, call.number] = call.note
         other = self.mesh.mailbox.differing(self.group, call.number, call.note)
         if other is not None:
@@ -66,10 +66,21 @@ class Sockets(Backend):
 
         Also by those that have been told: so whoever sees this rank leave has heard the reason before."""
         self.broken = self.broken or why
-        if not self._passed_on:
-            self._passed_on = True
-            self.mesh.abort(self.ranks, self.group, self.broken)
+        self._pass_on()
         self.mesh.mailbox.fail(DistBackendError(self.broken), group=self.group)
+
+    def _pass_on(self) -> None:
+        """Back when all ranks have been told what is wrong: the reader may be at it while the program finds out and
+        would leave."""
+        with self._passing_on:
+            if not self._passed_on:
+                self.mesh.abort(self.ranks, self.group, self.broken)
+                self._passed_on = True
+
+    def _usable(self) -> None:
+        if self.broken:
+            self._pass_on()
+            raise DistBackendError(self.broken)
 
     def told(self, why: str) -> None:
         """Another rank has said that the group cannot be used any more."""
@@ -78,6 +89,8 @@ class Sockets(Backend):
 
     def close(self) -> None:
         """What has come and nobody has asked for is dropped."""
+        with self._passing_on:
+            self._passed_on = True  # what follows is no concern of the others
         self.broken = self.broken or "the process group has been destroyed"
         self.mesh.mailbox.forget(self.group)
 
@@ -125,7 +138,8 @@ class Sockets(Backend):
                    f"for rank {receipt.source}, which has not come to it{self._how_silent(receipt)}")
             raise DistBackendError(why)
         if receipt.error is not None:
-            raise DistBackendError(f"{call.note}: {receipt.error}")
+            # a rank that has left may have said why: that is more than that it is gone
+            raise DistBackendError(f"{call.note}: {self.broken or receipt.error}")
         self._land(receipt, target, call.note)
 
     def _await(self, receipt: Receipt, seconds: float, what: str) -> bool:
@@ -159,14 +173,12 @@ class Sockets(Backend):
 
     def send(self, array: Array, to: int, tag: int, limit: float) -> None:
         """Point to point."""
-        if self.broken:
-            raise DistBackendError(self.broken)
+        self._usable()
         self.mesh.send(self.ranks[to], POINT, self.group, tag, 0, b"", bytes_of(array), limit)
 
     def receive(self, array: Array, source: int | None, tag: int) -> _Awaited:
         """Point to point, from one rank or any."""
-        if self.broken:
-            raise DistBackendError(self.broken)
+        self._usable()
         key = (self.group, POINT, tag, 0)
         if source is None:
             receipt = self.mesh.post_any(frozenset(r for r in self.ranks if r != self.mesh.rank), key)
