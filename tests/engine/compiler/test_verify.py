@@ -176,7 +176,7 @@ def test_memory_that_is_given_away_too_early(reason, value, slot):
 
 def test_a_slot_too_small():
     def change(memory, aliases):
-        memory.temporaries[0] = 7
+        memory.temporaries = (7, *memory.temporaries[1:])
     with pytest.raises(VerifyError, match="takes 8 bytes"):
         check([work(*w) for w in CHAIN], ["a"], ["out"], change=change)
 

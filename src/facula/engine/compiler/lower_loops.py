@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from typing import Any
@@ -280,6 +281,7 @@ def _nanoseconds(work: float, lanes: int, nbytes: int, points: int) -> float:
     return max(NS_PER_OPERATION * work / lanes, NS_PER_BYTE * nbytes / max(points, 1), 0.01)
 
 
+@functools.lru_cache(1024)
 def _cut(each: float, reduced: int, outer: int, width: int, in_columns: bool, lies_across: bool,
          lanes: int) -> tuple[int, int, int, int]:
     """Number of tiles, then a `Tiles`."""

@@ -96,6 +96,7 @@ def _map_layout(map: Map | None, packed: bool, across: int, along: int) -> MapLa
     return MapLayout(len(map.bounds))
 
 
+@functools.lru_cache(1024)
 def _cut(t: Target, batch: int, m: int, n: int, k: int, length: int, b_layout: str, a_mapped: bool, b_mapped: bool,
          ) -> tuple[int, int, int, int, int, int, int, bool]:
     """How many panels there are, how many vectors each has, and how many have one more; (rows, row blocks, panels,

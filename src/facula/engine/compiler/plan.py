@@ -6,7 +6,8 @@ its last use; an output may be built in place of a leaf that is donated (`PlanSp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class PlanSpec:
     steps: list[Step | HostStep]
     leaves: int
     outputs: int
-    temporaries: list[int]
+    temporaries: Sequence[int]
     formats: list[str]
     aliases: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -108,11 +109,12 @@ class Work:
     replaces: dict[object, list[object]] = field(default_factory=dict)
 
 
-class _Lives(list[int]):
+class _Lives(tuple[int, ...]):
     """Births and deaths of temporaries in order: k, and -1 - k. (A class of its own, so that a trace has it as a
     constant.)"""
 
 
+@functools.lru_cache(512)
 def _packed(first: int, lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
     """For each temporary the slot of the piece of memory that it has (these begin with `first`), the best fitting free
     one if that is not far too large; then the bytes of the pieces. It looks at sizes, so a trace asks it again for
@@ -131,8 +133,8 @@ def _packed(first: int, lives: _Lives, *nbytes: int) -> tuple[Any, ...]:
             free.remove(t)
         else:
             places[one] = len(pieces)
-            pieces.append(max(wanted, 1))
-    return (*[first + place for place in places], pieces)
+            pieces.append(wanted or 1)
+    return (*[first + place for place in places], tuple(pieces))
 
 
 class Memory:
@@ -144,9 +146,9 @@ class Memory:
         for k, output in enumerate(outputs):
             self.slots.setdefault(output, len(leaves) + k)
         self.first = len(leaves) + len(outputs)
-        self.temporaries: list[int] = []  # bytes of the pieces, once it is settled
+        self.temporaries: tuple[int, ...] = ()  # bytes of the pieces, once it is settled
         self.nbytes: list[int] = []
-        self.lives = _Lives()
+        self.lives: list[int] = []
 
     def take(self, value: object, nbytes: int) -> None:
         """`value` needs memory from now on."""
@@ -161,7 +163,7 @@ class Memory:
 
     def settle(self) -> Callable[[int], Any]:
         """What tells the slot of a number."""
-        *places, self.temporaries = called(_packed, len(self.nbytes) + 1, self.first, self.lives,
+        *places, self.temporaries = called(_packed, len(self.nbytes) + 1, self.first, _Lives(self.lives),
                                            *self.nbytes)
         first = self.first
         return lambda slot: slot if slot < first else places[slot - first]

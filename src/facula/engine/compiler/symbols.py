@@ -221,6 +221,8 @@ def _divided(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False) ->
             exact = _quotient(a, b)
             if exact is not None:
                 return _product(trace, *exact, value, _least(trace, *exact)) if sign == "//" else 0
+            if type(a) is not Symbol and type(b) is Symbol and 0 <= a < b.least:
+                return 0 if sign == "//" else a
         return trace.made(f"{_name(a)} {sign} {_name(b)}", value)
     return _remembered(sign + "r" * swapped, method)
 
@@ -231,6 +233,8 @@ def _binary(sign: str, of: Callable[[Any, Any], Any], swapped: bool = False, com
         value = of(a, b)
         if not self.trace.open:
             return value
+        if sign == "-" and type(other) is Symbol and other.name == self.name and type(self.value) is int:
+            return 0
         if type(other) is int and other == 0 and type(self.value) is int \
                 and (sign == "+" or sign == "-" and not swapped):
             return self
@@ -271,7 +275,11 @@ def _settled(a: Symbol, b: Any) -> bool:
 def _unary(form: str, of: Callable[[Any], Any]) -> Any:
     def method(self: Symbol) -> Any:
         value = of(self.value)
-        return self.trace.made(form.format(self.name), value) if self.trace.open else value
+        if not self.trace.open:
+            return value
+        if of is abs and self.least > 0:
+            return self
+        return self.trace.made(form.format(self.name), value)
     return method
 
 

@@ -75,7 +75,7 @@ class _Sized(PlanSpec):
     """The plan of a template for some sizes. Its steps are made for those who look at them: to run it they are not
     needed."""
 
-    def __init__(self, template: Template, made: list[tuple[Any, Any]], temporaries: list[int],
+    def __init__(self, template: Template, made: list[tuple[Any, Any]], temporaries: Sequence[int],
                  aliases: tuple[Any, ...]) -> None:
         self.leaves = template.leaves
         self.outputs = template.outputs
@@ -86,7 +86,7 @@ class _Sized(PlanSpec):
         self._made = made
 
     def launches(self) -> list[tuple[Any, ...] | HostStep]:
-        return [fields if host is None else host(fields) for host, fields in self._made]
+        return [fields if host is None else HostStep._make(fields) for host, fields in self._made]
 
     @cached_property
     def steps(self) -> list[Step | HostStep]:  # type: ignore[override]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from facula.engine.trace.work import WORTH_REPLACING, Work
 from facula.errors import VerifyError
 
 FEW = 4  # kinds of one name
+NO_SIZES = frozenset((-1, 0, 1))  # trace/structure.py
 _LABEL = 1 << 40  # stands for the first size while places are looked for
 PlanOf = Callable[[Sequence[int]], Any]  # a Program for sizes in the order of `structure_of`; None
 
@@ -33,7 +35,7 @@ PlanOf = Callable[[Sequence[int]], Any]  # a Program for sizes in the order of `
 class Alike:
     """A known step, for other sizes."""
 
-    __slots__ = ("text", "places", "attrs", "step", "results", "formulas", "order", "plan_of", "weight")
+    __slots__ = ("text", "places", "exact", "flat", "step", "results", "formulas", "order", "plan_of", "weight")
 
     def __init__(self, words: Any, places: Any, attrs: Sequence[tuple[bool, Any]], step: Step,
                  results: list[tuple[int, ...]], formulas: list[int], order: list[int], plan_of: PlanOf) -> None:
@@ -41,13 +43,14 @@ class Alike:
         masked[places] = 0
         self.text: bytes = masked.tobytes()
         self.places = places
-        self.attrs = [(flat, _face(given) if flat else given) for flat, given in attrs]
+        self.exact = [(k, given) for k, (flat, given) in enumerate(attrs) if not flat]
+        self.flat = [(k, *_face(given)) for k, (flat, given) in enumerate(attrs) if flat]
         self.step = step
         self.results = results  # of each its bytes as a product: a number, and places among the sizes
         self.formulas = formulas  # results, of which large ones may take the memory of what they replace
         self.order = order  # of the sizes as `plan_of` wants them
         self.plan_of = plan_of
-        self.weight = 2 * len(self.text) + 100 * len(self.attrs) + 2000
+        self.weight = 2 * len(self.text) + 100 * len(self.exact) + 500 * len(self.flat) + 2000
 
     def step_for(self, text: bytes, attrs: Sequence[Any]) -> Step | None:
         """The step of a signature of these parts, if it is one of this kind."""
@@ -59,17 +62,18 @@ class Alike:
         masked[self.places] = 0
         if masked.tobytes() != self.text:
             return None
-        found: list[int] = sizes.tolist()
-        for (flat, known), given in zip(self.attrs, attrs, strict=True):
-            if not flat:
-                if known != given:
-                    return None
-                continue
-            strides, offset = given[0], given[1:]
-            values = (*strides, *offset)
-            if (len(strides), *[n if -2 < n < ANY else ANY for n in values]) != known:
+        for k, known in self.exact:
+            if attrs[k] != known:
                 return None
-            found += [n for n in values if not -2 < n < ANY]
+        found: list[int] = sizes.tolist()
+        for k, counts, fixed_of, fixed, sizes_of in self.flat:
+            strides, *offset = attrs[k]
+            values = (*strides, *offset, 0, 0)  # itemgetter of fewer than two places would not give a tuple
+            if (len(strides), len(values)) != counts or fixed_of(values) != fixed:
+                return None
+            found += sizes_of(values)[:-2]
+        if not NO_SIZES.isdisjoint(found):
+            return None
         results = []
         for place, (nbytes, *factors) in zip(self.step.results, self.results, strict=True):
             for k in factors:
@@ -127,9 +131,14 @@ def _said(plan: Any) -> object:
         [*spec.temporaries], spec.formats, spec.aliases
 
 
-def _face(attrs: Any) -> tuple[int, ...]:
-    """Of strides and an offset what must be the same."""
-    return (len(attrs[0]), *[n if -2 < n < ANY else ANY for n in (*attrs[0], *attrs[1:])])
+def _face(attrs: Any) -> tuple[tuple[int, int], Callable[..., Any], Any, Callable[..., Any]]:
+    """Of strides and an offset what must be the same: how many there are; what gives those that are no sizes, and
+    these. Then what gives the sizes, and two zeros."""
+    values = (*attrs[0], *attrs[1:], 0, 0)
+    places = range(len(values) - 2), (len(values) - 2, len(values) - 1)
+    fixed_of = itemgetter(*[k for k in places[0] if values[k] in NO_SIZES], *places[1])
+    return (len(attrs[0]), len(values)), fixed_of, fixed_of(values), \
+        itemgetter(*[k for k in places[0] if values[k] not in NO_SIZES], *places[1])
 
 
 def alike(text: bytes, nodes: list[Node], leaves: list[Node], work: Work, step: Step, plan_of: PlanOf) -> Alike | None:

@@ -50,10 +50,11 @@ def program(steps: Sequence[tuple[int, Sequence[int], int, float]]) -> bytes:
     words = [pool.workers.state, len(steps), int(total > RELEASE_ABOVE)]
     where = 8 * (HEADER_WORDS + STEP_WORDS * len(steps))
     tail: list[int] = []
-    ahead = sum([cost for *_, tiles, cost in steps if threads_wanted(tiles, cost) > 1]) if total >= SHARED else 0.0
+    ahead = sum([cost for *_, tiles, cost in steps if tiles > 1 and cost >= SHARED]) if total >= SHARED else 0.0
     for address, args, tiles, cost in steps:
         wanted = 1
-        if ahead and (wanted := threads_wanted(tiles, cost)) > 1:
+        if ahead and tiles > 1 and cost >= SHARED:
+            wanted = threads_wanted(tiles, cost)
             if ahead >= WAKE_ABOVE:
                 wanted |= WAKE
             ahead -= cost

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import struct
 from collections.abc import Callable, Sequence
+from math import prod
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +69,12 @@ class Plan:
         self._arena_bytes = 0
         for size in spec.temporaries:
             self._offsets.append(self._arena_bytes)
-            self._arena_bytes += -(-max(size, 1) // ALIGN) * ALIGN
+            self._arena_bytes += -(-(size or 1) // ALIGN) * ALIGN
         if config.VERIFY.value:
             verify_arena(spec.temporaries, self._offsets, self._arena_bytes)
         self._spare: list[_Arena] = []
         self._keeps = False  # from the second run on: of plans that run once the memory would lie about
-        self._parallel = any(launch.threads_wanted(one[2], one[3]) > 1 for one in launches
-                             if type(one) is tuple and one[3] >= launch.SHARED)
+        self._parallel = any(type(one) is tuple and one[3] >= launch.SHARED and one[2] > 1 for one in launches)
         only = self._segments[0] if len(self._segments) == 1 else None
         self._program = only if isinstance(only, bytes) else None
         if self._execute is not None and self._program is not None and not self._offsets and not self._parallel:
@@ -261,10 +261,10 @@ class _Host:
 
     def __init__(self, step: HostStep) -> None:
         self.step = step
-        inputs = tuple(Node(BUFFER, (), None, None, i.shape, i.dtype) for i in step.inputs)
+        inputs = tuple([Node(BUFFER, (), None, None, shape, of) for _, shape, of, _ in step.inputs])
         self.node = Node(step.op, inputs, step.attrs, None, step.shape, step.dtype)
-        self.places = [(i.slot, i.call, _count(i.shape) * i.dtype.itemsize, i.dtype.numpy, i.shape)
-                       for i in step.inputs]
+        self.places = [(slot, call, prod(shape) * of.itemsize, of.numpy, shape)
+                       for slot, shape, of, call in step.inputs]
 
     def run(self, view: Callable[[int, int], Any], numbers: Sequence[Any], calls: dict[int, Any]) -> None:
         self.store(view, calls, [self.compute(view, numbers, calls)], 0)
@@ -295,7 +295,7 @@ class _Host:
 
     def _out(self, view: Callable[[int, int], Any]) -> Any:
         step = self.step
-        return view(step.slot, _count(step.shape) * step.dtype.itemsize).view(step.dtype.numpy).reshape(step.shape)
+        return view(step.slot, prod(step.shape) * step.dtype.itemsize).view(step.dtype.numpy).reshape(step.shape)
 
 
 def _segments(launches: Sequence[tuple[Any, ...] | HostStep]) -> list[bytes | _Host]:
@@ -331,10 +331,3 @@ def verify_arena(sizes: Sequence[int], offsets: Sequence[int], total: int) -> No
             raise VerifyError(f"a temporary of {size} bytes at byte {start} of an arena of {total}: another ends at "
                               f"byte {end}")
         end = start + size
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
