@@ -105,7 +105,7 @@ MUTANTS = {
         "engine/trace/alike.py", r"masked\.tobytes\(\) != self\.text", "False",
         "test_alike::test_what_lives_longer_is_another_kind"),
     "strides of a kind are not looked at": (
-        "engine/trace/alike.py", r"\) != known:", ") != known and False:", "test_alike"),
+        "engine/trace/alike.py", r"fixed_of\(values\) != fixed:", "False:", "test_alike"),
     "results of a kind are as large as the first": (
         "engine/trace/alike.py", r"nbytes \*= found\[k\]", "nbytes *= 20",
         "test_alike::test_sizes_that_are_new_are_not_looked_at_node_by_node"),

@@ -69,7 +69,7 @@ def answers(library, name, given, kind, trains):
     inputs = [library.from_numpy(array(k, *shape)).to(getattr(library, given)).requires_grad_(trains)
               for k, shape in enumerate(shapes)]
     with contextlib.nullcontext() if trains else library.no_grad():
-        with library.autocast("cpu", dtype=getattr(library, kind)):
+        with library.autocast("cpu", dtype=getattr(library, kind)) if kind else contextlib.nullcontext():
             results = leaves(module(*inputs))
     found = list(results)
     if trains:
@@ -84,15 +84,23 @@ def answers(library, name, given, kind, trains):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name, oracle):
+    oracle.rounds = "bfloat16"  # whatever comes out
     for given, kind, trains in (("float32", "bfloat16", True), ("float32", "bfloat16", False),
                                 ("bfloat16", "bfloat16", True), ("float32", "float16", True),
                                 ("bfloat16", "float16", False)):
         def run(library, case=(given, kind, trains)):
             try:
                 return answers(library, name, *case)
-            except RuntimeError as error:  # LSTMs of float16, on this machine; Bilinear of mixed types
+            except RuntimeError as error:  # Bilinear of mixed types
                 return error
 
+        if kind == "float16" and name in ("LSTM", "LSTM, both ways", "LSTM, short"):
+            # whether PyTorch refuses these, and their dtype, depends on the processor (docs/differences.md)
+            mine, plain = (answers(facula, name, *case)[1][0]
+                           for case in ((given, kind, trains), ("float32", "", False)))
+            assert mine[0] == "float16"
+            np.testing.assert_allclose(mine[1], plain[1], atol=0.02)
+            continue
         theirs = oracle(run, name, given, kind, trains)
         if isinstance(theirs, Exception):
             continue

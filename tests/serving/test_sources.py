@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import facula
+from facula import config
 from facula.export import Dim, export, save
 from facula.serving import App, ConfigError, Handler, Repository, Settings, Spec
 from facula.serving.command import name_of
@@ -99,8 +100,10 @@ def test_a_program_says_what_it_takes(models, files):
     said = asyncio.run(ask(app, "GET", "/v2/models/any")).json
     assert said["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 16]}]
     assert said["outputs"] == [{"name": "output", "datatype": "FP32", "shape": [-1, 10]}]
-    lane = models.lane("any")[1]
-    assert lane.model._checked  # it was warmed up, and compared
+    model = models.lane("any")[1].model
+    assert model._checked or model.alone  # it was warmed up, and compared
+    if config.BACKEND.value != "interpreter":  # NumPy's products of two rows may have other bits than those of one
+        assert not model.alone
     found = infer(models, "any", input=np.ones((2, 15)))
     assert found.status == 400 and found.json["error"] == "input 'input' has shape [2, 15], [-1, 16] is expected"
 

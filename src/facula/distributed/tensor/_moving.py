@@ -34,14 +34,14 @@ def _cut(local: Tensor, dim: int, parts: int) -> list[Tensor]:
     return [local.narrow(dim, start, end - start) for start, end in edges]
 
 
-def _joined(local: Tensor, dim: int, whole: int, group: Any) -> Tensor:
-    """Pieces along a dimension, on all ranks."""
-    parts, shape = group.size(), list(local.shape)
-    rooms = []
-    for k in range(parts):
-        start, end = bounds(whole, parts, k)
-        rooms.append(facula.empty(*shape[:dim], end - start, *shape[dim + 1:], dtype=local.dtype))
-    collectives.all_to_all(rooms, [local.contiguous()] * parts, group)
+def _exchanged(given: list[Tensor], mine: Tensor, dim: int, whole: int, group: Any) -> Tensor:
+    """Each rank gives each other a piece of what is `whole` long along a dimension, and joins what it gets. `mine`: the
+    piece for itself."""
+    shape, rooms = list(mine.shape), []
+    for k in range(len(given)):
+        start, end = bounds(whole, len(given), k)
+        rooms.append(facula.empty(*shape[:dim], end - start, *shape[dim + 1:], dtype=mine.dtype))
+    collectives.all_to_all(rooms, given, group)
     found: Tensor = facula.cat(rooms, dim)
     return found
 
@@ -74,14 +74,8 @@ def _step(local: Tensor, before: Placement, after: Placement, sizes: Sequence[in
     assert isinstance(before, Shard)
     if isinstance(after, Shard):
         given = [part.contiguous() for part in _cut(local, after.dim, parts)]
-        rooms, shape = [], list(given[me].shape)
-        for k in range(parts):
-            start, end = bounds(sizes[before.dim], parts, k)
-            rooms.append(facula.empty(*shape[:before.dim], end - start, *shape[before.dim + 1:], dtype=local.dtype))
-        collectives.all_to_all(rooms, given, group)
-        other: Tensor = facula.cat(rooms, before.dim)
-        return other
-    whole = _joined(local, before.dim, sizes[before.dim], group)
+        return _exchanged(given, given[me], before.dim, sizes[before.dim], group)
+    whole = _exchanged([local.contiguous()] * parts, local, before.dim, sizes[before.dim], group)
     return whole if isinstance(after, Replicate) else _step(whole, Replicate(), after, sizes, group)
 
 

@@ -38,13 +38,6 @@ def _run_packed(mode: str, x: Any, sizes: list[int], state: State, w: Any, b: An
     return sequence.run(mode, x, sizes, state, w, b, reverse)
 
 
-def _lowered(mode: str, x: Any, *rest: Any) -> Any:
-    """By autocast the hidden part of an LSTM is one product for PyTorch, and of other layers many."""
-    if mode == "LSTM" and x.dtype in (facula.float32, facula.bfloat16):
-        return autocasting.autocast_operands(LOWERED, *rest)
-    return rest
-
-
 def layers(mode: str, x: Any, sizes: list[int] | None, states: State, weights: list[Any], has_biases: bool,
            num_layers: int, dropout: float, train: bool, bidirectional: bool) -> tuple[Any, State]:
     """All layers over x (T, N, input), or over the rows of a packed sequence with `sizes`. `weights`: of each layer and
@@ -52,6 +45,9 @@ def layers(mode: str, x: Any, sizes: list[int] | None, states: State, weights: l
     directions = 2 if bidirectional else 1
     each = len(weights) // (num_layers * directions)
     last: list[Any] = []
+    # by autocast the hidden part of an LSTM is one product for PyTorch, and of other networks many
+    lowers = (mode == "LSTM" and sizes is None and x.dtype in (facula.float32, facula.bfloat16)
+              and autocasting.autocasts())
     for layer in range(num_layers):
         outputs = []
         for direction in range(directions):
@@ -62,8 +58,8 @@ def layers(mode: str, x: Any, sizes: list[int] | None, states: State, weights: l
             part = unrolled.input_part(mode, x, own[0], b, b_hidden)
             start = [s[place] for s in states]
             hidden = own[1]
-            if sizes is None and project is None and autocasting.autocasts():
-                hidden, *start = _lowered(mode, x, hidden, *start)
+            if lowers and project is None:
+                hidden, *start = autocasting.autocast_operands(LOWERED, hidden, *start)
             rest = hidden, b_hidden, project, direction == 1
             if sizes is None:
                 out, state = _run(mode, part, tuple(start), *rest)
