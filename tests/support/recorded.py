@@ -312,7 +312,7 @@ def same(one, other, rounds="", most=None):
     if type(one) is not type(other):
         return False
     if isinstance(one, (list, tuple)):
-        if len(one) == 2 and one[0] in ("bfloat16", "float16") and one[0] == other[0]:
+        if len(one) == 2 and type(one[0]) is str and one[0] in ("bfloat16", "float16"):
             rounds = rounds or one[0]
         return len(one) == len(other) and all(same(a, b, rounds, most) for a, b in zip(one, other, strict=True))
     if isinstance(one, dict):

@@ -32,6 +32,21 @@ def test_not_a_number_is_itself():
     assert same(math.nan, math.nan) and same(np.array([math.nan, 1]), np.array([math.nan, 1]))
 
 
+def test_processors_round_16_bits_in_other_places():
+    """With instructions for them sums are rounded once, without at each addition."""
+    x = np.linspace(-1, 1, 9, dtype=np.float32)
+    for dtype, near in (("bfloat16", 2e-2), ("float16", 2e-3), ("float32", 2e-5)):
+        assert same([(dtype, x)], [(dtype, x + np.float32(near))]) and not same((dtype, x), (dtype, x + 4 * near))
+    pair = [x, x]  # an answer of two arrays is no pair of a dtype and one
+    assert same(pair, [x, x + 0]) and not same(pair, [x, x + np.float32(1e-3)])
+    assert same(pair, [x, x + np.float32(1e-3)], "bfloat16")
+
+
+def test_what_cancels_is_as_small_as_the_roundings_of_the_rest():
+    noise = np.array([3e-15, -1e-16])
+    assert same([np.ones(2), noise], [np.ones(2), -noise]) and not same([noise], [-noise])
+
+
 @pytest.mark.parametrize("value", [object(), np.float32(1), facula.float32, {1}],
                          ids=["object", "numpy", "dtype", "set"])
 def test_what_is_no_plain_data_is_refused(value):
