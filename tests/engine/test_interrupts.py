@@ -5,7 +5,6 @@
 import contextlib
 import random
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -131,7 +130,6 @@ def test_a_timer_interrupts_training():
     assert hits
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="any instruction may be interrupted")
 def test_nothing_is_raised_where_it_would_be_lost():
     """A finalizer's exceptions are printed and forgotten; a mode's end must not be cut off."""
     text = """
