@@ -205,8 +205,9 @@ def test_native_normals(monkeypatch, mean, std, oracle):
         pytest.skip("no llvmlite, or no fused multiply-add")
     n = 300_007
     ours, numpy_only = Engine(9), Engine(9)
+    monkeypatch.setattr(native, "WORTHWHILE", 0)
     fast = ours.normal(n, dtypes.float32, mean, std)
-    monkeypatch.setattr(native, "WORTHWHILE", n + 1)
+    monkeypatch.setattr(native, "WORTHWHILE", 1 << 60)
     assert numpy_only.normal(n, dtypes.float32, mean, std).tobytes() == fast.tobytes()
     assert (ours.get_state() == numpy_only.get_state()).all()
     expected = oracle(lambda torch: hashlib.sha256(torch.empty(n).normal_(
@@ -217,9 +218,20 @@ def test_native_normals(monkeypatch, mean, std, oracle):
 def test_native_shuffle(monkeypatch):
     if native.shuffle() is None:
         pytest.skip("no llvmlite")
+    monkeypatch.setattr(native, "WORTHWHILE", 0)
     fast = Engine(9).permutation(100_000)
-    monkeypatch.setattr(native, "WORTHWHILE", 1_000_000)
+    monkeypatch.setattr(native, "WORTHWHILE", 1 << 60)
     assert (Engine(9).permutation(100_000) == fast).all()
+
+
+def test_many_small_draws_are_worth_machine_code(monkeypatch):
+    """A training draws a thousand normals a step: after a while they are not NumPy's."""
+    drawn = native.Drawn()
+    assert not any(drawn.is_worthwhile(1000) for _ in range(10)) and any(drawn.is_worthwhile(1000) for _ in range(20))
+    monkeypatch.setattr(native, "normals", drawn)
+    quick = Engine(5).normal(1007, dtypes.bfloat16, 0.5, 2.0)
+    monkeypatch.setattr(native, "normals", native.Drawn())
+    assert (Engine(5).normal(1007, dtypes.bfloat16, 0.5, 2.0) == quick).all()
 
 
 def test_state_replays():

@@ -28,7 +28,7 @@ def permutation(engine: Engine, n: int) -> np.ndarray:
         return np.arange(n)
     position = np.arange(n - 1)
     targets = (engine.words(n - 1) % (n - position)) + position  # int64
-    if n >= native.WORTHWHILE // 4 and (shuffle := native.shuffle()) is not None:
+    if native.shuffled.is_worthwhile(4 * n) and (shuffle := native.shuffle()) is not None:
         shuffled = np.arange(n)
         shuffle(shuffled, targets)
         return shuffled

@@ -104,7 +104,7 @@ class Engine(Twister):
             return out
 
     def _float_transform(self, count: int) -> Callable[[int, float, float], np.ndarray]:
-        if count >= native.WORTHWHILE and (transform := native.normal_transform()) is not None:
+        if native.normals.is_worthwhile(count) and (transform := native.normal_transform()) is not None:
             def natively(count: int, mean: float, std: float) -> np.ndarray:
                 words = self.words(count)
                 transform(words, mean, std)

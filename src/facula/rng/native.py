@@ -12,7 +12,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-WORTHWHILE = 1 << 17  # elements: below, loading the code costs more than it saves
+WORTHWHILE = 1 << 17  # elements, of all that has been drawn: below, loading the code costs more than it saves
+CALL = 1 << 13  # a call of NumPy's way costs what so many elements do
+
+
+class Drawn:
+    """How much has been asked for so far of what machine code would do quicker."""
+
+    def __init__(self) -> None:
+        self.elements = 0
+
+    def is_worthwhile(self, count: int) -> bool:
+        """Are there by now, with `count` more, so many that the code is worth its loading?"""
+        if self.elements < WORTHWHILE:
+            self.elements += count + CALL
+        return self.elements >= WORTHWHILE
+
+
+normals, shuffled = Drawn(), Drawn()
 
 
 @functools.cache

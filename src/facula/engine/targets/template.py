@@ -163,7 +163,9 @@ def plan_for(order: list[Node], leaves: list[Node], outputs: list[Node], numbers
         known.keep(structure, entry)
     entry.used = True
     spec = entry.exact.get(tuple(sizes)) if entry.exact else None
-    if spec is not None:
+    if spec is not None:  # of another process, whose templates are at hand as well
+        if entry.templates:
+            Outcome.gain, Outcome.of_sizes = 1, _later(entry)
         return spec
     for k, template in enumerate(entry.templates):
         spec = template.at(sizes)

@@ -1,8 +1,8 @@
 """The time steps of a recurrent layer, one after the other, on the host: routines that a CALL names.
 
 A step is a program (`cells.py`), made once for a number of running sequences. Sequences are packed: `sizes` (T,) says
-how many are running at each step, fewer and fewer; rows of one step lie together, so a step reads and writes parts of
-the arrays where they lie.
+how many are running at each step, fewer and fewer, at last none; rows of one step lie together, so a step reads and
+writes parts of the arrays where they lie.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def _step(way: Any, mode: str, rows: int, width: int, of: dtype, *more: bool) ->
 
 def _order(sizes: Array, reverse: bool) -> list[tuple[int, int]]:
     """(where a step's rows start, how many they are), in the order in which the steps run."""
+    sizes = sizes[:np.count_nonzero(sizes)]
     ends = np.cumsum(sizes).tolist()
     steps = [(end - rows, rows) for end, rows in zip(ends, sizes.tolist(), strict=True)]
     return steps[::-1] if reverse else steps

@@ -29,6 +29,9 @@ from . import loops, unrolled
 from .cells import GATES
 
 assert loops  # its routines are found by name
+# Steps at the end in which no sequence runs make their number a multiple of this: so batches of as many elements but of
+# another longest sequence are the same graph.
+IDLE_STEPS = 16
 FEW = 3  # steps which are recorded one by one: so they are fused with what comes before and after
 _DTYPES = frozenset((float32, float64, float16, bfloat16))
 _NAMES = {"LSTM": "LstmBackward0", "GRU": "GruBackward0", "RNN_TANH": "RnnTanhBackward0",
@@ -54,7 +57,8 @@ def run(mode: str, x: Any, sizes: list[int], state: tuple[Any, ...], w: Any, b: 
         reverse: bool) -> tuple[Any, tuple[Any, ...]]:
     """As `unrolled.run_packed`: x (sum of sizes, gates) to outputs (sum of sizes, width) and the last states."""
     n, width, of = x.shape[0], w.shape[1], x.dtype
-    steps = np.array(sizes, np.int64)
+    steps = np.zeros(-(-len(sizes) // IDLE_STEPS) * IDLE_STEPS, np.int64)
+    steps[:len(sizes)] = sizes
     running = new(leaf(steps, steps.shape, int64))
     biases = (b,) if mode == "GRU" and b is not None else ()
     inputs = (x, w, *state, *biases)
@@ -88,7 +92,7 @@ def _backward(ctx: Any, g: Any, *states: Any) -> tuple[Any, ...]:
     inputs, kept = rest[:len(ctx.edges)], rest[len(ctx.edges):]
     x, w, *before = inputs
     if grad_mode.grad:
-        return _through_steps(ctx, kind, reverse, running.tolist(), inputs, count, (g, *states))
+        return _through_steps(ctx, kind, reverse, [n for n in running.tolist() if n], inputs, count, (g, *states))
     of = x.dtype
     g = facula.zeros(out.shape, dtype=of) if g is None else g
     given = [facula.zeros(s.shape, dtype=of) if d is None else d for d, s in zip(states, before, strict=False)]

@@ -141,7 +141,7 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
     if counts[0] > steps:
         raise RuntimeError(f"Expected every length to be at most the {steps} steps of the input, got {counts[0]}")
     sizes, places = _packing(counts, steps, batch, batch_first)
-    data = input.reshape(steps * batch, *input.shape[2:]).index_select(0, places.to(input.device))
+    data = facula._packed_rows(input, places.to(input.device))
     return PackedSequence(data, facula.tensor(sizes, device="cpu"), order)  # type: ignore[no-any-return]
 
 

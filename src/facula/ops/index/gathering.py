@@ -46,6 +46,7 @@ from facula.size import Size
 # ---- gather and its kin --------------------------------------------------------------------------
 
 _GATHER_RULE = picking("GatherBackward0")
+_PACKING_RULE = picking("PackPaddedSequenceBackward0")
 _TAKE_RULE = picking("TakeBackward0")
 _INDEX_SELECT_RULE = picking("IndexSelectBackward0")
 _MASKED_SELECT_RULE = picking("MaskedSelectBackward0")
@@ -148,6 +149,14 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     dim, shape = vector_checks("index_select", input, dim, index)
     flat, v, d = vector_index(input, dim, index)
     return rows(input, flat, v, d, shape if input.shape else (), _INDEX_SELECT_RULE)
+
+
+@op(method=False)
+def _packed_rows(input: Tensor, places: Tensor) -> Tensor:
+    """The elements `places` (n, int64) of the first two dimensions of `input`, counted as one: (n, *). They are in
+    range: nobody looks at them. `nn.utils.rnn` packs sequences so."""
+    v, rest = size_of(input.shape[:2]), tuple(input.shape[2:])
+    return rows(input, read(places), v, size_of(rest), (*places.shape, *rest), _PACKING_RULE)
 
 
 # ---- positions that an operation has found itself ------------------------------------------------

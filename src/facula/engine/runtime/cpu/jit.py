@@ -21,6 +21,7 @@ from facula.errors import CompileError
 from facula.undisturbed import reentrant_lock
 
 _modules: dict[tuple[str, object], dict[str, int]] = {}  # (IR, what it imports) -> addresses of its functions
+_addresses: dict[str, int] = {}  # of kernels, by their IR: plans of new sizes ask for ten at a time
 _lock = reentrant_lock()  # LLVM contexts and target machines belong to one thread at a time
 
 statistics = {"compiled": 0, "loaded": 0, "compile_seconds": 0.0, "load_seconds": 0.0}
@@ -28,7 +29,11 @@ statistics = {"compiled": 0, "loaded": 0, "compile_seconds": 0.0, "load_seconds"
 
 def get(kernel: Kernel) -> int:
     """The address of `kernel`'s machine code. CompileError if LLVM refuses its text."""
-    return module(kernel.ir, (kernel.name,))[kernel.name]
+    ir = kernel.ir
+    address = _addresses.get(ir)
+    if address is None:
+        address = _addresses[ir] = module(ir, (kernel.name,))[kernel.name]
+    return address
 
 
 def module(ir: str, names: Sequence[str], imports: Mapping[str, int] | None = None) -> dict[str, int]:
