@@ -14,12 +14,13 @@ import pytest
 
 import facula
 from facula import config, nn
-from facula.engine import recorder
+from facula.engine import realize, recorder
 from facula.engine.compiler import pipeline, symbols
 from facula.engine.compiler.kernel import ANY
 from facula.engine.graph import node
 from facula.engine.graph.expr import make, operand
 from facula.engine.runtime.cpu import object_cache
+from facula.engine.pieces import novelty
 from facula.engine.targets import plans_on_disk, template
 from facula.testing.samples import SAMPLES
 from facula.utils._pytree import tree_leaves
@@ -91,6 +92,22 @@ def test_plans_for_other_sizes_serve_it_too(passes):
     assert not runs
     training([21, 60, 33])  # those that it has not met
     assert not runs
+
+
+def test_a_plan_of_one_size_tells_that_there_are_some_for_others(passes, monkeypatch):
+    """So a graph of a size that is new is not run in pieces, however many new graphs have come."""
+    passes()
+    training([20, 33, 41, 28, 37, 52, 45])
+    training([20] * 3)
+    runs = passes()
+    training([20] * 4)
+    monkeypatch.setattr(novelty, "streak", 9)
+    pieces = []
+    whole = realize._run_pieces
+    monkeypatch.setattr(realize, "_run_pieces", lambda *given: pieces.append(given) or whole(*given))
+    runs.clear()
+    training([59])
+    assert not pieces and not runs
 
 
 def test_a_size_met_before_makes_a_template_of_another(passes):
