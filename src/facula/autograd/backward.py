@@ -113,8 +113,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if roots is None:
         roots = _roots(_sequence(tensors), grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph
-    for listener in passes[:]:
-        listener.begun()
+    if passes:
+        for listener in passes[:]:
+            listener.begun()
     if inputs is not None:
         _backward_to(roots, keep, create_graph, inputs)
     elif create_graph or anomaly.enabled:
@@ -123,8 +124,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         replay.backward(roots, keep)
     if pending or waiting:  # a pass that has been replayed leaves neither
         flush()
-    for listener in passes[:]:
-        listener.ended()
+    if passes:
+        for listener in passes[:]:
+            listener.ended()
 
 
 def _backward_to(roots: list[tuple[Any, Any]], keep: bool, create_graph: bool, inputs: Any) -> None:

@@ -64,8 +64,9 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
             entry = session.seen.get(key, 0) or session.seen.get(("walked", hash(key)), 0)
         except TypeError:  # something saved has no hash
             entry = NEVER
-        captures.met(entry == 0)
         if type(entry) is Replay:
+            if captures.new > 0.01:
+                captures.met(False)
             try:
                 recorder.taken(nodes)
                 numbers += found.numbers
@@ -78,6 +79,7 @@ def backward(roots: Sequence[tuple[Any, Any]], keep: bool) -> None:
                 recorder.put_back(nodes, error)
                 raise
             return
+        captures.met(entry == 0)
         if entry < captures.sights or not recorder.READY.issuperset(map(_op, leaves)):
             if entry != NEVER:  # a key that does not come back is not worth a plan
                 session.seen.keep(("walked", hash(key)), entry + 1)

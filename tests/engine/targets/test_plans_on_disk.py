@@ -19,8 +19,8 @@ from facula.engine.compiler import pipeline, symbols
 from facula.engine.compiler.kernel import ANY
 from facula.engine.graph import node
 from facula.engine.graph.expr import make, operand
-from facula.engine.runtime.cpu import object_cache
 from facula.engine.pieces import novelty
+from facula.engine.runtime.cpu import object_cache
 from facula.engine.targets import plans_on_disk, template
 from facula.testing.samples import SAMPLES
 from facula.utils._pytree import tree_leaves
