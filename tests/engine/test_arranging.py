@@ -95,38 +95,20 @@ def test_only_graphs_that_are_new_count(monkeypatch):
 
 
 @pytest.mark.parametrize("of", DTYPES, ids=str)
-def test_rows_that_are_picked(at_once, of):
-    table = facula.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1]]).to(of)
-    at = facula.tensor([3, 0, 0, 2])
-    table.tolist(), at.tolist()  # at hand
-    rows = {"whole": table[at], "columns": table.t().index_select(0, at[:2] % 3),
-            "alike": table.gather(0, at[None, :3]), "one": table.reshape(-1).take(at),
-            "several": table[at.reshape(2, 2)]}
-    table[0] = 0  # what was picked is apart from it
-    values = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1]])
-    places = np.array([3, 0, 0, 2])
-    wanted = {"whole": values[places], "columns": values.T[places[:2] % 3], "alike": np.take_along_axis(
-        values, places[None, :3], 0), "one": values.reshape(-1)[places], "several": values[places.reshape(2, 2)]}
-    for name, found in rows.items():
-        assert found.to(facula.float64 if not of.is_complex else of).tolist() == wanted[name].tolist(), name
+def test_rows_of_what_is_at_hand(of):
+    """However it lies in memory: a packed sequence picks its rows at the call."""
+    values = np.arange(2 * 3 * 4).reshape(2, 3, 4) % 2
+    for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)):
+        laid = facula.tensor(values.transpose(order).copy()).to(of)
+        x = laid.permute(*np.argsort(order).tolist())
+        x.tolist()  # at hand
+        for at in ([5, 0, 0, 3], [2]):
+            rows = facula._packed_rows(x, facula.tensor(at))
+            assert rows.shape == (len(at), 4)
+            assert rows.to(facula.float64 if not of.is_complex else of).tolist() == values.reshape(6, 4)[at].tolist()
 
 
-def test_what_is_picked_is_on_the_tape(at_once):
-    table = facula.randn(5, 3, requires_grad=True)
-    (table[facula.tensor([1, 1, 4])] * facula.tensor([[1.0], [2.0], [3.0]])).sum().backward()
-    assert table.grad.tolist() == [[0, 0, 0], [3, 3, 3], [0, 0, 0], [0, 0, 0], [3, 3, 3]]
-
-
-def test_places_that_are_not_there(at_once):
-    for at in ([0, 3], [-4, 0]):
-        with pytest.raises(IndexError):
-            facula.zeros(3, 2)[facula.tensor(at)].tolist()
-    with pytest.raises((IndexError, RuntimeError)):
-        facula.zeros(3, 2).index_select(0, facula.tensor([5])).tolist()
-
-
-def test_packed_sequences(at_once):
-    """(engine/arranging.py picks their rows, where they are at hand.)"""
+def test_packed_sequences():
     x = facula.arange(24.0).reshape(3, 4, 2).requires_grad_()
     for first in (True, False):
         given = x if first else x.transpose(0, 1)
@@ -142,7 +124,6 @@ def test_packed_sequences(at_once):
 
 def test_batches_of_as_many_elements_are_one_graph(monkeypatch):
     """However they are cut into sequences (the longest of 17 to 32 steps)."""
-    monkeypatch.setattr(arranged, "at_once", True)
     net = facula.nn.LSTM(2, 3)
 
     def step(lengths):
@@ -157,15 +138,3 @@ def test_batches_of_as_many_elements_are_one_graph(monkeypatch):
     step([20, 11, 9])
     step([18, 18, 4])
     assert not new
-
-
-def test_graphs_that_pick_other_rows_each_time():
-    found = Arranged()
-    table = facula.randn(20, 3)
-    table.tolist()
-    for n in range(2, 2 + GRAPHS):
-        at = facula.arange(n)
-        at.tolist()
-        node = (table[at] * 2)._node
-        found.met([node.inputs[0], node])
-    assert found.at_once

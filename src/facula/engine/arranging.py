@@ -1,10 +1,10 @@
 """What a program puts together of elements that are at hand: rows written into zeros, masks, sequences padded, packed.
 
-Such writes, and rows that are picked, are recorded like everything else, and where the same come again they are part of
-one plan. But where data decides which elements they are (the lengths of sequences, say), every batch makes another
-graph, and so does all that is computed from it. Once several graphs that nobody has seen began with such, they are done
-at the call, as NumPy would do them: what comes after begins with memory, and is known again. They move bits: values
-stay the same.
+Such writes are recorded like everything else, and where the same come again they are part of one plan. But where data
+decides which elements are written (the lengths of sequences, say), every batch makes another graph, and so does all
+that is computed from it. Once several graphs that nobody has seen began with such writes, they are done at the call,
+as NumPy would do them: what comes after begins with memory, and is known again. So are the rows of packed sequences,
+always. Writes move bits: values stay the same.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ def written(base: Node, value: Node, strides: tuple[int, ...], offset: int) -> N
 
 
 def picked(base: Node, index: Node, v: int, d: int) -> Node | None:
-    """Rows `index` (int64) of `base` seen as (v, d), as memory, (*index.shape, d); None if they are to be recorded."""
-    if not arranged.at_once or not session.plain or base.op not in _AT_HAND or index.op not in _AT_HAND:
+    """Rows `index` (int64) of `base` seen as (v, d), as memory, (*index.shape, d); None if they are not at hand. For
+    rows that data decides on, of a batch that is packed, say: others are better off as part of what is computed."""
+    if not session.plain or base.op not in _AT_HAND or index.op not in _AT_HAND:
         return None
     shape = (*index.shape, d)
     if max(size_of(shape), v * d) * base.dtype.itemsize > MOST:
@@ -46,7 +47,8 @@ def picked(base: Node, index: Node, v: int, d: int) -> Node | None:
     # a place that is not there is for those who compute to tell
     if table is None or places is None or not places.size or places.min() < 0 or places.max() >= v:
         return None
-    return leaf(table.reshape(v, d)[places], shape, base.dtype)
+    # (what NumPy picks lies in no order that one could count on)
+    return leaf(np.ascontiguousarray(table.reshape(v, d)[places]), shape, base.dtype)
 
 
 _AT_HAND = frozenset((BUFFER, CONST, VIEW))

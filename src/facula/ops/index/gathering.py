@@ -14,6 +14,7 @@ from facula._tensor.reading import lay, read
 from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.dtypes import bfloat16, bool_, float32, int32, int64, uint8
+from facula.engine.arranging import picked
 from facula.engine.graph.expr import cast, function, operand
 from facula.engine.graph.node import INDEX, META, Formula, Node, size_of
 from facula.engine.placing import meta_node
@@ -156,7 +157,11 @@ def _packed_rows(input: Tensor, places: Tensor) -> Tensor:
     """The elements `places` (n, int64) of the first two dimensions of `input`, counted as one: (n, *). They are in
     range: nobody looks at them. `nn.utils.rnn` packs sequences so."""
     v, rest = size_of(input.shape[:2]), tuple(input.shape[2:])
-    return rows(input, read(places), v, size_of(rest), (*places.shape, *rest), _PACKING_RULE)
+    shape, d = (*places.shape, *rest), size_of(rest)
+    node, index = read(input), read(places)
+    found = picked(node, index, v, d)
+    found = node_rows(node, index, v, d, shape) if found is None else reshaped(found, shape)
+    return attach(new(found), _PACKING_RULE, (input,), (index, v, d))
 
 
 # ---- positions that an operation has found itself ------------------------------------------------

@@ -16,7 +16,6 @@ from facula._tensor.reading import read
 from facula._tensor.tape import attach
 from facula.autograd.graph import Rule, mode
 from facula.dtypes import BOOL, FLOAT, bool_, dtype, int64
-from facula.engine.arranging import picked
 from facula.engine.graph.expr import function, operand, scalar, where
 from facula.engine.graph.node import (
     ARGSORT,
@@ -44,10 +43,8 @@ def node_rows(node: Node, index: Node, v: int, d: int, shape: tuple[int, ...]) -
     """Rows `index` of `node` seen as (v, d), in `shape`."""
     if size_of(shape) == 0:
         return constant(0, shape, node.dtype)
-    at_hand = picked(node, index, v, d)
-    if at_hand is None:
-        at_hand = record(GATHER, (reshaped(node, (v, d)), index), None, None, (*index.shape, d), node.dtype)
-    return reshaped(at_hand, shape)
+    out = record(GATHER, (reshaped(node, (v, d)), index), None, None, (*index.shape, d), node.dtype)
+    return reshaped(out, shape)
 
 
 def _rows_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
