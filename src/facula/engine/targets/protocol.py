@@ -104,9 +104,9 @@ class Program:
         called again: a program that writes there in several steps has to go on where it was."""
         return partial(self.run, leaves, numbers, outputs)
 
-    def direct(self, numbers: Sequence[Any]) -> Callable[[Sequence[int]], None] | None:
-        """`run` with these numbers again and again, on memory given by its addresses (of leaves, then of outputs), and
-        held by the caller: parts of arrays, say. None: there is no such way."""
+    def direct(self, numbers: Sequence[Any]) -> Callable[[np.ndarray], None] | None:
+        """`run` with these numbers again and again, on memory given by its addresses and held by the caller: parts of
+        arrays, say. What is called takes a table (times, leaves and outputs) of int64. None: there is no such way."""
         return None
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:

@@ -117,19 +117,25 @@ class Plan:
                 self._leave(arena)
         return go_on
 
-    def direct(self, numbers: Sequence[Any]) -> Callable[[Sequence[int]], None] | None:
-        """`run` on memory given by its addresses, which the caller holds. None if there are host steps."""
-        program, pack, launch = self._program, self._pack_pointers, self._launch
+    def direct(self, numbers: Sequence[Any]) -> Callable[[np.ndarray], None] | None:
+        """`run`, again and again, on memory given by its addresses, which the caller holds: once for each row of a
+        table (times, leaves and outputs) of int64. None if there are host steps."""
+        program, launch = self._program, self._launch
         if program is None:
             return None
         packed = self._pack_numbers(*[numbers[k] for k in self._native_numbers])
-        if self._parallel and not workers.running:
-            workers.start()
-        arena = self._take_arena() if self._offsets else None
-        table = b"" if arena is None else arena.table
+        width = 8 * (self.spec.leaves + self.spec.outputs)
 
-        def run(addresses: Sequence[int], arena: _Arena | None = arena) -> None:  # which is held as long as this
-            launch(program, pack(*addresses) + table, packed)
+        def run(addresses: np.ndarray) -> None:
+            if self._parallel and not workers.running:
+                workers.start()
+            arena = self._take_arena() if self._offsets else None
+            temporaries = b"" if arena is None else arena.table
+            tables = addresses.tobytes()
+            for at in range(0, len(tables), width):
+                launch(program, tables[at:at + width] + temporaries, packed)
+            if arena is not None and self._arena_bytes <= KEEP_ARENA:
+                self._spare.append(arena)
         return run
 
     def recipe(self, reads: Sequence[int], results: Sequence[int], picks: Sequence[int]) -> bytes | None:
@@ -280,7 +286,7 @@ class _Host:
         arrays = [calls[call] if call >= 0 else view(slot, nbytes).view(of).reshape(shape)
                   for slot, call, nbytes, of, shape in self.places]
         result = interpreter.compute(node, arrays)
-        if step.call < 0 and np.may_share_memory(result, self._out(view)):
+        if step.call < 0 and result.base is not None and np.may_share_memory(result, self._out(view)):
             result = np.array(result)  # `store` may be called twice
         return result
 
