@@ -135,6 +135,9 @@ def from_numpy_dtype(numpy_dtype: object) -> dtype:
     """The dtype whose elements NumPy stores as `numpy_dtype`; TypeError if there is none."""
     found = _BY_NUMPY.get(np.dtype(numpy_dtype))  # type: ignore[call-overload]
     if found is None:
+        if not np.dtype(numpy_dtype).isnative:  # type: ignore[call-overload]
+            raise ValueError("given numpy array has byte order different from the native byte order. Conversion "
+                             "between byte orders is currently not supported.")
         raise TypeError(
             f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).type.__name__}. "  # type: ignore[call-overload]
             "The only supported types are: "

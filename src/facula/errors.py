@@ -31,6 +31,13 @@ class BackendUnavailable(RuntimeError):
     """The machine or the installation lacks what a backend needs (llvmlite, a supported processor)."""
 
 
+class LinAlgError(RuntimeError):
+    """A factorization failed: the matrix is singular, not positive-definite, or has elements that are not finite."""
+
+
+LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"  # PyTorch's name
+
+
 class OutOfMemoryError(RuntimeError, MemoryError):
     """Memory could not be had: torch's RuntimeError and Python's MemoryError at once."""
 

@@ -99,7 +99,7 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
     array = self.numpy()
     if dtype is not None and array.dtype != dtype:
         return array.astype(dtype)
-    return array.copy() if copy else array
+    return array.copy("K") if copy else array
 
 
 def __array_wrap__(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Any:

@@ -23,7 +23,7 @@ from facula.layouts import contiguous_format, preserve_format
 from facula.ops.casting import constant, to_dtype
 from facula.ops.create.creation import empty, sizes_of
 from facula.ops.create.transfers import transferred
-from facula.ops.index.masking import scalar_value
+from facula.ops.promotion import scalar_value
 from facula.ops.registry import DTYPE_NAMES, also, method, write_back
 from facula.ops.severing import overwriting
 from facula.size import Size

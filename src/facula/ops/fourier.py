@@ -6,6 +6,7 @@ another, with the scale kept: the transpose of a transform scaled by s is the op
 
 from __future__ import annotations
 
+import operator
 from operator import index as as_int
 from typing import Any
 
@@ -281,6 +282,7 @@ def _frequencies(what: str, counts: Any, n: int, d: float, options: dict[str, An
 @op(method=False, namespace="fft")
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
     """The frequencies of `fft`'s result, for samples `d` apart."""
+    n = operator.index(n)
     places = np.arange(max(n, 0))
     return _frequencies("fftfreq", np.where(places < (n + 1) // 2, places, places - n), n, d, options)
 
@@ -288,6 +290,7 @@ def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
 @op(method=False, namespace="fft")
 def rfftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
     """The frequencies of `rfft`'s result, for samples `d` apart."""
+    n = operator.index(n)
     return _frequencies("rfftfreq", np.arange(n // 2 + 1), n, d, options)
 
 

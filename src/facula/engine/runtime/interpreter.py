@@ -18,6 +18,7 @@ from facula.engine.graph.primitives.elements import attributes, convert, coordin
 from facula.engine.graph.typing import argument_types, natural_types, own_type
 from facula.engine.runtime.interpreter_scalar import FUNCTIONS
 from facula.engine.runtime.routines import ROUTINES
+from facula.errors import LinAlgError
 
 Array = np.ndarray[Any, Any]
 
@@ -39,9 +40,16 @@ def compute(node: Node, arrays: list[Any]) -> Any:
         inputs = [load(np.asarray(a), i.dtype) for a, i in zip(arrays, node.inputs, strict=True)]
         if node.op is g.CALL:
             routine, *args = attributes(node.attrs)
-            return ROUTINES[str(routine)](*inputs, *args)
+            try:
+                return ROUTINES[str(routine)](*inputs, *args)
+            except np.linalg.LinAlgError as error:
+                raise LinAlgError(f"linalg.{routine}: {error}{_unless_finite(inputs)}") from None
         meaning = _formula if isinstance(node.op, Formula) else KINDS[node.op.kind].meaning
         return _finished(store(np.asarray(meaning(node, inputs)), node.dtype), node)
+
+
+def _unless_finite(inputs: list[Array]) -> str:
+    return "" if all(np.isfinite(x).all() for x in inputs) else " (the input has elements that are not finite)"
 
 
 def _finished(x: Array, node: Node) -> Array:

@@ -273,6 +273,9 @@ def soft_margin_loss(input: Any, target: Any, size_average: Any = None, reduce: 
                      reduction: str = "mean") -> Any:
     """`log(1 + exp(-target * input))` with targets 1 and -1."""
     reduction = _chosen(reduction, size_average, reduce)
+    if input.shape != target.shape and facula.broadcast_shapes(input.shape, target.shape) != input.shape:
+        raise RuntimeError(f"soft_margin_loss: expected a target of the input's shape {list(input.shape)}, but got "
+                           f"{list(target.shape)}; reshape one of them")
     return reduce_values((-target * input).exp().log1p(), reduction)
 
 

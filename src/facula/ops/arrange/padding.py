@@ -14,10 +14,11 @@ from facula._tensor.tape import attach
 from facula.autograd.graph import Rule
 from facula.engine.graph.node import WRITE, contiguous_strides
 from facula.engine.recorder import record
+from facula.layouts import contiguous_format
 from facula.ops.arguments import ints
 from facula.ops.casting import constant
 from facula.ops.index.index_nodes import index_leaf
-from facula.ops.index.masking import scalar_value
+from facula.ops.promotion import scalar_value
 from facula.ops.registry import functional, op
 from facula.ops.result_layouts import format_of
 from facula.ops.severing import leaned
@@ -57,7 +58,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if inner[d] < 0:  # what is cut off at both ends overlaps
             raise RuntimeError("narrow(): length must be non-negative.")
         cut[d], put[d] = max(-before, 0), max(before, 0)
-    filling = scalar_value(value or 0, input.dtype)
+    filling = scalar_value(value if isinstance(value, complex) else float(value or 0), input.dtype)
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
         if inner != list(old):
@@ -120,7 +121,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         if before or after:
             input = _pad_dim(input, dims - 1 - i, before, after, mode)
     if not any(amounts):
-        return input.clone()
+        input = input.clone(memory_format=contiguous_format)
     if mode != "circular":
         lay(input, format_of(input.shape, [given]))
     return input

@@ -89,10 +89,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if not input.shape:
         raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
     node = read(input)
+    idle = False  # PyTorch goes another way where a step moves nothing
     for s, d in zip(by, along, strict=False):
         d = wrap_dim(d, len(input.shape))
         n = node.shape[d]
         if not n or not s % n or not size_of(node.shape):
+            idle = True
             continue
         s %= n
         strides = contiguous_strides(node.shape)
@@ -103,7 +105,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         zeros = constant(0, shape, node.dtype)
         whole = record(WRITE, (zeros, tail), (strides,), (0,), node.shape, node.dtype)
         node = record(WRITE, (whole, head), (strides,), (s * strides[d],), node.shape, node.dtype)
-    return attach(lay(new(node), format_of(input.shape, [input])), _ROLL, (input,), (by, along))
+    out = new(node) if idle else lay(new(node), format_of(input.shape, [input]))
+    return attach(out, _ROLL, (input,), (by, along))
 
 
 _ROLL = Rule("RollBackward0", lambda ctx, g: (

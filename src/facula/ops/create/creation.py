@@ -23,6 +23,7 @@ from facula.layouts import preserve_format as _preserve
 from facula.layouts import strided
 from facula.ops.casting import constant
 from facula.ops.create.pinned import as_told
+from facula.ops.promotion import scalar_value
 from facula.ops.registry import DTYPE_NAMES, method, op, store_out
 from facula.rng.rounding import to_dtype as to_carrier
 from facula.size import Size
@@ -63,12 +64,15 @@ def placed(t: Tensor, device: Any, what: str) -> Tensor:
 
 def sizes_of(size: tuple[Any, ...], what: str) -> Size:
     """(2, 3), ((2, 3),), (Size,): the shape that the arguments of a factory mean."""
+    if not size:
+        raise TypeError(f'{what}() missing 1 required positional argument: "size"')
     if len(size) == 1 and not isinstance(size[0], int):
         first = size[0]
         if isinstance(first, (tuple, list)):
             size = tuple(first)
         elif isinstance(first, Tensor) and first.shape:
-            size = tuple(first.tolist())
+            raise TypeError(f"{what}(): argument 'size' (position 1) must be tuple of ints, not Tensor: give "
+                            "*size.tolist()")
     out = []
     for k, s in enumerate(size):
         try:
@@ -133,7 +137,6 @@ def _filled(places: tuple[Any, ...], value: Any, what: str, out: Any = None, dty
                            f"({DTYPE_NAMES[out.dtype.name]})")
     of = _dtype(dtype, what)
     if what == "full":
-        from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
     shape = sizes_of(places, what)
     order = None if memory_format in (None, _preserve) else in_memory_format(shape, memory_format)
@@ -192,7 +195,6 @@ def _like(input: Tensor, value: Any, what: str, dtype: Any = None, layout: Any =
     only_strided(layout, what)
     of = input.dtype if dtype is None else _dtype(dtype, what)
     if what == "full_like":
-        from facula.ops.index.masking import scalar_value
         value = scalar_value(value, of)
     kept = memory_format is None or memory_format is _preserve
     t = everywhere(value, input.shape, of,
@@ -363,6 +365,10 @@ def closed_range(start: Any = 0, end: Any = None, step: Any = 1, **options: Any)
          "[start, end).", UserWarning)
     if end is None:
         start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     n = math.floor((end - start) / step) + 1
     of = _dtype(options.pop("dtype", None), "range")
     return finish(_numbers(start + np.arange(n, dtype=np.float64) * step, of), options.get("device"),
@@ -378,6 +384,8 @@ def _line(start: Any, end: Any, steps: int, of: dtype, what: str) -> np.ndarray:
         wide: Any = np.float64
         if steps > 1:
             start, end = int(start), int(end)  # as PyTorch: the ends are elements of the dtype too
+            for number in (start, end):
+                scalar_value(float(number), of)  # refuses, also what would wrap
     elif of.is_complex:
         wide = of.numpy
     else:

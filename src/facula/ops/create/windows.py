@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ def _window(n: int, periodic: bool, what: str, formula: Any, dtype: Any = None, 
     of = _dtype(dtype, what)
     if not of.is_floating_point:
         raise RuntimeError(f"{what} expects floating point dtypes, got: {of}")
+    n = operator.index(n)
     if n < 0:
         raise RuntimeError(f"{what} requires non-negative window_length, got window_length={n}")
     if n <= 1:

@@ -8,7 +8,7 @@ from typing import Any
 from facula import defaults
 from facula._tensor.handle import Tensor
 from facula._tensor.reading import lay, read
-from facula.dtypes import FLOAT, bool_, int64
+from facula.dtypes import COMPLEX, FLOAT, bool_, int64
 from facula.engine.graph.expr import Expr, function, operand, scalar, where
 from facula.engine.graph.node import CONST, Formula
 from facula.ops.casting import to_dtype
@@ -16,7 +16,7 @@ from facula.ops.elementwise.kinds import Binary, unary
 from facula.ops.elementwise.logic import both, either
 from facula.ops.elementwise.pointwise import apply, apply2
 from facula.ops.elementwise.refusals import check_operands, dtype_word, refuse_complex, want_operands
-from facula.ops.promotion import number_for, result_dtype
+from facula.ops.promotion import plain_number, result_dtype, scalar_value
 from facula.ops.registry import alias_of, op
 from facula.ops.requirements import require
 from facula.ops.type_rules import PROMOTED, PROMOTED_OF_THREE, QUOTIENT, SAME, SQUARE
@@ -48,18 +48,19 @@ def is_bool(x: Any) -> bool:
 
 def scaled(other: Any, alpha: Any, *operands: Any) -> Any:
     """alpha * other, where alpha's type must fit the result's."""
-    if isinstance(alpha, bool) and not all(is_bool(x) for x in operands):
+    alpha, of = plain_number(alpha), result_dtype(operands)
+    if isinstance(alpha, bool) and of is not bool_:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    if isinstance(alpha, float) and result_dtype(operands).category < FLOAT:
+    if isinstance(alpha, (float, complex)) and of.category < FLOAT:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating "
                            "point number.")
-    if all(is_bool(x) for x in operands):
-        alpha = bool(alpha)  # a number would make it an integer
-        if isinstance(other, bool):  # and so would the product of two Python bools
-            return other and alpha
-    elif isinstance(other, Tensor):
-        other = to_dtype(other, result_dtype(operands))  # of its own dtype the product might not be
-    return other * alpha
+    if isinstance(alpha, complex) and of.category < COMPLEX:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    alpha = scalar_value(alpha, of)
+    if not isinstance(other, Tensor):
+        other = plain_number(other)
+        return other and alpha if of is bool_ else other * alpha  # the product of Python's bools is an integer
+    return to_dtype(other, of) * alpha  # of its own dtype the product might not be
 
 
 _ADD_SCALED = Formula("add", operand(0) + scalar(0) * operand(1))
@@ -88,7 +89,7 @@ _sub = Binary("sub", function("sub"))
 
 
 def _general_add(input: Any, other: Any, alpha: Any) -> Tensor:
-    if alpha != 1 or isinstance(alpha, bool):
+    if type(alpha) is not int or alpha != 1:
         other = scaled(other, alpha, input, other)
     if is_bool(input) and is_bool(other):
         return either(input, other)
@@ -103,7 +104,7 @@ def _general_sub(input: Any, other: Any, alpha: Any) -> Tensor:
         raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If "
                            "you are trying to invert a mask, use the `~` or `logical_not()` "
                            "operator instead.")
-    if alpha != 1:
+    if type(alpha) is not int or alpha != 1:
         other = scaled(other, alpha, input, other)
     return _sub(input, other)
 
@@ -268,7 +269,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     if of is bool_:
         raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     tensors = [to_dtype(t, of) for t in (input, tensor1, tensor2)]
-    return apply(_ADDCMUL, tensors, (number_for(value, of),), of)
+    return apply(_ADDCMUL, tensors, (scalar_value(value, of),), of)
 
 
 @op(inplace=True, out=True, types=PROMOTED_OF_THREE, rules=(_ADDCDIV,))
@@ -281,7 +282,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  "
                            "release addcdiv will perform a true division of tensor1 and tensor2.")
     tensors = [to_dtype(t, of) for t in (input, tensor1, tensor2)]
-    return apply(_ADDCDIV, tensors, (number_for(value, of),), of)
+    return apply(_ADDCDIV, tensors, (scalar_value(value, of),), of)
 
 
 _abs = function("abs")
@@ -310,7 +311,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
             _refuse_integers("lerp_kernel_tensor", input)
         return apply(_LERP_TENSOR, (input, end, to_dtype(weight, input.dtype)), None, input.dtype)
     _refuse_integers("lerp_kernel_scalar", input)
-    return apply(_LERP_NUMBER, (input, end), (number_for(weight, input.dtype),), input.dtype)
+    return apply(_LERP_NUMBER, (input, end), (scalar_value(weight, input.dtype),), input.dtype)
 
 
 def _refuse_integers(kernel: str, input: Tensor) -> None:

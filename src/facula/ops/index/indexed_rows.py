@@ -33,8 +33,8 @@ from facula.engine.graph.node import (
 )
 from facula.engine.recorder import record
 from facula.ops.casting import cast_node, constant, to_dtype
-from facula.ops.elementwise.arithmetic import scaled
 from facula.ops.elementwise.pointwise import apply
+from facula.ops.promotion import scalar_value
 from facula.ops.view.value_views import reshape_value, reshaped
 
 # ---- picking rows --------------------------------------------------------------------------------
@@ -117,7 +117,8 @@ ADD_RULE = adding("ScatterAddBackward0")
 def add_rows(base: Tensor, index: Node, src: Tensor, v: int, d: int, rule: Rule = ADD_RULE,
              alpha: Any = 1) -> Tensor:
     """`base` (v, d) with `alpha * src` added to the rows `index`."""
-    value = scaled(src, alpha, base, src) if alpha != 1 else src
+    alpha = scalar_value(alpha, base.dtype)
+    value = src if alpha == 1 else src & alpha if base.dtype is bool_ else src * alpha
     # with grad mode on, `value` may be on the tape; only its node is used
     out = _write(SCATTER_ADD, base, index, value, v, d)
     return attach(out, rule, (base, src), (index, v, d, alpha))

@@ -29,8 +29,9 @@ from facula.ops.casting import constant, to_dtype
 from facula.ops.index.gathering import truth
 from facula.ops.index.index_nodes import Array, checked, flat_index, index_leaf
 from facula.ops.index.indexed_rows import INDEX_RULE, rows
-from facula.ops.index.masking import put_mask, scalar_value
+from facula.ops.index.masking import put_mask
 from facula.ops.index.scattering import fit, put_rows
+from facula.ops.promotion import scalar_value
 from facula.ops.registry import DTYPE_NAMES, op, write_back
 from facula.ops.view.reshaping import unsqueeze
 from facula.ops.view.views import alias_view, select_view, slice_view

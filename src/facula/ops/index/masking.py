@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from facula._tensor.handle import Tensor, new
-from facula.dtypes import BOOL, COMPLEX, FLOAT, bool_, dtype, float32, uint8
+from facula.dtypes import FLOAT, bool_, uint8
 from facula.engine.graph.expr import operand, scalar
 from facula.engine.graph.expr import where as where_expr
 from facula.engine.graph.node import Formula
@@ -16,7 +13,7 @@ from facula.ops.casting import constant, to_dtype
 from facula.ops.elementwise.pointwise import FormulaRule, apply
 from facula.ops.index.gathering import nonzero
 from facula.ops.index.index_nodes import want_tensor
-from facula.ops.promotion import number_for, result_dtype
+from facula.ops.promotion import c_number, number_for, result_dtype, scalar_value
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.requirements import require
 
@@ -62,39 +59,6 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 @op(name="where", function=False)
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     return where(condition, self, other)  # type: ignore[no-any-return]
-
-
-def c_number(of: dtype) -> str:
-    """The dtype by its name in C, as torch writes it."""
-    return _C_NUMBERS.get(of.name, of.name + "_t")
-
-
-def scalar_value(x: Any, of: dtype) -> Any:
-    """A number to be written into a tensor of dtype `of`."""
-    if isinstance(x, int) and not -1 << 63 <= x < 1 << 64:
-        raise OverflowError("int too big to convert")
-    if of.category == COMPLEX or of.category == BOOL:
-        return number_for(x, of)
-    if isinstance(x, complex):
-        fits = not x.imag
-        x = x.real if fits else x
-    else:
-        fits = True
-    if fits and of.category == FLOAT:  # half types become infinite, as in torch
-        fits = of is not float32 or not math.isfinite(x) or -_FLOAT32_MAX <= x <= _FLOAT32_MAX
-    elif fits:
-        info = np.iinfo(of.numpy)
-        # -1 is 255, as in C
-        least = -info.max if info.min == 0 and isinstance(x, int) else info.min
-        fits = math.isfinite(x) and least <= x <= info.max
-    if not fits:
-        raise RuntimeError(f"value cannot be converted to type {c_number(of)} without overflow")
-    return number_for(x, of)
-
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
-_C_NUMBERS = {"float32": "float", "float64": "double", "int32": "int", "float16": "c10::Half",
-              "bfloat16": "c10::BFloat16"}
 
 
 @op(inplace=True)

@@ -28,7 +28,7 @@ from facula.ops.index.index_nodes import (
     want_tensor,
 )
 from facula.ops.index.indexed_rows import SET_RULE, add_rows, adding, reduce_rows, set_rows, setting
-from facula.ops.index.masking import scalar_value
+from facula.ops.promotion import scalar_value
 from facula.ops.registry import DTYPE_NAMES, op
 from facula.ops.severing import untouched
 from facula.size import Size

@@ -22,11 +22,12 @@ from facula.ops.linalg.matrices import (
     batch_element,
     check_matrices,
     constant_like,
+    eye_like,
     host_call,
     tensor_of,
     traced,
 )
-from facula.ops.linalg.systems import inv, solve
+from facula.ops.linalg.systems import inv, solve_triangular
 from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
@@ -68,14 +69,14 @@ def _positive(array: Any) -> Any:
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """L with A = L L^H (or its adjoint)."""
     check_matrices(A, "linalg.cholesky")
+    if upper:  # of which the upper triangle is read
+        return adjoint_of(cholesky(adjoint_of(A)))
     if is_meta(A):
         out = new(meta_node(A.shape, A.dtype))
-        attach(out, _CHOLESKY, (A,), (out,))
-        return adjoint_of(out) if upper else out
+        return attach(out, _CHOLESKY, (A,), (out,))
     if traced(A):
         out = host_call("cholesky", (A,), (), ((tuple(A.shape), A.dtype),))[0]
-        attach(out, _CHOLESKY, (A,), (out,))
-        return adjoint_of(out) if upper else out
+        return attach(out, _CHOLESKY, (A,), (out,))
     array = value_of(read(A))
     try:
         result = _positive(array)
@@ -86,8 +87,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
                           "because the input is not positive-definite (the leading minor of order "
                           f"{at} is not positive-definite).") from None
     out = tensor_of(result, A.dtype)
-    attach(out, _CHOLESKY, (A,), (out,))
-    return adjoint_of(out) if upper else out
+    return attach(out, _CHOLESKY, (A,), (out,))
 
 
 @register("cholesky_ex")
@@ -120,17 +120,19 @@ def _partial(m: Any) -> tuple[Any, int]:
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """The Cholesky factor, and the order of the minor that is not positive-definite (0: none)."""
     result = result_type("linalg_cholesky_ex")
+    if upper:
+        out, info = cholesky_ex(adjoint_of(A), check_errors=check_errors)
+        return result(adjoint_of(out), info)
     if traced(A):
         out, info = host_call("cholesky_ex", (A,), (), ((tuple(A.shape), A.dtype), (tuple(A.shape[:-2]), int32)))
-        attach(out, _CHOLESKY, (A,), (out,))
-        return result(adjoint_of(out) if upper else out, info)
+        return result(attach(out, _CHOLESKY, (A,), (out,)), info)
     try:
-        return result(cholesky(A, upper=upper), tensor_of(np.zeros(A.shape[:-2]), int32, A))
+        return result(cholesky(A), tensor_of(np.zeros(A.shape[:-2]), int32, A))
     except LinAlgError as error:
         if check_errors:
             raise LinAlgError(str(error).replace("linalg.cholesky:", "linalg.cholesky_ex:")) from None
         factor, blamed = (tensor_of(t, of) for t, of in zip(_factors(value_of(read(A))), (A.dtype, int32), strict=True))
-        return result(adjoint_of(factor) if upper else factor, blamed)
+        return result(factor, blamed)
 
 
 def _cholesky_root(input: Tensor, upper: bool = False) -> Tensor:
@@ -145,13 +147,20 @@ def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
             raise RuntimeError(
                 f"{name} should have at least 2 dimensions, but has {len(matrix.shape)} dimensions instead"
             )
-    lower = adjoint_of(L) if upper else L
-    return solve(adjoint_of(lower), solve(lower, B))
+    lower = adjoint_of(L) if upper else L  # of which the lower triangle is read
+    half = solve_triangular(lower, B, upper=False)
+    return solve_triangular(adjoint_of(lower), half, upper=True)
 
 
 def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor."""
-    inverse = inv(adjoint_of(L) if upper else L)
+    lower = adjoint_of(L) if upper else L
+    check_matrices(L, "cholesky_inverse")
+    if not is_meta(L) and not traced(L) and not (diagonal := np.diagonal(value_of(read(L)), 0, -2, -1)).all():
+        at = int(np.argwhere(diagonal == 0)[0, -1]) + 1
+        raise LinAlgError(f"cholesky_inverse: The diagonal element {at} is zero, the inversion "
+                          "could not be completed because the input matrix is singular.")
+    inverse = solve_triangular(lower, eye_like(L.shape[-1], L), upper=False)
     return adjoint_times(inverse, inverse)
 
 

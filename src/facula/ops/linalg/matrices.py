@@ -14,18 +14,12 @@ from facula.engine.placing import meta_node
 from facula.engine.realize import leaf
 from facula.engine.recorder import record
 from facula.engine.session import session
+from facula.errors import LinAlgError as LinAlgError
 from facula.ops.casting import to_dtype
 from facula.ops.product.contraction import conjugated, product
 from facula.ops.product.product_checks import type_name
 from facula.ops.registry import also, also_with_out
 from facula.ops.view.value_views import reshape_value, transposed
-
-
-class LinAlgError(RuntimeError):
-    """A factorization failed: the matrix is singular, or not positive-definite."""
-
-
-LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"
 
 
 def check_matrices(x: Any, name: str, square: bool = True, letter: str = "A",
@@ -56,7 +50,7 @@ def host_call(routine: str, inputs: tuple[Tensor, ...], args: tuple[Any, ...],
 
 def traced(*tensors: Tensor) -> bool:
     """Is one of them under a transform, so that its values cannot be looked at? Then a CALL does it later, and its
-    errors are NumPy's."""
+    errors are told in fewer words."""
     return session.traced is not None and any(read(t).op.kind == "traced" for t in tensors)
 
 

@@ -14,7 +14,7 @@ from facula.dtypes import bool_, int32
 from facula.engine.graph.node import size_of
 from facula.engine.placing import meta_node
 from facula.engine.realize import value_of
-from facula.engine.runtime.routines import ROUTINES
+from facula.engine.runtime.routines import ROUTINES, register
 from facula.ops.elementwise.pointwise import broadcast, sum_to
 from facula.ops.linalg.matrices import (
     LinAlgError,
@@ -107,8 +107,8 @@ def _without_singular(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _solve_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    a, x = ctx.saved
-    db = solved(adjoint_of(a), g)
+    a, x, triangle = ctx.saved
+    db = solved(adjoint_of(a), g, triangle)
     da = None
     if ctx.needs[0]:
         da = -times_adjoint(db, x)
@@ -134,23 +134,42 @@ def _by_column_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
 _BY_COLUMN = Rule("AliasBackward0", _by_column_backward)
 
 
-def solved(a: Tensor, b: Tensor) -> Tensor:
+def solved(a: Tensor, b: Tensor, triangle: bool = False) -> Tensor:
+    """X with a X = b. `triangle`: a has nothing on one side of its diagonal, and what a zero there leaves open is
+    infinite or NaN; else a matrix without an inverse is an error."""
     if is_meta(a) and is_meta(b):
         out = new(meta_node((*broadcast(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), a.dtype))
-        return by_column(attach(out, _SOLVE, (a, b), (a, out)))
+        return by_column(attach(out, _SOLVE, (a, b), (a, out, triangle)))
     if traced(a, b):
         shape = (*broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2])), *b.shape[-2:])
-        out = host_call("solve", (a, b), (), ((shape, a.dtype),))[0]
-        return by_column(attach(out, _SOLVE, (a, b), (a, out)))
+        out = host_call("solve_triangle" if triangle else "solve", (a, b), (), ((shape, a.dtype),))[0]
+        return by_column(attach(out, _SOLVE, (a, b), (a, out, triangle)))
     array = value_of(read(a))
     try:
-        result = ROUTINES["solve"](array, value_of(read(b)))[0]
+        result = ROUTINES["solve_triangle" if triangle else "solve"](array, value_of(read(b)))[0]
     except np.linalg.LinAlgError:
         where = batch_element(array, _singular_at)
         raise LinAlgError(f"torch.linalg.solve: {where}The solver failed because the input matrix "
                           "is singular.") from None
     out = tensor_of(result, a.dtype)
-    return by_column(attach(out, _SOLVE, (a, b), (a, out)))
+    return by_column(attach(out, _SOLVE, (a, b), (a, out, triangle)))
+
+
+@register("solve_triangle")
+def _solve_triangle(a: Any, b: Any) -> tuple[Any]:
+    """As "solve" for matrices of which one triangle is zero; row by row where the diagonal has zeros."""
+    if np.diagonal(a, axis1=-2, axis2=-1).all():
+        return ROUTINES["solve"](a, b)  # type: ignore[return-value]
+    n = a.shape[-1]
+    x = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), b.dtype)
+    rows = range(n - 1, -1, -1) if np.triu(a, 1).any() else range(n)
+    done: list[int] = []
+    with np.errstate(all="ignore"):
+        for k in rows:
+            rest = b[..., k, :] - (a[..., k, done][..., None, :] @ x[..., done, :])[..., 0, :] if done else b[..., k, :]
+            x[..., k, :] = rest / a[..., k, k][..., None]
+            done.append(k)
+    return (x,)
 
 
 def _is_vector(a: Tensor, b: Tensor) -> bool:
@@ -161,6 +180,10 @@ def _is_vector(a: Tensor, b: Tensor) -> bool:
 @op(method=False, out=True, namespace="linalg")
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X with A X = B (or X A = B)."""
+    return _solved_sides(A, B, left, False)
+
+
+def _solved_sides(A: Tensor, B: Tensor, left: bool, triangle: bool) -> Tensor:
     check_matrices(A, "linalg.solve")
     if A.dtype is not B.dtype:
         raise RuntimeError("linalg.solve: Expected A and B to have the same dtype, but found A of "
@@ -169,14 +192,17 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
         if B.shape[-1] != A.shape[-1]:
             raise RuntimeError("linalg.solve: Incompatible shapes of A and B for the equation AX "
                                f"= B ({A.shape[-2]}x{A.shape[-1]} and {B.shape[-1]}x1)")
-        x = solved(A, column_of(B))
+        if not left:
+            raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for "
+                               "left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)")
+        x = solved(A, column_of(B), triangle)
         return reshape_value(x, x.shape[:-1])
     if not left:
-        return transposed(solved(transposed(A), transposed(B)))
+        return transposed(solved(transposed(A), transposed(B), triangle))
     if B.shape[-2] != A.shape[-1]:
         raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B "
                            f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})")
-    return solved(A, B)
+    return solved(A, B, triangle)
 
 
 @op(method=False, out=True, namespace="linalg")
@@ -205,7 +231,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
     A = A * constant_like(np.triu(ones, k) if upper else np.tril(ones, -k), A)
     if unitriangular:
         A = A + eye_like(n, A)
-    return solve(A, B if left else with_gradient_by_column(B), left=left)
+    return _solved_sides(A, B if left else with_gradient_by_column(B), left, True)
 
 
 @op(out=True)

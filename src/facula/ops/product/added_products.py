@@ -32,7 +32,7 @@ from facula.ops.product.product_checks import (
     need_tensors,
     type_name,
 )
-from facula.ops.promotion import number_for, result_dtype
+from facula.ops.promotion import plain_number, result_dtype, scalar_value
 from facula.ops.reduce.reduction_nodes import narrowed, widened
 from facula.ops.registry import op, store
 from facula.ops.view.value_views import reshape_value, reshaped, turned
@@ -48,10 +48,10 @@ def _blend(out: Node, added: Node, beta: Any, alpha: Any) -> Node:
     if beta == 0:
         if alpha == 1:
             return out
-        return record(_SCALED, (out,), None, (number_for(alpha, of),), out.shape, of)
+        return record(_SCALED, (out,), None, (scalar_value(alpha, of),), out.shape, of)
     if beta == 1 and alpha == 1:
         return record(_ADDED, (out, added), None, None, out.shape, of)
-    return record(_BLENDED, (out, added), None, (number_for(alpha, of), number_for(beta, of)),
+    return record(_BLENDED, (out, added), None, (scalar_value(alpha, of), scalar_value(beta, of)),
                   out.shape, of)
 
 
@@ -272,7 +272,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     input, vec1, vec2 = to_dtype(input, of), to_dtype(vec1, of), to_dtype(vec2, of)
     if of.category < FLOAT:
         for name, factor in (("beta", beta), ("alpha", alpha)):
-            if isinstance(factor, (float, complex)):
+            if isinstance(plain_number(factor), (float, complex)):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     m, n = vec1.shape[0], vec2.shape[0]
     check_added(input.shape, (m, n))

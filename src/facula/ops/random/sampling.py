@@ -5,6 +5,7 @@ A fill draws at the call, in program order, so that the generator's state is PyT
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -285,6 +286,10 @@ def randint(*arguments: Any, generator: Generator | None = None, requires_grad: 
     """
     named = {key: options.pop(key) for key in ("low", "high", "size") if key in options}
     numbers = list(arguments)
+    given = len(numbers) + len(named)
+    if not 2 <= given <= 3 or any(isinstance(x, float) for x in (*numbers, *named.values())):
+        raise TypeError(f"randint() takes high, size or low, high, size, whole numbers and a tuple of such; got "
+                        f"{', '.join([type(x).__name__ for x in (*arguments, *named.values())])}")
     size = named["size"] if "size" in named else numbers.pop()
     low = named["low"] if "low" in named else numbers.pop(0) if len(numbers) + ("high" in named) == 2 else 0
     high = named["high"] if "high" in named else numbers.pop(0)
@@ -318,6 +323,7 @@ def randperm(n: int, *, generator: Generator | None = None, requires_grad: bool 
     """
     if options.get("dtype") is None and options.get("out") is None:
         options["dtype"] = int64
+    n = operator.index(n)
     result = empty(n, **options)
     if is_meta(result):
         return _finish(undrawn(result), requires_grad)
@@ -355,7 +361,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *,
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if hasattr(x, "dtype")))
     if many_stds:
         require(std, lambda x: x >= 0, RuntimeError, "normal expects all elements of std >= 0.0")
-    result = empty(shape, dtype=first.dtype, device=first.device, out=out)
+    result = empty(shape, dtype=first.dtype if out is None else out.dtype, device=first.device, out=out)
     given = [x for x in (mean, std) if hasattr(x, "dtype")]
     mean, std = [x.detach() if hasattr(x, "dtype") else x for x in (mean, std)]
     if session.traced is not None and out is None:  # within vmap, what all share cannot be written into
@@ -379,7 +385,8 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         >>> facula.bernoulli(facula.tensor([0.0, 1.0]))
         tensor([0., 1.])
     """
-    result = empty(tuple(input.shape), dtype=input.dtype, device=input.device, out=out)
+    of = input.dtype if out is None else out.dtype
+    result = empty(tuple(input.shape), dtype=of, device=input.device, out=out)
     drawn = bernoulli_(result, input.detach() if p is None else p, generator=generator)
     return drawn if out is not None else severed(drawn, input, name="BernoulliBackward0")
 

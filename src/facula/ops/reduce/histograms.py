@@ -32,8 +32,8 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     low, high = float(min), float(max)
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
-    if low == high:
-        low, high = low - 1, high + 1
+    if low == high:  # a difference that large elements do not have
+        low, high, x = low - 1, high + 1, x.astype(np.float64)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"torch.histc: range of [{low:g}, {high:g}] is not finite")
     if low > high:
@@ -153,7 +153,7 @@ def _refuse(input: Tensor, searched: bool) -> None:
 
 
 @op(out=True, types=BINS)
-def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+def histogram(input: Tensor, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
     """How many elements are in each bin, and the edges of the bins."""
     check_tensor(input, "histogram")
     _refuse(input, not isinstance(bins, Tensor) and range is None)

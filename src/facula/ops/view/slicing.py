@@ -5,9 +5,12 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
+import numpy as np
+from numpy.lib.stride_tricks import as_strided as as_strided_array
+
 from facula._tensor.handle import Tensor, new, share
 from facula.dtypes import BOOL, FLOAT
-from facula.engine.graph.node import size_of
+from facula.engine.graph.node import contiguous_strides, size_of
 from facula.ops.arguments import check_tensor, ints, wrap_dim
 from facula.ops.casting import constant, to_dtype
 from facula.ops.registry import op
@@ -84,13 +87,28 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
                                f"offset {offset}, and itemsize {step} requiring a storage size of "
                                f"{(last + 1) * step} are out of bounds for storage of size "
                                f"{have * step}")
-        end = at + sum((n - 1) * s for n, s in zip(input.shape, old, strict=True))
         base = input._base
-        if base is not None and base._rg and (offset < at or last > end) and base.dtype is input.dtype:
+        if base is not None and base._rg and base.dtype is input.dtype \
+                and not _lies_within(shape, strides, offset, input.shape, old, at):
             input = base  # the gradients of what lies beside a view do not pass through it
             old, at = geometry(input)
     saved = (tuple(input.shape), old, at, shape, strides, offset)
     return make_view(input, shape, strides, offset, as_strided_rule, saved)
+
+
+def _lies_within(shape: Ints, strides: Ints, offset: int, of: Ints, old: Ints, at: int) -> bool:
+    """Are all elements of a region among those of a view, neither beside it nor in its gaps?"""
+    if not size_of(of):
+        return False
+    last, end = (start + sum((n - 1) * s for n, s in zip(sizes, steps, strict=True))
+                 for start, sizes, steps in ((offset, shape, strides), (at, of, old)))
+    if offset < at or last > end:
+        return False
+    if old == contiguous_strides(of):
+        return True
+    here = np.zeros(end - at + 1, np.bool_)
+    as_strided_array(here, of, old)[...] = True
+    return bool(as_strided_array(here[offset - at:], shape, strides).all())
 
 
 _UNFOLD = part_rule("UnfoldBackward0")
