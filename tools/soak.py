@@ -79,6 +79,7 @@ def piece(kind: str, seed: str, count: int) -> subprocess.CompletedProcess[str]:
 
 
 CHUNK = 250  # programs that a process of its own runs: PyTorch may end it
+BEGUN = "PyTorch has run all programs"
 
 
 def programs(times: float) -> tuple[list[str], int]:
@@ -86,15 +87,20 @@ def programs(times: float) -> tuple[list[str], int]:
     seed = time.time_ns()
     lines, wrong = [f"seed {seed}"], 0
     for kind, whole, chunk in (("programs", 10_000, CHUNK), ("threads", 1000, CHUNK // 5)):
-        count, ran, found = max(2, round(whole * times)), 0, []
+        count, ran, found, ended, drawn = max(2, round(whole * times)), 0, [], 0, 0
         while ran < count:
             size = min(chunk, count - ran)
-            done = piece(kind, f"{seed}/{ran}", size)
+            done = piece(kind, f"{seed}/{drawn}", size)
+            drawn += size
+            if done.returncode < 0 and kind == "programs" and BEGUN not in done.stderr and ended < 100:
+                ended += 1  # others are drawn in their place
+                continue
             if done.returncode:
                 found.append(done.stdout.strip() or
-                             f"{seed}/{ran}: the process ended with {done.returncode}\n{done.stderr[-1000:]}")
+                             f"{seed}/{drawn - size}: the process ended with {done.returncode}\n{done.stderr[-1000:]}")
             ran += size
-        lines += [f"{kind}: {ran} ran", *found]
+        others = f"; PyTorch ended {ended} processes in which nothing else had run yet" if ended else ""
+        lines += [f"{kind}: {ran} ran{others}", *found]
         wrong += len(found)
     return lines, wrong
 
@@ -104,7 +110,10 @@ def chunk(kind: str, seed: str, count: int) -> tuple[list[str], int]:
 
     from written_programs import trying
     torch.set_num_threads(1)
-    found = (trying.try_threads if kind == "threads" else trying.try_programs)(torch, seed, count)
+    if kind == "threads":
+        found = trying.try_threads(torch, seed, count)
+    else:
+        found = trying.try_programs(torch, seed, count, lambda: print(BEGUN, file=sys.stderr, flush=True))
     return found, len(found)
 
 

@@ -58,11 +58,13 @@ def told(torch: Any, name: str, lines: list[str], ways: list[str]) -> str:
     return "\n    ".join([f"{name}:", *short, f"=> {(wrong(torch, short, ways) or 'only as a whole')[:600]}"])
 
 
-def try_programs(torch: Any, seed: object, count: int) -> list[str]:
-    """`count` programs, half of them with gradients, each in three ways. What is wrong, in words."""
+def try_programs(torch: Any, seed: object, count: int, begun: Callable[[], None] = lambda: None) -> list[str]:
+    """`count` programs, half of them with gradients, each in three ways. What is wrong, in words. `begun` is called
+    when PyTorch, which may end the process, has run all of them, and nothing else any."""
     names = [f"{seed}/{k}" for k in range(count)]
     programs = [write(torch, name, k % 2 == 1) for k, name in enumerate(names)]
     theirs = [run(torch, lines) for lines in programs]
+    begun()
     found: dict[int, str] = {}
     ran: dict[str, list[Run | str]] = {}
     for way, enter in WAYS.items():
