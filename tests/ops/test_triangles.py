@@ -41,8 +41,8 @@ def test_matrices_to_factor_are_read_on_one_side():
 def test_gradients_through_the_side_that_is_read(upper):
     def run(x):
         a = x @ x.mT + 3 * facula.eye(3, dtype=facula.float64)
-        return facula.linalg.cholesky(a, upper=upper), facula.cholesky_solve(x, a, upper=upper), \
-            facula.cholesky_inverse(a, upper=upper)
+        factor = facula.linalg.cholesky(a, upper=upper)
+        return factor, facula.cholesky_solve(x, factor, upper=upper), facula.cholesky_inverse(factor, upper=upper)
     facula.manual_seed(0)
     assert facula.autograd.gradcheck(run, (facula.randn(3, 3, dtype=facula.float64, requires_grad=True),))
 
@@ -64,6 +64,14 @@ def test_zeros_on_the_diagonal(a, b, upper, found):
         facula.cholesky_inverse(a, upper=upper)
     with pytest.raises(facula.linalg.LinAlgError):
         facula.linalg.solve(facula.tensor([[0.0, 1], [0, 2]]), b)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_gradients_of_factors_are_pytorchs(upper):
+    """It gives such for the half that is not read, too."""
+    factor = L.clone().requires_grad_()
+    facula.cholesky_solve(facula.ones(3, 1), factor, upper=upper).sum().backward()
+    assert factor.grad.triu(1).abs().max() > 0 and factor.grad.tril(-1).abs().max() > 0
 
 
 def test_gradients_beside_a_zero_on_the_diagonal_are_not_errors():

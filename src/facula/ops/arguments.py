@@ -70,8 +70,6 @@ def check_tensor(t: Any, what: str, arg: str = "input") -> None:
 
 def ints(args: tuple[Any, ...], what: str = "size") -> tuple[int, ...]:
     """The integers of `f(1, 2)`, `f((1, 2))` or `f([1, 2])`."""
-    if not args:
-        raise TypeError(f'missing 1 required positional argument: "{what}"')
     items = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
     if len(args) == 1 and items is args and isinstance(args[0], Tensor) and args[0].shape:
         items = args[0].tolist()

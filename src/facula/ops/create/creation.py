@@ -64,8 +64,6 @@ def placed(t: Tensor, device: Any, what: str) -> Tensor:
 
 def sizes_of(size: tuple[Any, ...], what: str) -> Size:
     """(2, 3), ((2, 3),), (Size,): the shape that the arguments of a factory mean."""
-    if not size:
-        raise TypeError(f'{what}() missing 1 required positional argument: "size"')
     if len(size) == 1 and not isinstance(size[0], int):
         first = size[0]
         if isinstance(first, (tuple, list)):

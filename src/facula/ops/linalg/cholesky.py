@@ -22,12 +22,11 @@ from facula.ops.linalg.matrices import (
     batch_element,
     check_matrices,
     constant_like,
-    eye_like,
     host_call,
     tensor_of,
     traced,
 )
-from facula.ops.linalg.systems import inv, solve_triangular
+from facula.ops.linalg.systems import inv, solved_sides
 from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
@@ -147,21 +146,25 @@ def _cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
             raise RuntimeError(
                 f"{name} should have at least 2 dimensions, but has {len(matrix.shape)} dimensions instead"
             )
-    lower = adjoint_of(L) if upper else L  # of which the lower triangle is read
-    half = solve_triangular(lower, B, upper=False)
-    return solve_triangular(adjoint_of(lower), half, upper=True)
+    lower = _lower(L, upper)
+    return solved_sides(adjoint_of(lower), solved_sides(lower, B, True, True), True, True)
 
 
 def _cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, given its Cholesky factor."""
-    lower = adjoint_of(L) if upper else L
-    check_matrices(L, "cholesky_inverse")
-    if not is_meta(L) and not traced(L) and not (diagonal := np.diagonal(value_of(read(L)), 0, -2, -1)).all():
-        at = int(np.argwhere(diagonal == 0)[0, -1]) + 1
-        raise LinAlgError(f"cholesky_inverse: The diagonal element {at} is zero, the inversion "
-                          "could not be completed because the input matrix is singular.")
-    inverse = solve_triangular(lower, eye_like(L.shape[-1], L), upper=False)
+    inverse = inv(_lower(L, upper))
     return adjoint_times(inverse, inverse)
+
+
+def _lower(L: Tensor, upper: bool) -> Tensor:
+    """The triangle that is read, as a lower one. Gradients pass to the other one, too: they are PyTorch's, which does
+    not ask what was read."""
+    L = adjoint_of(L) if upper else L
+    n = L.shape[-1]
+    return attach(new(read(L * constant_like(np.tri(n), L))), _ALIAS, (L,))
+
+
+_ALIAS = Rule("AliasBackward0", lambda ctx, g: (g,))
 
 
 at_root("cholesky", _cholesky_root, out=True)

@@ -64,7 +64,7 @@ def multi_dot(tensors: Any) -> Tensor:
     return reshape_value(between(0, len(chain) - 1), tuple(shape), VIEW_RULE)
 
 
-@op(method=False, out=True)
+@op(method=False)
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """As `linalg.multi_dot`, of its arguments."""
     if len(matrices) == 1:

@@ -180,10 +180,10 @@ def _is_vector(a: Tensor, b: Tensor) -> bool:
 @op(method=False, out=True, namespace="linalg")
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X with A X = B (or X A = B)."""
-    return _solved_sides(A, B, left, False)
+    return solved_sides(A, B, left, False)
 
 
-def _solved_sides(A: Tensor, B: Tensor, left: bool, triangle: bool) -> Tensor:
+def solved_sides(A: Tensor, B: Tensor, left: bool, triangle: bool) -> Tensor:
     check_matrices(A, "linalg.solve")
     if A.dtype is not B.dtype:
         raise RuntimeError("linalg.solve: Expected A and B to have the same dtype, but found A of "
@@ -231,7 +231,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
     A = A * constant_like(np.triu(ones, k) if upper else np.tril(ones, -k), A)
     if unitriangular:
         A = A + eye_like(n, A)
-    return _solved_sides(A, B if left else with_gradient_by_column(B), left, True)
+    return solved_sides(A, B if left else with_gradient_by_column(B), left, True)
 
 
 @op(out=True)
