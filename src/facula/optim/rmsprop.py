@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import facula
+
 from ._scalars import made
 from ._updates import ROOT, SQUARES, STEP, rewrite
 from .optimizer import TensorOptimizer, check_at_least_zero, check_rate, gradient_of, number, zeros_for
@@ -59,17 +61,19 @@ class RMSprop(TensorOptimizer):
             state = self.state[param]
             self._steps.advance(state)
             gradient = gradient_of(param, group["maximize"], group["weight_decay"])
-            square = state["square_avg"]
+            square, mean, buffer = (state.get(name) for name in ("square_avg", "grad_avg", "momentum_buffer"))
+            value = param
+            if param.is_complex():
+                gradient, square, mean, buffer, value = (None if t is None else facula.view_as_real(t) for t in (
+                    gradient, square, mean, buffer, value))
             rewrite(square, SQUARES, (gradient,), (alpha, 1 - alpha))
             variance = square
             if group["centered"]:
-                mean = state["grad_avg"]
                 mean.lerp_(gradient, 1 - alpha)
                 variance = square.addcmul(mean, mean, value=-1)
             if momentum > 0:
-                buffer = state["momentum_buffer"]
                 buffer.mul_(momentum)
                 rewrite(buffer, ROOT, (gradient, variance), (1.0, eps))
-                rewrite(param, STEP, (buffer,), (-lr,))
+                rewrite(value, STEP, (buffer,), (-lr,))
             else:
-                rewrite(param, ROOT, (gradient, variance), (-lr, eps))
+                rewrite(value, ROOT, (gradient, variance), (-lr, eps))

@@ -125,7 +125,9 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
             raise RuntimeError(f"result type {DTYPE_NAMES[values.dtype.name]} can't be cast to the desired output type "
                                f"{DTYPE_NAMES[input.dtype.name]}")
         values = values.to(input.dtype)
-    return reduce_values(values, reduction) if weight is None else _weighted(values, weight, reduction)
+    if weight is not None:  # whose sum PyTorch does not divide by here
+        values = _weighted(values, weight, "none")
+    return reduce_values(values, reduction)
 
 
 @functional

@@ -250,7 +250,7 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     mean = x.mean(dims, keepdim=True)
     centred = x - mean
     variance = (centred * centred).mean(dims, keepdim=True)
-    if running_mean is not None or running_var is not None:
+    if size and (running_mean is not None or running_var is not None):
         _update_statistics(running_mean, running_var, mean.mean(0), variance.mean(0), momentum, size)
     result = centred * (variance + eps).rsqrt()
     channel = (1, -1) + (1,) * (input.dim() - 2)
