@@ -105,3 +105,13 @@ def test_results_go_to_other_dtypes():
 def test_a_range_that_large_elements_do_not_have():
     assert facula.histc(facula.full((4,), 1e8), 4).tolist() == [0, 0, 4, 0]
     assert facula.histogram(facula.arange(10.0))[0].shape == (100,)
+
+
+def test_paddings_that_a_double_does_not_hold():
+    """`constant_pad_nd` takes whole numbers as they are; `pad` takes a double."""
+    x, far = facula.zeros(1, dtype=facula.int64), 2**53 + 1
+    assert facula.constant_pad_nd(x, (0, 1), far).tolist() == [0, far]
+    assert facula.nn.functional.pad(x, (0, 1), value=far).tolist() == [0, far - 1]
+    assert facula.constant_pad_nd(x.to(facula.uint8), (0, 1), -1).tolist() == [0, 255]
+    with pytest.raises(RuntimeError, match="without overflow"):
+        facula.nn.functional.pad(x.to(facula.uint8), (0, 1), value=-1)

@@ -12,12 +12,25 @@ INF = float("inf")
 @pytest.mark.parametrize("upper", [False, True])
 def test_factors_are_read_on_one_side(upper):
     part = L.triu() if upper else L.tril()
+    beside = facula.ones(3, 3, dtype=facula.bool)
+    beside = beside.tril(-1) if upper else beside.triu(1)
+    other, worse = part.masked_fill(beside, 7.0), part.masked_fill(beside, float("nan"))
     whole = (part.mT @ part if upper else part @ part.mT).double()
     b = facula.arange(6.0).reshape(3, 2)
-    found = facula.cholesky_solve(b, L, upper=upper)
-    facula.testing.assert_close(found.double(), facula.linalg.solve(whole, b.double()), rtol=1e-5, atol=1e-6)
-    facula.testing.assert_close(facula.cholesky_inverse(L, upper=upper).double(), facula.linalg.inv(whole), rtol=1e-5,
-                                atol=1e-6)
+    close = {"rtol": 1e-5, "atol": 1e-6}  # float32's, beside doubles
+    for given in (L, other, worse):
+        found = facula.cholesky_solve(b, given, upper=upper)
+        facula.testing.assert_close(found.double(), facula.linalg.solve(whole, b.double()), **close)
+        found = facula.cholesky_inverse(given, upper=upper)
+        facula.testing.assert_close(found.double(), facula.linalg.inv(whole), **close)
+        found = facula.linalg.solve_triangular(given, b, upper=upper)
+        facula.testing.assert_close(found.double(), facula.linalg.solve(part.double(), b.double()), **close)
+
+
+def test_a_diagonal_of_ones_is_not_read():
+    a = facula.tensor([[float("nan"), float("nan")], [2.0, float("inf")]])
+    found = facula.linalg.solve_triangular(a, facula.ones(2, 1), upper=False, unitriangular=True)
+    assert found.tolist() == [[1], [-1]]
 
 
 def test_matrices_to_factor_are_read_on_one_side():

@@ -224,9 +224,14 @@ def test_native_shuffle(monkeypatch):
     assert (Engine(9).permutation(100_000) == fast).all()
 
 
+def test_many_short_shuffles_are_not_worth_machine_code():
+    drawn = native.Drawn(native.shuffled.call)
+    assert not any(drawn.is_worthwhile(4 * 10) for _ in range(1000)) and drawn.is_worthwhile(4 * 30_000)
+
+
 def test_many_small_draws_are_worth_machine_code(monkeypatch):
     """A training draws a thousand normals a step: after a while they are not NumPy's."""
-    drawn = native.Drawn()
+    drawn = native.Drawn(native.normals.call)
     assert not any(drawn.is_worthwhile(1000) for _ in range(10)) and any(drawn.is_worthwhile(1000) for _ in range(20))
     monkeypatch.setattr(native, "normals", drawn)
     quick = Engine(5).normal(1007, dtypes.bfloat16, 0.5, 2.0)

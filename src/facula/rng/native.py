@@ -13,23 +13,24 @@ from collections.abc import Callable
 import numpy as np
 
 WORTHWHILE = 1 << 17  # elements, of all that has been drawn: below, loading the code costs more than it saves
-CALL = 1 << 13  # a call of NumPy's way costs what so many elements do
 
 
 class Drawn:
-    """How much has been asked for so far of what machine code would do quicker."""
+    """How much has been asked for so far of what machine code would do quicker. `call`: elements that a call costs as
+    much as, the other way."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: int = 0) -> None:
         self.elements = 0
+        self.call = call
 
     def is_worthwhile(self, count: int) -> bool:
         """Are there by now, with `count` more, so many that the code is worth its loading?"""
         if self.elements < WORTHWHILE:
-            self.elements += count + CALL
+            self.elements += count + self.call
         return self.elements >= WORTHWHILE
 
 
-normals, shuffled = Drawn(), Drawn()
+normals, shuffled = Drawn(1 << 13), Drawn()  # NumPy's forty calls for normals; Python's loop costs by the element
 
 
 @functools.cache

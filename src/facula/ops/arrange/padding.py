@@ -58,7 +58,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
         if inner[d] < 0:  # what is cut off at both ends overlaps
             raise RuntimeError("narrow(): length must be non-negative.")
         cut[d], put[d] = max(-before, 0), max(before, 0)
-    filling = scalar_value(value if isinstance(value, complex) else float(value or 0), input.dtype)
+    filling = scalar_value(value or 0, input.dtype)
     if min(inner, default=1) > 0:
         strides = contiguous_strides(old)
         if inner != list(old):
@@ -105,7 +105,9 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         raise RuntimeError("Padding length should be less than or equal to two times the input dimension but "
                            f"got padding length {len(amounts)} and input of dimension {dims}")
     if mode == "constant":
-        return constant_pad_nd(input, amounts, 0 if value is None else value)
+        # a double, as in PyTorch: none that is negative becomes a byte
+        number = 0 if value is None else value if isinstance(value, complex) else float(value)
+        return constant_pad_nd(input, amounts, number)
     if value is not None and value != 0:
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):

@@ -30,6 +30,7 @@ from facula.ops.linalg.systems import inv, solved_sides
 from facula.ops.product.contraction import product
 from facula.ops.registry import op
 from facula.ops.return_types import result_type
+from facula.ops.view.diagonals import tril
 
 
 def _cholesky_backward(ctx: Any, g: Tensor) -> tuple[Tensor]:
@@ -160,8 +161,7 @@ def _lower(L: Tensor, upper: bool) -> Tensor:
     """The triangle that is read, as a lower one. Gradients pass to the other one, too: they are PyTorch's, which does
     not ask what was read."""
     L = adjoint_of(L) if upper else L
-    n = L.shape[-1]
-    return attach(new(read(L * constant_like(np.tri(n), L))), _ALIAS, (L,))
+    return attach(new(read(tril(L))), _ALIAS, (L,))  # no product with zeros: what is not read may be NaN
 
 
 _ALIAS = Rule("AliasBackward0", lambda ctx, g: (g,))

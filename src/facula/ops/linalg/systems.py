@@ -24,7 +24,6 @@ from facula.ops.linalg.matrices import (
     batch_element,
     check_matrices,
     column_of,
-    constant_like,
     eye_like,
     host_call,
     tensor_of,
@@ -35,6 +34,7 @@ from facula.ops.product.product_checks import type_name
 from facula.ops.registry import op
 from facula.ops.result_layouts import by_column
 from facula.ops.return_types import result_type
+from facula.ops.view.diagonals import tril, triu
 from facula.ops.view.value_views import reshape_value, transposed
 
 
@@ -225,12 +225,10 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
                      unitriangular: bool = False) -> Tensor:
     """X with A X = B, of A only one triangle."""
     check_matrices(A, "linalg.solve_triangular")
-    n = A.shape[-1]
-    ones = np.ones((n, n))
     k = 1 if unitriangular else 0
-    A = A * constant_like(np.triu(ones, k) if upper else np.tril(ones, -k), A)
+    A = triu(A, k) if upper else tril(A, -k)  # no product with zeros: what is not read may be NaN
     if unitriangular:
-        A = A + eye_like(n, A)
+        A = A + eye_like(A.shape[-1], A)
     return solved_sides(A, B if left else with_gradient_by_column(B), left, True)
 
 
